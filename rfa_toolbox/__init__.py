@@ -1,0 +1,1 @@
+"""Receptive field analysis of convolutional networks."""

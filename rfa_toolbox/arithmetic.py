@@ -1,0 +1,349 @@
+"""Formulas of receptive field analysis on plain numbers; no node in sight.
+
+This is the only module that tells a scalar from a per-axis value.
+
+Terms, per spatial axis. A *path* is one way from an input to a layer. Its state is a tuple
+``(base, jump, levels)``: the receptive field ``base`` and the jump ``jump`` (both in input
+pixels) of the coarsest grid that is still open, and one level ``(factor, extent, step)`` per
+up-sampling on top of it: the grid was made finer by ``factor``, windows span ``extent`` steps of
+the fine grid, and neighbouring units are ``step`` fine steps apart. Without up-sampling
+``levels`` is empty and the state is the familiar pair of receptive field and jump.
+
+Sources: A. Araujo, W. Norris, J. Sim, "Computing Receptive Fields of Convolutional Neural
+Networks", Distill 2019 (growth along a path); M. L. Richter et al., "Should You Go Deeper?",
+ICMLA 2021 (states of a layer).
+"""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from typing import Any, Literal, TypeAlias, TypeVar
+
+from rfa_toolbox.errors import InvalidGraphError, InvalidLayerError, InvalidResolutionError
+
+__all__ = [
+    "INFINITE_PATH",
+    "INPUT_PATHS",
+    "Jump",
+    "LayerState",
+    "PathState",
+    "Paths",
+    "Size",
+    "broadcast",
+    "collapse_sizes",
+    "field_of",
+    "grow",
+    "grow_paths",
+    "jump_of",
+    "layer_state",
+    "merge_paths",
+    "normalise_infinite",
+    "normalise_integers",
+    "normalise_resolution",
+    "prune",
+]
+
+Size: TypeAlias = "int | float"
+"""A number of input pixels: an integer, or ``math.inf``."""
+
+Jump: TypeAlias = "int | Fraction"
+"""A distance between units in input pixels; a fraction on up-sampled maps."""
+
+Level: TypeAlias = "tuple[int, int, int]"
+PathState: TypeAlias = "tuple[Size, int, tuple[Level, ...]]"
+Paths: TypeAlias = "tuple[PathState, ...]"
+"""What reaches a node along one axis: per distinct jump its smallest and its largest path."""
+
+LayerState: TypeAlias = Literal["unproductive", "critical", "partially critical", "productive"]
+
+T = TypeVar("T")
+
+INPUT_PATHS: Paths = ((1, 1, ()),)
+"""The image itself: every pixel sees itself."""
+
+INFINITE_PATH: PathState = (math.inf, 1, ())
+"""A path through an operation that lets every position see every other one."""
+
+
+# --- growth along one path -------------------------------------------------------------------
+
+
+def grow(
+    path: PathState, kernel: Size, stride: int = 1, dilation: int = 1, upsampling: int = 1
+) -> PathState:
+    """Return the state of a path behind a layer.
+
+    The layer first makes the grid finer by ``upsampling`` (zeros in between), then slides a
+    window of ``kernel`` units, ``dilation`` apart, over the fine grid in steps of ``stride``.
+    Without up-sampling this is ``r' = r + dilation*(kernel - 1)*j`` and ``j' = stride*j``.
+
+    >>> grow((1, 1, ()), kernel=3, stride=2)
+    (3, 2, ())
+    >>> field_of(grow((1, 1, ()), kernel=4, upsampling=2))  # transposed convolution k4 s2
+    2
+    """
+    base, jump, levels = path
+    if kernel == math.inf or base == math.inf:
+        return INFINITE_PATH
+    extent = dilation * (int(kernel) - 1)
+    if upsampling != 1:
+        common = math.gcd(upsampling, stride)
+        if common != 1 and extent % common == 0:
+            # The stride skips what the up-sampling put in: one coarser grid says the same.
+            upsampling, stride, extent = upsampling // common, stride // common, extent // common
+    if upsampling != 1:
+        return base, jump, (*levels, (upsampling, extent, stride))
+    if not levels:
+        return base + extent * jump, jump * stride, levels
+    factor, spanned, step = levels[-1]
+    return _close(base, jump, (*levels[:-1], (factor, spanned + extent * step, step * stride)))
+
+
+def _close(base: Size, jump: int, levels: tuple[Level, ...]) -> PathState:
+    """Fold levels whose grid has become as coarse as the one below into that one."""
+    while levels:
+        factor, spanned, step = levels[-1]
+        if step % factor:
+            break
+        below = spanned // factor
+        ratio = step // factor
+        if len(levels) == 1:
+            return base + below * jump, jump * ratio, ()
+        outer_factor, outer_spanned, outer_step = levels[-2]
+        levels = (
+            *levels[:-2],
+            (outer_factor, outer_spanned + below * outer_step, outer_step * ratio),
+        )
+    return base, jump, levels
+
+
+def field_of(path: PathState) -> Size:
+    """Return the size of the largest window of a path, in input pixels."""
+    base, jump, levels = path
+    if not levels:
+        return base
+    below = 0
+    for factor, spanned, step in reversed(levels):
+        below = (spanned + below * step) // factor
+    return base + below * jump
+
+
+def jump_of(path: PathState) -> Jump:
+    """Return the distance between neighbouring units of a path, in input pixels."""
+    _, jump, levels = path
+    if not levels:
+        return jump
+    exact = Fraction(jump)
+    for factor, _, step in levels:
+        exact *= Fraction(step, factor)
+    return int(exact) if exact.denominator == 1 else exact
+
+
+# --- many paths ------------------------------------------------------------------------------
+
+
+def grow_paths(
+    paths: Paths, kernel: Size, stride: int = 1, dilation: int = 1, upsampling: int = 1
+) -> Paths:
+    """Return what comes out of a layer when ``paths`` reach it.
+
+    >>> grow_paths(((1, 1, ()), (5, 1, ())), kernel=3, stride=2)
+    ((3, 2, ()), (7, 2, ()))
+    """
+    if kernel == 1 and stride == 1 and upsampling == 1:
+        return paths
+    if len(paths) == 1:
+        return (grow(paths[0], kernel, stride, dilation, upsampling),)
+    return prune([grow(path, kernel, stride, dilation, upsampling) for path in paths])
+
+
+def merge_paths(several: Iterable[Paths]) -> Paths:
+    """Return what reaches a node over all of its predecessors, along one axis.
+
+    For equal jumps every later layer adds the same amount to every path, so the smallest and
+    the largest path of each jump decide, and the rest is forgotten: linear cost, exact result.
+    """
+    merged: dict[PathState, None] = {}
+    for paths in several:
+        for path in paths:
+            merged[path] = None
+    if len(merged) == 1:
+        return tuple(merged)
+    return prune(merged)
+
+
+def prune(paths: Iterable[PathState]) -> Paths:
+    """Keep the smallest and the largest path of every jump, in a stable order."""
+    extremes: dict[tuple[Any, ...], tuple[PathState, PathState]] = {}
+    for path in paths:
+        base, jump, levels = path
+        key = (
+            (base == math.inf, jump, tuple((factor, step) for factor, _, step in levels))
+            if levels
+            else (base == math.inf, jump)
+        )
+        known = extremes.get(key)
+        if known is None:
+            extremes[key] = (path, path)
+        elif levels:
+            smallest, largest = known
+            extremes[key] = (
+                min(smallest, path, key=_by_field),
+                max(largest, path, key=_by_field),
+            )
+        else:
+            smallest, largest = known
+            if base < smallest[0]:
+                extremes[key] = (path, largest)
+            elif base > largest[0]:
+                extremes[key] = (smallest, path)
+    kept: dict[PathState, None] = {}
+    for smallest, largest in extremes.values():
+        kept[smallest] = None
+        kept[largest] = None
+    return tuple(sorted(kept))
+
+
+def _by_field(path: PathState) -> tuple[Size, PathState]:
+    return field_of(path), path
+
+
+# --- states of a layer -----------------------------------------------------------------------
+
+
+def layer_state(
+    resolution: Sequence[int],
+    field: Sequence[Size] | None,
+    predecessor_fields: Sequence[Sequence[Size]],
+    predecessor_jumps: Sequence[Sequence[Jump | None]],
+    kernel: Sequence[Size],
+) -> LayerState:
+    """Return how useful a layer can be at an input resolution, all axes taken together.
+
+    Everything is per axis and in input pixels: ``field`` is the layer's smallest receptive field
+    (None: the layer is not judged by it), ``predecessor_fields`` those of its predecessors,
+    ``predecessor_jumps`` the largest finite jump of each predecessor (None where there is none).
+
+    >>> layer_state((32, 32), (40, 40), [(32, 32)], [(8, 8)], (3, 3))
+    'unproductive'
+    """
+    axes = range(len(resolution))
+    if (
+        field is not None
+        and all(
+            before[axis] >= resolution[axis] for before in predecessor_fields for axis in axes
+        )
+        and all(field[axis] > resolution[axis] for axis in axes)
+    ):
+        return "unproductive"
+    if not any(size == math.inf for size in kernel) and all(
+        (1 if (jump := jumps[axis]) is None else resolution[axis] // jump) <= kernel[axis]
+        for jumps in predecessor_jumps
+        for axis in axes
+    ):
+        return "unproductive"
+    if field is None:
+        return "productive"
+    beyond = [field[axis] > resolution[axis] for axis in axes]
+    if all(beyond):
+        return "critical"
+    return "partially critical" if any(beyond) else "productive"
+
+
+# --- scalars and axes ------------------------------------------------------------------------
+
+
+def broadcast(value: T | tuple[T, ...], axes: int) -> tuple[T, ...]:
+    """Return one value per axis; a scalar counts for every axis."""
+    if isinstance(value, tuple):
+        if len(value) != axes:
+            raise InvalidGraphError(
+                f"{value!r} has {len(value)} axes where {axes} are expected; "
+                "give one number for all axes, or one per axis."
+            )
+        return value
+    return (value,) * axes
+
+
+def collapse_sizes(values: tuple[T, ...], scalar: bool) -> T | tuple[T, ...]:
+    """Return the public form of per-axis values: a scalar graph has scalar fields."""
+    return values[0] if scalar else values
+
+
+def _is_sequence(value: object) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes)
+
+
+def _whole_number(value: Any, what: str, minimum: int, infinite: bool) -> Size:
+    if type(value) is int:
+        if value >= minimum:
+            return value
+    elif isinstance(value, bool):
+        pass
+    elif isinstance(value, float) or hasattr(value, "is_integer"):
+        if infinite and value == math.inf:
+            return math.inf
+        if float(value).is_integer() and value >= minimum:
+            return int(value)
+    elif hasattr(value, "__index__"):
+        number = operator.index(value)
+        if number >= minimum:
+            return number
+    kinds = f"a whole number of at least {minimum}"
+    if infinite:
+        kinds += ", or None (or inf) for a layer that sees everything"
+    raise InvalidLayerError(f"{what} is {value!r}; it must be {kinds}, alone or one per axis.")
+
+
+def _normalise(value: Any, convert: Callable[[Any], T], what: str) -> T | tuple[T, ...]:
+    if not _is_sequence(value):
+        return convert(value)
+    values = tuple(convert(item) for item in value)
+    if not values:
+        raise InvalidLayerError(f"{what} is {value!r}; an empty sequence has no axis.")
+    return values
+
+
+def normalise_integers(
+    value: Any, what: str, minimum: int = 1, default: int = 1
+) -> int | tuple[int, ...]:
+    """Return a stride, dilation or factor as an integer or a tuple of them; None is ``default``."""
+    if type(value) is int and value >= minimum:
+        return value
+
+    def convert(item: Any) -> int:
+        return default if item is None else int(_whole_number(item, what, minimum, False))
+
+    return _normalise(value, convert, what)
+
+
+def normalise_infinite(value: Any, what: str) -> Size | tuple[Size, ...]:
+    """Return a kernel as a number or a tuple of numbers; None is an infinite kernel."""
+    if type(value) is int and value >= 1:
+        return value
+
+    def convert(item: Any) -> Size:
+        return math.inf if item is None else _whole_number(item, what, 1, True)
+
+    return _normalise(value, convert, what)
+
+
+def normalise_resolution(value: Any, axes: int) -> tuple[int, ...]:
+    """Return an input resolution in pixels, one integer per axis.
+
+    Raises:
+        InvalidResolutionError: if a number is not a positive integer, or their count is wrong.
+    """
+    try:
+        normal = normalise_integers(value, "The input resolution")
+        if value is None:
+            raise InvalidLayerError("The input resolution is None.")
+        return broadcast(normal, axes)
+    except (InvalidLayerError, InvalidGraphError) as error:
+        raise InvalidResolutionError(
+            f"The input resolution is {value!r}; it must be a positive whole number of pixels, "
+            f"or a sequence of {axes} of them, one per axis of the graph."
+        ) from error

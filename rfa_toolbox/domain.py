@@ -1,0 +1,69 @@
+"""Contracts between the rooms of the package: what others may rely on in a layer and a node."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
+
+from rfa_toolbox.arithmetic import Jump, Size
+
+__all__ = ["Certainty", "Layer", "Node", "PerAxis", "Resolution"]
+
+Certainty: TypeAlias = Literal["exact", "bound", "unknown"]
+"""How a receptive field is known: exactly, as an upper bound, or not (counted as neutral)."""
+
+PerAxis: TypeAlias = "Size | tuple[Size, ...]"
+"""A size in input pixels: one number for all axes, or one per axis."""
+
+Resolution: TypeAlias = "int | Sequence[int]"
+"""An input resolution in pixels: one number for all axes, or one per axis, (height, width)."""
+
+
+@runtime_checkable
+class Layer(Protocol):
+    """What a layer does to the grid that it slides over."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def kernel_size(self) -> Any: ...
+
+    @property
+    def stride_size(self) -> Any: ...
+
+    @property
+    def filters(self) -> int | None: ...
+
+    @property
+    def units(self) -> int | None: ...
+
+
+@runtime_checkable
+class Node(Protocol):
+    """A layer in its place in a graph, with its receptive fields."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def layer_info(self) -> Layer: ...
+
+    @property
+    def predecessors(self) -> Sequence[Node]: ...
+
+    @property
+    def successors(self) -> Sequence[Node]: ...
+
+    @property
+    def all_layers(self) -> Sequence[Node]: ...
+
+    @property
+    def receptive_field_min(self) -> PerAxis: ...
+
+    @property
+    def receptive_field_max(self) -> PerAxis: ...
+
+    def get_maximum_scale_factor(self) -> Jump | None | tuple[Jump | None, ...]: ...
+
+    def is_border(self, input_resolution: Resolution) -> bool: ...

@@ -1,0 +1,1 @@
+"""Encoders: from a model of a framework to a graph."""

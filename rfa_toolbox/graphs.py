@@ -1,0 +1,1010 @@
+"""What a layer and a node are: the immutable graph that every analysis and picture reads.
+
+A node computes its receptive fields when it is made, from its layer and its predecessors, and
+never changes afterwards. Any node is a handle to the whole graph that it is connected with.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import math
+import weakref
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import attrs
+
+from rfa_toolbox import arithmetic
+from rfa_toolbox.arithmetic import Jump, LayerState, Paths, PathState, Size
+from rfa_toolbox.domain import Certainty, PerAxis, Resolution
+from rfa_toolbox.errors import GraphFormatError, InvalidGraphError, InvalidLayerError
+
+__all__ = [
+    "KNOWN_FILTER_MAPPING",
+    "EnrichedNetworkNode",
+    "LayerDefinition",
+    "ReceptiveFieldInfo",
+    "compute_receptive_field_sizes",
+    "filter_all_rf_info_with_infinite_receptive_field",
+    "keep_together",
+    "naive_minmax_filter",
+    "noop_filter",
+    "receptive_field_provider",
+    "receptive_field_provider_with_1x1_handling",
+]
+
+GRAPH_FORMAT = "rfa_toolbox.graph"
+GRAPH_VERSION = 1
+
+Padding: TypeAlias = "None | int | tuple[tuple[int, int] | None, ...]"
+
+
+# --- layers ----------------------------------------------------------------------------------
+
+
+def _to_kernel(value: Any) -> Any:
+    return arithmetic.normalise_infinite(value, "The kernel size of a layer")
+
+
+def _to_shortest_kernel(value: Any) -> Any:
+    if value is None:
+        return None
+    return arithmetic.normalise_infinite(value, "The shortest kernel size of a layer")
+
+
+def _to_stride(value: Any) -> Any:
+    return arithmetic.normalise_integers(value, "The stride size of a layer")
+
+
+def _to_dilation(value: Any) -> Any:
+    return arithmetic.normalise_integers(value, "The dilation of a layer")
+
+
+def _to_upsampling(value: Any) -> Any:
+    return arithmetic.normalise_integers(value, "The up-sampling factor of a layer")
+
+
+def _to_count(value: Any) -> Any:
+    return None if value is None else int(value)
+
+
+def _to_padding(value: Any) -> Padding:
+    if value is None or type(value) is int:
+        return value
+    what = "The padding of a layer"
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        return arithmetic.normalise_integers(value, what, minimum=-(10**9))  # type: ignore[return-value]
+    sides: list[tuple[int, int] | None] = []
+    for item in value:
+        if item is None:
+            sides.append(None)
+            continue
+        pair = arithmetic.normalise_integers(item, what, minimum=-(10**9))
+        if isinstance(pair, int):
+            pair = (pair, pair)
+        if len(pair) != 2:
+            raise InvalidLayerError(
+                f"{what} is {value!r}; it must be one number, or per axis a number or a pair "
+                "(begin, end)."
+            )
+        sides.append((pair[0], pair[1]))
+    return tuple(sides)
+
+
+@attrs.frozen(slots=True)
+class LayerDefinition:
+    """What a layer does to the grid of units that it slides over.
+
+    Attributes:
+        name: what to call this kind of layer in pictures and tables.
+        kernel_size: units under the window; one number, or one per axis (height, width).
+            None (or inf) is a layer in which every position sees every other one.
+        stride_size: steps of the window; None is 1.
+        filters: number of output channels of a convolution, if it has any.
+        units: number of output features of a dense layer, if it has any.
+        dilation: distance between the units under the window.
+        padding: units added in front and behind; one number for both sides of all axes, or per
+            axis a number or a pair (begin, end). Negative numbers crop. None is unknown.
+        upsampling: factor by which the layer makes the grid finer before its window slides over
+            it, with zeros in between: 2 for a transposed convolution with stride 2.
+        shortest_kernel_size: for a layer that stands for several: the window of the shortest
+            way through it, where ``kernel_size`` is that of the longest. None: they are equal.
+        resolution_dependent: the window is that of one input size and grows with the image, as
+            in adaptive pooling. Questions about resolutions treat it as infinite.
+
+    Raises:
+        InvalidLayerError: a ValueError, for a negative, zero or fractional number, or when
+            values have different numbers of axes.
+
+    >>> LayerDefinition(name="Conv3x3", kernel_size=3, stride_size=1, filters=64).kernel_size
+    3
+    >>> LayerDefinition(name="Fully Connected", units=1000).kernel_size
+    inf
+    """
+
+    name: str
+    kernel_size: Any = attrs.field(default=None, converter=_to_kernel)
+    stride_size: Any = attrs.field(default=None, converter=_to_stride)
+    filters: int | None = attrs.field(default=None, converter=_to_count)
+    units: int | None = attrs.field(default=None, converter=_to_count)
+    dilation: Any = attrs.field(default=1, converter=_to_dilation)
+    padding: Any = attrs.field(default=None, converter=_to_padding)
+    upsampling: Any = attrs.field(default=1, converter=_to_upsampling)
+    shortest_kernel_size: Any = attrs.field(default=None, converter=_to_shortest_kernel)
+    resolution_dependent: bool = False
+    axes: int | None = attrs.field(init=False, repr=False, eq=False)
+    """Number of spatial axes that the layer was described with; None if all values are scalar."""
+
+    def __attrs_post_init__(self) -> None:
+        counts = {
+            len(value)
+            for value in (
+                self.kernel_size,
+                self.stride_size,
+                self.dilation,
+                self.padding,
+                self.upsampling,
+                self.shortest_kernel_size,
+            )
+            if type(value) is tuple
+        }
+        if len(counts) > 1:
+            raise InvalidLayerError(
+                f"The layer {self.name!r} mixes different numbers of axes: kernel_size="
+                f"{self.kernel_size!r}, stride_size={self.stride_size!r}, dilation="
+                f"{self.dilation!r}, padding={self.padding!r}, upsampling={self.upsampling!r}; "
+                "give each of them one number, or one per axis."
+            )
+        object.__setattr__(self, "axes", counts.pop() if counts else None)
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> LayerDefinition:
+        """Make a layer from what ``to_dict`` returned.
+
+        >>> LayerDefinition.from_dict({"name": "Conv", "kernel_size": 3}).kernel_size
+        3
+        """
+        known = {field.name for field in attrs.fields(cls) if field.init}
+        unknown = sorted(set(config) - known)
+        if unknown:
+            raise GraphFormatError(
+                f"A layer has the unknown keys {unknown!r}; valid keys are {sorted(known)!r}."
+            )
+        if "name" not in config:
+            raise GraphFormatError(f"A layer needs a 'name', but got only {dict(config)!r}.")
+        return cls(**config)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the layer as plain values that JSON can hold; an infinite kernel is None.
+
+        >>> LayerDefinition("Dense", units=10).to_dict()["kernel_size"] is None
+        True
+        """
+        return {
+            "name": self.name,
+            "kernel_size": _finite_or_none(self.kernel_size),
+            "stride_size": _listed(self.stride_size),
+            "filters": self.filters,
+            "units": self.units,
+            "dilation": _listed(self.dilation),
+            "padding": _listed(self.padding),
+            "upsampling": _listed(self.upsampling),
+            "shortest_kernel_size": (
+                None
+                if self.shortest_kernel_size is None
+                else _listed(self.shortest_kernel_size, infinite="inf")
+            ),
+            "resolution_dependent": self.resolution_dependent,
+        }
+
+
+def _finite_or_none(value: Any) -> Any:
+    return _listed(value, infinite=None)
+
+
+def _listed(value: Any, infinite: Any = None) -> Any:
+    if isinstance(value, tuple):
+        return [_listed(item, infinite) for item in value]
+    return infinite if value == math.inf else value
+
+
+# --- receptive fields of single paths --------------------------------------------------------
+
+
+def _to_plain_sizes(value: Any) -> Any:
+    if isinstance(value, Iterable):
+        return tuple(_to_plain_sizes(item) for item in value)
+    if type(value) is int:
+        return value
+    return math.inf if value is None or value == math.inf else _plain_number(value)
+
+
+def _plain_number(value: Any) -> Any:
+    if hasattr(value, "item"):  # NumPy scalars would show their type in every label
+        value = value.item()
+    return int(value) if value == int(value) else value
+
+
+@attrs.frozen(slots=True)
+class ReceptiveFieldInfo:
+    """Receptive field and jump behind one path through the network, in input pixels.
+
+    Attributes:
+        receptive_field: size of the window; one number, or one per axis.
+        multiplicator: the jump, the distance between neighbouring units.
+
+    >>> ReceptiveFieldInfo(receptive_field=7, multiplicator=2)
+    ReceptiveFieldInfo(receptive_field=7, multiplicator=2)
+    """
+
+    receptive_field: Any = attrs.field(converter=_to_plain_sizes)
+    multiplicator: Any = attrs.field(converter=_to_plain_sizes)
+
+
+InfoFilter: TypeAlias = (
+    "Callable[[tuple[ReceptiveFieldInfo, ...]], Iterable[ReceptiveFieldInfo]]"
+)
+
+
+def noop_filter(info: tuple[ReceptiveFieldInfo, ...]) -> tuple[ReceptiveFieldInfo, ...]:
+    """Keep every path."""
+    return info
+
+
+def _key(info: ReceptiveFieldInfo) -> tuple[Any, ...]:
+    field = info.receptive_field
+    return (max(field), field) if isinstance(field, tuple) else (field, (field,))
+
+
+def naive_minmax_filter(info: tuple[ReceptiveFieldInfo, ...]) -> tuple[ReceptiveFieldInfo, ...]:
+    """Keep only the paths with the smallest and the largest receptive field.
+
+    >>> infos = tuple(ReceptiveFieldInfo(size, 1) for size in (5, 1, 3))
+    >>> [one.receptive_field for one in naive_minmax_filter(infos)]
+    [1, 5]
+    """
+    return (min(info, key=_key), max(info, key=_key)) if info else ()
+
+
+def _is_finite(info: ReceptiveFieldInfo) -> bool:
+    field = info.receptive_field
+    return math.inf not in (field if isinstance(field, tuple) else (field,))
+
+
+def filter_all_rf_info_with_infinite_receptive_field(
+    info: tuple[ReceptiveFieldInfo, ...],
+) -> tuple[ReceptiveFieldInfo, ...]:
+    """Leave infinite paths out, unless no finite one exists.
+
+    >>> infos = (ReceptiveFieldInfo(3, 1), ReceptiveFieldInfo(float("inf"), 1))
+    >>> len(filter_all_rf_info_with_infinite_receptive_field(infos))
+    1
+    """
+    return tuple(filter(_is_finite, info)) or tuple(info)
+
+
+KNOWN_FILTER_MAPPING: dict[str | None, InfoFilter] = {
+    "inf": filter_all_rf_info_with_infinite_receptive_field,
+    None: noop_filter,
+}
+"""Names of filters that the encoders accept as ``filter_rf``."""
+
+_STORED_FILTERS: dict[str, InfoFilter] = {
+    "noop": noop_filter,
+    "inf": filter_all_rf_info_with_infinite_receptive_field,
+    "minmax": naive_minmax_filter,
+}
+
+
+def resolve_filter(filter_rf: str | InfoFilter | None) -> InfoFilter:
+    """Return the filter that a user named, or the function that they passed."""
+    if filter_rf is None or isinstance(filter_rf, str):
+        if filter_rf not in KNOWN_FILTER_MAPPING:
+            raise InvalidGraphError(
+                f"filter_rf is {filter_rf!r}; valid are None, 'inf', or a function from a tuple "
+                "of ReceptiveFieldInfo to those that are kept."
+            )
+        return KNOWN_FILTER_MAPPING[filter_rf]
+    if not callable(filter_rf):
+        raise InvalidGraphError(
+            f"filter_rf is {filter_rf!r}; valid are None, 'inf', or a function from a tuple of "
+            "ReceptiveFieldInfo to those that are kept."
+        )
+    return filter_rf
+
+
+def _infos(paths: tuple[Paths, ...], scalar: bool) -> tuple[ReceptiveFieldInfo, ...]:
+    """Show per-axis paths as joint ones; axes with fewer paths repeat their largest."""
+    return tuple(
+        ReceptiveFieldInfo(
+            arithmetic.collapse_sizes(tuple(map(arithmetic.field_of, row)), scalar),
+            arithmetic.collapse_sizes(tuple(map(arithmetic.jump_of, row)), scalar),
+        )
+        for row in _rows(paths)
+    )
+
+
+def _rows(paths: tuple[Paths, ...]) -> list[tuple[PathState, ...]]:
+    longest = max(map(len, paths))
+    return list(zip(*(axis + (axis[-1],) * (longest - len(axis)) for axis in paths), strict=True))
+
+
+def _path_of_info(field: Size, jump: Jump) -> PathState:
+    if field == math.inf:
+        return arithmetic.INFINITE_PATH
+    if isinstance(jump, int):
+        return (field, jump, ())
+    return (field, jump.numerator, ((jump.denominator, jump.denominator - 1, 1),))
+
+
+def _paths_of_infos(infos: Iterable[ReceptiveFieldInfo], axes: int) -> tuple[Paths, ...]:
+    rows = [
+        (
+            arithmetic.broadcast(info.receptive_field, axes),
+            arithmetic.broadcast(info.multiplicator, axes),
+        )
+        for info in infos
+    ]
+    return tuple(
+        arithmetic.prune(_path_of_info(fields[axis], jumps[axis]) for fields, jumps in rows)
+        for axis in range(axes)
+    )
+
+
+def compute_receptive_field_sizes(
+    receptive_field_info: Iterable[ReceptiveFieldInfo], layer_info: LayerDefinition
+) -> tuple[ReceptiveFieldInfo, ...]:
+    """Return the receptive fields behind a layer, given those in front of it.
+
+    >>> compute_receptive_field_sizes((ReceptiveFieldInfo(3, 2),), LayerDefinition("Conv", 3, 2))
+    (ReceptiveFieldInfo(receptive_field=7, multiplicator=4),)
+    """
+    infos = tuple(receptive_field_info)
+    lengths = {
+        len(info.receptive_field) for info in infos if isinstance(info.receptive_field, tuple)
+    }
+    if layer_info.axes is not None:
+        lengths.add(layer_info.axes)
+    if len(lengths) > 1:
+        raise InvalidGraphError(
+            f"Receptive fields and layer have different numbers of axes: {sorted(lengths)!r}."
+        )
+    axes = lengths.pop() if lengths else None
+    paths = _grow(_paths_of_infos(infos, axes or 1), layer_info, axes)
+    return _infos(paths, axes is None)
+
+
+def _grow(paths: tuple[Paths, ...], layer: LayerDefinition, axes: int | None) -> tuple[Paths, ...]:
+    """Grow the paths of every axis by one layer; ``axes`` is None for scalar graphs."""
+    kernel, stride, dilation, upsampling, shortest = (
+        layer.kernel_size,
+        layer.stride_size,
+        layer.dilation,
+        layer.upsampling,
+        layer.shortest_kernel_size,
+    )
+    grow = arithmetic.grow_paths
+    if layer.axes is None:
+        first = paths[0]
+        grown = grow(first, kernel, stride, dilation, upsampling)
+        if shortest is not None and shortest != kernel:
+            grown = arithmetic.merge_paths(
+                (grown, grow(first, shortest, stride, dilation, upsampling))
+            )
+        if len(paths) == 1:
+            return (grown,) * (axes or 1)
+        if all(path is first for path in paths):
+            return (grown,) * len(paths)
+    count = axes or 1
+    kernels = arithmetic.broadcast(kernel, count)
+    strides = arithmetic.broadcast(stride, count)
+    dilations = arithmetic.broadcast(dilation, count)
+    upsamplings = arithmetic.broadcast(upsampling, count)
+    shortests = kernels if shortest is None else arithmetic.broadcast(shortest, count)
+    results: list[Paths] = []
+    memory: dict[tuple[Any, ...], Paths] = {}
+    for axis in range(count):
+        before = paths[axis] if len(paths) > 1 else paths[0]
+        key = (
+            id(before), kernels[axis], strides[axis], dilations[axis], upsamplings[axis],
+            shortests[axis],
+        )  # fmt: skip
+        known = memory.get(key)
+        if known is None:
+            known = grow(before, *key[1:5])
+            if key[5] != key[1]:
+                known = arithmetic.merge_paths(
+                    (known, grow(before, key[5], *key[2:5]))
+                )
+            memory[key] = known
+        results.append(known)
+    return tuple(results)
+
+
+# --- nodes -----------------------------------------------------------------------------------
+
+_serial_numbers = itertools.count()
+_CERTAINTIES: dict[str, int] = {"exact": 0, "bound": 1, "unknown": 2}
+
+
+def receptive_field_provider(node: EnrichedNetworkNode) -> PerAxis | None:
+    """Return the smallest receptive field of a node, the one that decides about its use."""
+    return node.receptive_field_min
+
+
+def receptive_field_provider_with_1x1_handling(node: EnrichedNetworkNode) -> PerAxis | None:
+    """Return the smallest receptive field, or None for a 1x1 layer, which never widens it.
+
+    >>> node = EnrichedNetworkNode("pointwise", LayerDefinition("Conv", kernel_size=1), [])
+    >>> receptive_field_provider_with_1x1_handling(node) is None
+    True
+    """
+    kernel = node.layer_info.kernel_size
+    is_1x1 = all(size == 1 for size in kernel) if isinstance(kernel, tuple) else kernel == 1
+    return None if is_1x1 else node.receptive_field_min
+
+
+class _Links:
+    """What was built on top of a node; kept beside it, so that the node itself never changes."""
+
+    __slots__ = ("companions", "successors")
+
+    def __init__(self) -> None:
+        self.successors: list[weakref.ref[EnrichedNetworkNode]] = []
+        self.companions: tuple[EnrichedNetworkNode, ...] = ()
+
+
+def _to_nodes(value: Iterable[EnrichedNetworkNode]) -> tuple[EnrichedNetworkNode, ...]:
+    nodes = tuple(value)
+    for node in nodes:
+        if type(node) is not EnrichedNetworkNode and not isinstance(node, EnrichedNetworkNode):
+            raise InvalidGraphError(
+                f"A predecessor is {node!r}, a {type(node).__name__}; every predecessor must be "
+                "an EnrichedNetworkNode."
+            )
+    return nodes
+
+
+def _check_certainty(node: object, attribute: object, value: str) -> None:
+    if value not in _CERTAINTIES:
+        raise InvalidGraphError(
+            f"certainty is {value!r}; valid are {', '.join(map(repr, _CERTAINTIES))}."
+        )
+
+
+@attrs.frozen(slots=True, eq=False, repr=False, weakref_slot=True)
+class EnrichedNetworkNode:
+    """A layer in its place in a network, with the receptive fields of its units.
+
+    Nodes are immutable, are equal only to themselves, and know the graph around them.
+
+    Attributes:
+        name: what to call this node; need not be unique.
+        layer_info: what the layer does.
+        predecessors: the nodes whose output this one reads, in order.
+        receptive_field_info_filter: which paths to keep.
+        module_path: dotted path of the module that the layer ran in, "" at top level, None for
+            nodes made by hand.
+        certainty: "exact", "bound" (the fields are upper bounds) or "unknown" (an operation that
+            nothing knows was counted as neutral); never better than that of the predecessors.
+        certainty_reason: why it is not exact.
+
+    Raises:
+        InvalidGraphError: a ValueError, for predecessors that are no nodes, or whose number of
+            axes differs.
+
+    >>> image = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+    >>> conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3, 2), [image])
+    >>> conv.receptive_field_max, conv.get_maximum_scale_factor()
+    (3, 2)
+    """
+
+    name: str
+    layer_info: LayerDefinition = attrs.field(validator=attrs.validators.instance_of(LayerDefinition))
+    predecessors: tuple[EnrichedNetworkNode, ...] = attrs.field(converter=_to_nodes)
+    receptive_field_info_filter: InfoFilter = noop_filter
+    module_path: str | None = None
+    certainty: Certainty = attrs.field(default="exact", validator=_check_certainty)
+    certainty_reason: str = ""
+    _paths: tuple[Paths, ...] = attrs.field(init=False)
+    _scalar: bool = attrs.field(init=False)
+    _serial: int = attrs.field(init=False)
+    _links: _Links = attrs.field(init=False)
+
+    def __attrs_post_init__(self) -> None:
+        layer, predecessors = self.layer_info, self.predecessors
+        axes = layer.axes
+        for node in predecessors:
+            if not node._scalar:
+                count = len(node._paths)
+                if axes is None:
+                    axes = count
+                elif axes != count:
+                    raise InvalidGraphError(
+                        f"The node {self.name!r} mixes different numbers of axes: its layer has "
+                        f"kernel_size={layer.kernel_size!r} and stride_size={layer.stride_size!r}, "
+                        f"its predecessors are {[(one.name, one.receptive_field_max) for one in predecessors]!r}."
+                    )
+        if not predecessors:
+            merged: tuple[Paths, ...] = (arithmetic.INPUT_PATHS,) * (axes or 1)
+        elif len(predecessors) == 1:
+            merged = predecessors[0]._paths
+        else:
+            merged = _merge(predecessors, axes or 1)
+        paths = _grow(merged, layer, axes)
+        setter = object.__setattr__
+        setter(self, "_scalar", axes is None)
+        setter(self, "_paths", _filtered(paths, self.receptive_field_info_filter, axes))
+        setter(self, "_serial", next(_serial_numbers))
+        links = _Links()
+        setter(self, "_links", links)
+        self._inherit_certainty()
+        own = weakref.ref(self)
+        for node in dict.fromkeys(predecessors):
+            node._links.successors.append(own)
+
+    def _inherit_certainty(self) -> None:
+        worst: EnrichedNetworkNode | None = None
+        for node in self.predecessors:
+            if _CERTAINTIES[node.certainty] > _CERTAINTIES[(worst or self).certainty]:
+                worst = node
+        if worst is None or self._sees_everything():
+            return
+        object.__setattr__(self, "certainty", worst.certainty)
+        object.__setattr__(self, "certainty_reason", worst.certainty_reason)
+
+    def _sees_everything(self) -> bool:
+        """Whether the field is infinite by this very layer, whatever came before."""
+        kernel = self.layer_info.shortest_kernel_size or self.layer_info.kernel_size
+        return all(size == math.inf for size in kernel) if isinstance(kernel, tuple) else (
+            kernel == math.inf
+        )
+
+    # -- receptive fields
+
+    @property
+    def receptive_field_info(self) -> tuple[ReceptiveFieldInfo, ...]:
+        """Receptive field and jump of the paths that decide: per jump the extremes."""
+        return _infos(self._paths, self._scalar)
+
+    @property
+    def receptive_field_sizes(self) -> tuple[Any, ...]:
+        """Receptive fields of the paths in ``receptive_field_info``, in input pixels."""
+        return tuple(info.receptive_field for info in self.receptive_field_info)
+
+    @property
+    def receptive_field_min(self) -> PerAxis:
+        """Smallest receptive field over all paths, in input pixels, per axis."""
+        return arithmetic.collapse_sizes(
+            tuple([min(map(arithmetic.field_of, paths)) for paths in self._paths]), self._scalar
+        )
+
+    @property
+    def receptive_field_max(self) -> PerAxis:
+        """Largest receptive field over all paths, in input pixels, per axis."""
+        return arithmetic.collapse_sizes(
+            tuple([max(map(arithmetic.field_of, paths)) for paths in self._paths]), self._scalar
+        )
+
+    @property
+    def paths(self) -> tuple[Paths, ...]:
+        """The path states behind this node, one entry per axis (one in all if scalar)."""
+        return self._paths
+
+    @property
+    def axes(self) -> int | None:
+        """Number of spatial axes; None where every number is a scalar that holds for any axis."""
+        return None if self._scalar else len(self._paths)
+
+    # -- the layer
+
+    @property
+    def kernel_size(self) -> Any:
+        """Kernel size of the layer; inf where every position sees every other one."""
+        return self.layer_info.kernel_size
+
+    @property
+    def stride_size(self) -> Any:
+        """Stride of the layer."""
+        return self.layer_info.stride_size
+
+    # -- feature maps and states
+
+    def get_maximum_scale_factor(self) -> Jump | None | tuple[Jump | None, ...]:
+        """Return the largest jump over all finite paths, in input pixels; None if there is none.
+
+        >>> EnrichedNetworkNode("dense", LayerDefinition("Dense"), []).get_maximum_scale_factor()
+        """
+        return arithmetic.collapse_sizes(self._largest_jumps(), self._scalar)
+
+    def _largest_jumps(self) -> tuple[Jump | None, ...]:
+        return tuple(
+            max(
+                (arithmetic.jump_of(path) for path in paths if path[0] != math.inf), default=None
+            )
+            for paths in self._paths
+        )
+
+    def compute_feature_map_size(self, input_resolution: Resolution) -> Any:
+        """Return the size of the feature map for an input resolution in pixels, per axis.
+
+        It is 1 on axes where every path is infinite.
+
+        >>> EnrichedNetworkNode("pool", LayerDefinition("Pool", 2, 2), []).compute_feature_map_size(9)
+        4
+        """
+        count = len(self._paths)
+        if self._scalar and not isinstance(input_resolution, int) and input_resolution is not None:
+            count = len(tuple(input_resolution))
+        resolution = arithmetic.normalise_resolution(input_resolution, count)
+        jumps = self._largest_jumps()
+        sizes = tuple(
+            1 if jump is None else max(1, int(pixels // jump))
+            for pixels, jump in zip(
+                resolution, jumps if len(jumps) == count else jumps * count, strict=True
+            )
+        )
+        return sizes[0] if self._scalar and isinstance(input_resolution, int) else sizes
+
+    def state(
+        self,
+        input_resolution: Resolution,
+        receptive_field_provider: Callable[
+            [EnrichedNetworkNode], PerAxis | None
+        ] = receptive_field_provider,
+        filter_kernel_size_1: bool = False,
+    ) -> LayerState:
+        """Return how useful this layer can be at an input resolution in pixels.
+
+        Args:
+            input_resolution: one number, or one per axis (height, width).
+            receptive_field_provider: which field to judge a node by; None: do not judge it.
+            filter_kernel_size_1: never call a 1x1 layer unproductive for its receptive field.
+
+        Raises:
+            InvalidResolutionError: a ValueError, if the resolution does not fit the graph.
+
+        >>> EnrichedNetworkNode("conv", LayerDefinition("Conv", 7), []).state(5)
+        'critical'
+        """
+        if self._scalar and isinstance(input_resolution, Sequence | tuple):
+            count = len(input_resolution)
+        else:
+            count = len(self._paths)
+        resolution = arithmetic.normalise_resolution(input_resolution, count)
+        field = receptive_field_provider(self)
+        before = [receptive_field_provider_or_min(node, receptive_field_provider) for node in self.predecessors]
+        fields = [arithmetic.broadcast(size, count) for size in before] or [(1,) * count]
+        jumps: list[Sequence[Jump | None]] = [
+            node._largest_jumps() if len(node._paths) == count else node._largest_jumps() * count
+            for node in self.predecessors
+        ] or [(1,) * count]
+        kernel = arithmetic.broadcast(self.layer_info.kernel_size, count)
+        own = None if field is None else arithmetic.broadcast(field, count)
+        found = arithmetic.layer_state(resolution, own, fields, jumps, kernel)
+        if (
+            filter_kernel_size_1
+            and found == "unproductive"
+            and own is not None
+            and all(size == 1 for size in kernel)
+        ):
+            found = arithmetic.layer_state(resolution, None, fields, jumps, kernel)
+            if found == "productive":
+                # Not unproductive; it can still be beyond the image, which the other rules say.
+                found = arithmetic.layer_state(resolution, own, [(0,) * count], jumps, kernel)
+        return found
+
+    def is_border(
+        self,
+        input_resolution: Resolution,
+        receptive_field_provider: Callable[
+            [EnrichedNetworkNode], PerAxis | None
+        ] = receptive_field_provider,
+        filter_kernel_size_1: bool = False,
+    ) -> bool:
+        """Return whether this layer is unproductive at an input resolution in pixels.
+
+        >>> EnrichedNetworkNode("conv", LayerDefinition("Conv", 7), []).is_border(5)
+        True
+        """
+        return (
+            self.state(input_resolution, receptive_field_provider, filter_kernel_size_1)
+            == "unproductive"
+        )
+
+    def is_in(self, container: Iterable[Any]) -> bool:
+        """Return whether this very node is in a container (equal names do not count)."""
+        return any(node is self for node in container)
+
+    # -- the graph around
+
+    @property
+    def successors(self) -> tuple[EnrichedNetworkNode, ...]:
+        """The living nodes that read this one, in the order in which they were made."""
+        found = (reference() for reference in self._links.successors)
+        return tuple(node for node in found if node is not None)
+
+    @property
+    def succecessors(self) -> tuple[EnrichedNetworkNode, ...]:
+        """The predecessor's spelling of ``successors``."""
+        return self.successors
+
+    @property
+    def all_layers(self) -> list[EnrichedNetworkNode]:
+        """Every node that is connected with this one, predecessors before their successors."""
+        return list(_connected(self))
+
+    def __repr__(self) -> str:
+        return (
+            f"EnrichedNetworkNode({self.name!r}, {self.layer_info.name}, kernel_size="
+            f"{self.kernel_size}, stride_size={self.stride_size}, receptive_field_min="
+            f"{self.receptive_field_min}, receptive_field_max={self.receptive_field_max})"
+        )
+
+    # -- copies and stored forms
+
+    def __copy__(self) -> EnrichedNetworkNode:
+        return self
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        snapshot, position = _snapshot_of(self)
+        return _node_from_snapshot, (snapshot, position)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the whole graph around this node as plain values that JSON can hold.
+
+        >>> node = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3), [])
+        >>> EnrichedNetworkNode.from_dict(node.to_dict()).receptive_field_max
+        3
+        """
+        nodes = _connected(self)
+        index = {node: position for position, node in enumerate(nodes)}
+        return {
+            "format": GRAPH_FORMAT,
+            "version": GRAPH_VERSION,
+            "node": index[self],
+            "nodes": [
+                {
+                    "name": node.name,
+                    "layer": node.layer_info.to_dict(),
+                    "predecessors": [index[before] for before in node.predecessors],
+                    "module_path": node.module_path,
+                    "certainty": node.certainty,
+                    "certainty_reason": node.certainty_reason,
+                    "filter": _filter_name(node),
+                }
+                for node in nodes
+            ],
+        }
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any]) -> EnrichedNetworkNode:
+        """Make a whole graph from what ``to_dict`` returned; returns the node it was called on.
+
+        Raises:
+            GraphFormatError: a ValueError, for an unknown version, a cycle, a missing node or
+                anything else that no graph can have.
+        """
+        return _graph_from_dict(config)
+
+
+def receptive_field_provider_or_min(
+    node: EnrichedNetworkNode, provider: Callable[[EnrichedNetworkNode], PerAxis | None]
+) -> PerAxis:
+    """Return what a provider says of a node, or its smallest field if it says nothing."""
+    size = provider(node)
+    return node.receptive_field_min if size is None else size
+
+
+def _merge(predecessors: Sequence[EnrichedNetworkNode], axes: int) -> tuple[Paths, ...]:
+    first = predecessors[0]._paths
+    if len(first) == axes and axes > 1 and all(
+        all(path is node._paths[0] for path in node._paths) for node in predecessors
+    ):
+        return (arithmetic.merge_paths([node._paths[0] for node in predecessors]),) * axes
+    return tuple(
+        arithmetic.merge_paths(
+            [node._paths[axis if len(node._paths) > 1 else 0] for node in predecessors]
+        )
+        for axis in range(axes)
+    )
+
+
+def _filtered(paths: tuple[Paths, ...], keep: InfoFilter, axes: int | None) -> tuple[Paths, ...]:
+    if keep is noop_filter:
+        return paths
+    if keep is filter_all_rf_info_with_infinite_receptive_field:
+        return tuple(
+            tuple(path for path in axis if path[0] != math.inf) or axis for axis in paths
+        )
+    rows = _rows(paths)
+    infos = _infos(paths, axes is None)
+    kept: list[tuple[PathState, ...]] = []
+    for info in keep(infos):
+        position = next((at for at, one in enumerate(infos) if one is info), None)
+        if position is not None:
+            kept.append(rows[position])
+        else:
+            kept.append(tuple(axis[0] for axis in _paths_of_infos((info,), axes or 1)))
+    if not kept:
+        return (((arithmetic.INFINITE_PATH),),) * (axes or 1)
+    return tuple(arithmetic.prune(column) for column in zip(*kept, strict=True))
+
+
+def _connected(start: EnrichedNetworkNode) -> list[EnrichedNetworkNode]:
+    """Return the whole graph around a node in the order in which it was built."""
+    found = {start}
+    waiting = [start]
+    while waiting:
+        node = waiting.pop()
+        for near in itertools.chain(node.predecessors, node.successors, node._links.companions):
+            if near not in found:
+                found.add(near)
+                waiting.append(near)
+    return sorted(found, key=lambda node: node._serial)
+
+
+def keep_together(nodes: Sequence[EnrichedNetworkNode]) -> None:
+    """Let every one of these nodes keep the others alive, as the parts of one finished graph.
+
+    A node holds its predecessors, but only weakly what was built on top of it. A graph that was
+    made as a whole stays whole as long as any of its nodes is in use.
+    """
+    ends = tuple(node for node in nodes if not node._links.successors)
+    for node in nodes:
+        node._links.companions = ends
+
+
+# --- stored graphs ---------------------------------------------------------------------------
+
+
+class _Snapshot:
+    """A graph as flat rows, so that pickling and copying never recurse over it."""
+
+    __slots__ = ("__weakref__", "nodes", "rows")
+
+    def __init__(self, nodes: Sequence[EnrichedNetworkNode] | None, rows: list[tuple[Any, ...]]):
+        self.nodes = nodes
+        self.rows = rows
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Snapshot, (None, self.rows)
+
+    def restored(self) -> Sequence[EnrichedNetworkNode]:
+        if self.nodes is None:
+            nodes: list[EnrichedNetworkNode] = []
+            for name, layer, before, *rest in self.rows:
+                nodes.append(
+                    EnrichedNetworkNode(name, layer, [nodes[index] for index in before], *rest)
+                )
+            keep_together(nodes)
+            self.nodes = nodes
+        return self.nodes
+
+
+_snapshots: weakref.WeakValueDictionary[tuple[int, int, int], _Snapshot] = (
+    weakref.WeakValueDictionary()
+)
+
+
+def _snapshot_of(node: EnrichedNetworkNode) -> tuple[_Snapshot, int]:
+    """Return a graph's rows and the node's place in them; nodes of one graph share the rows."""
+    nodes = _connected(node)
+    index = {one: position for position, one in enumerate(nodes)}
+    key = (nodes[0]._serial, nodes[-1]._serial, len(nodes))
+    snapshot = _snapshots.get(key)
+    if snapshot is None:
+        rows = [
+            (
+                one.name,
+                one.layer_info,
+                tuple(index[before] for before in one.predecessors),
+                one.receptive_field_info_filter,
+                one.module_path,
+                one.certainty,
+                one.certainty_reason,
+            )
+            for one in nodes
+        ]
+        snapshot = _snapshots[key] = _Snapshot(None, rows)
+    return snapshot, index[node]
+
+
+def _node_from_snapshot(snapshot: _Snapshot, position: int) -> EnrichedNetworkNode:
+    return snapshot.restored()[position]
+
+
+def _filter_name(node: EnrichedNetworkNode) -> str:
+    for name, function in _STORED_FILTERS.items():
+        if node.receptive_field_info_filter is function:
+            return name
+    raise GraphFormatError(
+        f"The node {node.name!r} has the filter {node.receptive_field_info_filter!r}, which plain "
+        f"values cannot hold; only the built-in filters can be stored: {sorted(_STORED_FILTERS)!r}."
+    )
+
+
+def _required(entry: Mapping[str, Any], key: str, where: str) -> Any:
+    if not isinstance(entry, Mapping):
+        raise GraphFormatError(f"{where} is {entry!r}; it must be an object with {key!r}.")
+    if key not in entry:
+        raise GraphFormatError(f"{where} has no {key!r}; it has only {sorted(entry)!r}.")
+    return entry[key]
+
+
+def _graph_from_dict(config: Mapping[str, Any]) -> EnrichedNetworkNode:
+    stored_format = _required(config, "format", "The stored graph")
+    if stored_format != GRAPH_FORMAT:
+        raise GraphFormatError(
+            f"The stored graph has the format {stored_format!r}; expected is {GRAPH_FORMAT!r}."
+        )
+    version = _required(config, "version", "The stored graph")
+    if version != GRAPH_VERSION:
+        raise GraphFormatError(
+            f"The stored graph has version {version!r}; this release reads version "
+            f"{GRAPH_VERSION}. A newer release of rfa_toolbox may read it."
+        )
+    entries = _required(config, "nodes", "The stored graph")
+    if not isinstance(entries, Sequence) or isinstance(entries, str) or not entries:
+        raise GraphFormatError(f"The stored graph has nodes={entries!r}; expected is a list.")
+    nodes: dict[int, EnrichedNetworkNode] = {}
+    for position in _build_order(entries):
+        entry = entries[position]
+        where = f"Node {position}"
+        stored_filter = entry.get("filter", "noop")
+        if stored_filter not in _STORED_FILTERS:
+            raise GraphFormatError(
+                f"{where} has the filter {stored_filter!r}; valid are {sorted(_STORED_FILTERS)!r}."
+            )
+        nodes[position] = EnrichedNetworkNode(
+            _required(entry, "name", where),
+            LayerDefinition.from_dict(_required(entry, "layer", where)),
+            [nodes[before] for before in entry["predecessors"]],
+            _STORED_FILTERS[stored_filter],
+            entry.get("module_path"),
+            entry.get("certainty", "exact"),
+            entry.get("certainty_reason", ""),
+        )
+    keep_together(list(nodes.values()))
+    handle = config.get("node", len(entries) - 1)
+    if handle not in nodes:
+        raise GraphFormatError(
+            f"The stored graph's own node is {handle!r}; it has the nodes 0 to {len(entries) - 1}."
+        )
+    return nodes[handle]
+
+
+def _build_order(entries: Sequence[Mapping[str, Any]]) -> Iterator[int]:
+    """Yield positions so that predecessors come first, otherwise in the stored order."""
+    before: list[list[int]] = []
+    for position, entry in enumerate(entries):
+        predecessors = _required(entry, "predecessors", f"Node {position}")
+        for index in predecessors:
+            if type(index) is not int or not 0 <= index < len(entries):
+                raise GraphFormatError(
+                    f"Node {position} has the predecessor {index!r}, which is missing; the graph "
+                    f"has the nodes 0 to {len(entries) - 1}."
+                )
+        before.append(list(predecessors))
+    done = [False] * len(entries)
+    waiting = [len(set(indices)) for indices in before]
+    after: list[list[int]] = [[] for _ in entries]
+    for position, indices in enumerate(before):
+        for index in set(indices):
+            after[index].append(position)
+    ready = [position for position, count in enumerate(waiting) if count == 0]
+    heapq.heapify(ready)
+    while ready:
+        position = heapq.heappop(ready)
+        done[position] = True
+        yield position
+        for follower in after[position]:
+            waiting[follower] -= 1
+            if waiting[follower] == 0:
+                heapq.heappush(ready, follower)
+    stuck = [entries[position].get("name") for position, flag in enumerate(done) if not flag]
+    if stuck:
+        raise GraphFormatError(
+            f"The stored graph has a cycle; these nodes wait for each other: {stuck[:10]!r}."
+        )
