@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -38,12 +38,17 @@ __all__ = [
     "grow",
     "grow_paths",
     "jump_of",
+    "largest_field",
+    "largest_jump",
     "layer_state",
     "merge_paths",
     "normalise_infinite",
     "normalise_integers",
     "normalise_resolution",
     "prune",
+    "smallest_field",
+    "unproductive_up_to",
+    "window_of",
 ]
 
 Size: TypeAlias = "int | float"
@@ -86,7 +91,7 @@ def grow(
     2
     """
     base, jump, levels = path
-    if kernel == math.inf or base == math.inf:
+    if math.inf in (kernel, base):
         return INFINITE_PATH
     extent = dilation * (int(kernel) - 1)
     if upsampling != 1:
@@ -140,6 +145,20 @@ def jump_of(path: PathState) -> Jump:
     for factor, _, step in levels:
         exact *= Fraction(step, factor)
     return int(exact) if exact.denominator == 1 else exact
+
+
+def window_of(kernel: Size, upsampling: int = 1, dilation: int = 1) -> Size:
+    """Return how many units in front of a layer its window spans at most.
+
+    With up-sampling the window slides over the finer grid, where only every ``upsampling``-th
+    unit is not a zero: ``ceil(ke / s)`` of semantics for transposed convolutions.
+
+    >>> window_of(3, dilation=2), window_of(4, upsampling=2), window_of(2, upsampling=2)
+    (5, 2, 1)
+    """
+    if kernel == math.inf:
+        return kernel
+    return -(-(dilation * (int(kernel) - 1) + 1) // upsampling)
 
 
 # --- many paths ------------------------------------------------------------------------------
@@ -207,6 +226,33 @@ def prune(paths: Iterable[PathState]) -> Paths:
     return tuple(sorted(kept))
 
 
+def smallest_field(paths: Paths) -> Size:
+    """Return the smallest receptive field over all paths of one axis, in input pixels.
+
+    >>> smallest_field(((3, 1, ()), (7, 2, ())))
+    3
+    """
+    return field_of(paths[0]) if len(paths) == 1 else min(map(field_of, paths))
+
+
+def largest_field(paths: Paths) -> Size:
+    """Return the largest receptive field over all paths of one axis, in input pixels.
+
+    >>> largest_field(((3, 1, ()), (7, 2, ())))
+    7
+    """
+    return field_of(paths[0]) if len(paths) == 1 else max(map(field_of, paths))
+
+
+def largest_jump(paths: Paths) -> Jump | None:
+    """Return the largest jump over the finite paths of one axis; None if there is no such path.
+
+    >>> largest_jump(((3, 1, ()), (7, 2, ()))), largest_jump((INFINITE_PATH,))
+    (2, None)
+    """
+    return max((jump_of(path) for path in paths if path[0] != math.inf), default=None)
+
+
 def _by_field(path: PathState) -> tuple[Size, PathState]:
     return field_of(path), path
 
@@ -219,38 +265,82 @@ def layer_state(
     field: Sequence[Size] | None,
     predecessor_fields: Sequence[Sequence[Size]],
     predecessor_jumps: Sequence[Sequence[Jump | None]],
-    kernel: Sequence[Size],
+    window: Sequence[Size],
 ) -> LayerState:
     """Return how useful a layer can be at an input resolution, all axes taken together.
 
-    Everything is per axis and in input pixels: ``field`` is the layer's smallest receptive field
-    (None: the layer is not judged by it), ``predecessor_fields`` those of its predecessors,
-    ``predecessor_jumps`` the largest finite jump of each predecessor (None where there is none).
+    Everything is per axis. ``resolution`` and the fields are in input pixels: ``field`` is the
+    layer's smallest receptive field (None: the layer is not judged by it), ``predecessor_fields``
+    those of its predecessors, ``predecessor_jumps`` the largest finite jump of each predecessor
+    (None where there is none: one unit stands for the whole image). ``window`` is what the layer
+    sees of the map in front of it, in units of that map.
 
     >>> layer_state((32, 32), (40, 40), [(32, 32)], [(8, 8)], (3, 3))
     'unproductive'
     """
     axes = range(len(resolution))
-    if (
-        field is not None
-        and all(
-            before[axis] >= resolution[axis] for before in predecessor_fields for axis in axes
-        )
-        and all(field[axis] > resolution[axis] for axis in axes)
-    ):
-        return "unproductive"
-    if not any(size == math.inf for size in kernel) and all(
-        (1 if (jump := jumps[axis]) is None else resolution[axis] // jump) <= kernel[axis]
-        for jumps in predecessor_jumps
+    if all(
+        resolution[axis] <= limit
         for axis in axes
+        for limit in _beyond_limits(field, predecessor_fields, axis)
+    ) or all(
+        resolution[axis] <= limit
+        for axis in axes
+        for limit in _map_limits(predecessor_jumps, window, axis)
     ):
         return "unproductive"
-    if field is None:
-        return "productive"
-    beyond = [field[axis] > resolution[axis] for axis in axes]
+    beyond = [False if field is None else field[axis] > resolution[axis] for axis in axes]
     if all(beyond):
         return "critical"
     return "partially critical" if any(beyond) else "productive"
+
+
+def unproductive_up_to(
+    field: Sequence[Size] | None,
+    predecessor_fields: Sequence[Sequence[Size]],
+    predecessor_jumps: Sequence[Sequence[Jump | None]],
+    window: Sequence[Size],
+) -> Size:
+    """Return the largest resolution, equal on all axes, at which a layer is unproductive.
+
+    Each of the two rules of ``layer_state`` says that the resolution is at most some limits, so
+    a layer that is unproductive at one resolution is so at every smaller one. 0 is never.
+
+    >>> unproductive_up_to((40, 40), [(32, 32)], [(8, 8)], (3, 3))
+    32
+    """
+    axes = range(len(window))
+    return max(
+        min(limit for axis in axes for limit in _beyond_limits(field, predecessor_fields, axis)),
+        min(limit for axis in axes for limit in _map_limits(predecessor_jumps, window, axis)),
+    )
+
+
+def _beyond_limits(
+    field: Sequence[Size] | None, predecessor_fields: Sequence[Sequence[Size]], axis: int
+) -> Iterator[Size]:
+    """Yield L such that ``i <= L`` for all of them: nothing new in the image is left to see."""
+    if field is None:
+        yield 0
+        return
+    yield field[axis] - 1
+    for before in predecessor_fields:
+        yield before[axis]
+
+
+def _map_limits(
+    predecessor_jumps: Sequence[Sequence[Jump | None]], window: Sequence[Size], axis: int
+) -> Iterator[Size]:
+    """Yield L such that ``i <= L`` for all of them: the map is not larger than the window.
+
+    ``i // j <= k`` is ``i < (k + 1) * j``.
+    """
+    if math.inf in window:
+        yield 0
+        return
+    for jumps in predecessor_jumps:
+        jump = jumps[axis]
+        yield math.inf if jump is None else math.ceil((window[axis] + 1) * jump) - 1
 
 
 # --- scalars and axes ------------------------------------------------------------------------
@@ -331,19 +421,25 @@ def normalise_infinite(value: Any, what: str) -> Size | tuple[Size, ...]:
     return _normalise(value, convert, what)
 
 
-def normalise_resolution(value: Any, axes: int) -> tuple[int, ...]:
+def normalise_resolution(value: Any, axes: int | None) -> tuple[int, ...]:
     """Return an input resolution in pixels, one integer per axis.
+
+    Where ``axes`` is None, any number of axes will do, and one integer stands for itself.
 
     Raises:
         InvalidResolutionError: if a number is not a positive integer, or their count is wrong.
+
+    >>> normalise_resolution(32, 2), normalise_resolution([32, 64], None)
+    ((32, 32), (32, 64))
     """
     try:
-        normal = normalise_integers(value, "The input resolution")
-        if value is None:
-            raise InvalidLayerError("The input resolution is None.")
+        normal = normalise_integers("None" if value is None else value, "The input resolution")
+        if axes is None:
+            return normal if isinstance(normal, tuple) else (normal,)
         return broadcast(normal, axes)
     except (InvalidLayerError, InvalidGraphError) as error:
+        count = "" if axes is None else f"{axes} of "
         raise InvalidResolutionError(
             f"The input resolution is {value!r}; it must be a positive whole number of pixels, "
-            f"or a sequence of {axes} of them, one per axis of the graph."
+            f"or a sequence of {count}them, one per axis of the graph."
         ) from error

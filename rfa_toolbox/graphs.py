@@ -11,7 +11,7 @@ import itertools
 import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
@@ -37,7 +37,9 @@ __all__ = [
 GRAPH_FORMAT = "rfa_toolbox.graph"
 GRAPH_VERSION = 1
 
-Padding: TypeAlias = "None | int | tuple[tuple[int, int] | None, ...]"
+T = TypeVar("T")
+
+Padding: TypeAlias = "int | tuple[tuple[int, int] | None, ...] | None"
 
 
 # --- layers ----------------------------------------------------------------------------------
@@ -158,6 +160,36 @@ class LayerDefinition:
             )
         object.__setattr__(self, "axes", counts.pop() if counts else None)
 
+    def window(self, axes: int) -> tuple[Size, ...]:
+        """Return how many units in front of the layer its kernel covers, one number per axis.
+
+        >>> LayerDefinition("Conv", kernel_size=3, dilation=2).window(2)
+        (3, 3)
+        >>> LayerDefinition("ConvTranspose", kernel_size=4, upsampling=2).window(1)
+        (2,)
+        """
+        return tuple(
+            map(
+                arithmetic.window_of,
+                arithmetic.broadcast(self.kernel_size, axes),
+                arithmetic.broadcast(self.upsampling, axes),
+            )
+        )
+
+    def expands(self, axes: int) -> tuple[bool, ...]:
+        """Return per axis whether the layer sees more than one unit in front of it.
+
+        >>> LayerDefinition("Conv", kernel_size=(3, 1)).expands(2)
+        (True, False)
+        """
+        windows = map(
+            arithmetic.window_of,
+            arithmetic.broadcast(self.kernel_size, axes),
+            arithmetic.broadcast(self.upsampling, axes),
+            arithmetic.broadcast(self.dilation, axes),
+        )
+        return tuple(window > 1 for window in windows)
+
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> LayerDefinition:
         """Make a layer from what ``to_dict`` returned.
@@ -197,6 +229,10 @@ class LayerDefinition:
             ),
             "resolution_dependent": self.resolution_dependent,
         }
+
+
+_EVERYTHING = LayerDefinition("everything")
+"""A layer in which every position sees every other one."""
 
 
 def _finite_or_none(value: Any) -> Any:
@@ -242,9 +278,7 @@ class ReceptiveFieldInfo:
     multiplicator: Any = attrs.field(converter=_to_plain_sizes)
 
 
-InfoFilter: TypeAlias = (
-    "Callable[[tuple[ReceptiveFieldInfo, ...]], Iterable[ReceptiveFieldInfo]]"
-)
+InfoFilter: TypeAlias = "Callable[[tuple[ReceptiveFieldInfo, ...]], Iterable[ReceptiveFieldInfo]]"
 
 
 def noop_filter(info: tuple[ReceptiveFieldInfo, ...]) -> tuple[ReceptiveFieldInfo, ...]:
@@ -414,9 +448,7 @@ def _grow(paths: tuple[Paths, ...], layer: LayerDefinition, axes: int | None) ->
         if known is None:
             known = grow(before, *key[1:5])
             if key[5] != key[1]:
-                known = arithmetic.merge_paths(
-                    (known, grow(before, key[5], *key[2:5]))
-                )
+                known = arithmetic.merge_paths((known, grow(before, key[5], *key[2:5])))
             memory[key] = known
         results.append(known)
     return tuple(results)
@@ -429,8 +461,15 @@ _CERTAINTIES: dict[str, int] = {"exact": 0, "bound": 1, "unknown": 2}
 
 
 def receptive_field_provider(node: EnrichedNetworkNode) -> PerAxis | None:
-    """Return the smallest receptive field of a node, the one that decides about its use."""
-    return node.receptive_field_min
+    """Return the smallest receptive field of a node, the one that decides about its use.
+
+    It holds at any resolution: behind a layer whose window grows with the image, such as
+    adaptive pooling, it is infinite.
+
+    >>> receptive_field_provider(EnrichedNetworkNode("conv", LayerDefinition("Conv", 3), []))
+    3
+    """
+    return node._collapse(arithmetic.smallest_field, node._lasting_paths)
 
 
 def receptive_field_provider_with_1x1_handling(node: EnrichedNetworkNode) -> PerAxis | None:
@@ -442,7 +481,10 @@ def receptive_field_provider_with_1x1_handling(node: EnrichedNetworkNode) -> Per
     """
     kernel = node.layer_info.kernel_size
     is_1x1 = all(size == 1 for size in kernel) if isinstance(kernel, tuple) else kernel == 1
-    return None if is_1x1 else node.receptive_field_min
+    return None if is_1x1 else receptive_field_provider(node)
+
+
+FieldProvider: TypeAlias = "Callable[[EnrichedNetworkNode], PerAxis | None]"
 
 
 class _Links:
@@ -466,7 +508,7 @@ def _to_nodes(value: Iterable[EnrichedNetworkNode]) -> tuple[EnrichedNetworkNode
     return nodes
 
 
-def _check_certainty(node: object, attribute: object, value: str) -> None:
+def _check_certainty(_node: object, _attribute: object, value: str) -> None:
     if value not in _CERTAINTIES:
         raise InvalidGraphError(
             f"certainty is {value!r}; valid are {', '.join(map(repr, _CERTAINTIES))}."
@@ -501,13 +543,16 @@ class EnrichedNetworkNode:
     """
 
     name: str
-    layer_info: LayerDefinition = attrs.field(validator=attrs.validators.instance_of(LayerDefinition))
+    layer_info: LayerDefinition = attrs.field(
+        validator=attrs.validators.instance_of(LayerDefinition)
+    )
     predecessors: tuple[EnrichedNetworkNode, ...] = attrs.field(converter=_to_nodes)
     receptive_field_info_filter: InfoFilter = noop_filter
     module_path: str | None = None
     certainty: Certainty = attrs.field(default="exact", validator=_check_certainty)
     certainty_reason: str = ""
     _paths: tuple[Paths, ...] = attrs.field(init=False)
+    _lasting_paths: tuple[Paths, ...] = attrs.field(init=False)
     _scalar: bool = attrs.field(init=False)
     _serial: int = attrs.field(init=False)
     _links: _Links = attrs.field(init=False)
@@ -524,18 +569,24 @@ class EnrichedNetworkNode:
                     raise InvalidGraphError(
                         f"The node {self.name!r} mixes different numbers of axes: its layer has "
                         f"kernel_size={layer.kernel_size!r} and stride_size={layer.stride_size!r}, "
-                        f"its predecessors are {[(one.name, one.receptive_field_max) for one in predecessors]!r}."
+                        "its predecessors are "
+                        f"{[(one.name, one.receptive_field_max) for one in predecessors]!r}."
                     )
-        if not predecessors:
-            merged: tuple[Paths, ...] = (arithmetic.INPUT_PATHS,) * (axes or 1)
-        elif len(predecessors) == 1:
-            merged = predecessors[0]._paths
-        else:
-            merged = _merge(predecessors, axes or 1)
-        paths = _grow(merged, layer, axes)
         setter = object.__setattr__
         setter(self, "_scalar", axes is None)
-        setter(self, "_paths", _filtered(paths, self.receptive_field_info_filter, axes))
+        paths = _paths_behind([node._paths for node in predecessors], layer, axes)
+        paths = _filtered(paths, self.receptive_field_info_filter, axes)
+        setter(self, "_paths", paths)
+        if layer.resolution_dependent or any(
+            node._lasting_paths is not node._paths for node in predecessors
+        ):
+            paths = _paths_behind(
+                [node._lasting_paths for node in predecessors],
+                _EVERYTHING if layer.resolution_dependent else layer,
+                axes,
+            )
+            paths = _filtered(paths, self.receptive_field_info_filter, axes)
+        setter(self, "_lasting_paths", paths)
         setter(self, "_serial", next(_serial_numbers))
         links = _Links()
         setter(self, "_links", links)
@@ -557,8 +608,10 @@ class EnrichedNetworkNode:
     def _sees_everything(self) -> bool:
         """Whether the field is infinite by this very layer, whatever came before."""
         kernel = self.layer_info.shortest_kernel_size or self.layer_info.kernel_size
-        return all(size == math.inf for size in kernel) if isinstance(kernel, tuple) else (
-            kernel == math.inf
+        return (
+            all(size == math.inf for size in kernel)
+            if isinstance(kernel, tuple)
+            else (kernel == math.inf)
         )
 
     # -- receptive fields
@@ -576,21 +629,32 @@ class EnrichedNetworkNode:
     @property
     def receptive_field_min(self) -> PerAxis:
         """Smallest receptive field over all paths, in input pixels, per axis."""
-        return arithmetic.collapse_sizes(
-            tuple([min(map(arithmetic.field_of, paths)) for paths in self._paths]), self._scalar
-        )
+        return self._collapse(arithmetic.smallest_field, self._paths)
 
     @property
     def receptive_field_max(self) -> PerAxis:
         """Largest receptive field over all paths, in input pixels, per axis."""
-        return arithmetic.collapse_sizes(
-            tuple([max(map(arithmetic.field_of, paths)) for paths in self._paths]), self._scalar
-        )
+        return self._collapse(arithmetic.largest_field, self._paths)
+
+    def _collapse(
+        self, summary: Callable[[Paths], T], paths: tuple[Paths, ...]
+    ) -> T | tuple[T, ...]:
+        """Summarise the paths of every axis; a scalar graph has scalar summaries."""
+        return summary(paths[0]) if self._scalar else tuple([summary(axis) for axis in paths])
 
     @property
     def paths(self) -> tuple[Paths, ...]:
         """The path states behind this node, one entry per axis (one in all if scalar)."""
         return self._paths
+
+    @property
+    def lasting_paths(self) -> tuple[Paths, ...]:
+        """The path states that hold at any resolution, one entry per axis.
+
+        They differ from ``paths`` only behind layers whose window grows with the image
+        (``layer_info.resolution_dependent``): those count as infinite here.
+        """
+        return self._lasting_paths
 
     @property
     def axes(self) -> int | None:
@@ -611,48 +675,35 @@ class EnrichedNetworkNode:
 
     # -- feature maps and states
 
-    def get_maximum_scale_factor(self) -> Jump | None | tuple[Jump | None, ...]:
+    def get_maximum_scale_factor(self) -> Jump | tuple[Jump | None, ...] | None:
         """Return the largest jump over all finite paths, in input pixels; None if there is none.
 
         >>> EnrichedNetworkNode("dense", LayerDefinition("Dense"), []).get_maximum_scale_factor()
         """
-        return arithmetic.collapse_sizes(self._largest_jumps(), self._scalar)
-
-    def _largest_jumps(self) -> tuple[Jump | None, ...]:
-        return tuple(
-            max(
-                (arithmetic.jump_of(path) for path in paths if path[0] != math.inf), default=None
-            )
-            for paths in self._paths
-        )
+        return self._collapse(arithmetic.largest_jump, self._paths)
 
     def compute_feature_map_size(self, input_resolution: Resolution) -> Any:
         """Return the size of the feature map for an input resolution in pixels, per axis.
 
         It is 1 on axes where every path is infinite.
 
-        >>> EnrichedNetworkNode("pool", LayerDefinition("Pool", 2, 2), []).compute_feature_map_size(9)
-        4
+        >>> pool = EnrichedNetworkNode("pool", LayerDefinition("Pool", 2, 2), [])
+        >>> pool.compute_feature_map_size(9), pool.compute_feature_map_size((9, 6))
+        (4, (4, 3))
         """
-        count = len(self._paths)
-        if self._scalar and not isinstance(input_resolution, int) and input_resolution is not None:
-            count = len(tuple(input_resolution))
-        resolution = arithmetic.normalise_resolution(input_resolution, count)
-        jumps = self._largest_jumps()
+        resolution = arithmetic.normalise_resolution(input_resolution, self.axes)
+        jumps = arithmetic.broadcast(self.get_maximum_scale_factor(), len(resolution))
         sizes = tuple(
             1 if jump is None else max(1, int(pixels // jump))
-            for pixels, jump in zip(
-                resolution, jumps if len(jumps) == count else jumps * count, strict=True
-            )
+            for pixels, jump in zip(resolution, jumps, strict=True)
         )
-        return sizes[0] if self._scalar and isinstance(input_resolution, int) else sizes
+        scalar = self._scalar and not isinstance(input_resolution, Iterable)
+        return arithmetic.collapse_sizes(sizes, scalar)
 
     def state(
         self,
         input_resolution: Resolution,
-        receptive_field_provider: Callable[
-            [EnrichedNetworkNode], PerAxis | None
-        ] = receptive_field_provider,
+        receptive_field_provider: FieldProvider = receptive_field_provider,
         filter_kernel_size_1: bool = False,
     ) -> LayerState:
         """Return how useful this layer can be at an input resolution in pixels.
@@ -665,42 +716,67 @@ class EnrichedNetworkNode:
         Raises:
             InvalidResolutionError: a ValueError, if the resolution does not fit the graph.
 
-        >>> EnrichedNetworkNode("conv", LayerDefinition("Conv", 7), []).state(5)
-        'critical'
+        >>> conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 7), [])
+        >>> conv.state(8), conv.state((7, 7)), conv.state((7, 32))
+        ('productive', 'unproductive', 'productive')
         """
-        if self._scalar and isinstance(input_resolution, Sequence | tuple):
-            count = len(input_resolution)
-        else:
-            count = len(self._paths)
-        resolution = arithmetic.normalise_resolution(input_resolution, count)
-        field = receptive_field_provider(self)
-        before = [receptive_field_provider_or_min(node, receptive_field_provider) for node in self.predecessors]
-        fields = [arithmetic.broadcast(size, count) for size in before] or [(1,) * count]
-        jumps: list[Sequence[Jump | None]] = [
-            node._largest_jumps() if len(node._paths) == count else node._largest_jumps() * count
-            for node in self.predecessors
-        ] or [(1,) * count]
-        kernel = arithmetic.broadcast(self.layer_info.kernel_size, count)
-        own = None if field is None else arithmetic.broadcast(field, count)
-        found = arithmetic.layer_state(resolution, own, fields, jumps, kernel)
-        if (
-            filter_kernel_size_1
-            and found == "unproductive"
-            and own is not None
-            and all(size == 1 for size in kernel)
-        ):
-            found = arithmetic.layer_state(resolution, None, fields, jumps, kernel)
-            if found == "productive":
-                # Not unproductive; it can still be beyond the image, which the other rules say.
-                found = arithmetic.layer_state(resolution, own, [(0,) * count], jumps, kernel)
-        return found
+        resolution = arithmetic.normalise_resolution(input_resolution, self.axes)
+        return arithmetic.layer_state(
+            resolution,
+            *self._judged_by(len(resolution), receptive_field_provider, filter_kernel_size_1),
+        )
+
+    def unproductive_resolution(
+        self,
+        receptive_field_provider: FieldProvider = receptive_field_provider,
+        filter_kernel_size_1: bool = False,
+    ) -> Size:
+        """Return the largest resolution in pixels at which this layer is unproductive.
+
+        It is meant for images as high as wide. At every smaller resolution the layer is
+        unproductive too; 0 means at none, inf at all.
+
+        >>> EnrichedNetworkNode("conv", LayerDefinition("Conv", 7), []).unproductive_resolution()
+        7
+        """
+        return arithmetic.unproductive_up_to(
+            *self._judged_by(len(self._paths), receptive_field_provider, filter_kernel_size_1)
+        )
+
+    def _judged_by(
+        self, axes: int, provider: FieldProvider, filter_kernel_size_1: bool
+    ) -> tuple[
+        tuple[Size, ...] | None,
+        list[tuple[Size, ...]],
+        list[tuple[Jump | None, ...]],
+        tuple[Size, ...],
+    ]:
+        """Return what ``arithmetic.layer_state`` judges by.
+
+        These are the own field, the fields and jumps in front (those of the image where nothing
+        is in front), and the window.
+        """
+        layer = self.layer_info
+        size = provider(self)
+        field = None if size is None else arithmetic.broadcast(size, axes)
+        fields: list[tuple[Size, ...]] = []
+        jumps: list[tuple[Jump | None, ...]] = []
+        for node in self.predecessors:
+            fields.append(arithmetic.broadcast(_judged_field(node, provider), axes))
+            jumps.append(
+                arithmetic.broadcast(
+                    node._collapse(arithmetic.largest_jump, node._lasting_paths), axes
+                )
+            )
+        kernels = arithmetic.broadcast(layer.kernel_size, axes)
+        if filter_kernel_size_1 and all(kernel == 1 for kernel in kernels):
+            fields = [(0,) * axes]  # less than any image: never seen as a whole
+        return field, fields or [(1,) * axes], jumps or [(1,) * axes], layer.window(axes)
 
     def is_border(
         self,
         input_resolution: Resolution,
-        receptive_field_provider: Callable[
-            [EnrichedNetworkNode], PerAxis | None
-        ] = receptive_field_provider,
+        receptive_field_provider: FieldProvider = receptive_field_provider,
         filter_kernel_size_1: bool = False,
     ) -> bool:
         """Return whether this layer is unproductive at an input resolution in pixels.
@@ -789,24 +865,30 @@ class EnrichedNetworkNode:
         return _graph_from_dict(config)
 
 
-def receptive_field_provider_or_min(
-    node: EnrichedNetworkNode, provider: Callable[[EnrichedNetworkNode], PerAxis | None]
-) -> PerAxis:
+def _judged_field(node: EnrichedNetworkNode, provider: FieldProvider) -> PerAxis:
     """Return what a provider says of a node, or its smallest field if it says nothing."""
     size = provider(node)
-    return node.receptive_field_min if size is None else size
+    return node._collapse(arithmetic.smallest_field, node._lasting_paths) if size is None else size
 
 
-def _merge(predecessors: Sequence[EnrichedNetworkNode], axes: int) -> tuple[Paths, ...]:
-    first = predecessors[0]._paths
-    if len(first) == axes and axes > 1 and all(
-        all(path is node._paths[0] for path in node._paths) for node in predecessors
-    ):
-        return (arithmetic.merge_paths([node._paths[0] for node in predecessors]),) * axes
+def _paths_behind(
+    several: Sequence[tuple[Paths, ...]], layer: LayerDefinition, axes: int | None
+) -> tuple[Paths, ...]:
+    """Return the paths behind a layer, given those behind each of its predecessors."""
+    if not several:
+        merged: tuple[Paths, ...] = (arithmetic.INPUT_PATHS,) * (axes or 1)
+    elif len(several) == 1:
+        merged = several[0]
+    else:
+        merged = _merge(several, axes or 1)
+    return _grow(merged, layer, axes)
+
+
+def _merge(several: Sequence[tuple[Paths, ...]], axes: int) -> tuple[Paths, ...]:
+    if axes > 1 and all(axis is paths[0] for paths in several for axis in paths):
+        return (arithmetic.merge_paths([paths[0] for paths in several]),) * axes
     return tuple(
-        arithmetic.merge_paths(
-            [node._paths[axis if len(node._paths) > 1 else 0] for node in predecessors]
-        )
+        arithmetic.merge_paths([paths[axis if len(paths) > 1 else 0] for paths in several])
         for axis in range(axes)
     )
 
@@ -815,9 +897,7 @@ def _filtered(paths: tuple[Paths, ...], keep: InfoFilter, axes: int | None) -> t
     if keep is noop_filter:
         return paths
     if keep is filter_all_rf_info_with_infinite_receptive_field:
-        return tuple(
-            tuple(path for path in axis if path[0] != math.inf) or axis for axis in paths
-        )
+        return tuple(tuple(path for path in axis if path[0] != math.inf) or axis for axis in paths)
     rows = _rows(paths)
     infos = _infos(paths, axes is None)
     kept: list[tuple[PathState, ...]] = []
