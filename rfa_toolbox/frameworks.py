@@ -1,0 +1,103 @@
+"""Doors to the encoders that need a framework, importing it when they are called.
+
+Nothing in this module imports a framework at module level, so that ``import rfa_toolbox`` works
+where none is installed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+from rfa_toolbox.errors import MissingFrameworkError
+
+if TYPE_CHECKING:
+    import torch
+
+    from rfa_toolbox.encodings.chain import HandlerChain
+    from rfa_toolbox.graphs import EnrichedNetworkNode, InfoFilter
+
+__all__ = ["create_graph_from_pytorch_model"]
+
+
+def create_graph_from_pytorch_model(
+    model: torch.nn.Module,
+    filter_rf: Literal["inf"] | InfoFilter | None = None,
+    input_res: Any = (1, 3, 399, 399),
+    custom_layers: Sequence[str] | None = None,
+    display_se_modules: bool = False,
+    capture: Literal["auto", "meta", "jit"] = "auto",
+    *,
+    global_ops: Literal["ignore_gates", "count", "ignore"] = "ignore_gates",
+    handlers: HandlerChain[Any] | None = None,
+) -> EnrichedNetworkNode:
+    """Read a PyTorch model and return the graph of its layers, with their receptive fields.
+
+    The model is not changed: mode, device, weights, buffers, hooks and the state of the random
+    number generators are the same afterwards.
+
+    Args:
+        model: the model; on any device, of any dtype, in train or eval mode.
+        filter_rf: which paths through the network to keep: None keeps all, ``"inf"`` leaves out
+            those with an infinite receptive field, a function gets a tuple of
+            ``ReceptiveFieldInfo`` and returns those to keep.
+        input_res: shape of the input, (batch, channels, height, width), or a tuple of shapes or
+            of example tensors for a model with several inputs.
+        custom_layers: names of module classes to show as one node each.
+        display_se_modules: show the inside of squeeze-and-excitation modules.
+        capture: how to see the operations of the model. ``"meta"`` runs it without memory or
+            arithmetic, ``"jit"`` traces it with real tensors, ``"auto"`` takes the first that
+            works.
+        global_ops: how to look at operations that see the whole image: ``"ignore_gates"`` counts
+            them, unless their result only re-weights the map that it came from; ``"count"``
+            counts all of them, ``"ignore"`` none.
+        handlers: a chain of handlers to describe modules with, in place of the default one.
+
+    Returns:
+        The node of the model's first output. All the other nodes are in its ``all_layers``.
+
+    Raises:
+        MissingFrameworkError: an ImportError, if PyTorch is not installed.
+        UnsupportedModelError: a ValueError, if ``model`` is nothing that can be read.
+        CaptureError: a ValueError, if the model cannot be run with this input.
+
+    >>> import torch  # doctest: +SKIP
+    >>> graph = create_graph_from_pytorch_model(torch.nn.Conv2d(3, 8, 5))  # doctest: +SKIP
+    >>> graph.receptive_field_max  # doctest: +SKIP
+    (5, 5)
+    """
+    require("torch", extra="torch")
+    from rfa_toolbox.encodings.pytorch.ingest_architecture import create_graph_from_model
+
+    return create_graph_from_model(
+        model,
+        filter_rf=filter_rf,
+        input_res=input_res,
+        custom_layers=custom_layers,
+        display_se_modules=display_se_modules,
+        capture=capture,
+        global_ops=global_ops,
+        handlers=handlers,
+    )
+
+
+def require(framework: str, extra: str) -> None:
+    """Make sure that a framework is installed; one that is there but broken speaks for itself.
+
+    Args:
+        framework: name of the module to import.
+        extra: name of the extra of this package that installs it.
+
+    Raises:
+        MissingFrameworkError: if there is no such module.
+    """
+    try:
+        __import__(framework)
+    except ModuleNotFoundError as error:
+        if error.name != framework:
+            raise
+        raise MissingFrameworkError(
+            f"This function needs {framework}, which is not installed; install {framework}: "
+            f"pip install 'rfa_toolbox[{extra}]'",
+            name=framework,
+        ) from error
