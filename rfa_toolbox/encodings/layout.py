@@ -1,0 +1,364 @@
+"""Which dimension of a tensor carries which axis of the image, and in what order and blocks.
+
+A tensor that was reshaped, permuted, rolled or sliced still holds positions of the image, in
+other places. A *layout* keeps track of them, so that an operation that mixes some dimensions
+(a dense layer, attention, a mean) is known to mix whole images, or windows, or patches, or only
+channels. This module needs no framework; both encoders use it.
+
+A dimension is a tuple of pieces in row-major order:
+
+* ``Atom(axis, size, step, origin)``: index ``i`` lies ``origin + i*step`` units along a spatial
+  axis (height, width, ...) of the feature map; ``axis=None`` is anything that is no position.
+* ``Joined``: parts one after another, as a class token in front of patches.
+* ``Lost``: positions in an order that nothing follows any more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeAlias
+
+__all__ = [
+    "Atom",
+    "Dimension",
+    "Joined",
+    "Layout",
+    "Lost",
+    "Mixing",
+    "Piece",
+    "axes_of",
+    "broadcast",
+    "coalesce",
+    "image",
+    "join",
+    "mixing",
+    "permute",
+    "plain",
+    "reshape",
+    "shift",
+    "slice_dimension",
+    "spatial_axes",
+    "steps_by_axis",
+]
+
+
+class Atom(NamedTuple):
+    """A run of positions along one axis, or of anything else (``axis`` None)."""
+
+    axis: int | None
+    size: int
+    step: int = 1
+    origin: int = 0
+
+
+class Joined(NamedTuple):
+    """Parts that lie one after another in one dimension."""
+
+    size: int
+    parts: tuple[tuple[Piece, ...], ...]
+
+
+class Lost(NamedTuple):
+    """Positions of these axes in an order that is not known."""
+
+    size: int
+    axes: tuple[int, ...]
+
+
+Piece: TypeAlias = "Atom | Joined | Lost"
+Dimension: TypeAlias = "tuple[Piece, ...]"
+Layout: TypeAlias = "tuple[Dimension, ...]"
+
+
+class Mixing(NamedTuple):
+    """How far an operation reaches along one axis, in units of the feature map it reads."""
+
+    kernel: int | float
+    dilation: int = 1
+
+
+def plain(size: int) -> Dimension:
+    """Return a dimension without positions.
+
+    >>> plain(3)
+    (Atom(axis=None, size=3, step=1, origin=0),)
+    """
+    return () if size == 1 else (Atom(None, size),)
+
+
+def image(shape: Sequence[int], spatial: Sequence[int]) -> Layout:
+    """Return the layout of an image; ``spatial`` are its spatial dimensions in axis order.
+
+    >>> image((1, 3, 8, 8), (2, 3))[3]
+    (Atom(axis=1, size=8, step=1, origin=0),)
+    """
+    order = {dimension: axis for axis, dimension in enumerate(spatial)}
+    return tuple(
+        (Atom(order[place], size),) if place in order else plain(size)
+        for place, size in enumerate(shape)
+    )
+
+
+def axes_of(dimension: Iterable[Piece]) -> tuple[int, ...]:
+    """Return the spatial axes whose positions a dimension carries."""
+    found: dict[int, None] = {}
+    for piece in dimension:
+        if type(piece) is Atom:
+            if piece.axis is not None:
+                found[piece.axis] = None
+        elif type(piece) is Lost:
+            found.update(dict.fromkeys(piece.axes))
+        else:
+            for part in piece.parts:  # type: ignore[union-attr]
+                found.update(dict.fromkeys(axes_of(part)))
+    return tuple(found)
+
+
+def spatial_axes(layout: Layout) -> tuple[int, ...]:
+    """Return the spatial axes whose positions a tensor carries, in ascending order."""
+    return tuple(sorted({axis for dimension in layout for axis in axes_of(dimension)}))
+
+
+def steps_by_axis(layout: Layout) -> dict[int, list[Atom]]:
+    """Return the runs of positions of every axis that can still be followed."""
+    found: dict[int, list[Atom]] = {}
+    for dimension in layout:
+        _collect(dimension, found)
+    return found
+
+
+def _collect(dimension: Dimension, found: dict[int, list[Atom]]) -> None:
+    for piece in dimension:
+        if type(piece) is Atom:
+            if piece.axis is not None:
+                found.setdefault(piece.axis, []).append(piece)
+        elif type(piece) is Joined:
+            for part in piece.parts:
+                _collect(part, found)
+
+
+def permute(layout: Layout, order: Sequence[int]) -> Layout:
+    """Return the layout with its dimensions in another order."""
+    return tuple(layout[place] for place in order)
+
+
+def coalesce(dimension: Iterable[Piece]) -> Dimension:
+    """Put neighbouring pieces together where they are one run of positions.
+
+    >>> coalesce((Atom(0, 8, step=7), Atom(0, 7)))
+    (Atom(axis=0, size=56, step=1, origin=0),)
+    """
+    result: list[Piece] = []
+    for piece in dimension:
+        last = result[-1] if result else None
+        if type(piece) is Atom and type(last) is Atom and last.axis == piece.axis:
+            if piece.axis is None:
+                result[-1] = Atom(None, last.size * piece.size)
+                continue
+            if last.step == piece.size * piece.step:
+                result[-1] = Atom(
+                    piece.axis, last.size * piece.size, piece.step, last.origin + piece.origin
+                )
+                continue
+        result.append(piece)
+    return tuple(result)
+
+
+def reshape(layout: Layout, shape: Sequence[int]) -> Layout:
+    """Return the layout after a row-major reshape, where pieces split into blocks or merge.
+
+    >>> reshape((plain(1), (Atom(0, 8),)), (1, 2, 4))[1:]
+    ((Atom(axis=0, size=2, step=4, origin=0),), (Atom(axis=0, size=4, step=1, origin=0),))
+    """
+    if len(layout) == len(shape) and all(
+        _size(dimension) == size for dimension, size in zip(layout, shape, strict=True)
+    ):
+        return layout
+    waiting = list(reversed(coalesce(piece for dimension in layout for piece in dimension)))
+    result: list[Dimension] = []
+    place = 0
+    while place < len(shape):
+        taken = _take(waiting, shape[place], shape[place + 1] if place + 1 < len(shape) else None)
+        if taken is not None:
+            result.append(taken)
+            place += 1
+            continue
+        # The blocks do not line up: go on until both sides do, and forget the order in between.
+        had = wanted = 1
+        axes: dict[int, None] = {}
+        sizes: list[int] = []
+        while True:
+            if had <= wanted and waiting:
+                piece = waiting.pop()
+                had *= piece.size
+                axes.update(dict.fromkeys(axes_of((piece,))))
+            elif place < len(shape):
+                wanted *= shape[place]
+                sizes.append(shape[place])
+                place += 1
+            else:
+                break
+            if had == wanted and sizes:
+                break
+        result.extend((Lost(size, tuple(axes)),) if axes else plain(size) for size in sizes)
+    return tuple(result)
+
+
+def _size(dimension: Dimension) -> int:
+    return math.prod(piece.size for piece in dimension)
+
+
+def _take(waiting: list[Piece], size: int, following: int | None) -> Dimension | None:
+    """Take the pieces of the next dimension from a reversed list; None if they do not line up."""
+    kept = list(waiting)
+    taken: list[Piece] = []
+    need = size
+    if size == 1 and waiting and waiting[-1].size == 1:
+        return (waiting.pop(),)
+    while need > 1:
+        if not waiting:
+            return None
+        piece = waiting.pop()
+        if need % piece.size == 0:
+            taken.append(piece)
+            need //= piece.size
+        elif piece.size % need == 0 and type(piece) is not Joined:
+            inner = piece.size // need
+            if type(piece) is Lost:
+                taken.append(Lost(need, piece.axes))
+                waiting.append(Lost(inner, piece.axes))
+            elif type(piece) is Atom and piece.axis is None:
+                taken.append(Atom(None, need))
+                waiting.append(Atom(None, inner))
+            elif type(piece) is Atom:
+                taken.append(Atom(piece.axis, need, piece.step * inner, piece.origin))
+                waiting.append(Atom(piece.axis, inner, piece.step))
+            need = 1
+        else:
+            waiting[:] = kept
+            return None
+    while size > 1 and following != 1 and waiting and waiting[-1].size == 1:
+        taken.append(waiting.pop())
+    return coalesce(taken)
+
+
+def slice_dimension(dimension: Dimension, start: int, stop: int, step: int = 1) -> Dimension:
+    """Return the dimension after ``[start:stop:step]`` with non-negative bounds.
+
+    >>> slice_dimension((Atom(0, 8),), 1, 8, 2)
+    (Atom(axis=0, size=4, step=2, origin=1),)
+    """
+    size = _size(dimension)
+    stop = min(stop, size)
+    count = max(0, -(-(stop - start) // step))
+    if start == 0 and step == 1 and count == size:
+        return dimension
+    axes = axes_of(dimension)
+    if not axes:
+        return plain(count)
+    if len(dimension) == 1:
+        piece = dimension[0]
+        if type(piece) is Atom:
+            return (
+                Atom(piece.axis, count, piece.step * step, piece.origin + start * piece.step),
+            )
+        if type(piece) is Joined and step == 1:
+            return _slice_parts(piece, start, stop, axes)
+    return (Lost(count, axes),)
+
+
+def _slice_parts(joined: Joined, start: int, stop: int, axes: tuple[int, ...]) -> Dimension:
+    kept: list[Dimension] = []
+    begin = 0
+    for part in joined.parts:
+        size = _size(part)
+        low, high = max(start, begin), min(stop, begin + size)
+        if low < high:
+            kept.append(slice_dimension(part, low - begin, high - begin))
+        begin += size
+    return kept[0] if len(kept) == 1 else join(kept)
+
+
+def join(parts: Sequence[Dimension]) -> Dimension:
+    """Return one dimension with several ones after another."""
+    if not any(axes_of(part) for part in parts):
+        return plain(sum(map(_size, parts)))
+    return (Joined(sum(map(_size, parts)), tuple(parts)),)
+
+
+def shift(dimension: Dimension, by: int) -> Dimension:
+    """Return the dimension with its positions moved along by some units (roll, padding)."""
+    if len(dimension) == 1 and type(dimension[0]) is Atom and dimension[0].axis is not None:
+        atom = dimension[0]
+        return (atom._replace(origin=atom.origin - by * atom.step),)
+    return dimension
+
+
+def broadcast(layouts: Sequence[Layout], shape: Sequence[int]) -> Layout:
+    """Return the layout of an element-wise result: dimensions with positions win."""
+    result: list[Dimension] = []
+    for back in range(len(shape), 0, -1):
+        size = shape[-back]
+        best: Dimension | None = None
+        for layout in layouts:
+            if back > len(layout):
+                continue
+            dimension = layout[-back]
+            if _size(dimension) != size:
+                continue
+            if best is None or (not axes_of(best) and axes_of(dimension)):
+                best = dimension
+        result.append(plain(size) if best is None else best)
+    return tuple(result)
+
+
+def mixing(layout: Layout, mixed: Iterable[int], extents: Sequence[int]) -> dict[int, Mixing]:
+    """Return how far an operation reaches that lets all of some dimensions see each other.
+
+    Args:
+        layout: that of the tensor that the operation reads.
+        mixed: the dimensions that it mixes.
+        extents: number of units of the feature map along every spatial axis.
+
+    Returns:
+        per mixed axis the kernel: infinite if whole rows or columns of the map are mixed.
+
+    >>> windows = reshape(image((1, 1, 8), (2,)), (1, 1, 2, 4))
+    >>> mixing(windows, [3], [8])
+    {0: Mixing(kernel=4, dilation=1)}
+    """
+    places = {place % len(layout) for place in mixed}
+    inside: dict[int, dict[int, Atom]] = {}
+    everything: set[int] = set()
+    for place in places:
+        for piece in layout[place]:
+            if type(piece) is Atom:
+                if piece.axis is not None:
+                    inside.setdefault(piece.axis, {})[piece.step] = piece
+            else:
+                everything.update(axes_of((piece,)))
+    if not inside and not everything:
+        return {}
+    outside = {
+        axis
+        for place, dimension in enumerate(layout)
+        if place not in places
+        for piece in dimension
+        for axis in axes_of((piece,))
+        if piece.size > 1
+    }
+    result: dict[int, Mixing] = {}
+    for axis, atoms in inside.items():
+        covered = math.prod(atom.size for atom in atoms.values())
+        if axis not in outside or covered >= extents[axis]:
+            everything.add(axis)
+        elif len(atoms) == 1:
+            (atom,) = atoms.values()
+            result[axis] = Mixing(atom.size, atom.step)
+        else:
+            reach = sum((atom.size - 1) * atom.step for atom in atoms.values())
+            result[axis] = Mixing(reach + 1)
+    for axis in everything:
+        result[axis] = Mixing(math.inf)
+    return result
