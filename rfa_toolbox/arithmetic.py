@@ -421,6 +421,10 @@ def normalise_infinite(value: Any, what: str) -> Size | tuple[Size, ...]:
     return _normalise(value, convert, what)
 
 
+def _pixels(value: Any) -> int:
+    return int(_whole_number(value, "The input resolution", 1, False))
+
+
 def normalise_resolution(value: Any, axes: int | None) -> tuple[int, ...]:
     """Return an input resolution in pixels, one integer per axis.
 
@@ -433,7 +437,7 @@ def normalise_resolution(value: Any, axes: int | None) -> tuple[int, ...]:
     ((32, 32), (32, 64))
     """
     try:
-        normal = normalise_integers("None" if value is None else value, "The input resolution")
+        normal = _normalise(value, _pixels, "The input resolution")
         if axes is None:
             return normal if isinstance(normal, tuple) else (normal,)
         return broadcast(normal, axes)

@@ -1,0 +1,35 @@
+"""Questions about a finished graph: states of layers and input resolutions."""
+
+from __future__ import annotations
+
+from rfa_toolbox.analysis.ranges import input_resolution_range
+from rfa_toolbox.analysis.states import (
+    critical_layers,
+    filter_layers_not_expanding_receptive_field,
+    filters_non_convolutional_node,
+    filters_non_infinite_rf_sizes,
+    find_smallest_resolution_with_no_unproductive_layer,
+    obtain_all_critical_layers,
+    obtain_all_nodes,
+    obtain_border_layers,
+    partially_critical_layers,
+    underutilized_layers,
+    unproductive_layers,
+    unproductive_resolution,
+)
+
+__all__ = [
+    "critical_layers",
+    "filter_layers_not_expanding_receptive_field",
+    "filters_non_convolutional_node",
+    "filters_non_infinite_rf_sizes",
+    "find_smallest_resolution_with_no_unproductive_layer",
+    "input_resolution_range",
+    "obtain_all_critical_layers",
+    "obtain_all_nodes",
+    "obtain_border_layers",
+    "partially_critical_layers",
+    "underutilized_layers",
+    "unproductive_layers",
+    "unproductive_resolution",
+]

@@ -1,0 +1,128 @@
+"""Between which input resolutions a network makes good use of its layers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+from rfa_toolbox import arithmetic
+from rfa_toolbox.arithmetic import Jump, Size
+from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError
+from rfa_toolbox.graphs import EnrichedNetworkNode
+
+__all__ = ["input_resolution_range"]
+
+
+def input_resolution_range(
+    graph: EnrichedNetworkNode,
+    filter_all_inf_rf: bool = True,
+    filter_kernel_size_1: bool = False,
+    cardinality: int | None = None,
+    lower_bound: bool = False,
+    feature_map_bound: bool | None = None,
+) -> tuple[tuple[Size, ...], tuple[Size, ...]]:
+    """Return the smallest and the largest resolution that make sense, in pixels per axis.
+
+    Below the smallest one some layer of the feature extractor has nothing to work on; beyond the
+    largest one no unit sees the whole image. The smallest is the larger of two quantities: of the
+    receptive fields, and of ``kernel * jump``, below which a feature map is smaller than the
+    kernel on it.
+
+    Args:
+        graph: any node of the graph.
+        filter_all_inf_rf: leave infinite paths out, path by path. Otherwise they count, the
+            fields *in front of* the layers decide, and the feature maps do not.
+        filter_kernel_size_1: leave 1x1 layers out of the smallest resolution.
+        cardinality: number of axes of the result; None is that of the graph, 2 where every field
+            is a scalar.
+        lower_bound: ask only that no layer which expands the receptive field is unproductive.
+        feature_map_bound: whether ``kernel * jump`` counts; None is as described above.
+
+    Returns:
+        The smallest and the largest resolution, each with one number per axis. They are integers;
+        only infinite paths that were not left out can make them infinite.
+
+    Raises:
+        InvalidResolutionError: a ValueError, if ``cardinality`` does not fit the graph.
+
+    Source: M. L. Richter, C. Pal, "Receptive Field Refinement for Convolutional Neural Networks
+    Reliably Improves Predictive Performance", 2022 (minimal feasible input resolution).
+
+    >>> from rfa_toolbox.architectures.resnet import resnet18
+    >>> input_resolution_range(resnet18())
+    ((139, 139), (435, 435))
+    >>> input_resolution_range(resnet18(), lower_bound=True)
+    ((96, 96), (435, 435))
+    """
+    nodes = graph.all_layers
+    axes = _count_axes(nodes)
+    if cardinality is None:
+        count = axes or 2
+    elif type(cardinality) is not int or cardinality < 1 or axes not in (None, cardinality):
+        raise InvalidResolutionError(
+            f"cardinality is {cardinality!r}; it must be None or "
+            + ("a positive integer." if axes is None else f"the {axes} axes that the graph has.")
+        )
+    else:
+        count = cardinality
+    if feature_map_bound is None:
+        feature_map_bound = filter_all_inf_rf or lower_bound
+    smallest: list[Size] = []
+    largest: list[Size] = []
+    for axis in range(axes or 1):
+        low, high = _range_on_axis(
+            nodes, axis, filter_all_inf_rf, filter_kernel_size_1, lower_bound, feature_map_bound
+        )
+        smallest.append(low)
+        largest.append(high)
+    repeats = count if axes is None else 1
+    return tuple(smallest) * repeats, tuple(largest) * repeats
+
+
+def _count_axes(nodes: Iterable[EnrichedNetworkNode]) -> int | None:
+    """Return the number of axes of a graph; None where every field is a scalar."""
+    counts = {node.axes for node in nodes} - {None}
+    if len(counts) > 1:
+        raise InvalidGraphError(
+            f"The graph has nodes with {sorted(map(str, counts))} axes; a range needs one number."
+        )
+    return counts.pop() if counts else None
+
+
+def _range_on_axis(
+    nodes: Iterable[EnrichedNetworkNode],
+    axis: int,
+    filter_all_inf_rf: bool,
+    filter_kernel_size_1: bool,
+    lower_bound: bool,
+    feature_map_bound: bool,
+) -> tuple[Size, Size]:
+    low: Size = 1
+    high: Size = 1
+    smallest: dict[EnrichedNetworkNode, Size] = {}
+    jumps: dict[EnrichedNetworkNode, Jump | None] = {}
+    for node in nodes:
+        paths = node.lasting_paths[axis if node.axes else 0]
+        own = smallest[node] = arithmetic.smallest_field(paths)
+        jumps[node] = arithmetic.largest_jump(paths)
+        if own == math.inf:  # not a part of the feature extractor
+            continue
+        if filter_all_inf_rf:
+            paths = tuple(path for path in paths if path[0] != math.inf)
+        high = max(high, arithmetic.largest_field(paths))
+        layer, position = node.layer_info, axis if node.axes else 0
+        count = node.axes or 1
+        if filter_kernel_size_1 and arithmetic.broadcast(layer.kernel_size, count)[position] == 1:
+            continue
+        before = [smallest[one] for one in node.predecessors] or [1]
+        if not lower_bound:
+            low = max(low, own if filter_all_inf_rf else max(before))
+        elif layer.expands(count)[position]:
+            low = max(low, min(before))
+        window = layer.window(count)[position]
+        if feature_map_bound and window != math.inf:
+            in_front = [jumps[one] for one in node.predecessors] or [1]
+            jump = max((jump for jump in in_front if jump is not None), default=1)
+            low = max(low, math.ceil(window * jump))
+    # A map that is smaller than the kernel on it is of no use, however small its units' fields.
+    return low, max(low, high)

@@ -1,0 +1,1 @@
+"""Doors to the rooms that took over from the predecessor's ``utils``."""
