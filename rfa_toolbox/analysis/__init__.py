@@ -1,4 +1,4 @@
-"""Questions about a finished graph: states of layers and input resolutions."""
+"""Questions about a finished graph: states of layers, input resolutions, tables."""
 
 from __future__ import annotations
 
@@ -17,8 +17,12 @@ from rfa_toolbox.analysis.states import (
     unproductive_layers,
     unproductive_resolution,
 )
+from rfa_toolbox.analysis.table import Analysis, LayerRow, analyze
 
 __all__ = [
+    "Analysis",
+    "LayerRow",
+    "analyze",
     "critical_layers",
     "filter_layers_not_expanding_receptive_field",
     "filters_non_convolutional_node",

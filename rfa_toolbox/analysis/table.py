@@ -1,0 +1,314 @@
+"""A graph at one input resolution as a table: one row of plain values per layer.
+
+pandas is imported only by ``Analysis.to_dataframe``.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import attrs
+
+from rfa_toolbox.analysis.ranges import input_resolution_range
+from rfa_toolbox.analysis.states import filters_non_convolutional_node, obtain_all_nodes
+from rfa_toolbox.arithmetic import Jump, LayerState, Size, normalise_resolution
+from rfa_toolbox.domain import Certainty, PerAxis, Resolution
+from rfa_toolbox.errors import MissingFrameworkError
+from rfa_toolbox.graphs import EnrichedNetworkNode
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Analysis", "LayerRow", "analyze"]
+
+WIDEST_COLUMN = 56
+"""Characters of a name or path that the text form shows; longer ones lose their middle."""
+
+
+@attrs.frozen
+class LayerRow:
+    """One layer at one input resolution.
+
+    Sizes are one number, or one per axis (height, width); ``math.inf`` is a layer or a path that
+    sees everything. None is what a layer does not have.
+
+    Attributes:
+        index: place of the layer in the graph, from 0; tells equal names apart.
+        name: name of the node.
+        module_path: dotted path of the module that the layer ran in, if it was encoded.
+        type: kind of layer.
+        kernel_size: units under the window.
+        stride_size: steps of the window.
+        dilation: distance between the units under the window.
+        receptive_field_min: smallest receptive field over all paths, in input pixels.
+        receptive_field_max: largest receptive field over all paths, in input pixels.
+        jump: largest distance between neighbouring units over all finite paths, in input pixels.
+        feature_map_size: units of the layer's output.
+        filters: number of output channels.
+        units: number of output features of a dense layer.
+        state: how useful the layer can be.
+        in_feature_extractor: whether the layer's smallest field is finite on some axis, at any
+            resolution; all others stand behind a global operation.
+        certainty: how the receptive field is known.
+        certainty_reason: why it is not exact.
+    """
+
+    index: int
+    name: str
+    module_path: str | None
+    type: str
+    kernel_size: PerAxis
+    stride_size: PerAxis
+    dilation: PerAxis
+    receptive_field_min: PerAxis
+    receptive_field_max: PerAxis
+    jump: Jump | tuple[Jump | None, ...] | None
+    feature_map_size: int | tuple[int, ...]
+    filters: int | None
+    units: int | None
+    state: LayerState
+    in_feature_extractor: bool
+    certainty: Certainty
+    certainty_reason: str
+
+
+COLUMNS = tuple(field.name for field in attrs.fields(LayerRow))
+
+
+@attrs.frozen
+class Analysis:
+    """What ``analyze`` found: the rows of the table and the range of useful resolutions.
+
+    ``str()`` of it is a table to read in a terminal.
+
+    Attributes:
+        input_resolution: the resolution in question, in pixels, one number per axis (a single
+            number where the graph has no axes of its own).
+        resolution_range: smallest and largest useful resolution, one number per axis each.
+        rows: one per layer, predecessors first.
+    """
+
+    input_resolution: tuple[int, ...]
+    resolution_range: tuple[tuple[Size, ...], tuple[Size, ...]]
+    rows: tuple[LayerRow, ...]
+
+    def layers_in(self, state: LayerState) -> tuple[LayerRow, ...]:
+        """Return the rows of the layers in a state.
+
+        >>> from rfa_toolbox.architectures.vgg import vgg16
+        >>> [row.name for row in analyze(vgg16(), 32).layers_in("unproductive")][0]
+        'Stage2-Conv2'
+        """
+        return tuple(row for row in self.rows if row.state == state)
+
+    def summary(self) -> str:
+        """Return the findings in three lines.
+
+        >>> from rfa_toolbox.architectures.vgg import vgg16
+        >>> print(analyze(vgg16(), 32).summary())
+        22 layers at 32 px: 13 unproductive (10 in the feature extractor), 0 critical, \
+0 partially critical, 9 productive.
+        First unproductive layer: Stage2-Conv2 (#9).
+        Useful input resolutions: 212x212 to 212x212 px.
+        """
+        unproductive = self.layers_in("unproductive")
+        extracting = sum(row.in_feature_extractor for row in unproductive)
+        split = f" ({extracting} in the feature extractor)" if unproductive else ""
+        first = f"{_cell(unproductive[0].name)} (#{unproductive[0].index})" if unproductive else "-"
+        low, high = self.resolution_range
+        return (
+            f"{len(self.rows)} layers at {_cell(self.input_resolution)} px: "
+            f"{len(unproductive)} unproductive{split}, "
+            f"{len(self.layers_in('critical'))} critical, "
+            f"{len(self.layers_in('partially critical'))} partially critical, "
+            f"{len(self.layers_in('productive'))} productive.\n"
+            f"First unproductive layer: {first}.\n"
+            f"Useful input resolutions: {_cell(low)} to {_cell(high)} px."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as plain values that JSON can hold.
+
+        Per-axis values are lists, an infinite size is the text "inf" (JSON has no such number)
+        and a fractional jump a text such as "1/2".
+
+        >>> from rfa_toolbox.architectures.vgg import vgg16
+        >>> analyze(vgg16(), 32).to_dict()["rows"][-1]["receptive_field_min"]
+        'inf'
+        """
+        low, high = self.resolution_range
+        return {
+            "input_resolution": _plain(self.input_resolution),
+            "resolution_range": {"min": _plain(low), "max": _plain(high)},
+            "rows": [
+                {column: _plain(getattr(row, column)) for column in COLUMNS} for row in self.rows
+            ],
+        }
+
+    def to_json(self, indent: int | None = None) -> str:
+        """Return ``to_dict`` as JSON.
+
+        >>> from rfa_toolbox.architectures.vgg import vgg16
+        >>> json.loads(analyze(vgg16(), 32).to_json())["input_resolution"]
+        [32]
+        """
+        return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
+
+    def to_csv(self) -> str:
+        """Return the rows as CSV with a header; per-axis values read like "3x3".
+
+        >>> from rfa_toolbox.architectures.vgg import vgg16
+        >>> analyze(vgg16(), 32).to_csv().splitlines()[2][:40]
+        '1,Stage0-Conv0,,Conv3x3,3,1,1,3,3,1,32,6'
+        """
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(COLUMNS)
+        for row in self.rows:
+            writer.writerow([_cell(getattr(row, column), nothing="") for column in COLUMNS])
+        return text.getvalue()
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return the rows as a pandas DataFrame, one column per attribute of ``LayerRow``.
+
+        Raises:
+            MissingFrameworkError: an ImportError, if pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ModuleNotFoundError as error:
+            if error.name != "pandas":
+                raise
+            raise MissingFrameworkError(
+                "to_dataframe needs pandas, which is not installed: pip install pandas. "
+                "to_dict, to_json and to_csv need nothing."
+            ) from error
+        rows = [[getattr(row, column) for column in COLUMNS] for row in self.rows]
+        return pd.DataFrame(rows, columns=list(COLUMNS)).set_index("index")
+
+    def __str__(self) -> str:
+        return f"{_aligned(self.rows)}\n\n{self.summary()}"
+
+
+def analyze(
+    graph: EnrichedNetworkNode, input_res: Resolution, filter_kernel_size_1: bool = False
+) -> Analysis:
+    """Return a table of all layers of a graph at an input resolution.
+
+    Args:
+        graph: any node of the graph.
+        input_res: resolution in pixels, one number or one per axis (height, width).
+        filter_kernel_size_1: never call a 1x1 layer unproductive for its receptive field.
+
+    Raises:
+        InvalidResolutionError: a ValueError, if the resolution does not fit the graph.
+
+    >>> from rfa_toolbox.architectures.resnet import resnet18
+    >>> table = analyze(resnet18(), (32, 32))
+    >>> table.rows[1].name, table.rows[1].feature_map_size, table.rows[1].state
+    ('Stem-Conv', (16, 16), 'productive')
+    """
+    nodes = obtain_all_nodes(graph)
+    extractor = set(filters_non_convolutional_node(nodes))
+    axes = max((node.axes or 0 for node in nodes), default=0) or None
+    return Analysis(
+        input_resolution=normalise_resolution(input_res, axes),
+        resolution_range=input_resolution_range(
+            graph, cardinality=axes, filter_kernel_size_1=filter_kernel_size_1
+        ),
+        rows=tuple(
+            LayerRow(
+                index=index,
+                name=node.name,
+                module_path=node.module_path,
+                type=node.layer_info.name,
+                kernel_size=node.kernel_size,
+                stride_size=node.stride_size,
+                dilation=node.layer_info.dilation,
+                receptive_field_min=node.receptive_field_min,
+                receptive_field_max=node.receptive_field_max,
+                jump=node.get_maximum_scale_factor(),
+                feature_map_size=node.compute_feature_map_size(input_res),
+                filters=node.layer_info.filters,
+                units=node.layer_info.units,
+                state=node.state(input_res, filter_kernel_size_1=filter_kernel_size_1),
+                in_feature_extractor=node in extractor,
+                certainty=node.certainty,
+                certainty_reason=node.certainty_reason,
+            )
+            for index, node in enumerate(nodes)
+        ),
+    )
+
+
+# --- values as text --------------------------------------------------------------------------
+
+
+def _plain(value: Any) -> Any:
+    """Return a value as JSON can hold it."""
+    if isinstance(value, tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, Fraction):
+        return str(value)
+    return "inf" if value == math.inf else value
+
+
+def _cell(value: Any, nothing: str = "-") -> str:
+    """Return a value as one piece of text, (3, 3) as "3x3", (inf, inf) as "inf"."""
+    if isinstance(value, tuple) and set(value) in ({None}, {math.inf}):
+        value = value[0]
+    if value is None:
+        return nothing
+    if isinstance(value, tuple):
+        return "x".join(_cell(item) for item in value)
+    return str(value)
+
+
+def _one_line(text: str) -> str:
+    """Return a text without line breaks and of bearable length, for a column of a table."""
+    text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
+    if len(text) <= WIDEST_COLUMN:
+        return text
+    kept = WIDEST_COLUMN - 3
+    return f"{text[: kept // 2]}...{text[-(kept - kept // 2) :]}"
+
+
+def _aligned(rows: tuple[LayerRow, ...]) -> str:
+    """Return the rows in columns; columns that say nothing about any layer are left out."""
+    columns: list[tuple[str, list[str]]] = [
+        ("#", [str(row.index) for row in rows]),
+        ("layer", [row.name for row in rows]),
+    ]
+    if any(row.module_path and row.module_path not in row.name for row in rows):
+        columns.append(("module", [_cell(row.module_path) for row in rows]))
+    columns += [
+        ("type", [row.type for row in rows]),
+        ("kernel", [_cell(row.kernel_size) for row in rows]),
+        ("stride", [_cell(row.stride_size) for row in rows]),
+    ]
+    dilations = [_cell(row.dilation) for row in rows]
+    if any(set(dilation.split("x")) != {"1"} for dilation in dilations):
+        columns.append(("dilation", dilations))
+    columns += [
+        ("r_min", [_cell(row.receptive_field_min) for row in rows]),
+        ("r_max", [_cell(row.receptive_field_max) for row in rows]),
+        ("jump", [_cell(row.jump) for row in rows]),
+        ("map", [_cell(row.feature_map_size) for row in rows]),
+        ("out", [_cell(row.units if row.filters is None else row.filters) for row in rows]),
+        ("state", [row.state for row in rows]),
+    ]
+    if any(row.certainty != "exact" for row in rows):
+        columns.append(("certainty", [row.certainty for row in rows]))
+    numbers = {"#", "kernel", "stride", "dilation", "r_min", "r_max", "jump", "map", "out"}
+    padded: list[list[str]] = []
+    for title, values in columns:
+        cells = [title, *map(_one_line, values)]
+        width = max(map(len, cells))
+        adjust = str.rjust if title in numbers else str.ljust
+        padded.append([adjust(cell, width) for cell in cells])
+    return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))
