@@ -1,0 +1,96 @@
+"""Every piece of Python that README and the pages of docs/ show is run, and shows what it says."""
+
+from __future__ import annotations
+
+import re
+from importlib.util import find_spec
+from pathlib import Path
+
+import graphviz
+import pytest
+
+from tests.docs.markdown_code import RUN, code_blocks, fenced_blocks, imported_modules, run_blocks
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(
+    path
+    for path in (*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md"))
+    if "_build" not in path.parts
+)
+WITH_CODE = [path for path in PAGES if code_blocks(path.read_text("utf-8"))]
+NOT_RUN = {"sh", "text", "bibtex", "dot", "json", "{toctree}", "{eval-rst}"}
+OPTIONAL = {"keras", "pandas", "tensorflow", "torch", "torchvision"}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(ROOT).as_posix()
+
+
+def test_the_pages_with_code_are_found() -> None:
+    names = {name_of(path) for path in WITH_CODE}
+    assert {"README.md", "docs/guides/pytorch.md", "docs/guides/custom_graphs.md"} <= names
+    assert len(code_blocks((ROOT / "README.md").read_text("utf-8"))) >= 8
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_every_block_names_a_language_that_is_run_or_known_as_not_run(path: Path) -> None:
+    languages = {re.sub(r"\s.*", "", one.language) for one in fenced_blocks(path.read_text("utf-8"))}
+    assert languages <= {*RUN, *NOT_RUN}, "A language that nobody knows is code that nobody runs."
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", WITH_CODE, ids=name_of)
+def test_the_code_of_a_page_runs_and_shows_what_it_says(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blocks = code_blocks(path.read_text("utf-8"))
+    for module in sorted(imported_modules(blocks) & OPTIONAL):
+        if find_spec(module) is None:
+            pytest.skip(f"{module} is not installed")
+    opened: list[str] = []
+    monkeypatch.setattr(
+        graphviz.Digraph, "_view", lambda self, path, *rest, **options: opened.append(str(path))
+    )
+    monkeypatch.chdir(tmp_path)
+    run_blocks(blocks, path)
+    assert len(opened) == sum(block.text.count(".view()") for block in blocks)
+    assert all(Path(one).stat().st_size for one in opened)
+
+
+@pytest.mark.parametrize("path", PAGES, ids=name_of)
+def test_links_and_pictures_of_a_page_lead_to_files(path: Path) -> None:
+    text = path.read_text("utf-8")
+    for block in fenced_blocks(text):
+        text = text.replace(block.text, "")
+    targets = re.findall(r"\]\(([^)\s]+)\)", text) + re.findall(r'(?:src|href)="([^"]+)"', text)
+    missing = [
+        target
+        for target in targets
+        if not re.match(r"[a-z]+:|#", target)
+        and not (path.parent / target.partition("#")[0]).exists()
+    ]
+    assert not missing, "These lead nowhere."
+
+
+def readme_command(name: str) -> str:
+    text = (ROOT / "README.md").read_text("utf-8")
+    _, found, rest = text.partition(f"<!-- command: {name} -->\n")
+    assert found, f"README.md has no command named {name!r}."
+    return fenced_blocks(rest)[0].text
+
+
+def test_the_two_commands_of_readme_set_up_everything_by_themselves() -> None:
+    for name in ("picture", "test"):
+        command = readme_command(name)
+        assert command.startswith("python3 -m venv .venv && .venv/bin/pip install "), command
+        assert "-c constraints.txt" in command
+    assert "-m pytest" in readme_command("test")
+    script = re.search(r"\.venv/bin/python (examples/\S+\.py)", readme_command("picture"))
+    assert script, "The picture is that of an example."
+    assert (ROOT / script[1]).is_file()
+
+
+def test_continuous_integration_runs_the_commands_of_readme() -> None:
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    assert "run_readme_command picture" in script
+    assert "run_readme_command test" in script
