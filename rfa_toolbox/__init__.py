@@ -1,20 +1,31 @@
-"""Receptive field analysis: find the layers of a neural network that cannot help."""
+"""Receptive field analysis: find the layers of a neural network that cannot help.
+
+The names below are all that most work needs; none of them needs a framework to be imported.
+
+>>> from rfa_toolbox import analyze, input_resolution_range
+>>> from rfa_toolbox.architectures.vgg import vgg16
+>>> input_resolution_range(vgg16())
+((212, 212), (212, 212))
+"""
 
 from __future__ import annotations
 
+from rfa_toolbox.analysis import Analysis, LayerRow, analyze, input_resolution_range
 from rfa_toolbox.frameworks import create_graph_from_pytorch_model
-from rfa_toolbox.graphs import (
-    EnrichedNetworkNode,
-    LayerDefinition,
-    ReceptiveFieldInfo,
-)
+from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition, ReceptiveFieldInfo
+from rfa_toolbox.rendering import visualize_architecture
 
 __version__ = "2.0.0"
 
 __all__ = [
+    "Analysis",
     "EnrichedNetworkNode",
     "LayerDefinition",
+    "LayerRow",
     "ReceptiveFieldInfo",
     "__version__",
+    "analyze",
     "create_graph_from_pytorch_model",
+    "input_resolution_range",
+    "visualize_architecture",
 ]

@@ -61,9 +61,9 @@ def create_graph_from_pytorch_model(
         UnsupportedModelError: a ValueError, if ``model`` is nothing that can be read.
         CaptureError: a ValueError, if the model cannot be run with this input.
 
-    >>> import torch  # doctest: +SKIP
-    >>> graph = create_graph_from_pytorch_model(torch.nn.Conv2d(3, 8, 5))  # doctest: +SKIP
-    >>> graph.receptive_field_max  # doctest: +SKIP
+    >>> import torch
+    >>> graph = create_graph_from_pytorch_model(torch.nn.Conv2d(3, 8, 5))
+    >>> graph.receptive_field_max
     (5, 5)
     """
     require("torch", extra="torch")
