@@ -1,0 +1,37 @@
+"""Configuration of Sphinx; build with ``python -m sphinx -W -n docs docs/_build/html``."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import rfa_toolbox
+
+project = "RFA-Toolbox"
+author = "RFA-Toolbox contributors"
+copyright = f"2026, {author}"
+version = release = rfa_toolbox.__version__
+
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+exclude_patterns = ["_build"]
+source_suffix = {".md": "markdown"}
+
+html_theme = "furo"
+html_title = f"RFA-Toolbox {release}"
+html_copy_source = False
+
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+autodoc_mock_imports = [] if find_spec("torch") else ["torch"]
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True
+
+nitpicky = True
+nitpick_ignore_regex = [
+    # Types of other libraries, and names that exist only for the type checker.
+    (r"py:.*", r"(torch|numpy|np|pandas|pd|graphviz|attrs|attr|collections|fractions|os|pathlib)\b.*"),
+    (r"py:.*", r"(Any|Callable|Fraction|Iterable|Iterator|Literal|Mapping|Path|Sequence|optional)"),
+]
