@@ -1,0 +1,381 @@
+# ruff: noqa: A001, A002 - ``format`` is what graphviz calls the argument
+"""From DOT text to a picture: the only file that runs a program outside of Python.
+
+The ``dot`` program draws where it is installed, else the Graphviz inside pygraphviz (extra
+``render``). Both run in a process of their own that is ended when its time is over, and both
+hand their result back whole, so that a failure never leaves half a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import locale
+import os
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, Any, Final, TypeAlias
+
+import graphviz
+
+from rfa_toolbox.errors import MissingRendererError, RFAError
+
+__all__ = ["DEFAULT_TIME_LIMIT", "LayoutTimeoutError", "Picture", "lay_out"]
+
+DEFAULT_TIME_LIMIT: Final = 60.0
+"""Seconds that one layout may take."""
+
+AnyPath: TypeAlias = "str | os.PathLike[str]"
+
+# The caller's search path replaces the worker's own, whose first entry would be the current
+# folder. A node without a label shows its name, as the dot program has it.
+_PYGRAPHVIZ_WORKER: Final = """
+import sys
+engine, target, sys.path[:] = sys.argv[1], sys.argv[2], sys.argv[3:]
+import pygraphviz
+graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode("utf-8"))
+if "label" not in graph.node_attr:
+    graph.node_attr["label"] = r"\\N"
+sys.stdout.buffer.write(graph.draw(format=target, prog=engine))
+"""
+
+
+class LayoutTimeoutError(RFAError, TimeoutError):
+    """A picture took longer to lay out than it was given time for."""
+
+
+def lay_out(
+    source: str,
+    format: str,
+    *,
+    engine: str = "dot",
+    renderer: str | None = None,
+    formatter: str | None = None,
+    neato_no_op: bool | int | None = None,
+    quiet: bool = False,
+    time_limit: float | None = DEFAULT_TIME_LIMIT,
+    directory: Path | None = None,
+) -> bytes:
+    """Return a picture of DOT text, drawn by the ``dot`` program or else by pygraphviz.
+
+    Args:
+        source: the DOT text.
+        format: what to return, such as "svg", "pdf" or "png".
+        engine: program that computes the layout, such as "dot" or "neato".
+        renderer: which part of Graphviz renders, such as "cairo".
+        formatter: which part of Graphviz writes the format, such as "gd".
+        neato_no_op: for neato: take the positions in the text as they are.
+        quiet: do not pass on what the program says on standard error.
+        time_limit: seconds after which the layout is stopped; None never stops it.
+        directory: folder in which files that the picture refers to are looked up.
+
+    Raises:
+        MissingRendererError: if neither the program nor pygraphviz is installed.
+        LayoutTimeoutError: if it takes longer than the time limit.
+        graphviz.CalledProcessError: if the program fails; its own words are in ``stderr``.
+
+    >>> lay_out("digraph { a -> b }", "plain")[:7]  # doctest: +SKIP
+    b'graph 1'
+    """
+    _check(engine, format, renderer, formatter)
+    if time_limit is not None and not time_limit > 0:
+        raise ValueError(
+            f"time_limit is {time_limit!r}; it must be a positive number of seconds, or None for "
+            "no limit."
+        )
+    target = ":".join(part for part in (format, renderer, formatter) if part is not None)
+    command = _dot_command(engine, target, neato_no_op) or _pygraphviz_command(
+        engine, target, neato_no_op
+    )
+    if command is None:
+        raise MissingRendererError(
+            "Drawing a picture needs Graphviz: install its program 'dot' "
+            "(https://graphviz.org/download/) so that it is on the PATH, or let pip install a "
+            'Graphviz for Python with: pip install "rfa_toolbox[render]"'
+        )
+    returncode, output, messages = _run(command, source.encode("utf-8"), time_limit, directory)
+    if returncode:
+        raise graphviz.CalledProcessError(returncode, command, output, messages)
+    if not quiet:
+        sys.stderr.write(_without_font_noise(messages.decode("utf-8", "replace")))
+    return output
+
+
+def _without_font_noise(messages: str) -> str:
+    """Leave out what the font library in pygraphviz says of a newer configuration than its own."""
+    lines = messages.splitlines(keepends=True)
+    return "".join(line for line in lines if not line.startswith("Fontconfig warning"))
+
+
+def _check(engine: str, format: str, renderer: str | None, formatter: str | None) -> None:
+    """Let graphviz refuse, in its own words, what it does not know."""
+    graphviz.Source("", engine=engine, format=format, renderer=renderer, formatter=formatter)
+    if formatter is not None and renderer is None:
+        raise graphviz.RequiredArgumentError("formatter given without renderer")
+
+
+def _dot_command(engine: str, target: str, neato_no_op: bool | int | None) -> list[str] | None:
+    program = shutil.which(os.fspath(graphviz.DOT_BINARY))
+    if program is None:
+        return None
+    no_op = [f"-n{int(neato_no_op)}"] if neato_no_op else []
+    return [program, f"-K{engine}", f"-T{target}", *no_op]
+
+
+def _pygraphviz_command(
+    engine: str, target: str, neato_no_op: bool | int | None
+) -> list[str] | None:
+    if importlib.util.find_spec("pygraphviz") is None:
+        return None
+    if neato_no_op:
+        engine = "nop" if int(neato_no_op) == 1 else f"nop{int(neato_no_op)}"
+    search_path = [os.path.abspath(entry) for entry in sys.path]  # noqa: PTH100 - links stay links
+    return [sys.executable, "-c", _PYGRAPHVIZ_WORKER, engine, target, *search_path]
+
+
+def _run(
+    command: Sequence[str], source: bytes, time_limit: float | None, directory: Path | None
+) -> tuple[int, bytes, bytes]:
+    """Run a program to its end or to the end of its time; returns its code, output and words."""
+    # Files, not pipes: a pipe stays open, and is waited for, as long as any descendant of the
+    # program lives, also after the program itself was stopped.
+    with _file(source) as stdin, _file() as stdout, _file() as stderr:
+        process = subprocess.Popen(  # noqa: S603 - Graphviz itself, no shell in between
+            command,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+            cwd=directory if directory is not None and directory.is_dir() else None,
+            start_new_session=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )
+        try:
+            returncode = process.wait(time_limit)
+        except subprocess.TimeoutExpired:
+            raise LayoutTimeoutError(
+                f"Laying out the picture took longer than {time_limit:g} seconds and was stopped; "
+                "give it more time with time_limit=..., try another engine such as "
+                "engine='sfdp', or keep its DOT text with .save()."
+            ) from None
+        finally:
+            _stop(process)
+        return returncode, _content(stdout), _content(stderr)
+
+
+def _file(content: bytes = b"") -> IO[bytes]:
+    file = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    file.write(content)
+    file.seek(0)
+    return file
+
+
+def _content(file: IO[bytes]) -> bytes:
+    file.seek(0)
+    return file.read()
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """End a program that still runs, together with the programs that it started."""
+    if process.poll() is not None:
+        return
+    if sys.platform == "win32":
+        subprocess.run(  # noqa: S603 - ends what was started above
+            ["taskkill", "/F", "/T", "/PID", str(process.pid)],  # noqa: S607
+            capture_output=True,
+            check=False,
+        )
+    else:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+    process.kill()
+    process.wait()
+
+
+class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz is untyped
+    """A ``graphviz.Digraph`` that also draws without the ``dot`` program, and within a time limit.
+
+    Attributes:
+        time_limit: seconds that one layout may take; None for no limit.
+
+    >>> picture = Picture("two")
+    >>> picture.edge("a", "b")
+    >>> isinstance(picture, graphviz.Digraph), picture.time_limit
+    (True, 60.0)
+    """
+
+    def __init__(
+        self, *args: Any, time_limit: float | None = DEFAULT_TIME_LIMIT, **kwargs: Any
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.time_limit = time_limit
+
+    def copy(self) -> Picture:
+        """Return a copy of the picture."""
+        twin: Picture = super().copy()
+        twin.time_limit = self.time_limit
+        return twin
+
+    def pipe(
+        self,
+        format: str | None = None,
+        renderer: str | None = None,
+        formatter: str | None = None,
+        neato_no_op: bool | int | None = None,
+        quiet: bool = False,
+        *,
+        engine: str | None = None,
+        encoding: str | None = None,
+    ) -> bytes | str:
+        """Return the drawn picture; arguments and errors as in ``graphviz.Digraph.pipe``.
+
+        Raises:
+            MissingRendererError: if no Graphviz is installed.
+            LayoutTimeoutError: if it takes longer than ``time_limit`` seconds.
+        """
+        drawn = lay_out(
+            self.source,
+            self.format if format is None else format,
+            engine=self.engine if engine is None else engine,
+            renderer=self.renderer if renderer is None else renderer,
+            formatter=self.formatter if formatter is None else formatter,
+            neato_no_op=neato_no_op,
+            quiet=quiet,
+            time_limit=self.time_limit,
+        )
+        return drawn if encoding is None else drawn.decode(encoding)
+
+    def save(
+        self,
+        filename: AnyPath | None = None,
+        directory: AnyPath | None = None,
+        *,
+        skip_existing: bool | None = False,
+    ) -> str:
+        """Save the DOT text and return its path; arguments as in ``graphviz.Digraph.save``."""
+        if filename is not None:
+            self.filename = os.fspath(filename)
+        if directory is not None:
+            self.directory = os.fspath(directory)
+        path = Path(self.filepath)
+        if not (skip_existing and path.exists()):
+            encoding = self.encoding or locale.getpreferredencoding(False)
+            _write(path, self.source.encode(encoding))
+        return str(self.filepath)
+
+    def render(
+        self,
+        filename: AnyPath | None = None,
+        directory: AnyPath | None = None,
+        view: bool = False,
+        cleanup: bool = False,
+        format: str | None = None,
+        renderer: str | None = None,
+        formatter: str | None = None,
+        neato_no_op: bool | int | None = None,
+        quiet: bool = False,
+        quiet_view: bool = False,
+        *,
+        outfile: AnyPath | None = None,
+        engine: str | None = None,
+        raise_if_result_exists: bool = False,
+        overwrite_source: bool = False,
+    ) -> str:
+        """Draw into a file and return its path; arguments as in ``graphviz.Digraph.render``.
+
+        The DOT text is saved beside the picture unless ``cleanup`` is set. If the drawing
+        fails, neither of the two files is touched.
+
+        Raises:
+            MissingRendererError: if no Graphviz is installed.
+            LayoutTimeoutError: if it takes longer than ``time_limit`` seconds.
+        """
+        if raise_if_result_exists and overwrite_source:
+            raise ValueError("overwrite_source cannot be combined with raise_if_result_exists")
+        renderer = self.renderer if renderer is None else renderer
+        formatter = self.formatter if formatter is None else formatter
+        if outfile is not None:
+            result = Path(outfile) if directory is not None else Path(self.directory, outfile)
+            format = _format_of(result, format)
+            if filename is None:
+                directory, filename = result.parent, result.with_suffix(".gv").name
+        format = self.format if format is None else format
+        directory = os.fspath(self.directory if directory is None else directory)
+        filename = os.fspath(self.filename if filename is None else filename)
+        source = Path(directory, filename)
+        if outfile is None:
+            suffixes = (part for part in (formatter, renderer, format) if part is not None)
+            result = source.with_name(".".join((source.name, *suffixes)))
+        if not overwrite_source and result.resolve() == source.resolve():
+            raise ValueError(
+                f"outfile {result.name!r} must be different from input file {source.name!r} "
+                "(pass overwrite_source=True to override)"
+            )
+        if raise_if_result_exists and result.exists():
+            raise graphviz.FileExistsError(f"output file exists: {os.fspath(result)!r}")
+        drawn = lay_out(
+            self.source,
+            format,
+            engine=self.engine if engine is None else engine,
+            renderer=renderer,
+            formatter=formatter,
+            neato_no_op=neato_no_op,
+            quiet=quiet,
+            time_limit=self.time_limit,
+            directory=source.parent,
+        )
+        if not cleanup:
+            self.save(filename, directory)
+        elif source.exists() and not overwrite_source:
+            source.unlink()  # cleanup means: no DOT text lies beside the picture afterwards
+        _write(result, drawn)
+        if view or quiet_view:
+            graphviz.view(os.fspath(result), quiet=quiet_view)
+        return os.fspath(result)
+
+    def _repr_svg_(self) -> str:
+        """Return the picture for notebooks that ask for SVG instead of a bundle of formats."""
+        return str(self.pipe("svg", encoding="utf-8"))
+
+
+def _format_of(result: Path, format: str | None) -> str:
+    """Return the format that a file name asks for, unless another one is asked for by name."""
+    known = result.suffix[1:].lower()
+    if known not in graphviz.FORMATS:
+        if format is None:
+            raise graphviz.RequiredArgumentError(
+                f"cannot infer rendering format from suffix {result.suffix!r} of outfile: "
+                f"{os.fspath(result)!r} (provide format or outfile with a suffix from "
+                f"{sorted('.' + name for name in graphviz.FORMATS)!r})"
+            )
+        warnings.warn(
+            f"unknown outfile suffix {result.suffix!r} (expected: {'.' + format!r})",
+            graphviz.UnknownSuffixWarning,
+            stacklevel=3,
+        )
+        return format
+    if format is not None and format.lower() != known:
+        warnings.warn(
+            f"expected format {known!r} from outfile differs from given format: {format!r}",
+            graphviz.FormatSuffixMismatchWarning,
+            stacklevel=3,
+        )
+        return format
+    return known
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{secrets.token_hex(8)}.tmp")
+    try:
+        draft.write_bytes(content)
+        draft.replace(path)
+    finally:
+        draft.unlink(missing_ok=True)

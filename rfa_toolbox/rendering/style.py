@@ -1,0 +1,153 @@
+"""How a picture looks: the colour and the border of each state, and the legend that explains them.
+
+Every state has a border of its own besides its colour, so that a picture can be read without
+telling red from orange, and in black and white.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Mapping
+
+import attrs
+
+from rfa_toolbox import arithmetic
+from rfa_toolbox.arithmetic import LayerState
+from rfa_toolbox.domain import Certainty, Resolution
+from rfa_toolbox.graphs import EnrichedNetworkNode, receptive_field_provider
+from rfa_toolbox.rendering.labels import Markup
+
+__all__ = ["FONT", "LOOKS", "Look", "legend_table", "shown_state"]
+
+FONT = "Helvetica,Arial,sans-serif"
+
+
+@attrs.frozen(slots=True)
+class Look:
+    """The look of the boxes of one state.
+
+    Attributes:
+        colour: what the box is filled with.
+        border: style of the border line.
+        width: width of the border line in points.
+        meaning: the state in a few words.
+    """
+
+    colour: str
+    border: str
+    width: float
+    meaning: str
+
+    def node_attributes(self) -> dict[str, str]:
+        """Return the attributes of a box in DOT; the plain look needs none.
+
+        >>> LOOKS["critical"].node_attributes()
+        {'fillcolor': 'orange', 'style': 'rounded,filled,dashed', 'penwidth': '1.5'}
+        """
+        if self == LOOKS["productive"]:
+            return {}
+        return {
+            "fillcolor": self.colour,
+            "style": f"rounded,filled{'' if self.border == 'solid' else ',' + self.border}",
+            "penwidth": f"{self.width:g}",
+        }
+
+
+LOOKS: Mapping[LayerState, Look] = {
+    "productive": Look("white", "solid", 1, "r_min fits into the image"),
+    "partially critical": Look("yellow", "dotted", 1.5, "r_min exceeds the image on some axes"),
+    "critical": Look("orange", "dashed", 1.5, "r_min exceeds the image on all axes"),
+    "unproductive": Look("red", "solid", 3, "no new context left to add"),
+}
+
+_CERTAINTY_MARKS: Mapping[Certainty, tuple[str, str]] = {
+    "bound": ("≤ 7", "an upper bound"),
+    "unknown": ("7?", "behind an unknown layer, counted as neutral"),
+}
+
+
+def shown_state(
+    node: EnrichedNetworkNode,
+    input_res: Resolution,
+    color_border: bool = True,
+    color_critical: bool = True,
+    filter_kernel_size_1: bool = False,
+) -> LayerState:
+    """Return the state that a node is painted with.
+
+    Without ``color_border`` an unproductive layer is judged by its own receptive field alone;
+    without ``color_critical`` a (partially) critical layer is not marked.
+
+    >>> from rfa_toolbox.graphs import LayerDefinition
+    >>> node = EnrichedNetworkNode("conv", LayerDefinition("Conv", 7), [])
+    >>> shown_state(node, 5), shown_state(node, 5, color_critical=False)
+    ('unproductive', 'unproductive')
+    >>> shown_state(node, 5, color_border=False)
+    'critical'
+    """
+    state = node.state(input_res, filter_kernel_size_1=filter_kernel_size_1)
+    if state == "unproductive" and not color_border:
+        resolution = resolution_of([node], input_res)
+        field = receptive_field_provider(node)
+        # Behind an input that sees nothing and has a large map, only its own field counts.
+        state = arithmetic.layer_state(
+            resolution,
+            field=None if field is None else arithmetic.broadcast(field, len(resolution)),
+            predecessor_fields=[(0,) * len(resolution)],
+            predecessor_jumps=[(1,) * len(resolution)],
+            window=(0,) * len(resolution),
+        )
+    if state in ("critical", "partially critical") and not color_critical:
+        return "productive"
+    return state
+
+
+def resolution_of(nodes: Iterable[EnrichedNetworkNode], input_res: Resolution) -> tuple[int, ...]:
+    """Return an input resolution in pixels, one number per axis where the graph knows its axes.
+
+    >>> from rfa_toolbox.graphs import LayerDefinition
+    >>> resolution_of([EnrichedNetworkNode("conv", LayerDefinition("Conv", (3, 3)), [])], 32)
+    (32, 32)
+    """
+    axes = next((node.axes for node in nodes if node.axes is not None), None)
+    return arithmetic.normalise_resolution(input_res, axes)
+
+
+def legend_table(
+    counts: Mapping[LayerState, int], certainties: Iterable[Certainty], joined: bool
+) -> Markup:
+    """Return the legend as an HTML-like label.
+
+    Args:
+        counts: how many boxes there are of each state that the picture tells apart.
+        certainties: the kinds of certainty that occur in the picture.
+        joined: whether the picture has arrows that stand for the inputs of a concatenation.
+    """
+    rows = [
+        f'<tr><td border="{look.width:g}" bgcolor="{look.colour}"'
+        f'{_td_style(look.border)} width="24" height="16"></td>'
+        f'<td align="left"><b>{state}</b> ({counts[state]}): {html.escape(look.meaning)}</td></tr>'
+        for state, look in LOOKS.items()
+        if state in counts
+    ]
+    rows.append(_row("r_min, r_max", "smallest and largest receptive field in pixels"))
+    rows += [
+        _row(*marks) for certainty, marks in _CERTAINTY_MARKS.items() if certainty in certainties
+    ]
+    if joined:
+        rows.append(_row("bold arrow", "all that the earlier concatenation reads"))
+    return (
+        '<<table border="0" cellborder="0" cellspacing="3" cellpadding="1">'
+        f"{''.join(rows)}</table>>"
+    )
+
+
+def _td_style(border: str) -> str:
+    return "" if border == "solid" else f' style="{border}"'
+
+
+def _row(sign: str, meaning: str) -> str:
+    return (
+        f'<tr><td colspan="2" align="left"><b>{html.escape(sign)}</b>: '
+        f"{html.escape(meaning)}</td></tr>"
+    )

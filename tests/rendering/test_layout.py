@@ -1,0 +1,293 @@
+"""Drawing: which renderer is taken, what its failures look like, and that time is limited."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import graphviz
+import pytest
+
+from rfa_toolbox.errors import MissingRendererError, RFAError
+from rfa_toolbox.rendering import layout
+from rfa_toolbox.rendering.layout import LayoutTimeoutError, Picture, lay_out
+
+FOREVER = """#!/bin/sh
+echo started > "$0.started"
+sleep 600 &
+wait
+"""
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Picture:
+    made = Picture("two", directory=str(tmp_path / "out"))
+    made.edge("a", "b")
+    return made
+
+
+@pytest.fixture
+def endless_dot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A dot program that never ends, and neither does the program that it starts."""
+    if sys.platform == "win32":
+        pytest.skip("needs a shell script")
+    program = tmp_path / "bin" / "dot"
+    program.parent.mkdir()
+    program.write_text(FOREVER)
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}{os.environ['PATH']}")
+    return program
+
+
+def text_of(svg: Any) -> list[str]:
+    return [element.text for element in ET.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+# --- with a renderer -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("format", "start"), [("svg", b"<?xml"), ("pdf", b"%PDF"), ("png", b"\x89PNG")]
+)
+def test_a_picture_is_drawn_in_every_usual_format(
+    renderer: str, picture: Picture, format: str, start: bytes
+) -> None:
+    drawn = picture.pipe(format)
+    assert isinstance(drawn, bytes)
+    assert drawn.startswith(start)
+    path = picture.render(format=format)
+    assert Path(path).read_bytes().startswith(start)
+
+
+def test_both_renderers_show_the_names_of_nodes_without_a_label(
+    renderer: str, picture: Picture
+) -> None:
+    assert text_of(picture.pipe("svg")) == ["a", "b"]
+
+
+def test_render_writes_picture_and_text_and_returns_the_path(
+    renderer: str, picture: Picture, tmp_path: Path
+) -> None:
+    assert picture.render() == str(tmp_path / "out" / "two.gv.pdf")
+    assert sorted(os.listdir(tmp_path / "out")) == ["two.gv", "two.gv.pdf"]
+    assert (tmp_path / "out" / "two.gv").read_text() == picture.source
+
+
+def test_render_takes_the_usual_arguments(renderer: str, picture: Picture, tmp_path: Path) -> None:
+    place = tmp_path / "elsewhere"
+    path = picture.render("name.dot", directory=place, format="svg", cleanup=True, engine="neato")
+    assert path == str(place / "name.dot.svg")
+    assert os.listdir(place) == ["name.dot.svg"]
+    assert picture.render(outfile=place / "own.svg", cleanup=True) == str(place / "own.svg")
+    with pytest.raises(graphviz.FileExistsError):
+        picture.render(outfile=place / "own.svg", raise_if_result_exists=True)
+    assert sorted(os.listdir(place)) == ["name.dot.svg", "own.svg"]
+
+
+def test_pipe_decodes_on_demand(renderer: str, picture: Picture) -> None:
+    drawn = picture.pipe("svg", encoding="utf-8")
+    assert isinstance(drawn, str)
+    assert drawn.startswith("<?xml")
+
+
+def test_a_notebook_shows_the_picture_inline(renderer: str, picture: Picture) -> None:
+    bundle = picture._repr_mimebundle_()
+    assert list(bundle) == ["image/svg+xml"]
+    assert text_of(bundle["image/svg+xml"]) == ["a", "b"]
+    assert text_of(picture._repr_svg_()) == ["a", "b"]
+    assert picture._repr_mimebundle_(include=["image/png"])["image/png"].startswith(b"\x89PNG")
+
+
+def test_view_draws_and_opens(
+    renderer: str, picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(graphviz, "view", lambda path, quiet: opened.append(path))
+    assert picture.view(cleanup=True) == str(tmp_path / "out" / "two.gv.pdf")
+    assert opened == [str(tmp_path / "out" / "two.gv.pdf")]
+
+
+def test_a_failure_of_the_renderer_is_told_in_its_own_words(renderer: str) -> None:
+    with pytest.raises(graphviz.CalledProcessError) as caught:
+        lay_out("digraph { a -> ", "svg")
+    assert b"syntax error" in caught.value.stderr
+
+
+def test_a_failure_leaves_the_files_of_before_alone(
+    renderer: str, picture: Picture, tmp_path: Path
+) -> None:
+    picture.render(format="svg")
+    before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    picture.body.append("->")
+    with pytest.raises(graphviz.CalledProcessError):
+        picture.render(format="svg")
+    assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_a_file_that_cannot_be_written_leaves_no_draft(
+    renderer: str, picture: Picture, tmp_path: Path
+) -> None:
+    blocked = tmp_path / "out" / "two.gv.svg"
+    blocked.mkdir(parents=True)
+    with pytest.raises(OSError, match="two.gv.svg"):
+        picture.render(format="svg")
+    assert [path.name for path in (tmp_path / "out").rglob(".*")] == []
+
+
+def test_warnings_of_the_renderer_are_passed_on_unless_quiet(
+    renderer: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    source = "digraph { a [shape=no_such_shape] }"
+    lay_out(source, "svg", quiet=True)
+    assert capfd.readouterr().err == ""
+    lay_out(source, "svg")
+    assert "no_such_shape" in capfd.readouterr().err
+
+
+@pytest.mark.dot
+def test_the_dot_program_goes_first(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "no/such/python")
+    assert text_of(picture.pipe("svg")) == ["a", "b"]
+
+
+def test_neato_may_keep_positions(renderer: str) -> None:
+    source = 'graph { a [pos="100,0"]; b [pos="0,0"] }'
+    plain = lay_out(source, "plain", engine="neato", neato_no_op=2).decode()
+    columns = {line.split()[1]: float(line.split()[2]) for line in plain.splitlines()[1:3]}
+    assert columns["a"] > columns["b"]
+
+
+def test_pygraphviz_is_not_confused_by_files_in_the_working_folder(
+    no_dot: None, picture: Picture, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("pygraphviz")
+    (tmp_path / "pygraphviz.py").write_text("raise SystemExit('the wrong file')")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [entry for entry in sys.path if entry not in ("", ".")])
+    assert text_of(picture.pipe("svg")) == ["a", "b"]
+
+
+# --- without one -----------------------------------------------------------------------------
+
+
+@pytest.mark.usefixtures("no_dot", "no_pygraphviz")
+@pytest.mark.parametrize("call", ["render", "view", "pipe", "_repr_mimebundle_", "_repr_svg_"])
+def test_without_a_renderer_one_sentence_names_both_remedies(
+    picture: Picture, tmp_path: Path, call: str
+) -> None:
+    with pytest.raises(MissingRendererError) as caught:
+        getattr(picture, call)()
+    message = str(caught.value)
+    assert "https://graphviz.org/download/" in message
+    assert "'dot'" in message
+    assert 'pip install "rfa_toolbox[render]"' in message
+    assert "\n" not in message
+    assert ". " not in message
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("no_dot", "no_pygraphviz")
+def test_without_a_renderer_the_text_can_still_be_saved(picture: Picture, tmp_path: Path) -> None:
+    assert picture.save() == str(tmp_path / "out" / "two.gv")
+    assert (tmp_path / "out" / "two.gv").read_text() == picture.source
+
+
+# --- time ------------------------------------------------------------------------------------
+
+
+def test_an_endless_layout_is_stopped_with_all_that_it_started(
+    endless_dot: Path, picture: Picture, tmp_path: Path
+) -> None:
+    picture.time_limit = 1.5
+    start = time.monotonic()
+    with pytest.raises(LayoutTimeoutError, match=r"longer than 1\.5 seconds .*time_limit"):
+        picture.render()
+    assert time.monotonic() - start < 20
+    assert endless_dot.with_name("dot.started").exists(), "the program was not even started"
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_limit_of_pygraphviz_is_real(no_dot: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("pygraphviz")
+    # A complete graph of this size keeps the engine busy, in C, for minutes.
+    edges = "".join(f"{a} -> {b};" for a in range(200) for b in range(a))
+    start = time.monotonic()
+    with pytest.raises(LayoutTimeoutError):
+        lay_out(f"digraph {{ {edges} }}", "svg", time_limit=2)
+    assert time.monotonic() - start < 20
+
+
+def test_a_timeout_is_an_error_of_this_package_and_a_timeout() -> None:
+    assert issubclass(LayoutTimeoutError, RFAError)
+    assert issubclass(LayoutTimeoutError, TimeoutError)
+
+
+def test_an_interrupted_layout_is_stopped(
+    endless_dot: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started = []
+
+    class Interrupted(layout.subprocess.Popen):  # type: ignore[type-arg]
+        def wait(self, timeout: float | None = None) -> int:
+            if not started:
+                started.append(self)
+                raise KeyboardInterrupt
+            return super().wait(timeout)
+
+    monkeypatch.setattr(layout.subprocess, "Popen", Interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        lay_out("digraph {}", "svg", time_limit=None)
+    assert started[0].returncode is not None
+
+
+@pytest.mark.parametrize("limit", [0, -1, float("nan")])
+def test_a_limit_that_is_no_time_is_refused(limit: float) -> None:
+    with pytest.raises(ValueError, match="time_limit"):
+        lay_out("digraph {}", "svg", time_limit=limit)
+
+
+# --- a Digraph -------------------------------------------------------------------------------
+
+
+def test_unknown_formats_and_engines_are_refused_by_graphviz(picture: Picture) -> None:
+    with pytest.raises(ValueError, match="wav"):
+        picture.pipe("wav")
+    with pytest.raises(ValueError, match="slow"):
+        picture.render(engine="slow")
+    with pytest.raises(graphviz.RequiredArgumentError, match="formatter"):
+        picture.pipe("svg", formatter="gd")
+    with pytest.raises(graphviz.RequiredArgumentError, match="suffix"):
+        picture.render(outfile="picture")
+
+
+def test_a_picture_does_not_overwrite_its_own_text_unasked(picture: Picture) -> None:
+    with pytest.raises(ValueError, match="must be different"):
+        picture.render("two.svg", outfile="two.svg")
+
+
+def test_a_suffix_and_a_format_that_disagree_are_warned_about(picture: Picture) -> None:
+    with pytest.warns(graphviz.FormatSuffixMismatchWarning, match="svg"):
+        assert layout._format_of(Path("a.svg"), "png") == "png"
+    with pytest.warns(graphviz.UnknownSuffixWarning, match="txt"):
+        assert layout._format_of(Path("a.txt"), "png") == "png"
+    assert layout._format_of(Path("a.SVG"), None) == "svg"
+
+
+def test_a_copy_and_a_subgraph_are_pictures_too(picture: Picture) -> None:
+    picture.time_limit = 7
+    assert picture.copy().time_limit == 7
+    assert picture.copy().source == picture.source
+    with picture.subgraph(name="cluster_inner") as inner:
+        inner.node("c")
+    assert "cluster_inner" in picture.source
+
+
+def test_save_does_not_touch_an_existing_text_on_demand(picture: Picture, tmp_path: Path) -> None:
+    path = Path(picture.save())
+    path.write_text("mine")
+    picture.save(skip_existing=True)
+    assert path.read_text() == "mine"
