@@ -9,6 +9,11 @@ up-sampling on top of it: the grid was made finer by ``factor``, windows span ``
 the fine grid, and neighbouring units are ``step`` fine steps apart. Without up-sampling
 ``levels`` is empty and the state is the familiar pair of receptive field and jump.
 
+Units on an up-sampled map see windows of different size; a path's field is the largest. A window
+that spans E fine steps covers at most ``E // factor + 1`` coarse units. That number is reached
+unless strides leave only some phases of the fine grid, or dilation leaves holes in the window:
+then it is an upper bound, and ``is_exact`` says so.
+
 Sources: A. Araujo, W. Norris, J. Sim, "Computing Receptive Fields of Convolutional Neural
 Networks", Distill 2019 (growth along a path); M. L. Richter et al., "Should You Go Deeper?",
 ICMLA 2021 (states of a layer).
@@ -94,35 +99,80 @@ def grow(
     if math.inf in (kernel, base):
         return INFINITE_PATH
     extent = dilation * (int(kernel) - 1)
-    if upsampling != 1:
-        common = math.gcd(upsampling, stride)
-        if common != 1 and extent % common == 0:
-            # The stride skips what the up-sampling put in: one coarser grid says the same.
-            upsampling, stride, extent = upsampling // common, stride // common, extent // common
-    if upsampling != 1:
-        return base, jump, (*levels, (upsampling, extent, stride))
-    if not levels:
+    if upsampling == 1 and not levels:
         return base + extent * jump, jump * stride, levels
+    return _simplified(base, jump, _stacked(levels, extent, stride, upsampling))
+
+
+def _stacked(
+    levels: tuple[Level, ...], extent: int, stride: int, upsampling: int
+) -> tuple[Level, ...]:
+    """Return the levels behind a layer, as they are."""
+    if upsampling != 1:
+        return *levels, (upsampling, extent, stride)
     factor, spanned, step = levels[-1]
-    return _close(base, jump, (*levels[:-1], (factor, spanned + extent * step, step * stride)))
+    return *levels[:-1], (factor, spanned + extent * step, step * stride)
 
 
-def _close(base: Size, jump: int, levels: tuple[Level, ...]) -> PathState:
-    """Fold levels whose grid has become as coarse as the one below into that one."""
-    while levels:
-        factor, spanned, step = levels[-1]
-        if step % factor:
-            break
-        below = spanned // factor
-        ratio = step // factor
-        if len(levels) == 1:
-            return base + below * jump, jump * ratio, ()
-        outer_factor, outer_spanned, outer_step = levels[-2]
-        levels = (
-            *levels[:-2],
-            (outer_factor, outer_spanned + below * outer_step, outer_step * ratio),
-        )
-    return base, jump, levels
+def _simplified(base: Size, jump: int, levels: tuple[Level, ...]) -> PathState:
+    """Return the shortest state that says the same; only the last level may be in want of it.
+
+    A level on top of one with step 1 is one finer grid with it. What is common to factor and step
+    can go, as ``(E + s*n) // f == (E // c + s//c * n) // (f // c)``. A level without a factor has
+    become as coarse as the grid below, and goes into it.
+    """
+    below = list(levels)
+    factor, spanned, step = below.pop()
+    while True:
+        if below and below[-1][2] == 1:
+            coarse_factor, coarse_spanned, _ = below.pop()
+            spanned += coarse_spanned * factor
+            factor *= coarse_factor
+            continue
+        common = math.gcd(factor, step)
+        factor, spanned, step = factor // common, spanned // common, step // common
+        if factor != 1:
+            return base, jump, (*below, (factor, spanned, step))
+        if not below:
+            return base + spanned * jump, jump * step, ()
+        coarse_factor, coarse_spanned, coarse_step = below.pop()
+        factor = coarse_factor
+        spanned = coarse_spanned + spanned * coarse_step
+        step *= coarse_step
+
+
+def is_exact(
+    path: PathState, kernel: Size, stride: int = 1, dilation: int = 1, upsampling: int = 1
+) -> bool:
+    """Return whether ``grow`` with these values gives the very largest window of the path.
+
+    Otherwise it may be an upper bound. That happens only on up-sampled maps, where the largest
+    window may lie at phases that strides skip, or its end in a hole that dilation leaves.
+
+    >>> nearest = grow((1, 1, ()), kernel=2, upsampling=2)
+    >>> is_exact(nearest, kernel=3), is_exact(nearest, kernel=2, stride=2)
+    (True, False)
+    """
+    base, _, levels = path
+    if math.inf in (kernel, base) or (upsampling == 1 and not levels):
+        return True
+    factor, spanned, step = (upsampling, 0, 1) if upsampling != 1 else levels[-1]
+    if kernel > 1 and step * dilation > spanned + 1 and spanned + 1 < factor:
+        return False
+    inner = advance = 0
+    for factor, spanned, step in reversed(
+        _stacked(levels, dilation * (int(kernel) - 1), stride, upsampling)
+    ):
+        # Of the units below, the largest windows reach every advance-th; the first level has all.
+        holes = advance and inner and step > spanned + 1 and spanned + 1 < factor
+        advance = step * (advance or 1)
+        inner = spanned + inner * step
+        common = math.gcd(advance, factor)
+        if holes or inner % factor < common - 1:
+            return False
+        inner //= factor
+        advance //= common
+    return True
 
 
 def field_of(path: PathState) -> Size:
@@ -195,35 +245,66 @@ def merge_paths(several: Iterable[Paths]) -> Paths:
 
 
 def prune(paths: Iterable[PathState]) -> Paths:
-    """Keep the smallest and the largest path of every jump, in a stable order."""
-    extremes: dict[tuple[Any, ...], tuple[PathState, PathState]] = {}
+    """Keep the smallest and the largest path of every jump, in a stable order.
+
+    On up-sampled maps a path can be the largest behind one layer and another one behind the next,
+    as fields grow there by leaps; all paths that can still become an extreme are kept.
+    """
+    groups: dict[tuple[Any, ...], list[PathState]] = {}
     for path in paths:
         base, jump, levels = path
-        key = (
-            (base == math.inf, jump, tuple((factor, step) for factor, _, step in levels))
-            if levels
-            else (base == math.inf, jump)
-        )
-        known = extremes.get(key)
-        if known is None:
-            extremes[key] = (path, path)
+        key = (base == math.inf, jump, *((factor, step) for factor, _, step in levels))
+        group = groups.get(key)
+        if group is None:
+            groups[key] = [path] if levels else [path, path]
         elif levels:
-            smallest, largest = known
-            extremes[key] = (
-                min(smallest, path, key=_by_field),
-                max(largest, path, key=_by_field),
-            )
-        else:
-            smallest, largest = known
-            if base < smallest[0]:
-                extremes[key] = (path, largest)
-            elif base > largest[0]:
-                extremes[key] = (smallest, path)
+            group.append(path)
+        elif base < group[0][0]:
+            group[:-1] = [path]
+        elif base > group[-1][0]:
+            group[1:] = [path]
     kept: dict[PathState, None] = {}
-    for smallest, largest in extremes.values():
-        kept[smallest] = None
-        kept[largest] = None
+    for group in groups.values():
+        for path in _extremes(group) if group[0][2] else group:
+            kept[path] = None
     return tuple(sorted(kept))
+
+
+def _extremes(group: Iterable[PathState]) -> Iterator[PathState]:
+    """Yield the paths over one up-sampled grid that are, or can become, smallest or largest."""
+    forms = {_carried(path): path for path in group}
+    for form, path in forms.items():
+        others = [other for other in forms if other != form]
+        covered_above = any(_never_less(other, form) for other in others)
+        covered_below = any(_never_less(form, other) for other in others)
+        if not (covered_above and covered_below):
+            yield path
+
+
+def _carried(path: PathState) -> PathState:
+    """Return the state that says the same with all whole coarse units counted in ``base``."""
+    base, jump, levels = path
+    whole = 0
+    rests: list[Level] = []
+    for factor, spanned, step in reversed(levels):
+        whole, rest = divmod(spanned + whole * step, factor)
+        rests.append((factor, rest, step))
+    return base + whole * jump, jump, tuple(reversed(rests))
+
+
+def _never_less(one: PathState, other: PathState) -> bool:
+    """Return whether one path's field is at least the other's, whatever layers follow on both.
+
+    Both are over the same grid and carried. ``leap`` is by how many coarse units the rests of the
+    other path can ever let it be ahead.
+    """
+    leap = 0
+    for factor, spanned, step in reversed(other[2]):
+        leap = -(-(spanned + leap * step) // factor)
+    return one[0] >= other[0] + leap * other[1] or (
+        one[0] >= other[0]
+        and all(mine[1] >= theirs[1] for mine, theirs in zip(one[2], other[2], strict=True))
+    )
 
 
 def smallest_field(paths: Paths) -> Size:

@@ -596,14 +596,45 @@ class EnrichedNetworkNode:
             node._links.successors.append(own)
 
     def _inherit_certainty(self) -> None:
+        if self._sees_everything():
+            return
         worst: EnrichedNetworkNode | None = None
         for node in self.predecessors:
             if _CERTAINTIES[node.certainty] > _CERTAINTIES[(worst or self).certainty]:
                 worst = node
-        if worst is None or self._sees_everything():
-            return
-        object.__setattr__(self, "certainty", worst.certainty)
-        object.__setattr__(self, "certainty_reason", worst.certainty_reason)
+        if worst is not None:
+            object.__setattr__(self, "certainty", worst.certainty)
+            object.__setattr__(self, "certainty_reason", worst.certainty_reason)
+        if self.certainty == "exact" and not self._grows_exactly():
+            object.__setattr__(self, "certainty", "bound")
+            object.__setattr__(
+                self,
+                "certainty_reason",
+                "units on an up-sampled map see windows of different size, and which of them this "
+                "layer reaches depends on its padding",
+            )
+
+    def _grows_exactly(self) -> bool:
+        """Whether the field is the very largest window; see ``arithmetic.is_exact``."""
+        layer = self.layer_info
+        axes = len(self._paths)
+        before = [node._paths for node in self.predecessors]
+        if layer.upsampling == 1 and not any(
+            path[2] for paths in before for axis in paths for path in axis
+        ):
+            return True
+        kernels, strides, dilations, upsamplings = (
+            arithmetic.broadcast(value, axes)
+            for value in (layer.kernel_size, layer.stride_size, layer.dilation, layer.upsampling)
+        )
+        return all(
+            arithmetic.is_exact(
+                path, kernels[axis], strides[axis], dilations[axis], upsamplings[axis]
+            )
+            for paths in before or [(arithmetic.INPUT_PATHS,)]
+            for axis in range(axes)
+            for path in paths[axis if len(paths) > 1 else 0]
+        )
 
     def _sees_everything(self) -> bool:
         """Whether the field is infinite by this very layer, whatever came before."""
