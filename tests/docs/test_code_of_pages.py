@@ -18,7 +18,7 @@ PAGES = sorted(
     if "_build" not in path.parts
 )
 WITH_CODE = [path for path in PAGES if code_blocks(path.read_text("utf-8"))]
-NOT_RUN = {"sh", "text", "bibtex", "dot", "json", "{toctree}", "{eval-rst}"}
+NOT_RUN = {"sh", "text", "bibtex", "dot", "json", "{toctree}", "{eval-rst}", "{include}"}
 OPTIONAL = {"keras", "pandas", "tensorflow", "torch", "torchvision"}
 
 
@@ -41,12 +41,17 @@ def test_every_block_names_a_language_that_is_run_or_known_as_not_run(path: Path
 @pytest.mark.slow
 @pytest.mark.parametrize("path", WITH_CODE, ids=name_of)
 def test_the_code_of_a_page_runs_and_shows_what_it_says(
-    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    path: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
     blocks = code_blocks(path.read_text("utf-8"))
     for module in sorted(imported_modules(blocks) & OPTIONAL):
         if find_spec(module) is None:
             pytest.skip(f"{module} is not installed")
+    if "torchvision" in imported_modules(blocks):
+        request.getfixturevalue("torchvision")
     opened: list[str] = []
     monkeypatch.setattr(graphviz, "view", lambda path, **options: opened.append(path))
     monkeypatch.chdir(tmp_path)
