@@ -31,7 +31,12 @@ napoleon_use_ivar = True
 
 nitpicky = True
 nitpick_ignore_regex = [
-    # Types of other libraries, and names that exist only for the type checker.
-    (r"py:.*", r"(torch|numpy|np|pandas|pd|graphviz|attrs|attr|collections|fractions|os|pathlib)\b.*"),
-    (r"py:.*", r"(Any|Callable|Fraction|Iterable|Iterator|Literal|Mapping|Path|Sequence|optional)"),
+    # Types of other libraries, whose pages are not consulted.
+    (r"py:.*", r"(torch|numpy|np|pandas|pd|graphviz|attrs?|collections|fractions|os|pathlib)\b.*"),
+    (r"py:.*", r"(Any|Callable|Fraction|Iterable|Iterator|Literal|Mapping|Path|Sequence)"),
+    # Names of types that are explained on the page of contracts, and type variables.
+    (r"py:.*", r"(.*\.)?(Certainty|FieldProvider|InfoFilter|Jump|LayerState|Paths?|PathState)"),
+    (r"py:.*", r"(.*\.)?(PerAxis|Resolution|Size|Call|Call_contra|T)"),
+    # The docstring of a property is a sentence, also where it has a colon.
+    (r"py:.*", r".* .*"),
 ]
