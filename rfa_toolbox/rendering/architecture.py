@@ -219,8 +219,8 @@ class _Box:
 def _label(
     node: EnrichedNetworkNode, input_res: Resolution, include_rf_info: bool, include_fm_info: bool
 ) -> labels.Markup:
-    """Return the label of a box; an input sees single pixels, which goes without saying."""
-    include_rf_info = include_rf_info and not _is_input(node)
+    if _is_input(node):
+        return labels.input_label(node, input_res)
     return labels.node_label(node, input_res, include_rf_info, include_fm_info)
 
 

@@ -7,12 +7,22 @@ from __future__ import annotations
 
 import html
 import math
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from rfa_toolbox.domain import Certainty, Resolution
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
 
-__all__ = ["LONGEST_NAME", "Markup", "markup", "node_label", "plain", "shortened", "size_text"]
+__all__ = [
+    "LONGEST_NAME",
+    "Markup",
+    "input_label",
+    "markup",
+    "node_label",
+    "plain",
+    "shortened",
+    "size_text",
+]
 
 Markup: TypeAlias = str
 """An HTML-like label of Graphviz, ``<...>``."""
@@ -151,11 +161,6 @@ def node_label(
     >>> print(node_label(node, 32, include_rf_info=False, include_fm_info=False))
     <<b>Conv</b><br/>first<br/><font point-size="9">kernel 3, stride 2</font>>
     """
-    kind = markup(node.layer_info.name)
-    lines = [f"<b>{kind}</b>" if kind.strip() else "<b>layer</b>"]
-    name = markup(node.name)
-    if name.strip() and name != kind:
-        lines.append(name)
     details = [layer_text(node.layer_info)]
     if include_rf_info:
         smallest = known_size(node.receptive_field_min, node.certainty)
@@ -163,6 +168,27 @@ def node_label(
         details.append(f"r_min {smallest}, r_max {largest}")
     if include_fm_info:
         details.append(f"feature map {size_text(node.compute_feature_map_size(input_res))}")
+    return _label(node, details)
+
+
+def input_label(node: EnrichedNetworkNode, input_res: Resolution) -> Markup:
+    """Return the label of an input: each of its units sees one pixel, which goes without saying.
+
+    >>> from rfa_toolbox.graphs import LayerDefinition
+    >>> print(input_label(EnrichedNetworkNode("x", LayerDefinition("Input", 1, 1), []), 32))
+    <<b>Input</b><br/>x<br/><font point-size="9">32 px</font>>
+    """
+    channels = node.layer_info.filters
+    size = f"{size_text(node.compute_feature_map_size(input_res))} px"
+    return _label(node, [f"{channels} channels" if channels is not None else "", size])
+
+
+def _label(node: EnrichedNetworkNode, details: Sequence[str]) -> Markup:
+    kind = markup(node.layer_info.name)
+    lines = [f"<b>{kind}</b>" if kind.strip() else "<b>layer</b>"]
+    name = markup(node.name)
+    if name.strip() and name != kind:
+        lines.append(name)
     small = "<br/>".join(filter(None, details))
     if small:
         lines.append(f'<font point-size="9">{small}</font>')
