@@ -11,7 +11,13 @@ author = "RFA-Toolbox contributors"
 copyright = f"2026, {author}"
 version = release = rfa_toolbox.__version__
 
-extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "sphinx.ext.viewcode"]
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.mathjax",
+    "sphinx.ext.viewcode",
+]
 exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown"}
 

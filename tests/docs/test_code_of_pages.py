@@ -34,7 +34,9 @@ def test_the_pages_with_code_are_found() -> None:
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
 def test_every_block_names_a_language_that_is_run_or_known_as_not_run(path: Path) -> None:
-    languages = {re.sub(r"\s.*", "", one.language) for one in fenced_blocks(path.read_text("utf-8"))}
+    languages = {
+        re.sub(r"\s.*", "", one.language) for one in fenced_blocks(path.read_text("utf-8"))
+    }
     assert languages <= {*RUN, *NOT_RUN}, "A language that nobody knows is code that nobody runs."
 
 

@@ -42,9 +42,7 @@ def test_the_wheel_holds_every_module_and_the_mark_of_typed_packages(
     wheel: zipfile.ZipFile,
 ) -> None:
     shipped = {name for name in wheel.namelist() if ".dist-info/" not in name}
-    modules = {
-        path.relative_to(ROOT).as_posix() for path in (ROOT / "rfa_toolbox").rglob("*.py")
-    }
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "rfa_toolbox").rglob("*.py")}
     assert "rfa_toolbox/py.typed" in shipped
     assert modules <= shipped
     assert all(name.startswith("rfa_toolbox/") for name in shipped)
