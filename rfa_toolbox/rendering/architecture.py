@@ -116,15 +116,20 @@ def visualize_architecture(
                 any(arrow.joined for arrow in arrows),
             ),
         )
+    inputs = [
+        box.identifier
+        for box, node in zip(boxes, nodes, strict=True)
+        if not (node.predecessors or _is_input(node))
+    ]
+    for identifier in inputs:
+        _add_end(picture, f"input_{identifier}", f"input<br/>{pixels}")
     if clusters:
         _add_in_clusters(picture, nodes, boxes)
     else:
         for box in boxes:
             box.add_to(picture)
-    for box, node in zip(boxes, nodes, strict=True):
-        if not (node.predecessors or _is_input(node)):
-            _add_end(picture, f"input_{box.identifier}", f"input<br/>{pixels}")
-            picture.edge(f"input_{box.identifier}", box.identifier)
+    for identifier in inputs:
+        picture.edge(f"input_{identifier}", identifier)
     for arrow in arrows:
         tail, head = boxes[arrow.tail].identifier, boxes[arrow.head].identifier
         if arrow.joined:
