@@ -68,7 +68,21 @@ def _to_upsampling(value: Any) -> Any:
 
 
 def _to_count(value: Any) -> Any:
-    return None if value is None else int(value)
+    if value is None:
+        return None
+    return arithmetic.normalise_integers(value, "The number of filters or units of a layer", 0)
+
+
+def _to_layer_name(value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidLayerError(f"The name of a layer is {value!r}; it must be a text.")
+    return value
+
+
+def _to_flag(value: Any) -> bool:
+    if value not in (True, False):
+        raise InvalidLayerError(f"resolution_dependent is {value!r}; it must be True or False.")
+    return bool(value)
 
 
 def _to_padding(value: Any) -> Padding:
@@ -125,7 +139,7 @@ class LayerDefinition:
     inf
     """
 
-    name: str
+    name: str = attrs.field(converter=_to_layer_name)
     kernel_size: Any = attrs.field(default=None, converter=_to_kernel)
     stride_size: Any = attrs.field(default=None, converter=_to_stride)
     filters: int | None = attrs.field(default=None, converter=_to_count)
@@ -134,7 +148,7 @@ class LayerDefinition:
     padding: Any = attrs.field(default=None, converter=_to_padding)
     upsampling: Any = attrs.field(default=1, converter=_to_upsampling)
     shortest_kernel_size: Any = attrs.field(default=None, converter=_to_shortest_kernel)
-    resolution_dependent: bool = False
+    resolution_dependent: bool = attrs.field(default=False, converter=_to_flag)
     axes: int | None = attrs.field(init=False, repr=False, eq=False)
     """Number of spatial axes that the layer was described with; None if all values are scalar."""
 
@@ -197,6 +211,8 @@ class LayerDefinition:
         >>> LayerDefinition.from_dict({"name": "Conv", "kernel_size": 3}).kernel_size
         3
         """
+        if not isinstance(config, Mapping):
+            raise GraphFormatError(f"A layer is {config!r}; it must be an object with a 'name'.")
         known = {field.name for field in attrs.fields(cls) if field.init}
         unknown = sorted(set(config) - known)
         if unknown:
@@ -508,8 +524,21 @@ def _to_nodes(value: Iterable[EnrichedNetworkNode]) -> tuple[EnrichedNetworkNode
     return nodes
 
 
-def _check_certainty(_node: object, _attribute: object, value: str) -> None:
-    if value not in _CERTAINTIES:
+def _check_text(_node: object, attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, str) and not (value is None and attribute.default is None):
+        raise InvalidGraphError(f"The {attribute.name} of a node is {value!r}; it must be a text.")
+
+
+def _to_gates(value: Any) -> tuple[int, ...]:
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidGraphError(
+            f"gates is {value!r}; it must be a sequence of positions in the predecessors."
+        )
+    return tuple(value)
+
+
+def _check_certainty(_node: object, _attribute: object, value: object) -> None:
+    if not isinstance(value, str) or value not in _CERTAINTIES:
         raise InvalidGraphError(
             f"certainty is {value!r}; valid are {', '.join(map(repr, _CERTAINTIES))}."
         )
@@ -531,6 +560,8 @@ class EnrichedNetworkNode:
         certainty: "exact", "bound" (the fields are upper bounds) or "unknown" (an operation that
             nothing knows was counted as neutral); never better than that of the predecessors.
         certainty_reason: why it is not exact.
+        gates: the positions in ``predecessors`` of those that only re-weight the others, as the
+            weights of squeeze-and-excitation do; their receptive fields do not count.
 
     Raises:
         InvalidGraphError: a ValueError, for predecessors that are no nodes, or whose number of
@@ -542,15 +573,16 @@ class EnrichedNetworkNode:
     (3, 2)
     """
 
-    name: str
+    name: str = attrs.field(validator=_check_text)
     layer_info: LayerDefinition = attrs.field(
         validator=attrs.validators.instance_of(LayerDefinition)
     )
     predecessors: tuple[EnrichedNetworkNode, ...] = attrs.field(converter=_to_nodes)
     receptive_field_info_filter: InfoFilter = noop_filter
-    module_path: str | None = None
+    module_path: str | None = attrs.field(default=None, validator=_check_text)
     certainty: Certainty = attrs.field(default="exact", validator=_check_certainty)
-    certainty_reason: str = ""
+    certainty_reason: str = attrs.field(default="", validator=_check_text)
+    gates: tuple[int, ...] = attrs.field(default=(), converter=_to_gates)
     _paths: tuple[Paths, ...] = attrs.field(init=False)
     _lasting_paths: tuple[Paths, ...] = attrs.field(init=False)
     _scalar: bool = attrs.field(init=False)
@@ -558,7 +590,9 @@ class EnrichedNetworkNode:
     _links: _Links = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        layer, predecessors = self.layer_info, self.predecessors
+        if self.gates:
+            self._check_gates()
+        layer, predecessors = self.layer_info, self.counted_predecessors
         axes = layer.axes
         for node in predecessors:
             if not node._scalar:
@@ -592,14 +626,32 @@ class EnrichedNetworkNode:
         setter(self, "_links", links)
         self._inherit_certainty()
         own = weakref.ref(self)
-        for node in dict.fromkeys(predecessors):
+        for node in dict.fromkeys(self.predecessors):
             node._links.successors.append(own)
+
+    def _check_gates(self) -> None:
+        count = len(self.predecessors)
+        if any(type(place) is not int or not 0 <= place < count for place in self.gates):
+            raise InvalidGraphError(
+                f"The node {self.name!r} has gates={self.gates!r}; valid are positions in its "
+                f"{count} predecessors, from 0."
+            )
+
+    @property
+    def counted_predecessors(self) -> tuple[EnrichedNetworkNode, ...]:
+        """The predecessors whose receptive fields count: all but gates, if any others exist."""
+        if not self.gates:
+            return self.predecessors
+        return (
+            tuple(node for at, node in enumerate(self.predecessors) if at not in self.gates)
+            or self.predecessors
+        )
 
     def _inherit_certainty(self) -> None:
         if self._sees_everything():
             return
         worst: EnrichedNetworkNode | None = None
-        for node in self.predecessors:
+        for node in self.counted_predecessors:
             if _CERTAINTIES[node.certainty] > _CERTAINTIES[(worst or self).certainty]:
                 worst = node
         if worst is not None:
@@ -618,7 +670,7 @@ class EnrichedNetworkNode:
         """Whether the field is the very largest window; see ``arithmetic.is_exact``."""
         layer = self.layer_info
         axes = len(self._paths)
-        before = [node._paths for node in self.predecessors]
+        before = [node._paths for node in self.counted_predecessors]
         if layer.upsampling == 1 and not any(
             path[2] for paths in before for axis in paths for path in axis
         ):
@@ -792,7 +844,7 @@ class EnrichedNetworkNode:
         field = None if size is None else arithmetic.broadcast(size, axes)
         fields: list[tuple[Size, ...]] = []
         jumps: list[tuple[Jump | None, ...]] = []
-        for node in self.predecessors:
+        for node in self.counted_predecessors:
             fields.append(arithmetic.broadcast(_judged_field(node, provider), axes))
             jumps.append(
                 arithmetic.broadcast(
@@ -879,6 +931,7 @@ class EnrichedNetworkNode:
                     "module_path": node.module_path,
                     "certainty": node.certainty,
                     "certainty_reason": node.certainty_reason,
+                    "gates": list(node.gates),
                     "filter": _filter_name(node),
                 }
                 for node in nodes
@@ -1015,6 +1068,7 @@ def _snapshot_of(node: EnrichedNetworkNode) -> tuple[_Snapshot, int]:
                 one.module_path,
                 one.certainty,
                 one.certainty_reason,
+                one.gates,
             )
             for one in nodes
         ]
@@ -1064,22 +1118,27 @@ def _graph_from_dict(config: Mapping[str, Any]) -> EnrichedNetworkNode:
         entry = entries[position]
         where = f"Node {position}"
         stored_filter = entry.get("filter", "noop")
-        if stored_filter not in _STORED_FILTERS:
+        if not isinstance(stored_filter, str) or stored_filter not in _STORED_FILTERS:
             raise GraphFormatError(
                 f"{where} has the filter {stored_filter!r}; valid are {sorted(_STORED_FILTERS)!r}."
             )
-        nodes[position] = EnrichedNetworkNode(
-            _required(entry, "name", where),
-            LayerDefinition.from_dict(_required(entry, "layer", where)),
-            [nodes[before] for before in entry["predecessors"]],
-            _STORED_FILTERS[stored_filter],
-            entry.get("module_path"),
-            entry.get("certainty", "exact"),
-            entry.get("certainty_reason", ""),
-        )
+        name, layer = _required(entry, "name", where), _required(entry, "layer", where)
+        try:
+            nodes[position] = EnrichedNetworkNode(
+                name,
+                LayerDefinition.from_dict(layer),
+                [nodes[before] for before in entry["predecessors"]],
+                _STORED_FILTERS[stored_filter],
+                entry.get("module_path"),
+                entry.get("certainty", "exact"),
+                entry.get("certainty_reason", ""),
+                entry.get("gates", ()),
+            )
+        except (InvalidGraphError, InvalidLayerError, GraphFormatError) as error:
+            raise GraphFormatError(f"{where} is damaged: {error}") from error
     keep_together(list(nodes.values()))
     handle = config.get("node", len(entries) - 1)
-    if handle not in nodes:
+    if type(handle) is not int or handle not in nodes:
         raise GraphFormatError(
             f"The stored graph's own node is {handle!r}; it has the nodes 0 to {len(entries) - 1}."
         )
@@ -1091,6 +1150,10 @@ def _build_order(entries: Sequence[Mapping[str, Any]]) -> Iterator[int]:
     before: list[list[int]] = []
     for position, entry in enumerate(entries):
         predecessors = _required(entry, "predecessors", f"Node {position}")
+        if not isinstance(predecessors, Sequence) or isinstance(predecessors, str):
+            raise GraphFormatError(
+                f"Node {position} has predecessors={predecessors!r}; expected is a list of indices."
+            )
         for index in predecessors:
             if type(index) is not int or not 0 <= index < len(entries):
                 raise GraphFormatError(

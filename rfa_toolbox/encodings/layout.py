@@ -36,10 +36,10 @@ __all__ = [
     "permute",
     "plain",
     "reshape",
+    "runs_by_axis",
     "shift",
     "slice_dimension",
     "spatial_axes",
-    "steps_by_axis",
 ]
 
 
@@ -120,7 +120,7 @@ def spatial_axes(layout: Layout) -> tuple[int, ...]:
     return tuple(sorted({axis for dimension in layout for axis in axes_of(dimension)}))
 
 
-def steps_by_axis(layout: Layout) -> dict[int, list[Atom]]:
+def runs_by_axis(layout: Layout) -> dict[int, list[Atom]]:
     """Return the runs of positions of every axis that can still be followed."""
     found: dict[int, list[Atom]] = {}
     for dimension in layout:

@@ -1,0 +1,226 @@
+"""What both captures share: running a model once without changing it, and naming what ran."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import traceback
+import types
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import torch
+from torch import nn
+from torch.nn.modules import module as module_hooks
+
+from rfa_toolbox.encodings.pytorch.domain import ModuleCall, TensorRef
+from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
+
+__all__ = ["Example", "Failure", "ModuleScopes", "OperatorCall", "describe_call", "undisturbed"]
+
+
+@attrs.frozen
+class Example:
+    """The arguments that a model is called with."""
+
+    arguments: tuple[Any, ...]
+    keywords: Mapping[str, Any] = attrs.field(factory=dict)
+
+    @property
+    def tensors(self) -> list[torch.Tensor]:
+        """The tensors among the arguments, positional ones first."""
+        return [
+            one
+            for one in (*self.arguments, *self.keywords.values())
+            if isinstance(one, torch.Tensor)
+        ]
+
+    def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Example:
+        """Return the example with another version of every tensor."""
+
+        def apply(one: Any) -> Any:
+            return change(one) if isinstance(one, torch.Tensor) else one
+
+        return Example(
+            tuple(apply(one) for one in self.arguments),
+            {name: apply(one) for name, one in self.keywords.items()},
+        )
+
+
+@attrs.frozen
+class Failure:
+    """Where a model failed: the operator, the module it ran in, and what it was given."""
+
+    operator: str
+    scope: tuple[ModuleCall, ...]
+    shapes: tuple[tuple[int, ...], ...]
+
+
+# --- operators -------------------------------------------------------------------------------
+
+_GETTERS_OF_TENSORS = {"T", "mT", "H", "mH", "real", "imag", "data"}
+_COLLISIONS: dict[Any, str] = {
+    torch.nn.functional.unfold: "im2col",
+    torch.nn.functional.fold: "col2im",
+}
+
+
+@attrs.frozen
+class OperatorCall:
+    """A function of PyTorch: its canonical name and whether Python code implements it."""
+
+    name: str
+    composite: bool
+
+
+_described: dict[Any, OperatorCall | None] = {}
+
+
+def describe_call(function: Any) -> OperatorCall | None:
+    """Return what is known of a function that was called, or None if it returns no tensor."""
+    try:
+        return _described[function]
+    except KeyError:
+        pass
+    name = getattr(function, "__name__", str(function))
+    if name in ("__get__", "__set__", "__delete__"):
+        name = getattr(getattr(function, "__self__", None), "__name__", "")
+        described = (
+            OperatorCall(name, False)
+            if name in _GETTERS_OF_TENSORS and function.__name__ == "__get__"
+            else None
+        )
+    elif function in _COLLISIONS:
+        described = OperatorCall(_COLLISIONS[function], True)
+    else:
+        overload = getattr(function, "overloadpacket", None) or getattr(
+            function, "_overload_names", None
+        )
+        if overload is not None:
+            qualified = getattr(function, "_qualified_op_name", name)
+            name = qualified.rpartition("::")[2].partition(".")[0]
+        described = OperatorCall(canonical_name(name), isinstance(function, types.FunctionType))
+    _described[function] = described
+    return described
+
+
+def plain_arguments(
+    name: str,
+    values: Sequence[Any],
+    keywords: Mapping[str, Any],
+    reference: Callable[[torch.Tensor], TensorRef],
+) -> dict[str, Any]:
+    """Return the arguments of a call by name, as plain values."""
+    return {
+        key: _plain(value, reference) for key, value in bind(name, values, keywords).items()
+    }
+
+
+def _plain(value: Any, reference: Callable[[torch.Tensor], TensorRef]) -> Any:
+    kind = type(value)
+    if kind is int or kind is float or kind is bool or kind is str or value is None:
+        return value
+    if isinstance(value, torch.Tensor):
+        return reference(value)
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, reference) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return tuple(_plain(item, reference) for item in value)
+    if value is Ellipsis or kind is slice:
+        return value
+    if isinstance(value, int | torch.SymInt):
+        return int(value)
+    return str(value)
+
+
+# --- modules ---------------------------------------------------------------------------------
+
+
+class ModuleScopes:
+    """Knows at any time which modules of a model are running, and in which call."""
+
+    def __init__(self, model: nn.Module) -> None:
+        self.current: tuple[ModuleCall, ...] = ()
+        self.paths = {module: path for path, module in model.named_modules()}
+        self._calls: dict[str, int] = {}
+        self._stack: list[tuple[ModuleCall, ...]] = []
+        self.on_enter: Callable[[tuple[ModuleCall, ...]], None] | None = None
+        self.on_exit: Callable[[], None] | None = None
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[ModuleScopes]:
+        """Watch modules come and go."""
+        handles = [
+            module_hooks.register_module_forward_pre_hook(self._enter),
+            module_hooks.register_module_forward_hook(self._exit, always_call=True),
+        ]
+        try:
+            yield self
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, module: nn.Module, arguments: Any) -> None:
+        self._stack.append(self.current)
+        path = self.paths.get(module)
+        if path is None:
+            return
+        call = self._calls[path] = self._calls.get(path, 0) + 1
+        self.current = (*self.current, _module_call(module, path, call))
+        if self.on_enter is not None:
+            self.on_enter(self.current)
+
+    def _exit(self, module: nn.Module, arguments: Any, result: Any) -> None:
+        if not self._stack:
+            return
+        before = self._stack.pop()
+        if self.on_exit is not None and len(before) != len(self.current):
+            self.on_exit()
+        self.current = before
+
+
+def _module_call(module: nn.Module, path: str, call: int) -> ModuleCall:
+    kind = type(module)
+    if hasattr(module, "parametrizations") and len(kind.__mro__) > 1:
+        kind = kind.__mro__[1]
+    library = kind.__module__.startswith(("torch.nn.", "torch.ao."))
+    return ModuleCall(path, kind.__name__, call, library)
+
+
+# --- surroundings ----------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Run something without leaving a trace in random states, gradients, flags or warnings."""
+    cpu = torch.get_rng_state()
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    python = random.getstate()
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            warnings.filterwarnings("ignore", category=FutureWarning)
+            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
+            warnings.filterwarnings("ignore", module=r"torch(\.|$)")
+            yield
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
+        random.setstate(python)
+        torch.set_rng_state(cpu)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+
+
+def calling_line() -> str:
+    """Return the line of the model's own code that is running, as ``file:line``."""
+    torch_home = os.path.dirname(torch.__file__)
+    own_home = os.path.dirname(__file__)
+    for frame in reversed(traceback.extract_stack()):
+        if not frame.filename.startswith((torch_home, own_home)):
+            return f"{frame.filename}:{frame.lineno}"
+    return "an unknown line"

@@ -1,0 +1,106 @@
+"""The plain record of a model that both captures make, and the contracts of this encoder.
+
+A record holds no tensor and no module: what comes after a capture needs no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import attrs
+
+from rfa_toolbox.graphs import LayerDefinition
+
+if TYPE_CHECKING:
+    from rfa_toolbox.encodings.pytorch.drafts import Draft
+
+__all__ = [
+    "LayerInfoHandler",
+    "ModuleCall",
+    "NodeSubstitutor",
+    "Operation",
+    "Record",
+    "TensorRef",
+    "tensors_in",
+]
+
+
+class TensorRef(NamedTuple):
+    """A tensor in a record: its number, and its shape as integers."""
+
+    number: int
+    shape: tuple[int, ...]
+
+
+class ModuleCall(NamedTuple):
+    """One call of a module.
+
+    ``call`` counts the calls of the same module from 1. ``library`` is True for the modules of
+    torch itself, whose insides are of no interest.
+    """
+
+    path: str
+    class_name: str
+    call: int
+    library: bool = False
+
+
+@attrs.frozen(slots=True)
+class Operation:
+    """One operator that ran: its canonical name, its arguments, and where it ran."""
+
+    name: str
+    arguments: Mapping[str, Any]
+    outputs: tuple[TensorRef, ...]
+    scope: tuple[ModuleCall, ...]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an argument, or ``default`` where it is missing or None."""
+        value = self.arguments.get(name)
+        return default if value is None else value
+
+
+@attrs.frozen(slots=True)
+class Record:
+    """Everything that happened while a model ran once, in order."""
+
+    model_name: str
+    inputs: tuple[TensorRef, ...]
+    outputs: tuple[TensorRef, ...]
+    operations: tuple[Operation, ...]
+
+
+def tensors_in(value: Any) -> Iterator[TensorRef]:
+    """Yield the tensors in an argument, at any depth, in order."""
+    if type(value) is TensorRef:
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from tensors_in(item)
+
+
+class LayerInfoHandler(Protocol):
+    """Describes one kind of node of a PyTorch model.
+
+    ``can_handle`` gets a :class:`~rfa_toolbox.encodings.pytorch.layer_handlers.LayerCall` and
+    says whether this handler describes it; calling the handler returns the layer. Whatever it
+    raises reaches the user.
+    """
+
+    def can_handle(self, call: Any, /) -> bool: ...
+
+    def __call__(self, call: Any, /) -> LayerDefinition: ...
+
+
+class NodeSubstitutor(Protocol):
+    """Rewrites the drafts of nodes before nodes are made."""
+
+    def can_handle(self, name: str, /) -> bool: ...
+
+    def __call__(self, drafts: Sequence[Draft], /) -> tuple[list[Draft], bool]:
+        """Return the drafts, and whether anything was changed."""
+        ...

@@ -1,0 +1,311 @@
+"""From a PyTorch model to the graph of its layers."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Collection, Iterable
+from typing import Any, Literal
+
+import torch
+from torch import nn
+
+from rfa_toolbox.encodings.chain import HandlerChain
+from rfa_toolbox.encodings.pytorch import meta, trace, utils
+from rfa_toolbox.encodings.pytorch.capture import Example, Failure
+from rfa_toolbox.encodings.pytorch.domain import Record
+from rfa_toolbox.encodings.pytorch.inputs import DEFAULT_INPUT, example_of, usual_examples
+from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
+from rfa_toolbox.encodings.pytorch.layer_handlers import LayerCall
+from rfa_toolbox.errors import (
+    CaptureError,
+    DataDependentControlFlowError,
+    RFAError,
+    UnsupportedModelError,
+)
+from rfa_toolbox.graphs import EnrichedNetworkNode, InfoFilter, noop_filter, resolve_filter
+
+__all__ = ["CaptureMode", "create_graph_from_model", "make_graph", "record_model"]
+
+CaptureMode = Literal["auto", "meta", "jit"]
+_CAPTURES: tuple[CaptureMode, ...] = ("auto", "meta", "jit")
+_GLOBAL_OPS: tuple[GlobalOps, ...] = ("ignore_gates", "count", "ignore")
+
+
+def create_graph_from_model(
+    model: nn.Module,
+    filter_rf: Literal["inf"] | InfoFilter | None = None,
+    input_res: Any = DEFAULT_INPUT,
+    custom_layers: Collection[str] | None = None,
+    display_se_modules: bool = False,
+    capture: CaptureMode = "auto",
+    *,
+    global_ops: GlobalOps = "ignore_gates",
+    handlers: HandlerChain[LayerCall] | None = None,
+) -> EnrichedNetworkNode:
+    """Read a PyTorch model and return the graph of its layers, with their receptive fields.
+
+    This is ``rfa_toolbox.create_graph_from_pytorch_model``, which describes the arguments.
+
+    >>> create_graph_from_model(nn.Conv2d(3, 8, 5)).receptive_field_max
+    (5, 5)
+    """
+    _check_choice("capture", capture, _CAPTURES)
+    _check_choice("global_ops", global_ops, _GLOBAL_OPS)
+    if isinstance(custom_layers, str):
+        raise UnsupportedModelError(
+            f"custom_layers is {custom_layers!r}; it must be a list of class names, such as "
+            f"[{custom_layers!r}]."
+        )
+    keep = resolve_filter(filter_rf)
+    model = _unwrapped(model)
+    record = record_model(model, input_res, capture)
+    return Digraph(
+        model,
+        record,
+        filter_rf=keep,
+        handlers=utils.current_chain() if handlers is None else handlers,
+        custom_layers=tuple(custom_layers or ()),
+        display_se_modules=display_se_modules,
+        global_ops=global_ops,
+    ).to_graph()
+
+
+def make_graph(
+    traced: Any,
+    ref_mod: nn.Module | None = None,
+    classes_to_visit: Iterable[str] | None = None,
+    classes_to_not_visit: Iterable[str] | None = None,
+    filter_rf: InfoFilter = noop_filter,
+    display_se_modules: bool = False,
+    *,
+    global_ops: GlobalOps = "ignore_gates",
+    handlers: HandlerChain[LayerCall] | None = None,
+) -> Digraph:
+    """Return the model behind a user's own ``torch.jit.trace``, on its way to a graph.
+
+    Args:
+        traced: what ``torch.jit.trace`` returned.
+        ref_mod: the module that was traced; names layers and serves handlers.
+        classes_to_visit: names of module classes to open even if ``classes_to_not_visit`` has
+            them.
+        classes_to_not_visit: names of module classes to show as one node each.
+        filter_rf: which paths the nodes keep.
+        display_se_modules: show the insides of squeeze-and-excitation modules.
+        global_ops: which global operations count.
+        handlers: a chain of handlers in place of the default one.
+
+    Raises:
+        UnsupportedModelError: if ``traced`` is no trace.
+    """
+    if not isinstance(traced, torch.jit.ScriptModule):
+        raise UnsupportedModelError(
+            f"make_graph was given {type(traced).__name__}; it reads what torch.jit.trace "
+            "returned. For a module itself call create_graph_from_pytorch_model(model)."
+        )
+    closed = set(classes_to_not_visit or ()) - set(classes_to_visit or ())
+    return Digraph(
+        ref_mod,
+        trace.read_traced(traced, ref_mod),
+        filter_rf=filter_rf,
+        handlers=utils.current_chain() if handlers is None else handlers,
+        custom_layers=tuple(sorted(closed)),
+        display_se_modules=display_se_modules,
+        global_ops=global_ops,
+    )
+
+
+def _check_choice(name: str, value: Any, valid: Iterable[str]) -> None:
+    if value not in tuple(valid):
+        raise UnsupportedModelError(
+            f"{name} is {value!r}; valid are {', '.join(map(repr, valid))}."
+        )
+
+
+def _unwrapped(model: Any) -> nn.Module:
+    """Return the module inside wrappers that only run it elsewhere or faster."""
+    while True:
+        if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            model = model.module
+        elif isinstance(getattr(model, "_orig_mod", None), nn.Module):
+            model = model._orig_mod
+        else:
+            break
+    if isinstance(model, torch.jit.ScriptModule | torch.jit.ScriptFunction):
+        raise UnsupportedModelError(
+            f"The model is a {type(model).__name__}, which no longer says what its layers are; "
+            "pass the module that it was made from. The result of torch.jit.trace can be read "
+            "with rfa_toolbox.encodings.pytorch.ingest_architecture.make_graph(traced, model)."
+        )
+    if not isinstance(model, nn.Module):
+        hint = " Call the class to make an instance." if isinstance(model, type) else ""
+        raise UnsupportedModelError(
+            f"The model is {model!r}, a {type(model).__name__}; expected is a torch.nn.Module."
+            f"{hint}"
+        )
+    lazy = next(
+        (
+            name
+            for name, parameter in (*model.named_parameters(), *model.named_buffers())
+            if nn.parameter.is_lazy(parameter)
+        ),
+        None,
+    )
+    if lazy is not None:
+        raise UnsupportedModelError(
+            f"The parameter {lazy!r} of the model is lazy: its shape is not known yet. Run the "
+            "model once, as in model(torch.zeros(1, 3, 224, 224)), and encode it then."
+        )
+    return model
+
+
+# --- running the model once ------------------------------------------------------------------
+
+
+def record_model(
+    model: nn.Module, input_res: Any = DEFAULT_INPUT, capture: CaptureMode = "auto"
+) -> Record:
+    """Run a model once and return the plain record of what it did.
+
+    Where the user named no input, sizes that the model names and the usual ones are tried after
+    the default, and a warning says which was taken.
+
+    Raises:
+        CaptureError: if the model cannot be run; it says where and with what it failed.
+    """
+    if not (isinstance(input_res, tuple) and input_res == DEFAULT_INPUT):
+        return _record(model, example_of(input_res, model), capture)
+    first_error: RFAError | None = None
+    for shape in usual_examples(model):
+        try:
+            record = _record(model, example_of(shape, model), capture)
+        except DataDependentControlFlowError:
+            raise
+        except CaptureError as error:
+            first_error = first_error or error
+            continue
+        if shape != DEFAULT_INPUT:
+            warnings.warn(
+                f"{type(model).__name__} does not take the default input {DEFAULT_INPUT}; it was "
+                f"encoded with {shape}. Pass input_res to choose.",
+                UserWarning,
+                stacklevel=_outside(),
+            )
+        return record
+    assert first_error is not None
+    raise first_error
+
+
+def _record(model: nn.Module, example: Example, capture: CaptureMode) -> Record:
+    """Capture in the way that was asked for; in auto on meta tensors, else by the tracer."""
+    if capture == "jit" or any(one.device.type == "meta" for one in example.tensors):
+        wanted = meta.capture if capture != "jit" else trace.capture
+        return _captured(model, example, wanted)
+    try:
+        return _captured(model, example, meta.capture)
+    except DataDependentControlFlowError:
+        raise
+    except CaptureError as on_meta:
+        if capture == "meta" or _is_on_meta(model):
+            raise
+        try:
+            record = _captured(model, example, trace.capture)
+        except CaptureError:
+            raise on_meta from None
+        warnings.warn(
+            f"{type(model).__name__} does not run on meta tensors ({on_meta}); it was traced with "
+            "real ones instead, which takes longer and more memory.",
+            UserWarning,
+            stacklevel=_outside(),
+        )
+        return record
+
+
+def _captured(
+    model: nn.Module, example: Example, capture: Callable[[nn.Module, Example], Record]
+) -> Record:
+    """Capture in the model's own mode; where that cannot run with one sample, in eval mode."""
+    try:
+        return capture(model, example)
+    except DataDependentControlFlowError as error:
+        raise DataDependentControlFlowError(
+            f"The path through {type(model).__name__} depends on data: {error}. Its layers differ "
+            "from input to input, so no single graph describes them. Take that decision out of "
+            "forward(), or pass capture='jit' to follow the path of one example input."
+        ) from None
+    except RFAError:
+        raise
+    except Exception as error:
+        modes = {module: module.training for module in model.modules()}
+        if any(modes.values()):
+            try:
+                model.eval()
+                record = capture(model, example)
+            except Exception:  # noqa: S110 - the first error is the one to report
+                pass
+            else:
+                warnings.warn(
+                    f"{type(model).__name__} is in train mode and cannot run with this input "
+                    f"({error}); it was encoded in eval mode.",
+                    UserWarning,
+                    stacklevel=_outside(),
+                )
+                return record
+            finally:
+                for module, training in modes.items():
+                    module.training = training
+        raise CaptureError(_explained(model, example, error)) from error
+
+
+def _is_on_meta(model: nn.Module) -> bool:
+    return any(one.is_meta for one in (*model.parameters(), *model.buffers()))
+
+
+def _explained(model: nn.Module, example: Example, error: Exception) -> str:
+    """Say which layer failed on what, and what it expects."""
+    shapes = ", ".join(str(tuple(one.shape)) for one in example.tensors) or "no tensor"
+    text = f"{type(model).__name__} does not run on an input of shape {shapes}"
+    failure = getattr(error, "rfa_failure", None)
+    if isinstance(failure, Failure) and failure.scope:
+        call = failure.scope[-1]
+        where = f"'{call.path}' ({call.class_name})" if call.path else call.class_name
+        text += f": {where} failed"
+        if failure.shapes:
+            text += f" on a tensor of shape {failure.shapes[0]}"
+        expected = _expected(model, call.path)
+        if expected:
+            text += f"; it expects {expected}"
+    text += f". PyTorch says: {_first_line(error)}"
+    return text + " Pass input_res=(batch, channels, height, width) as the model expects it."
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    line = lines[0] if lines else type(error).__name__
+    return line if line.endswith(".") else f"{line}."
+
+
+def _expected(model: nn.Module, path: str) -> str:
+    module = dict(model.named_modules()).get(path)
+    for name, what in (
+        ("in_channels", "channels"),
+        ("num_features", "channels"),
+        ("num_channels", "channels"),
+        ("in_features", "features"),
+    ):
+        count = getattr(module, name, None)
+        if isinstance(count, int):
+            return f"{count} {what}"
+    return ""
+
+
+def _outside() -> int:
+    """Return the stack level of the caller of this package, for warnings."""
+    level = 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
+        "rfa_toolbox"
+    ):
+        frame = frame.f_back
+        level += 1
+    return level

@@ -1,0 +1,423 @@
+"""From steps to the nodes of a graph: which steps make one node, and what it is called."""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Collection, Iterable, Sequence
+from fractions import Fraction
+from typing import Any, Literal
+
+import attrs
+from torch import nn
+
+from rfa_toolbox.domain import Certainty
+from rfa_toolbox.encodings.chain import HandlerChain
+from rfa_toolbox.encodings.pytorch.domain import ModuleCall, NodeSubstitutor, Record
+from rfa_toolbox.encodings.pytorch.drafts import Draft, ordered
+from rfa_toolbox.encodings.pytorch.gates import Gate, find_gates
+from rfa_toolbox.encodings.pytorch.layer_handlers import (
+    LayerCall,
+    SqueezeExcitationHandler,
+    default_chain,
+)
+from rfa_toolbox.encodings.pytorch.operators import follow
+from rfa_toolbox.encodings.pytorch.steps import Step, Window
+from rfa_toolbox.encodings.pytorch.substitutors import (
+    concatenation_substitutor,
+    input_substitutor,
+    numeric_substitutor,
+    output_substitutor,
+    vector_substitutor,
+)
+from rfa_toolbox.errors import UnsupportedModelError
+from rfa_toolbox.graphs import (
+    EnrichedNetworkNode,
+    InfoFilter,
+    LayerDefinition,
+    keep_together,
+    noop_filter,
+)
+
+__all__ = ["RESOLVING_STRATEGY", "SUBSTITUTION_STRATEGY", "Digraph", "GlobalOps"]
+
+GlobalOps = Literal["ignore_gates", "count", "ignore"]
+
+RESOLVING_STRATEGY: HandlerChain[LayerCall] = default_chain()
+"""The built-in handlers, most specific first."""
+
+SUBSTITUTION_STRATEGY: tuple[NodeSubstitutor, ...] = (
+    numeric_substitutor(),
+    concatenation_substitutor(),
+    vector_substitutor(),
+    output_substitutor(),
+    input_substitutor(),
+)
+"""The rewrites that take place before nodes are made."""
+
+
+@attrs.define(eq=False)
+class Digraph:
+    """A model on its way to a graph.
+
+    Attributes:
+        ref_mod: the model, for the handlers that want to see its modules.
+        record: what a capture returned.
+        filter_rf: which paths the nodes keep.
+        handlers: the chain that describes nodes.
+        custom_layers: names of module classes that are shown as one node.
+        display_se_modules: show the insides of gates.
+        global_ops: which global operations count (see the docs on numbers).
+        spatial: per input its spatial dimensions; found out if None.
+    """
+
+    ref_mod: nn.Module | None
+    record: Record
+    filter_rf: InfoFilter = noop_filter
+    handlers: HandlerChain[LayerCall] = RESOLVING_STRATEGY
+    custom_layers: Collection[str] = ()
+    display_se_modules: bool = False
+    global_ops: GlobalOps = "ignore_gates"
+    substitutors: Sequence[NodeSubstitutor] = SUBSTITUTION_STRATEGY
+    spatial: Sequence[Sequence[int]] | None = None
+
+    def to_graph(self) -> EnrichedNetworkNode:
+        """Return the node of the model's first output; all the others hang together with it."""
+        trail = follow(self.record, self.spatial)
+        if not trail.outputs:
+            raise UnsupportedModelError(
+                f"No output of {self.record.model_name} depends on its input, so there is no "
+                "layer to analyse; the model must return a tensor that it computes from its input."
+            )
+        steps, gates = self._judged(_living(trail.steps, trail.outputs))
+        drafts = self._drafts(steps, gates)
+        for substitutor in self.substitutors:
+            drafts, _ = substitutor(drafts)
+        return self._nodes(drafts, steps, trail.outputs, trail.axes)
+
+    # -- which global operations count
+
+    def _judged(self, steps: dict[int, Step]) -> tuple[dict[int, Step], list[Gate]]:
+        gates = find_gates(steps)
+        if self.global_ops == "ignore_gates":
+            for gate in gates:
+                product = steps[gate.product]
+                steps[gate.product] = attrs.evolve(product, gates=(gate.weight,))
+        elif self.global_ops == "ignore":
+            for number, step in steps.items():
+                if any(window.kernel == math.inf for window in step.windows):
+                    steps[number] = attrs.evolve(
+                        step,
+                        windows=tuple(
+                            Window() if window.kernel == math.inf else window
+                            for window in step.windows
+                        ),
+                    )
+        return steps, gates
+
+    # -- which steps make one node
+
+    def _drafts(self, steps: dict[int, Step], gates: Iterable[Gate]) -> list[Draft]:
+        opaque = set(self.custom_layers)
+        for handler in self.handlers.handlers:
+            opaque |= getattr(handler, "class_names", frozenset())
+        owner: dict[int, Any] = {}
+        calls: dict[Any, ModuleCall | None] = {}
+        for number, step in steps.items():
+            whole = next((call for call in step.scope if call.class_name in opaque), None)
+            if whole is not None:
+                owner[number] = whole
+                calls[whole] = whole
+        for call, inside in _leaf_calls(steps).items():
+            if any(number in owner for number in inside):
+                continue
+            if _shown_as_one([steps[number] for number in inside], call):
+                for number in inside:
+                    owner[number] = call
+                calls[call] = call
+        closed: dict[Any, Gate] = {}
+        if not self.display_se_modules:
+            for gate in gates:
+                self._close(gate, steps, owner, calls, closed)
+        members: dict[Any, list[int]] = {}
+        for number in steps:
+            members.setdefault(owner.get(number, number), []).append(number)
+        drafts = [
+            _draft(key, inside, steps, calls.get(key), key in closed)
+            for key, inside in members.items()
+        ]
+        homes = {number: draft.home for draft in drafts for number in draft.steps}
+        return [
+            attrs.evolve(draft, chained=True)
+            if draft.home is not None
+            and any(homes[source] == draft.home for source in draft.sources)
+            else draft
+            for draft in drafts
+        ]
+
+    def _close(
+        self,
+        gate: Gate,
+        steps: dict[int, Step],
+        owner: dict[int, Any],
+        calls: dict[Any, ModuleCall | None],
+        closed: dict[Any, Gate],
+    ) -> None:
+        """Let the steps of a gate become one node."""
+        holders = {owner[number] for number in gate.steps if number in owner}
+        shared = {
+            number for number, key in owner.items() if key in holders and number not in gate.steps
+        }
+        if shared:  # a node that was made of more than the gate holds it already
+            return
+        key = ("gate", gate.product)
+        for number in gate.steps:
+            owner[number] = key
+        common = [
+            call
+            for call in steps[gate.product].scope
+            if all(call in steps[number].scope for number in gate.steps)
+        ]
+        whole = None
+        for call in common[1:]:
+            if all(number in gate.steps for number, step in steps.items() if call in step.scope):
+                whole = call
+                break
+        calls[key] = whole
+        closed[key] = gate
+
+    # -- nodes
+
+    def _nodes(
+        self, drafts: list[Draft], steps: dict[int, Step], outputs: Sequence[int], axes: int
+    ) -> EnrichedNetworkNode:
+        modules = dict(self.ref_mod.named_modules()) if self.ref_mod is not None else {}
+        place: dict[int, EnrichedNetworkNode] = {}
+        names: dict[str, int] = {}
+        unknown: dict[str, None] = {}
+        nodes: list[EnrichedNetworkNode] = []
+        for draft in ordered(drafts):
+            inside = [steps[number] for number in draft.steps]
+            gates = {number for step in inside for number in step.gates}
+            sources: dict[EnrichedNetworkNode, bool] = {}
+            for number in draft.sources:
+                if number in place:
+                    before = place[number]
+                    sources[before] = sources.get(before, True) and number in gates
+            call = draft.call
+            handled = LayerCall(
+                call.class_name if call is not None else "",
+                draft.operator,
+                draft.module_path,
+                modules.get(call.path) if call is not None else None,
+                composed(draft.label, inside, axes),
+            )
+            handler = self.handlers.find(handled)
+            certainty, reason = _certainty(inside)
+            if certainty != "exact" and call is not None and call.class_name in getattr(
+                handler, "class_names", ()
+            ):
+                certainty, reason = "exact", ""
+            if certainty == "unknown":
+                unknown.update((step.name, None) for step in inside if step.kind == "unknown")
+            node = EnrichedNetworkNode(
+                _unique(draft.name, names),
+                handler(handled),
+                tuple(sources),
+                self.filter_rf,
+                module_path=draft.module_path,
+                certainty=certainty,
+                certainty_reason=reason,
+                gates=tuple(at for at, gated in enumerate(sources.values()) if gated),
+            )
+            nodes.append(node)
+            for number in draft.steps:
+                place[number] = node
+        keep_together(nodes)
+        if unknown:
+            _warn_of_unknown(list(unknown))
+        return place[outputs[0]]
+
+
+def _living(steps: Sequence[Step], outputs: Sequence[int]) -> dict[int, Step]:
+    """Return the steps that an output depends on."""
+    living: set[int] = set()
+    waiting = list(outputs)
+    while waiting:
+        number = waiting.pop()
+        if number not in living:
+            living.add(number)
+            waiting.extend(steps[number].sources)
+    return {step.number: step for step in steps if step.number in living}
+
+
+def _leaf_calls(steps: dict[int, Step]) -> dict[ModuleCall, list[int]]:
+    """Return the steps of every module call in which no other module computed anything."""
+    inside: dict[ModuleCall, list[int]] = {}
+    parents: set[ModuleCall] = set()
+    for number, step in steps.items():
+        if step.scope:
+            inside.setdefault(step.scope[-1], []).append(number)
+            parents.update(step.scope[:-1])
+    return {call: numbers for call, numbers in inside.items() if call not in parents}
+
+
+def _shown_as_one(steps: Sequence[Step], call: ModuleCall) -> bool:
+    """Whether the steps of a module that calls no other one make one node.
+
+    The modules of torch always do. Others do when at most one of their steps sees more than its
+    own position; what is more is a network of its own, written in functions.
+    """
+    if call.library:
+        return True
+    return call.path != "" and sum(not step.neutral for step in steps) <= 1
+
+
+def _draft(
+    key: Any,
+    numbers: Sequence[int],
+    steps: dict[int, Step],
+    call: ModuleCall | None,
+    is_gate: bool,
+) -> Draft:
+    last = steps[numbers[-1]]
+    scope = last.scope
+    if is_gate:
+        operator = SqueezeExcitationHandler().operator
+    else:
+        decisive = [steps[number] for number in numbers if not steps[number].neutral]
+        operator = (decisive[0] if len(decisive) == 1 else last).name
+        named = [steps[number].name for number in numbers if steps[number].kind == "layer"]
+        if len(decisive) != 1 and len(named) == 1:
+            operator = named[0]
+    if call is not None:
+        label = call.class_name
+        path = call.path
+        name = path or label
+        if call.call > 1:
+            name = f"{name}#{call.call}"
+    else:
+        label = "Input" if last.kind == "input" else operator
+        inner = scope[-1] if scope else None
+        if is_gate:
+            common = [one for one in scope if all(one in steps[n].scope for n in numbers)]
+            inner = common[-1] if common else None
+        path = inner.path if inner is not None else ""
+        prefix = path if inner is None or inner.call == 1 else f"{path}#{inner.call}"
+        operation = "input" if last.kind == "input" else operator
+        name = f"{prefix}/{operation}" if path else operation
+    return Draft(
+        steps=tuple(numbers), label=label, name=name, module_path=path, call=call,
+        operator=operator, kind=last.kind if len(numbers) == 1 else "group",
+        home=scope[-1] if scope and call is None else None, positions=last.positions,
+        sources=tuple(
+            dict.fromkeys(
+                source
+                for number in numbers
+                for source in steps[number].sources
+                if source not in set(numbers)
+            )
+        ),
+    )  # fmt: skip
+
+
+def _unique(name: str, names: dict[str, int]) -> str:
+    count = names[name] = names.get(name, 0) + 1
+    return name if count == 1 else _unique(f"{name}#{count}", names)
+
+
+def _certainty(steps: Iterable[Step]) -> tuple[Certainty, str]:
+    worst: tuple[Certainty, str] = ("exact", "")
+    for step in steps:
+        if step.certainty == "unknown":
+            return step.certainty, step.reason
+        if step.certainty == "bound" and worst[0] == "exact":
+            worst = (step.certainty, step.reason)
+    return worst
+
+
+def _warn_of_unknown(names: Sequence[str]) -> None:
+    listed = ", ".join(repr(name) for name in names)
+    warnings.warn(
+        f"These operations are not known and count as neutral (1x1, stride 1): {listed}. If they "
+        "look at neighbouring positions, show their module as one node of your own with "
+        "add_custom_layer_handler(class_name, kernel_size_provider=...).",
+        UserWarning,
+        stacklevel=2,
+    )
+
+
+# --- what several steps do together -----------------------------------------------------------
+
+
+def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
+    """Return the layer that does what these steps do together, from their inputs to the last one.
+
+    Its kernel is that of the longest way through, ``shortest_kernel_size`` that of the shortest.
+    """
+    counts: dict[str, Any] = {
+        "filters": next((s.filters for s in reversed(steps) if s.filters is not None), None),
+        "units": next((s.units for s in reversed(steps) if s.units is not None), None),
+        "resolution_dependent": any(step.resolution_dependent for step in steps),
+    }
+    decisive = [step for step in steps if not step.neutral]
+    if len(steps) == 1 or (len(decisive) <= 1 and _is_chain(steps)):
+        windows = (decisive or steps)[0].windows
+        return _layer(label, windows, **counts) if axes else LayerDefinition(label, 1, 1, **counts)
+    if not decisive:
+        return _layer(label, steps[-1].windows, **counts) if axes else LayerDefinition(
+            label, 1, 1, **counts
+        )
+    last = _composed_node(steps)
+    largest, smallest = last.receptive_field_max, last.receptive_field_min
+    jumps = [Fraction(jump or 1) for jump in last.get_maximum_scale_factor()]  # type: ignore[union-attr]
+    return LayerDefinition(
+        label,
+        [_fine(size, jump) for size, jump in zip(largest, jumps, strict=True)],  # type: ignore[arg-type]
+        [jump.numerator for jump in jumps],
+        upsampling=[jump.denominator for jump in jumps],
+        shortest_kernel_size=None
+        if smallest == largest
+        else [_fine(size, jump) for size, jump in zip(smallest, jumps, strict=True)],  # type: ignore[arg-type]
+        **counts,
+    )
+
+
+def _is_chain(steps: Sequence[Step]) -> bool:
+    """Whether the steps follow each other with nothing beside them."""
+    first = set(steps[0].sources)
+    return all(
+        set(step.sources) <= {before.number} and not (first & set(step.sources))
+        for before, step in zip(steps, steps[1:], strict=False)
+    )
+
+
+def _fine(size: int | float, jump: Fraction) -> int | float:
+    """Return a window of ``size`` units of the input in units of the up-sampled grid."""
+    return size if size == math.inf else (int(size) - 1) * jump.denominator + 1
+
+
+def _composed_node(steps: Sequence[Step]) -> EnrichedNetworkNode:
+    axes = len(steps[0].windows)
+    origin = EnrichedNetworkNode("origin", LayerDefinition("origin", (1,) * axes, 1), ())
+    made: dict[int, EnrichedNetworkNode] = {}
+    for step in steps:
+        sources = [made.get(number, origin) for number in step.sources] or [origin]
+        gates = tuple(at for at, number in enumerate(step.sources) if number in step.gates)
+        made[step.number] = EnrichedNetworkNode(
+            step.name, _layer(step.name, step.windows), sources, gates=gates
+        )
+    return made[steps[-1].number]
+
+
+def _layer(label: str, windows: Sequence[Window], **counts: Any) -> LayerDefinition:
+    kernels, strides, dilations, begins, ends, upsamplings = zip(*windows, strict=True)
+    return LayerDefinition(
+        label,
+        kernels,
+        strides,
+        dilation=dilations,
+        padding=tuple(zip(begins, ends, strict=True)),
+        upsampling=upsamplings,
+        **counts,
+    )

@@ -1,0 +1,260 @@
+"""Capture on meta tensors: the model runs once with shapes alone, without memory or arithmetic."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from rfa_toolbox.encodings.pytorch.capture import (
+    Example,
+    Failure,
+    ModuleScopes,
+    calling_line,
+    describe_call,
+    plain_arguments,
+    undisturbed,
+)
+from rfa_toolbox.encodings.pytorch.domain import Operation, Record, TensorRef
+from rfa_toolbox.errors import DataDependentControlFlowError
+
+__all__ = ["capture", "meta_copy"]
+
+_SMALL = 4096
+_READ_VALUES = {
+    "item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "__complex__",
+    "is_nonzero", "equal", "allclose", "__array__", "__contains__",
+}  # fmt: skip
+_MOVES = {"cpu", "cuda", "to"}
+"""Methods that would carry a tensor to a device."""
+
+
+
+def capture(model: nn.Module, example: Example) -> Record:
+    """Run a copy of a model on meta tensors and return what it did.
+
+    Args:
+        model: is not touched; its parameters are not copied either.
+        example: the arguments; only shapes and types of tensors are used.
+
+    Raises:
+        DataDependentControlFlowError: if the model asks for the value of a tensor.
+        Exception: whatever the model itself raises, with a ``Failure`` as its ``rfa_failure``.
+    """
+    twin = meta_copy(model)
+    inputs = example.map(lambda tensor: tensor.detach().to("meta"))
+    scopes = ModuleScopes(twin)
+    recorder = _Recorder(scopes)
+    references = tuple(recorder.register(tensor) for tensor in inputs.tensors)
+    with undisturbed(), scopes.recording():
+        try:
+            with recorder:
+                result = twin(*inputs.arguments, **inputs.keywords)
+        except Exception as error:
+            if recorder.failure is not None and not hasattr(error, "rfa_failure"):
+                with contextlib.suppress(AttributeError):
+                    error.rfa_failure = recorder.failure  # type: ignore[attr-defined]
+            raise
+    outputs = tuple(
+        recorder.reference(tensor) for tensor in tensors_of(result) if recorder.knows(tensor)
+    )
+    return Record(type(model).__name__, references, outputs, tuple(recorder.operations))
+
+
+def tensors_of(result: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in what a model returned: in tuples, lists, dicts or data classes."""
+    if isinstance(result, torch.Tensor):
+        yield result
+    elif isinstance(result, Mapping):
+        for item in result.values():
+            yield from tensors_of(item)
+    elif isinstance(result, tuple | list):
+        for item in result:
+            yield from tensors_of(item)
+    elif hasattr(result, "__dict__") and not isinstance(result, nn.Module | type):
+        for item in vars(result).values():
+            yield from tensors_of(item)
+
+
+def meta_copy(model: nn.Module) -> nn.Module:
+    """Return a copy of a model whose parameters and buffers have shapes but no memory.
+
+    Single numbers and small integer tensors keep their values: models read them to decide what
+    to do.
+    """
+    memo: dict[int, Any] = {}
+    for parameter in model.parameters():
+        if parameter.numel() > 1 or parameter.is_meta:
+            memo[id(parameter)] = nn.Parameter(
+                torch.empty_like(parameter, device="meta"), parameter.requires_grad
+            )
+    for module in model.modules():
+        for value in (*module._buffers.values(), *vars(module).values()):
+            if isinstance(value, torch.Tensor) and id(value) not in memo:
+                memo[id(value)] = _meta_or_small(value)
+    twin: nn.Module = copy.deepcopy(model, memo)
+    for module in twin.modules():
+        # A compiled forward would hide its operators.
+        module._compiled_call_impl = None
+    return twin
+
+
+def _meta_or_small(tensor: torch.Tensor) -> torch.Tensor:
+    plain = tensor.detach()
+    small = tensor.numel() <= 1 or (not tensor.is_floating_point() and tensor.numel() <= _SMALL)
+    if small and not tensor.is_meta:
+        return plain.clone()
+    return torch.empty_like(plain, device="meta")
+
+
+class _Recorder(TorchFunctionMode):
+    """Writes down every function of PyTorch that is called on something the input reaches."""
+
+    def __init__(self, scopes: ModuleScopes) -> None:
+        super().__init__()
+        self.scopes = scopes
+        self.operations: list[Operation] = []
+        self.failure: Failure | None = None
+        self._numbers: dict[int, int] = {}
+        self._kept: list[torch.Tensor] = []
+        self._meta_twins: dict[int, torch.Tensor] = {}
+        self._next = 0
+
+    def register(self, tensor: torch.Tensor) -> TensorRef:
+        """Give a tensor a new number: it is new, or was changed in place."""
+        self._numbers[id(tensor)] = self._next
+        self._kept.append(tensor)  # a freed tensor's id could come back for another one
+        self._next += 1
+        return TensorRef(self._next - 1, tuple(tensor.shape))
+
+    def knows(self, tensor: torch.Tensor) -> bool:
+        """Return whether a tensor depends on the input."""
+        return id(tensor) in self._numbers
+
+    def reference(self, tensor: torch.Tensor) -> TensorRef:
+        """Return a tensor's number; constants have -1."""
+        return TensorRef(self._numbers.get(id(tensor), -1), tuple(tensor.shape))
+
+    def __torch_function__(
+        self,
+        function: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        described = describe_call(function)
+        keywords = kwargs or {}
+        if described is None:
+            return function(*args, **keywords)
+        found = list(_tensors(args))
+        if keywords:
+            found.extend(_tensors(tuple(keywords.values())))
+        numbers = self._numbers
+        dependent = any(id(tensor) in numbers for tensor in found)
+        spelled = function.__name__ if hasattr(function, "__name__") else described.name
+        if dependent and spelled in _READ_VALUES:
+            raise DataDependentControlFlowError(
+                f"'{spelled}' asks for the value of a tensor that depends on the input, at "
+                f"{calling_line()}"
+            )
+        if found and any(tensor.is_meta for tensor in found):
+            args, keywords = self._on_meta(spelled, args, keywords)
+            if spelled in _MOVES and len(args) == 1 and not keywords:
+                function = torch.Tensor.detach
+        first = args[0] if args and isinstance(args[0], torch.Tensor) else None
+        version = first._version if first is not None and dependent else 0
+        arguments = None
+        if dependent:
+            arguments = plain_arguments(described.name, args, keywords, self.reference)
+        try:
+            result = function(*args, **keywords)
+        except Exception:
+            if self.failure is None:
+                self.failure = Failure(
+                    described.name,
+                    self.scopes.current,
+                    tuple(tuple(tensor.shape) for tensor in found),
+                )
+            raise
+        if arguments is None:
+            return result
+        return self._recorded(described.name, arguments, args, first, version, result)
+
+    def _recorded(
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        args: tuple[Any, ...],
+        first: torch.Tensor | None,
+        version: int,
+        result: Any,
+    ) -> Any:
+        if name == "setitem":
+            assert first is not None
+            self._write(name, arguments, (first,))
+            return result
+        if result is first and first is not None and first._version == version:
+            # Returned as it came in (dropout in eval mode): a value of its own all the same.
+            result = first.view_as(first)
+        outputs = tuple(tensors_of(result)) if not isinstance(result, torch.Tensor) else (result,)
+        if not outputs:
+            return result
+        self._write(name, arguments, outputs)
+        if result is first and first is not None and first._is_view():
+            base = first._base
+            if base is not None and base is not first and id(base) in self._numbers:
+                # Written through a view: the tensor behind it has changed as well.
+                whole, part = self.reference(base), self.reference(first)
+                self._write("setitem", {"input": whole, "index": (), "value": part}, (base,))
+        return result
+
+    def _write(
+        self, name: str, arguments: dict[str, Any], outputs: tuple[torch.Tensor, ...]
+    ) -> None:
+        references = tuple(self.register(tensor) for tensor in outputs)
+        self.operations.append(Operation(name, arguments, references, self.scopes.current))
+
+    def _on_meta(
+        self, name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]
+    ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
+        """Replace tensors with memory by meta ones where both meet, and stay on meta."""
+        args = tuple(self._twin(one) for one in args)
+        keywords = {key: self._twin(one) for key, one in keywords.items()}
+        if name in _MOVES:
+            args = (args[0], *(one for one in args[1:] if name == "to" and not _is_device(one)))
+            keywords = {key: one for key, one in keywords.items() if not _is_device(one)}
+        elif "device" in keywords and isinstance(args[0] if args else None, torch.Tensor):
+            keywords = {**keywords, "device": torch.device("meta")}
+        return args, keywords
+
+    def _twin(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            if value.is_meta or value.dim() == 0:
+                return value
+            twin = self._meta_twins.get(id(value))
+            if twin is None:
+                twin = self._meta_twins[id(value)] = value.detach().to("meta")
+                self._kept.append(value)
+            return twin
+        if type(value) is tuple or type(value) is list:
+            return type(value)(self._twin(one) for one in value)
+        return value
+
+
+def _is_device(value: Any) -> bool:
+    if isinstance(value, torch.device):
+        return True
+    return isinstance(value, str) and value.partition(":")[0] in ("cpu", "cuda", "mps", "xpu")
+
+
+def _tensors(values: Any) -> Iterator[torch.Tensor]:
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            yield value
+        elif isinstance(value, tuple | list):
+            yield from _tensors(value)

@@ -1,0 +1,327 @@
+"""From the operations of a record to steps: what each one does to the grid of positions.
+
+A step is one operation that computes. Plumbing (views, permutations, splits) makes no step but
+moves positions around, which the layouts of :mod:`rfa_toolbox.encodings.layout` follow. What an
+operator does stands in :mod:`.operators`; this module walks. Neither needs torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import attrs
+
+from rfa_toolbox.domain import Certainty
+from rfa_toolbox.encodings import layout as layouts
+from rfa_toolbox.encodings.layout import Atom, Dimension, Layout
+from rfa_toolbox.encodings.pytorch.domain import (
+    ModuleCall,
+    Operation,
+    Record,
+    TensorRef,
+    tensors_in,
+)
+
+__all__ = ["NEUTRAL", "FirstWindow", "Rule", "Step", "Trail", "Value", "Window"]
+
+
+class Window(NamedTuple):
+    """What a step does along one axis, in the terms of a ``LayerDefinition``."""
+
+    kernel: int | float = 1
+    stride: int = 1
+    dilation: int = 1
+    begin: int = 0
+    end: int = 0
+    upsampling: int = 1
+
+    @property
+    def reach(self) -> int | float:
+        """Units of the (up-sampled) grid between the first and the last one under the window."""
+        return self.dilation * (self.kernel - 1)
+
+
+NEUTRAL = Window()
+
+
+@attrs.frozen(slots=True)
+class Step:
+    """One operation that computes, with what it does along every spatial axis.
+
+    Attributes:
+        number: its place in the order of execution.
+        name: the canonical name of the operator.
+        scope: the module calls that it ran in, outermost first.
+        sources: the steps that it reads.
+        windows: one per spatial axis.
+        kind: "input", "slice", "pointwise", "scaling" (by a constant), "layer" or "unknown".
+        positions: whether its result still has positions of the image.
+        pooled: whether its result has none because whole images were mixed.
+        gates: those of its sources that only re-weight the others.
+    """
+
+    number: int
+    name: str
+    scope: tuple[ModuleCall, ...]
+    sources: tuple[int, ...]
+    windows: tuple[Window, ...]
+    kind: str = "layer"
+    filters: int | None = None
+    units: int | None = None
+    certainty: Certainty = "exact"
+    reason: str = ""
+    resolution_dependent: bool = False
+    positions: bool = True
+    pooled: bool = False
+    gates: tuple[int, ...] = ()
+
+    @property
+    def neutral(self) -> bool:
+        """Whether the step changes nothing along any axis."""
+        return all(
+            window.kernel == 1 and window.stride == 1 and window.upsampling == 1
+            for window in self.windows
+        )
+
+
+class Value(NamedTuple):
+    """A tensor on its way: the step that made it, and where its positions are now.
+
+    ``extents`` are the sizes of that step's feature map. ``strided`` is where a slice left units
+    out since then, if one did.
+    """
+
+    step: int
+    layout: Layout
+    extents: tuple[int, ...]
+    strided: tuple[ModuleCall, ...] | None = None
+
+
+class FirstWindow(Exception):  # noqa: N818 - a message to the caller, not an error
+    """Tells which axes the first sliding window of a model runs over."""
+
+    def __init__(self, axes: tuple[int, ...]) -> None:
+        super().__init__(axes)
+        self.axes = axes
+
+
+class Trail:
+    """A walk over a record that turns operations into steps.
+
+    Args:
+        record: what a capture returned.
+        spatial: per input its spatial dimensions, in axis order.
+        rules: per operator name what to do.
+        probing: raise :class:`FirstWindow` at the first sliding window.
+    """
+
+    def __init__(
+        self,
+        record: Record,
+        spatial: Sequence[Sequence[int]],
+        rules: Mapping[str, Rule],
+        probing: bool = False,
+    ) -> None:
+        self.record = record
+        self.rules = rules
+        self.axes = max((len(dimensions) for dimensions in spatial), default=0)
+        self.probing = probing
+        self.steps: list[Step] = []
+        self.outputs: list[int] = []
+        self.values: dict[int, Value] = {}
+        self._neutral = (NEUTRAL,) * self.axes
+        for tensor, dimensions in zip(record.inputs, spatial, strict=True):
+            extents = [1] * self.axes
+            for axis, dimension in enumerate(dimensions):
+                extents[axis] = tensor.shape[dimension]
+            layout = layouts.image(tensor.shape, dimensions)
+            number = len(self.steps)
+            self.steps.append(Step(number, "input", (), (), self._neutral, kind="input"))
+            self.values[tensor.number] = Value(number, layout, tuple(extents))
+
+    def run(self) -> Trail:
+        """Make the steps of all operations, and note which ones are outputs."""
+        values = self.values
+        for operation in self.record.operations:
+            if any(one.number in values for one in tensors_in(operation.arguments)):
+                self.rules.get(operation.name, unknown)(self, operation)
+        for tensor in self.record.outputs:
+            if tensor.number in values:
+                step = self.settled(tensor).step
+                if step not in self.outputs:
+                    self.outputs.append(step)
+        return self
+
+    # -- what rules ask for
+
+    def operands(self, operation: Operation) -> list[TensorRef]:
+        """Return the tensors of an operation that depend on the input."""
+        return [one for one in tensors_in(operation.arguments) if one.number in self.values]
+
+    def depends(self, argument: Any) -> bool:
+        """Return whether an argument is a tensor that depends on the input."""
+        return type(argument) is TensorRef and argument.number in self.values
+
+    def main(self, operation: Operation) -> TensorRef:
+        """Return the tensor that an operation works on."""
+        tensor = operation.arguments.get("input")
+        return tensor if self.depends(tensor) else self.operands(operation)[0]  # type: ignore[return-value]
+
+    def settled(self, tensor: TensorRef) -> Value:
+        """Return where a tensor's positions are; a strided slice becomes a step before that."""
+        value = self.values[tensor.number]
+        if value.strided is not None:
+            slicing = Operation("slice", {}, (), value.strided)
+            self.values[tensor.number] = value = self._append(
+                slicing, (value.step,), {}, value, value.layout, {"kind": "slice"}
+            )
+        return value
+
+    def mixing(self, value: Value, dimensions: Iterable[int]) -> dict[int, Window]:
+        """Return the windows of an operation that mixes whole dimensions of a tensor."""
+        found = layouts.mixing(value.layout, dimensions, value.extents)
+        return {axis: Window(mixed.kernel, 1, mixed.dilation) for axis, mixed in found.items()}
+
+    def vector(self, value: Value) -> dict[int, Window]:
+        """Return the windows of a dense operation on what is left of whole images.
+
+        It has no position to stay at, so it sees everything, as all that comes after it.
+        """
+        if self.steps[value.step].pooled:
+            return dict.fromkeys(range(self.axes), Window(math.inf))
+        return {}
+
+    # -- what rules do
+
+    def move(self, operation: Operation, layout: Layout, place: int = 0) -> None:
+        """Say where the positions are after plumbing; no step is made."""
+        value = self.values[self.main(operation).number]
+        self.values[operation.outputs[place].number] = value._replace(layout=layout)
+
+    def step(
+        self,
+        operation: Operation,
+        windows: Mapping[int, Window],
+        *results: Layout,
+        base: Value | None = None,
+        **facts: Any,
+    ) -> None:
+        """Make a step; ``results`` are the layouts of its outputs, all alike if only one is given.
+
+        ``base`` is the value whose feature map the windows are measured on.
+        """
+        found = [self.settled(tensor) for tensor in self.operands(operation)]
+        sources = tuple(dict.fromkeys(value.step for value in found))
+        if base is None:
+            base = max(found, key=lambda value: len(layouts.spatial_axes(value.layout)))
+        made = self._append(operation, sources, windows, base, results[0], facts)
+        for place, tensor in enumerate(operation.outputs):
+            layout = made.layout
+            if place and place < len(results):
+                layout = results[place]
+            if len(layout) != len(tensor.shape):
+                layout = layouts.broadcast((layout,), tensor.shape)
+            self.values[tensor.number] = made._replace(layout=layout)
+
+    def _append(
+        self,
+        operation: Operation,
+        sources: tuple[int, ...],
+        windows: Mapping[int, Window],
+        base: Value,
+        layout: Layout,
+        facts: dict[str, Any],
+    ) -> Value:
+        runs = layouts.runs_by_axis(layout)
+        number = len(self.steps)
+        if not windows and base.strided is None and layout is base.layout and len(sources) == 1:
+            # By far the most common case: an element-wise operation on one feature map.
+            complete, extents = self._neutral, base.extents
+        else:
+            complete, extents, layout = self._complete(windows, base, layout, runs)
+        positions = bool(runs) or bool(layouts.spatial_axes(layout))
+        pooled = not positions and (
+            any(window.kernel == math.inf for window in complete)
+            or any(self.steps[source].pooled for source in sources)
+        )
+        self.steps.append(
+            Step(
+                number, operation.name, operation.scope, sources, complete,
+                positions=positions, pooled=pooled, **facts,
+            )
+        )  # fmt: skip
+        return Value(number, layout, extents)
+
+    def _complete(
+        self,
+        windows: Mapping[int, Window],
+        base: Value,
+        layout: Layout,
+        runs: Mapping[int, list[Atom]],
+    ) -> tuple[tuple[Window, ...], tuple[int, ...], Layout]:
+        """Derive strides from the positions that are left, and measure them in new units."""
+        extents = list(base.extents)
+        complete: list[Window] = []
+        for axis in range(self.axes):
+            window = windows.get(axis, NEUTRAL)
+            atoms = runs.get(axis)
+            if atoms:
+                distinct = {atom.step: atom for atom in atoms}.values()
+                common = math.gcd(*(atom.step for atom in distinct))
+                origin = sum(atom.origin for atom in distinct)
+                if common > 1 or origin:
+                    window = window._replace(
+                        stride=window.stride * common, begin=window.begin - origin
+                    )
+                    layout = _rescaled(layout, axis, common)
+                extents[axis] = sum((atom.size - 1) * atom.step for atom in distinct) // common + 1
+            complete.append(window)
+        return tuple(complete), tuple(extents), layout
+
+
+Rule: TypeAlias = "Callable[[Trail, Operation], None]"
+
+
+def unknown(trail: Trail, operation: Operation) -> None:
+    """Count an operation that nothing knows as neutral, and say so."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    results = [
+        value.layout
+        if output.shape == tensor.shape
+        else layouts.broadcast((value.layout,), output.shape)
+        for output in operation.outputs
+    ]
+    trail.step(
+        operation,
+        {},
+        *results,
+        base=value,
+        kind="unknown",
+        certainty="unknown",
+        reason=f"the operation '{operation.name}' is not known and counts as neutral",
+    )
+
+
+def _rescaled(layout: Layout, axis: int, common: int) -> Layout:
+    return tuple(
+        _rescaled_dimension(dimension, axis, common)
+        if axis in layouts.axes_of(dimension)
+        else dimension
+        for dimension in layout
+    )
+
+
+def _rescaled_dimension(dimension: Dimension, axis: int, common: int) -> Dimension:
+    pieces: list[layouts.Piece] = []
+    for piece in dimension:
+        if type(piece) is Atom and piece.axis == axis:
+            pieces.append(Atom(axis, piece.size, piece.step // common))
+        elif type(piece) is layouts.Joined:
+            parts = tuple(_rescaled_dimension(part, axis, common) for part in piece.parts)
+            pieces.append(layouts.Joined(piece.size, parts))
+        else:
+            pieces.append(piece)
+    return tuple(pieces)

@@ -1,0 +1,527 @@
+"""Capture by the JIT tracer: the model runs once on real tensors. The only reader of TorchScript."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import operator
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from rfa_toolbox.encodings.pytorch.capture import (
+    Example,
+    Failure,
+    ModuleScopes,
+    describe_call,
+    plain_arguments,
+    undisturbed,
+)
+from rfa_toolbox.encodings.pytorch.domain import (
+    ModuleCall,
+    Operation,
+    Record,
+    TensorRef,
+    tensors_in,
+)
+from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
+
+__all__ = ["capture", "read_traced"]
+
+_CONSTANT = -1
+
+
+def capture(model: nn.Module, example: Example) -> Record:
+    """Trace a model on real tensors and return what it did; the model is as before afterwards.
+
+    Args:
+        model: is run once; buffers that this changes are restored.
+        example: the arguments, with values.
+
+    Raises:
+        Exception: whatever the model itself raises, with a ``Failure`` as its ``rfa_failure``.
+    """
+    scopes = ModuleScopes(model)
+    marks = _Marks(scopes)
+    with undisturbed(), _restored(model), scopes.recording():
+        try:
+            with marks:
+                graph, _ = torch.jit._get_trace_graph(  # type: ignore[no-untyped-call]
+                    model, example.arguments, dict(example.keywords) or None, strict=False
+                )
+        except Exception as error:
+            if marks.failure is not None and not hasattr(error, "rfa_failure"):
+                with contextlib.suppress(AttributeError):
+                    error.rfa_failure = marks.failure  # type: ignore[attr-defined]
+            raise
+    names = [value.debugName() for value in graph.inputs()][: len(example.tensors)]
+    return _Reader(marks.table, marks.composites).read(graph, names, type(model).__name__, {})
+
+
+def read_traced(traced: Any, reference: nn.Module | None) -> Record:
+    """Return what a model did from the result of a user's own ``torch.jit.trace``.
+
+    Args:
+        traced: what ``torch.jit.trace`` returned.
+        reference: the traced module, to name its layers; by default the names in the trace.
+    """
+    graph = traced.inlined_graph
+    own, *inputs = [value.debugName() for value in graph.inputs()]
+    classes = {}
+    if reference is not None:
+        classes = {path: type(module) for path, module in reference.named_modules()}
+    for path, module in traced.named_modules():
+        classes.setdefault(path, module)
+    name = type(reference).__name__ if reference is not None else str(traced.original_name)
+    return _Reader(_ScriptScopes(classes), {}).read(graph, inputs, name, {own: traced})
+
+
+@contextlib.contextmanager
+def _restored(model: nn.Module) -> Iterator[None]:
+    """Put back the buffers that running a model changes, and let compiled modules run plainly."""
+    buffers = [
+        (module, name, buffer, buffer.detach().clone())
+        for module in model.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None and not buffer.is_meta
+    ]
+    compiled = [(module, module._compiled_call_impl) for module in model.modules()]
+    for module, _ in compiled:
+        module._compiled_call_impl = None
+    try:
+        yield
+    finally:
+        for module, compiled_call in compiled:
+            module._compiled_call_impl = compiled_call
+        with torch.no_grad():
+            for module, name, buffer, values in buffers:
+                buffer.copy_(values)
+                module._buffers[name] = buffer
+
+
+# --- marks in the trace ----------------------------------------------------------------------
+
+
+class _Marks(TorchFunctionMode):
+    """Marks in the trace which module and which function of PyTorch an operator belongs to.
+
+    Functions that PyTorch implements in Python leave several operators in a trace. With a mark
+    around them they are read as the one function that was called.
+    """
+
+    def __init__(self, scopes: ModuleScopes) -> None:
+        super().__init__()
+        self.table: dict[str, tuple[ModuleCall, ...]] = {}
+        self.composites: dict[str, tuple[str, dict[str, Any]]] = {}
+        self.failure: Failure | None = None
+        self._scopes = scopes
+        scopes.on_enter = self._enter
+        scopes.on_exit = self._leave
+
+    def _enter(self, scope: tuple[ModuleCall, ...]) -> None:
+        mark = f"m{len(self.table)}"
+        self.table[mark] = scope
+        state = torch._C._get_tracing_state()
+        if state is not None:
+            state.push_scope(mark)
+
+    def _leave(self) -> None:
+        state = torch._C._get_tracing_state()
+        if state is not None:
+            state.pop_scope()
+
+    def __torch_function__(
+        self,
+        function: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        keywords = kwargs or {}
+        described = describe_call(function)
+        state = torch._C._get_tracing_state()
+        marked = described is not None and described.composite and state is not None
+        if marked and described is not None:
+            mark = f"f{len(self.composites)}"
+            self.composites[mark] = (
+                described.name,
+                plain_arguments(described.name, args, keywords, _reference),
+            )
+            state.push_scope(mark)
+        try:
+            return function(*args, **keywords)
+        except Exception:
+            if self.failure is None and described is not None:
+                shapes = tuple(
+                    tuple(one.shape)
+                    for one in (*args, *keywords.values())
+                    if isinstance(one, torch.Tensor)
+                )
+                self.failure = Failure(described.name, self._scopes.current, shapes)
+            raise
+        finally:
+            if marked:
+                state.pop_scope()
+
+
+def _reference(tensor: torch.Tensor) -> TensorRef:
+    return TensorRef(_CONSTANT, tuple(int(size) for size in tensor.shape))
+
+
+class _ScriptScopes:
+    """Finds the module calls behind the scopes of a user's own trace.
+
+    A trace names the module of an operator but not its call; a module whose operators come back
+    after others of its parent is called again.
+    """
+
+    def __init__(self, classes: Mapping[str, Any]) -> None:
+        self._classes = classes
+        self._calls: dict[str, int] = {}
+        self._last: tuple[str, ...] = ()
+
+    def scope(self, text: str) -> tuple[ModuleCall, ...]:
+        paths = tuple(
+            dict.fromkeys(
+                ["", *(_module_path(part) for part in text.split("/") if "__module" in part)]
+            )
+        )
+        for depth, path in enumerate(paths):
+            if self._last[: depth + 1] != paths[: depth + 1]:
+                self._calls[path] = self._calls.get(path, 0) + 1
+        self._last = paths
+        return tuple(self._call(path) for path in paths)
+
+    def _call(self, path: str) -> ModuleCall:
+        known = self._classes.get(path)
+        if isinstance(known, type):
+            library = known.__module__.startswith(("torch.nn.", "torch.ao."))
+            return ModuleCall(path, known.__name__, self._calls[path], library)
+        name = str(getattr(known, "original_name", path))
+        return ModuleCall(path, name, self._calls[path], hasattr(nn, name))
+
+
+def _module_path(part: str) -> str:
+    return part.partition("__module")[2].removeprefix(".")
+
+
+# --- reading -----------------------------------------------------------------------------------
+
+_ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "add": lambda x, y, alpha=1: x + y * alpha,
+    "sub": lambda x, y, alpha=1: x - y * alpha,
+    "mul": operator.mul,
+    "div": lambda x, y, rounding_mode=None: x // y if rounding_mode else x / y,
+    "floordiv": operator.floordiv,
+    "floor_divide": operator.floordiv,
+    "remainder": operator.mod,
+    "neg": operator.neg,
+    "pow": operator.pow,
+    "floor": math.floor,
+    "ceil": math.ceil,
+    "sqrt": math.sqrt,
+    "round": round,
+    "abs": abs,
+    "max": max,
+    "min": min,
+    "maximum": max,
+    "minimum": min,
+    "eq": operator.eq,
+    "ne": operator.ne,
+    "lt": operator.lt,
+    "le": operator.le,
+    "gt": operator.gt,
+    "ge": operator.ge,
+}
+_PASSED_ON = {
+    "NumToTensor", "Int", "Float", "Bool", "ScalarImplicit", "IntImplicit", "FloatImplicit",
+    "item", "scalar_tensor", "tensor",
+}  # fmt: skip
+_UPSAMPLING = {
+    "upsample_nearest": "nearest",
+    "upsample_nearest_exact": "nearest-exact",
+    "upsample_linear": "linear",
+    "upsample_bilinear": "bilinear",
+    "upsample_trilinear": "trilinear",
+    "upsample_bicubic": "bicubic",
+}
+
+
+class _Reader:
+    """Turns the nodes of a trace into operations."""
+
+    def __init__(
+        self,
+        scopes: Mapping[str, tuple[ModuleCall, ...]] | _ScriptScopes,
+        composites: Mapping[str, tuple[str, dict[str, Any]]],
+    ) -> None:
+        self._scopes = scopes
+        self._composites = composites
+        self._values: dict[str, Any] = {}
+        self._next = 0
+        self._open: tuple[str, list[Any]] | None = None
+        self._operations: list[Operation] = []
+        self._dependent: set[int] = set()
+
+    def read(
+        self, graph: Any, inputs: list[str], model_name: str, known: Mapping[str, Any]
+    ) -> Record:
+        """Return the record of a trace; ``inputs`` are the names of the model's arguments."""
+        self._values.update(known)
+        references = []
+        for value in graph.inputs():
+            name = value.debugName()
+            if name in self._values:
+                continue
+            reference = self._number(value)
+            if name in inputs:
+                references.append(reference)
+                self._dependent.add(reference.number)
+        for node in graph.nodes():
+            self._node(node)
+        self._close()
+        outputs = [
+            one
+            for value in graph.outputs()
+            for one in tensors_in(self._values.get(value.debugName()))
+            if one.number in self._dependent
+        ]
+        return Record(model_name, tuple(references), tuple(outputs), tuple(self._operations))
+
+    def _number(self, value: Any) -> TensorRef:
+        reference = TensorRef(self._next, _shape(value))
+        self._values[value.debugName()] = reference
+        self._next += 1
+        return reference
+
+    def _node(self, node: Any) -> None:
+        kind = node.kind()
+        namespace, _, spelled = kind.partition("::")
+        if namespace == "prim" and self._primitive(node, spelled):
+            return
+        values = [self._values.get(value.debugName()) for value in node.inputs()]
+        outputs = list(node.outputs())
+        if spelled == "size" and values and isinstance(values[0], TensorRef):
+            shape = values[0].shape
+            result: Any = shape[values[1]] if len(values) > 1 and values[1] is not None else shape
+            self._values[outputs[0].debugName()] = result
+            return
+        if spelled in _PASSED_ON and not isinstance(values[0], TensorRef):
+            self._values[outputs[0].debugName()] = values[0]
+            return
+        if spelled in _ARITHMETIC and values and all(
+            isinstance(one, int | float | str) or one is None for one in values
+        ):
+            self._values[outputs[0].debugName()] = _computed(spelled, values)
+            return
+        if spelled in ("len", "dim") and values:
+            whole = values[0]
+            self._values[outputs[0].debugName()] = len(
+                whole.shape if isinstance(whole, TensorRef) else whole or ()
+            )
+            return
+        mark = node.scopeName().rpartition("/")[2]
+        if mark in self._composites:
+            self._collect(mark, node)
+        else:
+            self._close()
+            self._operation(node, spelled, values)
+
+    def _primitive(self, node: Any, kind: str) -> bool:
+        outputs = list(node.outputs())
+        inputs = [self._values.get(value.debugName()) for value in node.inputs()]
+        if kind == "Constant":
+            constant = outputs[0].toIValue()
+            if isinstance(constant, torch.Tensor):
+                constant = (
+                    constant.item()
+                    if constant.dim() == 0
+                    else TensorRef(_CONSTANT, tuple(constant.shape))
+                )
+            self._values[outputs[0].debugName()] = constant
+        elif kind in ("ListConstruct", "TupleConstruct"):
+            self._values[outputs[0].debugName()] = tuple(inputs)
+        elif kind == "DictConstruct":
+            self._values[outputs[0].debugName()] = dict(
+                zip(map(str, inputs[::2]), inputs[1::2], strict=True)
+            )
+        elif kind in ("ListUnpack", "TupleUnpack"):
+            self._unpack(inputs[0], outputs)
+        elif kind == "GetAttr":
+            found = getattr(inputs[0], node.s("name"), None)
+            if isinstance(found, torch.Tensor):
+                found = TensorRef(_CONSTANT, tuple(found.shape))
+            self._values[outputs[0].debugName()] = found
+        elif kind in ("NumToTensor", "unchecked_cast", "data"):
+            self._values[outputs[0].debugName()] = inputs[0]
+        elif kind == "device":
+            self._values[outputs[0].debugName()] = "device"
+        else:
+            return False
+        return True
+
+    def _unpack(self, packed: Any, outputs: list[Any]) -> None:
+        parts: tuple[Any, ...] = packed if isinstance(packed, tuple) else ()
+        for place, output in enumerate(outputs):
+            self._values[output.debugName()] = parts[place] if place < len(parts) else None
+
+    def _outputs(self, node: Any) -> tuple[TensorRef, ...]:
+        """Number what a node returns; the parts of a returned list are numbered one by one."""
+        references: list[TensorRef] = []
+        for value in node.outputs():
+            if value.type().kind() == "ListType":
+                users = [use.user for use in value.uses() if use.user.kind() == "prim::ListUnpack"]
+                parts = [self._number(part) for user in users[:1] for part in user.outputs()]
+                self._values[value.debugName()] = tuple(parts)
+                references.extend(parts)
+            elif value.type().kind() == "TensorType":
+                references.append(self._number(value))
+        return tuple(references)
+
+    def _scope_of(self, node: Any) -> tuple[ModuleCall, ...]:
+        text = node.scopeName()
+        if isinstance(self._scopes, _ScriptScopes):
+            return self._scopes.scope(text)
+        marks = [mark for mark in text.split("/") if mark in self._scopes]
+        return self._scopes[marks[-1]] if marks else ()
+
+    def _operation(self, node: Any, spelled: str, values: list[Any]) -> None:
+        name, arguments = _normalised(spelled, values)
+        self._finish(name, arguments, self._outputs(node), self._scope_of(node))
+
+    def _finish(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        outputs: tuple[TensorRef, ...],
+        scope: tuple[ModuleCall, ...],
+    ) -> None:
+        if any(one.number in self._dependent for one in tensors_in(arguments)):
+            self._dependent.update(one.number for one in outputs)
+            self._operations.append(Operation(name, arguments, outputs, scope))
+
+    # -- functions that left several operators
+
+    def _collect(self, mark: str, node: Any) -> None:
+        if self._open is not None and self._open[0] != mark:
+            self._close()
+        if self._open is None:
+            self._open = (mark, [])
+        self._open[1].append(node)
+        self._outputs(node)
+
+    def _close(self) -> None:
+        """Write the function whose operators were collected as one operation."""
+        if self._open is None:
+            return
+        mark, nodes = self._open
+        self._open = None
+        name, arguments = self._composites[mark]
+        inside = {value.debugName() for node in nodes for value in node.outputs()}
+        unpacked = {
+            part.debugName()
+            for node in nodes
+            for value in node.outputs()
+            for use in value.uses()
+            if use.user.kind() == "prim::ListUnpack"
+            for part in use.user.outputs()
+        }
+        read: dict[str, TensorRef] = {}
+        for node in nodes:
+            for value in node.inputs():
+                if value.debugName() in inside | unpacked:
+                    continue
+                for one in tensors_in(self._values.get(value.debugName())):
+                    read.setdefault(value.debugName(), one)
+        outside_uses = [
+            value
+            for node in nodes
+            for value in node.outputs()
+            if any(
+                use.user not in nodes and not _belongs(use.user, nodes) for use in value.uses()
+            )
+        ]
+        outputs = [
+            one
+            for value in outside_uses
+            for one in tensors_in(self._values.get(value.debugName()))
+        ]
+        scope = self._scope_of(nodes[0])
+        self._finish(
+            name, _refilled(arguments, list(read.values())), tuple(outputs), scope
+        )
+
+
+def _belongs(user: Any, nodes: list[Any]) -> bool:
+    """Whether a packing node only feeds other operators of the same function."""
+    if user.kind() not in ("prim::ListConstruct", "prim::TupleConstruct", "prim::ListUnpack"):
+        return False
+    return all(use.user in nodes for value in user.outputs() for use in value.uses())
+
+
+def _refilled(arguments: Mapping[str, Any], tensors: list[TensorRef]) -> dict[str, Any]:
+    """Put the tensors of a trace where a function's arguments had tensors of the same shape."""
+    waiting = list(tensors)
+
+    def refill(value: Any) -> Any:
+        if type(value) is TensorRef:
+            for place, one in enumerate(waiting):
+                if one.shape == value.shape:
+                    return waiting.pop(place) if len(waiting) > 1 else one
+            return value
+        if isinstance(value, tuple):
+            return tuple(refill(item) for item in value)
+        return value
+
+    filled = {key: refill(value) for key, value in arguments.items()}
+    kept = set(tensors_in(filled))
+    rest = tuple(one for one in tensors if one not in kept)
+    return {**filled, "rest": rest} if rest else filled
+
+
+def _shape(value: Any) -> tuple[int, ...]:
+    kind = value.type()
+    sizes = kind.sizes() if kind.kind() == "TensorType" else None
+    return tuple(sizes) if sizes is not None else ()
+
+
+def _computed(name: str, values: list[Any]) -> Any:
+    try:
+        return _ARITHMETIC[name](*values)
+    except TypeError:
+        return None
+
+
+def _normalised(spelled: str, values: list[Any]) -> tuple[str, dict[str, Any]]:
+    """Return an operator of a trace under the name and with the arguments of its function."""
+    name = canonical_name(spelled)
+    if name.startswith(("upsample_", "_upsample_")):
+        antialias = name.endswith("_aa")
+        stem = name.strip("_").removesuffix("_aa")
+        exact = "exact" in stem
+        stem = stem.replace("_exact", "").rstrip("123d")
+        mode = _UPSAMPLING[f"{stem}_exact" if exact else stem]
+        corners = values[2] if mode not in ("nearest", "nearest-exact") else None
+        factors = values[-1] if isinstance(values[-1], tuple) else None
+        return "interpolate", {
+            "input": values[0], "size": values[1], "scale_factor": factors, "mode": mode,
+            "align_corners": corners, "antialias": antialias,
+        }  # fmt: skip
+    if name == "embedding":
+        return name, {"input": values[1], "weight": values[0]}
+    if name == "index_put":
+        return "setitem", {"input": values[0], "index": values[1], "value": values[2]}
+    if name == "convolution":
+        arguments = bind(name, values, {})
+        weight = arguments.get("weight")
+        rank = len(weight.shape) - 2 if isinstance(weight, TensorRef) else 2
+        kind = "conv_transpose" if arguments.get("transposed") else "conv"
+        return f"{kind}{rank}d", arguments
+    if name == "index":
+        picked = values[1] if isinstance(values[1], tuple) else (values[1],)
+        index = tuple(slice(None) if one is None else one for one in picked)
+        return "getitem", {"input": values[0], "index": index}
+    return name, bind(name, values, {})
