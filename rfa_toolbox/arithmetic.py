@@ -156,20 +156,21 @@ def is_exact(
     base, _, levels = path
     if math.inf in (kernel, base) or (upsampling == 1 and not levels):
         return True
+    extent = dilation * (int(kernel) - 1)
+    behind = _stacked(levels, extent, stride, upsampling)
     factor, spanned, step = (upsampling, 0, 1) if upsampling != 1 else levels[-1]
     if kernel > 1 and step * dilation > spanned + 1 and spanned + 1 < factor:
-        return False
-    inner = advance = 0
-    for factor, spanned, step in reversed(
-        _stacked(levels, dilation * (int(kernel) - 1), stride, upsampling)
-    ):
-        # Of the units below, the largest windows reach every advance-th; the first level has all.
-        holes = advance and inner and step > spanned + 1 and spanned + 1 < factor
-        advance = step * (advance or 1)
+        return False  # the window has holes where its end should be
+    sparse = any(spanned + 1 < factor for factor, spanned, _ in (*levels, behind[-1]))
+    if sparse and (stride > 1 or len(behind) > 1):
+        return False  # some units see nothing at all, and it is hard to say which
+    inner, advance = 0, 1
+    for factor, spanned, step in reversed(behind):
+        advance *= step  # the largest windows below stand this far apart
         inner = spanned + inner * step
         common = math.gcd(advance, factor)
-        if holes or inner % factor < common - 1:
-            return False
+        if inner % common != common - 1:
+            return False  # only some phases are reached; these need not be those of the largest
         inner //= factor
         advance //= common
     return True
@@ -492,12 +493,14 @@ def normalise_integers(
 
 
 def normalise_infinite(value: Any, what: str) -> Size | tuple[Size, ...]:
-    """Return a kernel as a number or a tuple of numbers; None is an infinite kernel."""
+    """Return a kernel as a number or a tuple of numbers; None and "inf" are infinite kernels."""
     if type(value) is int and value >= 1:
         return value
 
     def convert(item: Any) -> Size:
-        return math.inf if item is None else _whole_number(item, what, 1, True)
+        if item is None or (isinstance(item, str) and item == "inf"):
+            return math.inf
+        return _whole_number(item, what, 1, True)
 
     return _normalise(value, convert, what)
 

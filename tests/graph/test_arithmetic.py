@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rfa_toolbox import arithmetic
-from rfa_toolbox.arithmetic import INFINITE_PATH, INPUT_PATHS, PathState, Paths
+from rfa_toolbox.arithmetic import INFINITE_PATH, INPUT_PATHS, Paths, PathState
 from rfa_toolbox.errors import InvalidGraphError, InvalidLayerError, InvalidResolutionError
 
 Step = tuple[int, int, int, int]  # kernel, stride, dilation, up-sampling
@@ -102,7 +102,9 @@ def test_a_stride_that_skips_phases_of_an_upsampled_map_is_a_declared_bound() ->
     steps = [(2, 1, 1, 2), (2, 2, 1, 1)]  # nearest x2, then pooling that undoes it
     path, exact = state_behind(steps)
     assert (arithmetic.field_of(path), exact) == (2, False)
-    assert {largest_window(steps, shift) for shift in (0, 1)} == {2, 1} or True
+    # Whether it is reached depends on the padding: both layers shifted alike, or only the first.
+    assert largest_window(steps) == 2
+    assert max(span(pixels_seen([(2, 2, 1, 1)], 1, 0)), 1) == 2
 
 
 def test_undone_upsampling_leaves_no_trace_in_the_state() -> None:
@@ -188,9 +190,7 @@ def test_at_most_two_paths_are_kept_per_jump(ends: list[tuple[int, int]]) -> Non
 # --- states ----------------------------------------------------------------------------------
 
 sizes = st.one_of(st.integers(1, 40), st.just(math.inf))
-jumps = st.one_of(
-    st.none(), st.integers(1, 8), st.fractions(Fraction(1, 4), 8, max_denominator=4)
-)
+jumps = st.one_of(st.none(), st.integers(1, 8), st.fractions(Fraction(1, 4), 8, max_denominator=4))
 
 
 @st.composite
@@ -211,9 +211,11 @@ def judged_layers(draw: st.DrawFn) -> tuple[object, ...]:
 def test_state_is_what_the_written_rules_say(judged: tuple, pixels: int) -> None:  # type: ignore[type-arg]
     own, before, in_front, window = judged
     axes = range(len(window))
-    sees_all = own is not None and all(
-        one[a] >= pixels for one in before for a in axes
-    ) and all(own[a] > pixels for a in axes)
+    sees_all = (
+        own is not None
+        and all(one[a] >= pixels for one in before for a in axes)
+        and all(own[a] > pixels for a in axes)
+    )
     map_too_small = math.inf not in window and all(
         (1 if one[a] is None else pixels // one[a]) <= window[a] for one in in_front for a in axes
     )
@@ -259,7 +261,7 @@ def test_states_at_32_pixels(
 def test_bad_kernels_are_quoted(value: object) -> None:
     with pytest.raises(InvalidLayerError, match="The kernel is ") as caught:
         arithmetic.normalise_infinite(value, "The kernel")
-    bad = [one for one in value if one != 3][0] if value and isinstance(value, tuple) else value
+    bad = next(one for one in value if one != 3) if value and isinstance(value, tuple) else value
     assert repr(bad) in str(caught.value)
 
 
@@ -292,8 +294,8 @@ def test_broadcast_counts_a_scalar_for_every_axis() -> None:
 
 
 @pytest.mark.parametrize("kernel", range(1, 7))
-@pytest.mark.parametrize("upsampling", (1, 2, 3))
-@pytest.mark.parametrize("dilation", (1, 2))
+@pytest.mark.parametrize("upsampling", [1, 2, 3])
+@pytest.mark.parametrize("dilation", [1, 2])
 def test_window_is_the_span_of_an_isolated_layer(
     kernel: int, upsampling: int, dilation: int
 ) -> None:
