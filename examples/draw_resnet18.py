@@ -12,7 +12,7 @@ from pathlib import Path
 
 from models import ResNet18
 
-from rfa_toolbox import create_graph_from_pytorch_model, visualize_architecture
+from rfa_toolbox import analyze, create_graph_from_pytorch_model, visualize_architecture
 
 RESOLUTION = 32
 
@@ -24,9 +24,7 @@ def main(folder: Path) -> None:
     for suffix in ("svg", "pdf"):
         path = folder / f"resnet18_{RESOLUTION}px.{suffix}"
         print("wrote", picture.render(outfile=path, cleanup=True))
-    for node in graph.all_layers:
-        if node.is_border(RESOLUTION):
-            print(f"unproductive at {RESOLUTION} px: {node.name} ({node.layer_info.name})")
+    print(analyze(graph, RESOLUTION).summary())
 
 
 if __name__ == "__main__":
