@@ -1,9 +1,15 @@
-"""Keep doctests that need a framework out of a run in which it is not installed."""
+"""What a run of the tests needs to know of the frameworks that are installed."""
 
 from __future__ import annotations
 
+import os
 from importlib.util import find_spec
 
+# Doctests of an encoder need its framework.
 collect_ignore_glob = (
     [] if find_spec("torch") else ["rfa_toolbox/encodings/pytorch/*", "rfa_toolbox/frameworks.py"]
 )
+
+# Keras asks for TensorFlow unless it is told what else there is.
+if find_spec("tensorflow") is None and find_spec("torch") is not None:
+    os.environ.setdefault("KERAS_BACKEND", "torch")

@@ -6,7 +6,7 @@ where none is installed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Literal
 
 from rfa_toolbox.errors import MissingFrameworkError
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
 
     from rfa_toolbox.encodings.chain import HandlerChain
+    from rfa_toolbox.encodings.pytorch.layer_handlers import LayerCall
     from rfa_toolbox.graphs import EnrichedNetworkNode, InfoFilter
 
 __all__ = ["create_graph_from_pytorch_model"]
@@ -24,12 +25,12 @@ def create_graph_from_pytorch_model(
     model: torch.nn.Module,
     filter_rf: Literal["inf"] | InfoFilter | None = None,
     input_res: Any = (1, 3, 399, 399),
-    custom_layers: Sequence[str] | None = None,
+    custom_layers: Collection[str] | None = None,
     display_se_modules: bool = False,
     capture: Literal["auto", "meta", "jit"] = "auto",
     *,
     global_ops: Literal["ignore_gates", "count", "ignore"] = "ignore_gates",
-    handlers: HandlerChain[Any] | None = None,
+    handlers: HandlerChain[LayerCall] | None = None,
 ) -> EnrichedNetworkNode:
     """Read a PyTorch model and return the graph of its layers, with their receptive fields.
 

@@ -41,6 +41,7 @@ def test_every_block_names_a_language_that_is_run_or_known_as_not_run(path: Path
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("own_handlers")
 @pytest.mark.parametrize("path", WITH_CODE, ids=name_of)
 def test_the_code_of_a_page_runs_and_shows_what_it_says(
     path: Path,
