@@ -412,3 +412,8 @@ def test_two_graphs_made_alike_have_the_same_text(branching: EnrichedNetworkNode
 def test_any_node_of_a_graph_gives_the_same_picture(branching: EnrichedNetworkNode) -> None:
     texts = [visualize_architecture(one, "a", 32).source for one in branching.all_layers]
     assert all(one == other for one, other in itertools.pairwise(texts))
+
+
+def test_the_time_limit_of_a_picture_can_be_set(branching: EnrichedNetworkNode) -> None:
+    assert visualize_architecture(branching, "a", 32).time_limit == 60
+    assert visualize_architecture(branching, "a", 32, time_limit=None).time_limit is None
