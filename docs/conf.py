@@ -38,11 +38,19 @@ napoleon_use_ivar = True
 nitpicky = True
 nitpick_ignore_regex = [
     # Types of other libraries, whose pages are not consulted.
-    (r"py:.*", r"(torch|numpy|np|pandas|pd|graphviz|attrs?|collections|fractions|os|pathlib)\b.*"),
+    (
+        r"py:.*",
+        r"(torch|nn|numpy|np|pandas|pd|graphviz|attrs?|collections|fractions|os|pathlib)\b.*",
+    ),
     (r"py:.*", r"(Any|Callable|Fraction|Iterable|Iterator|Literal|Mapping|Path|Sequence)"),
     # Names of types that are explained on the page of contracts, and type variables.
-    (r"py:.*", r"(.*\.)?(Certainty|FieldProvider|InfoFilter|Jump|LayerState|Paths?|PathState)"),
+    (
+        r"py:.*",
+        r"(.*\.)?(CaptureMode|Certainty|FieldProvider|GlobalOps|InfoFilter|Jump|LayerState|Paths?|PathState)",
+    ),
     (r"py:.*", r"(.*\.)?(PerAxis|Resolution|Size|Call|Call_contra|T)"),
+    # Classes that are no part of the interface.
+    (r"py:.*", r".*\._\w+"),
     # The docstring of a property is a sentence, also where it has a colon.
     (r"py:.*", r".* .*"),
 ]
