@@ -47,7 +47,7 @@ def _spatial(record: Record) -> list[tuple[int, ...]]:
         Trail(record, candidates, RULES, probing=True).run()
     except FirstWindow as first:
         if first.axes:
-            found = tuple(axis + 1 for axis in first.axes)
+            found = tuple(sorted(axis + 1 for axis in first.axes))
     return [found if len(tensor.shape) == rank else () for tensor in record.inputs]
 
 
@@ -1105,6 +1105,10 @@ def _setitem(trail: Trail, operation: Operation) -> None:
     trail.step(operation, {}, layout, kind="pointwise")
 
 
+def _constant(trail: Trail, operation: Operation) -> None:
+    """A new tensor that takes only its shape or type from another one depends on nothing."""
+
+
 def _embedding(trail: Trail, operation: Operation) -> None:
     (tensor, *_) = trail.operands(operation)
     value = trail.settled(tensor)
@@ -1155,6 +1159,11 @@ _SCANS = """
 argsort cumprod cumsum cummax cummin fft_fft fft_fft2 fft_fftn fft_fftshift fft_hfft fft_ifft
 fft_ifft2 fft_ifftn fft_ifftshift fft_ihfft fft_irfft fft_irfft2 fft_irfftn fft_rfft fft_rfft2
 fft_rfftn logcumsumexp msort sort topk unique
+""".split()
+
+_CONSTANTS = """
+empty_like full_like ones_like zeros_like rand_like randn_like randint_like new_empty new_full
+new_ones new_tensor new_zeros new_empty_strided size numel dim shape stride is_floating_point
 """.split()
 
 RULES: dict[str, Rule] = {
@@ -1244,6 +1253,7 @@ for _count in "123":
     RULES[f"fractional_max_pool{_count}d"] = _fractional_pool
     RULES[f"max_unpool{_count}d"] = _unpool
 for _names, _rule in (
+    (_CONSTANTS, _constant),
     (_POINTWISE, _pointwise),
     (_NEUTRAL, _same_shape),
     (_COPIES, _same),

@@ -133,6 +133,11 @@ class _Marks(TorchFunctionMode):
         if state is not None:
             state.pop_scope()
 
+    def _reference(self, tensor: torch.Tensor) -> TensorRef:
+        """Name a tensor among the arguments of one function; the trace knows its real number."""
+        shape = tuple(int(size) for size in tensor.shape)
+        return TensorRef(-2 - (id(tensor) % 2**48), shape)
+
     def __torch_function__(
         self,
         function: Any,
@@ -148,7 +153,7 @@ class _Marks(TorchFunctionMode):
             mark = f"f{len(self.composites)}"
             self.composites[mark] = (
                 described.name,
-                plain_arguments(described.name, args, keywords, _reference),
+                plain_arguments(described.name, args, keywords, self._reference),
             )
             state.push_scope(mark)
         try:
@@ -165,10 +170,6 @@ class _Marks(TorchFunctionMode):
         finally:
             if marked:
                 state.pop_scope()
-
-
-def _reference(tensor: torch.Tensor) -> TensorRef:
-    return TensorRef(_CONSTANT, tuple(int(size) for size in tensor.shape))
 
 
 class _ScriptScopes:
@@ -240,6 +241,10 @@ _PASSED_ON = {
     "NumToTensor", "Int", "Float", "Bool", "ScalarImplicit", "IntImplicit", "FloatImplicit",
     "item", "scalar_tensor", "tensor",
 }  # fmt: skip
+_VIEWS = {
+    "slice", "select", "view", "narrow", "transpose", "permute", "unsqueeze", "squeeze", "expand",
+    "diagonal", "as_strided", "unflatten",
+}  # fmt: skip
 _UPSAMPLING = {
     "upsample_nearest": "nearest",
     "upsample_nearest_exact": "nearest-exact",
@@ -265,6 +270,7 @@ class _Reader:
         self._open: tuple[str, list[Any]] | None = None
         self._operations: list[Operation] = []
         self._dependent: set[int] = set()
+        self._viewed: dict[str, str] = {}
 
     def read(
         self, graph: Any, inputs: list[str], model_name: str, known: Mapping[str, Any]
@@ -389,8 +395,27 @@ class _Reader:
         return self._scopes[marks[-1]] if marks else ()
 
     def _operation(self, node: Any, spelled: str, values: list[Any]) -> None:
-        name, arguments = _normalised(spelled, values)
-        self._finish(name, arguments, self._outputs(node), self._scope_of(node))
+        names = [value.debugName() for value in node.inputs()]
+        outputs = [value.debugName() for value in node.outputs()]
+        scope = self._scope_of(node)
+        if spelled in _VIEWS:
+            self._viewed[outputs[0]] = names[0]
+        base = self._viewed.get(names[0]) if spelled.endswith("_") and names else None
+        if spelled == "copy_":
+            self._values[outputs[0]] = values[1]
+        else:
+            name, arguments = _normalised(spelled, values)
+            self._finish(name, arguments, self._outputs(node), scope)
+        if base is not None:
+            # Written through a view: the tensor behind it has changed as well.
+            while base in self._viewed:
+                base = self._viewed[base]
+            target = self._values[base]
+            changed = TensorRef(self._next, target.shape)
+            self._next += 1
+            parts = {"input": target, "index": (), "value": self._values[outputs[0]]}
+            self._finish("setitem", parts, (changed,), scope)
+            self._values[base] = changed
 
     def _finish(
         self,
@@ -429,13 +454,17 @@ class _Reader:
             if use.user.kind() == "prim::ListUnpack"
             for part in use.user.outputs()
         }
-        read: dict[str, TensorRef] = {}
+        own = {
+            one.number
+            for name in inside | unpacked
+            for one in tensors_in(self._values.get(name))
+        }
+        read: dict[int, TensorRef] = {}
         for node in nodes:
             for value in node.inputs():
-                if value.debugName() in inside | unpacked:
-                    continue
                 for one in tensors_in(self._values.get(value.debugName())):
-                    read.setdefault(value.debugName(), one)
+                    if one.number not in own:
+                        read.setdefault(one.number, one)
         outside_uses = [
             value
             for node in nodes
@@ -463,23 +492,27 @@ def _belongs(user: Any, nodes: list[Any]) -> bool:
 
 
 def _refilled(arguments: Mapping[str, Any], tensors: list[TensorRef]) -> dict[str, Any]:
-    """Put the tensors of a trace where a function's arguments had tensors of the same shape."""
+    """Put the tensors of a trace where the arguments of a function had tensors.
+
+    Both come in the order of their first use, and shapes must agree.
+    """
     waiting = list(tensors)
+    found: dict[int, TensorRef] = {}
 
     def refill(value: Any) -> Any:
         if type(value) is TensorRef:
-            for place, one in enumerate(waiting):
-                if one.shape == value.shape:
-                    return waiting.pop(place) if len(waiting) > 1 else one
-            return value
+            if value.number not in found:
+                place = next(
+                    (at for at, one in enumerate(waiting) if one.shape == value.shape), None
+                )
+                found[value.number] = value if place is None else waiting.pop(place)
+            return found[value.number]
         if isinstance(value, tuple):
             return tuple(refill(item) for item in value)
         return value
 
     filled = {key: refill(value) for key, value in arguments.items()}
-    kept = set(tensors_in(filled))
-    rest = tuple(one for one in tensors if one not in kept)
-    return {**filled, "rest": rest} if rest else filled
+    return {**filled, "rest": tuple(waiting)} if waiting else filled
 
 
 def _shape(value: Any) -> tuple[int, ...]:
