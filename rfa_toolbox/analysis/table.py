@@ -160,14 +160,16 @@ class Analysis:
         return json.dumps(self.to_dict(), indent=indent, allow_nan=False)
 
     def to_csv(self) -> str:
-        """Return the rows as CSV with a header; per-axis values read like "3x3".
+        """Return the rows as CSV (RFC 4180) with a header; per-axis values read like "3x3".
+
+        Lines end in CR LF, so write it to a file that was opened with ``newline=""``.
 
         >>> from rfa_toolbox.architectures.vgg import vgg16
         >>> analyze(vgg16(), 32).to_csv().splitlines()[2][:40]
         '1,Stage0-Conv0,,Conv3x3,3,1,1,3,3,1,32,6'
         """
         text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
+        writer = csv.writer(text)
         writer.writerow(COLUMNS)
         for row in self.rows:
             writer.writerow([_cell(getattr(row, column), nothing="") for column in COLUMNS])
