@@ -18,7 +18,7 @@ from rfa_toolbox.rendering.layout import LayoutTimeoutError, Picture, lay_out
 
 FOREVER = """#!/bin/sh
 echo started > "$0.started"
-sleep 600 &
+(sleep 3; echo alive > "$0.alive"; sleep 600) &
 wait
 """
 
@@ -70,7 +70,8 @@ def test_a_picture_is_drawn_in_every_usual_format(
 def test_both_renderers_show_the_names_of_nodes_without_a_label(
     renderer: str, picture: Picture
 ) -> None:
-    assert text_of(picture.pipe("svg")) == ["a", "b"]
+    picture.node("a", "labelled")
+    assert sorted(text_of(picture.pipe("svg"))) == ["b", "labelled"]
 
 
 def test_render_writes_picture_and_text_and_returns_the_path(
@@ -213,6 +214,8 @@ def test_an_endless_layout_is_stopped_with_all_that_it_started(
     assert time.monotonic() - start < 20
     assert endless_dot.with_name("dot.started").exists(), "the program was not even started"
     assert not (tmp_path / "out").exists()
+    time.sleep(max(0, start + 4 - time.monotonic()))
+    assert not endless_dot.with_name("dot.alive").exists(), "its child goes on"
 
 
 def test_the_limit_of_pygraphviz_is_real(no_dot: None, monkeypatch: pytest.MonkeyPatch) -> None:
