@@ -30,7 +30,9 @@ __all__ = [
     "axes_of",
     "broadcast",
     "coalesce",
+    "expand",
     "image",
+    "is_everywhere",
     "join",
     "mixing",
     "permute",
@@ -313,6 +315,37 @@ def broadcast(layouts: Sequence[Layout], shape: Sequence[int]) -> Layout:
     return tuple(result)
 
 
+def expand(layout: Layout, shape: Sequence[int]) -> Layout:
+    """Return the layout after dimensions of size 1 were repeated; a step of 0 remembers that.
+
+    >>> expand(((), plain(4)), (3, 4))[0]
+    (Atom(axis=None, size=3, step=0, origin=0),)
+    """
+    result: list[Dimension] = []
+    for back in range(len(shape), 0, -1):
+        size = shape[-back]
+        dimension = layout[-back] if back <= len(layout) else ()
+        if _size(dimension) != size:
+            dimension = (Atom(None, size, 0),)
+        result.append(dimension)
+    return tuple(result)
+
+
+def is_everywhere(layout: Layout, other: Layout) -> bool:
+    """Return whether a tensor is the same at all positions of another one, to which it broadcasts.
+
+    >>> weights, features = ((), plain(3), (), ()), image((1, 3, 8, 8), (2, 3))
+    >>> is_everywhere(weights, features), is_everywhere(features, features)
+    (True, False)
+    """
+    return all(
+        piece.size == 1 or (type(piece) is Atom and piece.axis is None and piece.step == 0)
+        for own, theirs in zip(reversed(layout), reversed(other), strict=False)
+        if axes_of(theirs)
+        for piece in own
+    )
+
+
 def mixing(layout: Layout, mixed: Iterable[int], extents: Sequence[int]) -> dict[int, Mixing]:
     """Return how far an operation reaches that lets all of some dimensions see each other.
 
@@ -351,7 +384,10 @@ def mixing(layout: Layout, mixed: Iterable[int], extents: Sequence[int]) -> dict
     result: dict[int, Mixing] = {}
     for axis, atoms in inside.items():
         covered = math.prod(atom.size for atom in atoms.values())
-        if axis not in outside or covered >= extents[axis]:
+        # A run over all blocks of a map reaches from its one end to the other, as in grid
+        # attention, and grows with the image.
+        across = any(atom.size * atom.step >= extents[axis] for atom in atoms.values())
+        if axis not in outside or covered >= extents[axis] or across:
             everything.add(axis)
         elif len(atoms) == 1:
             (atom,) = atoms.values()

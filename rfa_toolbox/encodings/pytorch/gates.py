@@ -1,8 +1,8 @@
 """Finding gates: global pools whose result only re-weights the map that it came from.
 
 Squeeze-and-excitation and its many variants are recognised by what they compute, not by name:
-a multiplication of a map with something that has no positions, which was pooled from that very
-map and is used for nothing else. This module needs no torch.
+a multiplication of a map with something that is the same at all positions, which was pooled from
+that very map and is used for nothing else. This module needs no torch.
 """
 
 from __future__ import annotations
@@ -45,35 +45,27 @@ def find_gates(steps: Mapping[int, Step]) -> list[Gate]:
 def _gate_of(
     product: Step, steps: Mapping[int, Step], readers: Mapping[int, list[int]]
 ) -> Gate | None:
-    weights = [number for number in product.sources if not steps[number].positions]
+    weights = [number for number in product.everywhere if steps[number].pooled]
     if len(weights) != 1:
         return None
     (weight,) = weights
-    (gated,) = [number for number in product.sources if number != weight]
+    (gated,) = (number for number in product.sources if number != weight)
+    origin = _neutral_ancestors(gated, steps)
     inside: set[int] = set()
-    pooled: set[int] = set()
     waiting = [weight]
     while waiting:
         number = waiting.pop()
-        if number in inside:
+        if number in inside or number in origin:
             continue
-        step = steps[number]
-        if step.kind == "input":
+        if steps[number].kind == "input" or len(inside) > _FAR:
             return None
         inside.add(number)
-        if step.pooled and any(steps[source].positions for source in step.sources):
-            pooled.update(step.sources)
-        elif step.positions:
-            return None
-        else:
-            waiting.extend(step.sources)
-    if not pooled:
-        return None
-    if any(reader not in inside and reader != product.number for number in inside
-           for reader in readers.get(number, ())):  # fmt: skip
-        return None
-    origin = _neutral_ancestors(gated, steps)
-    if not all(origin & _neutral_ancestors(number, steps) for number in pooled):
+        waiting.extend(steps[number].sources)
+    if any(
+        reader not in inside and reader != product.number
+        for number in inside
+        for reader in readers.get(number, ())
+    ):
         return None
     return Gate(product.number, weight, frozenset(inside | {product.number}))
 
@@ -87,11 +79,10 @@ def _neutral_ancestors(number: int, steps: Mapping[int, Step]) -> set[int]:
         if current in found:
             continue
         found.add(current)
-        step = steps[current]
-        if step.neutral and step.kind != "layer":
-            waiting.extend(step.sources)
+        if steps[current].neutral:
+            waiting.extend(steps[current].sources)
     return found
 
 
-_FAR = 24
-"""How many neutral steps may lie between a map and the pool or the product."""
+_FAR = 48
+"""How many steps may lie between a map and its gate, or make the gate."""

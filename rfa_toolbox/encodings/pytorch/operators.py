@@ -732,7 +732,10 @@ def _pointwise(trail: Trail, operation: Operation) -> None:
     base = max(values, key=lambda value: len(layouts.spatial_axes(value.layout)))
     if layout == base.layout:
         layout = base.layout
-    trail.step(operation, {}, layout, base=base, kind="pointwise")
+    everywhere = tuple(
+        dict.fromkeys(value.step for value in values if layouts.is_everywhere(value.layout, layout))
+    )
+    trail.step(operation, {}, layout, base=base, kind="pointwise", everywhere=everywhere)
 
 
 def _same_shape(trail: Trail, operation: Operation) -> None:
@@ -946,7 +949,7 @@ def _pad(trail: Trail, operation: Operation) -> None:
 
 def _expand(trail: Trail, operation: Operation) -> None:
     _, value = _value(trail, operation)
-    trail.move(operation, layouts.broadcast((value.layout,), operation.outputs[0].shape))
+    trail.move(operation, layouts.expand(value.layout, operation.outputs[0].shape))
 
 
 def _repeat(trail: Trail, operation: Operation) -> None:

@@ -59,6 +59,7 @@ class Step:
         kind: "input", "slice", "pointwise", "scaling" (by a constant), "layer" or "unknown".
         positions: whether its result still has positions of the image.
         pooled: whether its result has none because whole images were mixed.
+        everywhere: those of its sources that are the same at all positions of the others.
         gates: those of its sources that only re-weight the others.
     """
 
@@ -75,6 +76,7 @@ class Step:
     resolution_dependent: bool = False
     positions: bool = True
     pooled: bool = False
+    everywhere: tuple[int, ...] = ()
     gates: tuple[int, ...] = ()
 
     @property
