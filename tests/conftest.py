@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
+
+from tests.frameworks import import_torchvision
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -11,3 +15,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="write the golden files anew instead of comparing with them",
     )
+
+
+@pytest.fixture(scope="session")
+def torchvision() -> Any:
+    """Return torchvision."""
+    return import_torchvision()
