@@ -89,6 +89,7 @@ def test_jump_is_the_product_of_strides_over_upsamplings(steps: list[Step]) -> N
         ([(3, 1, 2, 1)], 5),
         ([(2, 1, 1, 2), (3, 2, 1, 1)], 2),  # nearest x2, conv3 s2: two source units
         ([(2, 1, 1, 2), (2, 1, 1, 2), (9, 1, 1, 1)], 3),  # nested
+        ([(2, 3, 1, 2), (2, 1, 1, 2), (3, 2, 1, 1)], 3),  # nested, over a stride of 3/2
         ([(2, 2, 1, 1)] * 3 + [(2, 1, 1, 2), (3, 1, 1, 1)] * 3, 24),  # a small U-Net
     ],
 )
@@ -170,10 +171,11 @@ def test_merging_gives_the_extremes_over_all_enumerated_paths(
         assert {arithmetic.jump_of(end) for end in ends} == set(map(arithmetic.jump_of, behind[-1]))
 
 
-def test_paths_that_overtake_each_other_on_an_upsampled_map_are_both_kept() -> None:
+def test_paths_that_overtake_each_other_on_an_upsampled_map_are_all_kept() -> None:
     ahead: PathState = (4, 2, ((2, 0, 1),))
     behind: PathState = (3, 2, ((2, 1, 1),))
-    merged = arithmetic.merge_paths([(ahead,), (behind,)])
+    far_behind: PathState = (1, 2, ((2, 0, 1),))
+    merged = arithmetic.merge_paths([(ahead,), (behind,), (far_behind,)])
     grown = arithmetic.grow_paths(merged, 2)
     assert arithmetic.largest_field(merged) == 4
     assert arithmetic.largest_field(grown) == 5
@@ -252,6 +254,13 @@ def test_states_at_32_pixels(
 ) -> None:
     resolution = (32,) * len(field)
     assert arithmetic.layer_state(resolution, field, [before], [jump], window) == state
+
+
+def test_a_fractional_jump_counts_whole_units_of_the_map() -> None:
+    judged = ((3,), [(1,)], [(Fraction(3, 2),)], (2,))
+    assert arithmetic.layer_state((4,), *judged) == "unproductive"  # 4 // 1.5 is 2
+    assert arithmetic.layer_state((5,), *judged) == "productive"
+    assert arithmetic.unproductive_up_to(*judged) == 4
 
 
 # --- scalars and axes ------------------------------------------------------------------------
