@@ -35,14 +35,15 @@ DEFAULT_TIME_LIMIT: Final = 60.0
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 
 # The caller's search path replaces the worker's own, whose first entry would be the current
-# folder. A node without a label shows its name, as the dot program has it.
-_PYGRAPHVIZ_WORKER: Final = """
+# folder. A node without a label shows its name: the dot program sets that before it reads a text,
+# in the same way.
+_PYGRAPHVIZ_WORKER: Final = r"""
 import sys
 engine, target, sys.path[:] = sys.argv[1], sys.argv[2], sys.argv[3:]
 import pygraphviz
+from pygraphviz import graphviz
+graphviz.agattr(None, graphviz.AGNODE, b"label", rb"\N")
 graph = pygraphviz.AGraph(string=sys.stdin.buffer.read().decode("utf-8"))
-if "label" not in graph.node_attr:
-    graph.node_attr["label"] = r"\\N"
 sys.stdout.buffer.write(graph.draw(format=target, prog=engine))
 """
 
