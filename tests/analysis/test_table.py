@@ -168,7 +168,7 @@ def test_text_of_a_small_graph() -> None:
         "\n"
         "4 layers at 7x7 px: 1 unproductive (0 in the feature extractor), 1 critical, "
         "0 partially critical, 2 productive.\n"
-        "First unproductive layer: dense (#3).\n"
+        "First unproductive layer of the feature extractor: none.\n"
         "Useful input resolutions: 7x3 to 7x3 px."
     )
 
@@ -201,12 +201,12 @@ def test_five_hundred_rows_stay_readable() -> None:
     lines = text.splitlines()
     assert len(lines) > 200
     assert max(map(len, lines[:-3])) < 120
-    assert "First unproductive layer: " in text
+    assert "First unproductive layer of the feature extractor: " in text
 
 
 def test_an_unproductive_layer_that_is_missing_is_said() -> None:
     conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3), [])
-    assert "First unproductive layer: -." in analyze(conv, 32).summary()
+    assert "First unproductive layer of the feature extractor: none." in analyze(conv, 32).summary()
 
 
 def test_infinite_ranges_are_said() -> None:
