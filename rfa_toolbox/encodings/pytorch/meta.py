@@ -172,7 +172,9 @@ class _Recorder(TorchFunctionMode):
         if dependent:
             arguments = plain_arguments(described.name, args, keywords, self.reference)
         try:
-            result = function(*args, **keywords)
+            result = _known_result(described.name, args, keywords) if dependent else None
+            if result is None:
+                result = function(*args, **keywords)
         except Exception:
             if self.failure is None:
                 self.failure = Failure(
@@ -244,6 +246,26 @@ class _Recorder(TorchFunctionMode):
         if type(value) is tuple or type(value) is list:
             return type(value)(self._twin(one) for one in value)
         return value
+
+
+def _known_result(
+    name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]
+) -> torch.Tensor | None:
+    """Return the result of a batch norm, whose shape is that of its input.
+
+    PyTorch finds that out by a long detour on meta tensors, which would take most of the time of
+    a capture. Whatever may be wrong with the arguments is left to PyTorch to say.
+    """
+    if name != "batch_norm" or len(args) != 3 or "training" not in keywords:
+        return None
+    tensor = args[0]
+    parameters = (*args[1:], keywords.get("weight"), keywords.get("bias"))
+    channels = tensor.shape[1:2]
+    if not channels or any(one is not None and one.shape != channels for one in parameters):
+        return None
+    if keywords["training"] and tensor.numel() <= channels[0]:
+        return None
+    return torch.empty_like(tensor)
 
 
 def _is_device(value: Any) -> bool:
