@@ -113,15 +113,14 @@ class Analysis:
         >>> print(analyze(vgg16(), 32).summary())
         22 layers at 32 px: 13 unproductive (10 in the feature extractor), 0 critical, \
 0 partially critical, 9 productive.
-        First unproductive layer of the feature extractor: Stage2-Conv2 (#9).
+        First unproductive layer: Stage2-Conv2 (#9).
         Useful input resolutions: 212x212 to 212x212 px.
         """
         unproductive = self.layers_in("unproductive")
         extracting = [row for row in unproductive if row.in_feature_extractor]
         split = f" ({len(extracting)} in the feature extractor)" if unproductive else ""
-        first = (
-            f"{_one_line(extracting[0].name)} (#{extracting[0].index})" if extracting else "none"
-        )
+        first = next(iter(extracting or unproductive), None)
+        named = "-" if first is None else f"{_one_line(first.name)} (#{first.index})"
         low, high = self.resolution_range
         return (
             f"{len(self.rows)} layers at {_cell(self.input_resolution)} px: "
@@ -129,7 +128,7 @@ class Analysis:
             f"{len(self.layers_in('critical'))} critical, "
             f"{len(self.layers_in('partially critical'))} partially critical, "
             f"{len(self.layers_in('productive'))} productive.\n"
-            f"First unproductive layer of the feature extractor: {first}.\n"
+            f"First unproductive layer: {named}.\n"
             f"Useful input resolutions: {_cell(low)} to {_cell(high)} px."
         )
 

@@ -168,7 +168,7 @@ def test_text_of_a_small_graph() -> None:
         "\n"
         "4 layers at 7x7 px: 1 unproductive (0 in the feature extractor), 1 critical, "
         "0 partially critical, 2 productive.\n"
-        "First unproductive layer of the feature extractor: none.\n"
+        "First unproductive layer: dense (#3).\n"
         "Useful input resolutions: 7x3 to 7x3 px."
     )
 
@@ -201,12 +201,22 @@ def test_five_hundred_rows_stay_readable() -> None:
     lines = text.splitlines()
     assert len(lines) > 200
     assert max(map(len, lines[:-3])) < 120
-    assert "First unproductive layer of the feature extractor: " in text
+    assert "First unproductive layer: " in text
 
 
 def test_an_unproductive_layer_that_is_missing_is_said() -> None:
     conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3), [])
-    assert "First unproductive layer of the feature extractor: none." in analyze(conv, 32).summary()
+    assert "First unproductive layer: -." in analyze(conv, 32).summary()
+
+
+def test_the_first_unproductive_layer_is_one_of_the_feature_extractor_if_there_is_any() -> None:
+    image = EnrichedNetworkNode("image", LayerDefinition("Input", 1), [])
+    gate = EnrichedNetworkNode("pool", LayerDefinition("Pool"), [image])
+    point = EnrichedNetworkNode("point", LayerDefinition("Conv", 1), [gate])
+    wide = EnrichedNetworkNode("wide", LayerDefinition("Conv", 9), [image])
+    both = EnrichedNetworkNode("mul", LayerDefinition("Mul", 1), [wide, point])
+    assert "First unproductive layer: wide (#3)." in analyze(both, 8).summary()
+    assert "First unproductive layer: point (#2)." in analyze(both, 16).summary()
 
 
 def test_infinite_ranges_are_said() -> None:
