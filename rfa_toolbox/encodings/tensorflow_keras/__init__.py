@@ -1,0 +1,21 @@
+"""The encoder for Keras models; it needs no framework, as it reads only their JSON."""
+
+from __future__ import annotations
+
+from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
+    DEFAULT_HANDLERS,
+    PARSERS,
+    create_graph_from_keras_json,
+    create_graph_from_model,
+    keras_model_to_dict,
+    model_dict_to_enriched_graph,
+)
+
+__all__ = [
+    "DEFAULT_HANDLERS",
+    "PARSERS",
+    "create_graph_from_keras_json",
+    "create_graph_from_model",
+    "keras_model_to_dict",
+    "model_dict_to_enriched_graph",
+]

@@ -1,0 +1,677 @@
+"""The only reader of the JSON that Keras 2 and Keras 3 write for a model.
+
+It yields plain records, one per call of a layer, with nested models flattened. Nothing is
+imported, executed or unpickled: the bytecode of a ``Lambda`` stays the text that it is.
+
+What differs between the formats stands here and nowhere else: Keras 2 lists the tensors of a call
+as ``["name", call, output, {keywords}]``, Keras 3 as objects with a ``keras_history`` at any
+depth; operators are ``TFOpLambda`` layers there and operations with a module ``keras.src.ops``
+here; a nested model's calls are numbered from 1 in Keras 2 if it starts with its own input.
+"""
+
+from __future__ import annotations
+
+import heapq
+import json
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import attrs
+
+from rfa_toolbox.errors import UnsupportedModelError
+
+__all__ = [
+    "CallRecord",
+    "ModelRecord",
+    "Shape",
+    "TensorRef",
+    "Wrapper",
+    "layer_kind",
+    "load_model_dict",
+    "parse_model_dict",
+    "read_model",
+    "tensors_in",
+]
+
+Shape: TypeAlias = "tuple[int | None, ...]"
+"""Sizes of the dimensions of a tensor, batch first; None where the size is open."""
+
+
+class TensorRef(NamedTuple):
+    """A tensor of a model: which call made it, as which output, and its shape if recorded."""
+
+    call: int
+    output: int
+    shape: Shape | None = None
+
+
+class Wrapper(NamedTuple):
+    """A layer around another one, such as TimeDistributed: its class and configuration."""
+
+    kind: str
+    config: Mapping[str, Any]
+
+
+@attrs.frozen(slots=True)
+class CallRecord:
+    """One call of one layer.
+
+    Attributes:
+        name: unique in the model: path of nested models, name of the layer, "#2" at its second
+            call.
+        path: names of the nested models around it, joined by dots; "" at top level.
+        kind: exact class name of a layer of Keras, "package>Class" for others, the name of the
+            function for an operation.
+        operation: whether this is a bare operation (``x * 2``, ``ops.reshape``) and no layer.
+        config: what the layer was made with.
+        arguments: positional arguments; tensors are :class:`TensorRef`, at any depth.
+        keywords: keyword arguments, likewise.
+        wrappers: the wrappers around the layer, outermost first.
+        known: whether class and wrappers are those of Keras itself.
+    """
+
+    name: str
+    path: str
+    kind: str
+    operation: bool = False
+    config: Mapping[str, Any] = attrs.field(factory=dict)
+    arguments: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = attrs.field(factory=dict)
+    wrappers: tuple[Wrapper, ...] = ()
+    known: bool = True
+
+    @property
+    def tensors(self) -> tuple[TensorRef, ...]:
+        """The tensors that the call reads, in order."""
+        return tuple(tensors_in((self.arguments, self.keywords)))
+
+
+@attrs.frozen(slots=True)
+class ModelRecord:
+    """All calls of a model, each behind those whose tensors it reads, and the outputs in order."""
+
+    name: str
+    calls: tuple[CallRecord, ...]
+    outputs: tuple[TensorRef, ...]
+
+
+def tensors_in(value: Any) -> Iterator[TensorRef]:
+    """Yield the tensors in an argument, at any depth, in order.
+
+    >>> [tensor.call for tensor in tensors_in([TensorRef(1, 0), {"y": TensorRef(4, 0)}, 3])]
+    [1, 4]
+    """
+    if type(value) is TensorRef:
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            yield from tensors_in(item)
+
+
+# --- text ------------------------------------------------------------------------------------
+
+
+def load_model_dict(source: Any) -> dict[str, Any]:
+    """Return the JSON object of a model from its text, or from the path of a file.
+
+    A file holds JSON, or is a ``.keras`` archive, of which only ``config.json`` is read.
+
+    Raises:
+        UnsupportedModelError: a ValueError, if there is no JSON object in it.
+        FileNotFoundError: if the path does not exist.
+
+    >>> load_model_dict('{"class_name": "Sequential", "config": {}}')["class_name"]
+    'Sequential'
+    """
+    if isinstance(source, Mapping):
+        return dict(source)
+    if isinstance(source, bytes | bytearray):
+        source = bytes(source).decode("utf-8", errors="replace")
+    if isinstance(source, str):
+        text = source.lstrip("\ufeff \t\r\n")
+        if text[:1] in ("{", "[", '"') or "\n" in text:
+            return parse_model_dict(text)
+    elif not isinstance(source, os.PathLike):
+        raise UnsupportedModelError(
+            f"{source!r} is a {type(source).__name__}; expected is the text of model.to_json(), "
+            "or the path of a file that holds it."
+        )
+    path = Path(source)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"There is no file {str(source)[:200]!r}; expected is the path of a file with the "
+            "text of model.to_json(), or that text itself, which starts with '{'."
+        )
+    if path.is_file() and zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            if "config.json" not in archive.namelist():
+                raise UnsupportedModelError(
+                    f"The archive {str(source)!r} holds no 'config.json', so it is no .keras file."
+                )
+            return parse_model_dict(archive.read("config.json").decode("utf-8"))
+    if not path.is_file():
+        raise UnsupportedModelError(
+            f"{str(source)!r} is a folder; expected is a file with the text of model.to_json()."
+        )
+    return parse_model_dict(path.read_bytes().decode("utf-8", errors="replace"))
+
+
+def parse_model_dict(text: str) -> dict[str, Any]:
+    """Return the JSON object in a text.
+
+    Raises:
+        UnsupportedModelError: a ValueError, if the text is no JSON or no object.
+    """
+    try:
+        parsed = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UnsupportedModelError(
+            f"This is no JSON ({error}): {text[:80]!r}; expected is the text of model.to_json()."
+        ) from error
+    if not isinstance(parsed, dict):
+        raise UnsupportedModelError(
+            f"The JSON holds a {type(parsed).__name__}: {text[:80]!r}; expected is the object that "
+            "model.to_json() writes, with 'class_name' and 'config'."
+        )
+    return parsed
+
+
+# --- layers ----------------------------------------------------------------------------------
+
+_OWN_MODULES = ("keras", "tensorflow", "tf_keras", "tensorflow_core")
+_OPERATOR_LAYERS = ("TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod")
+_WRAPPERS = ("TimeDistributed", "Bidirectional", "SpectralNormalization", "Wrapper")
+_SEQUENCES = ("Sequential", "Pipeline")
+_SEQUENTIAL_KEYS = {"name", "layers", "trainable", "dtype", "build_input_shape"}
+
+
+def layer_kind(layer: Mapping[str, Any]) -> tuple[str, bool, bool]:
+    """Return what a layer is: its kind, whether it is an operation, whether Keras knows it.
+
+    >>> layer_kind({"class_name": "Conv2D", "module": "keras.layers", "config": {}})
+    ('Conv2D', False, True)
+    >>> layer_kind({"class_name": "MyConv", "module": None, "registered_name": "acme>MyConv"})
+    ('acme>MyConv', False, False)
+    """
+    class_name = str(layer.get("class_name"))
+    module = layer.get("module", "keras")
+    config = layer.get("config")
+    registered = layer.get("registered_name") or class_name
+    if class_name in _OPERATOR_LAYERS and isinstance(config, Mapping):
+        function = config.get("function") or config.get("method_name")
+        return str(function or layer.get("name") or class_name), True, True
+    if class_name == "TensorFlowOpLayer" and isinstance(config, Mapping):
+        node = config.get("node_def")
+        return str(node.get("op") if isinstance(node, Mapping) else class_name), True, True
+    own = (
+        isinstance(module, str)
+        and module.split(".", 1)[0] in _OWN_MODULES
+        and ">" not in str(registered)
+    )
+    if own and (".ops." in module or module.endswith(".ops")):
+        return class_name, True, True
+    if own:
+        return class_name, False, True
+    return (str(registered) if ">" in str(registered) else f"Custom>{class_name}"), False, False
+
+
+def _sub_layers(layer: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
+    """Return the layers of a nested model; None if this is a layer of its own."""
+    config = layer.get("config")
+    if isinstance(config, list):  # Sequential, as very old releases wrote it
+        return config if layer.get("class_name") in _SEQUENCES else None
+    if not isinstance(config, Mapping):
+        return None
+    layers = config.get("layers")
+    if not isinstance(layers, list) or not all(
+        isinstance(one, Mapping) and "class_name" in one and "config" in one for one in layers
+    ):
+        return None
+    if "output_layers" in config or layer.get("class_name") in _SEQUENCES:
+        return layers
+    return layers if layers and _SEQUENTIAL_KEYS.issuperset(config) else None
+
+
+def _name_of(layer: Mapping[str, Any]) -> str:
+    config = layer.get("config")
+    name = layer.get("name") or (config.get("name") if isinstance(config, Mapping) else None)
+    return str(name or layer.get("class_name"))
+
+
+# --- models ----------------------------------------------------------------------------------
+
+
+def read_model(model: Mapping[str, Any]) -> ModelRecord:
+    """Return the calls of all layers of a model, nested models flattened.
+
+    Raises:
+        UnsupportedModelError: a ValueError, if the object describes no layers, or is damaged.
+
+    >>> layers = [{"class_name": "Dense", "config": {"name": "head", "units": 2}}]
+    >>> record = read_model({"class_name": "Sequential", "config": {"layers": layers}})
+    >>> [call.name for call in record.calls]
+    ['input', 'head']
+    """
+    if "class_name" not in model or "config" not in model:
+        raise UnsupportedModelError(
+            f"The JSON has only the keys {sorted(map(str, model))[:10]!r}; a model as "
+            "model.to_json() writes it has 'class_name' and 'config'."
+        )
+    if not _sub_layers(model):
+        raise UnsupportedModelError(
+            f"The model {_name_of(model)!r} of class {model['class_name']!r} stores no layers in "
+            "its JSON: Keras does that for subclassed models, whose layers are connected only in "
+            "Python code. Build it from keras.Input with the functional API, for example "
+            "x = keras.Input(shape); keras.Model(x, model.call(x)), and encode that."
+        )
+    return _Reader().read(model)
+
+
+class _Node(NamedTuple):
+    """One entry of ``inbound_nodes``."""
+
+    arguments: tuple[Any, ...]
+    keywords: Mapping[str, Any]
+
+
+class _Reader:
+    """Collects the calls of a model and of the models inside it."""
+
+    def __init__(self) -> None:
+        self.calls: list[CallRecord] = []
+        self.seen: Counter[str] = Counter()
+
+    def read(self, model: Mapping[str, Any]) -> ModelRecord:
+        outputs = self.model(model, (), None, (), True)
+        return ModelRecord(_name_of(model), tuple(self.calls), tuple(tensors_in(outputs)))
+
+    def model(
+        self,
+        model: Mapping[str, Any],
+        path: tuple[str, ...],
+        given: _Node | None,
+        wrappers: tuple[Wrapper, ...],
+        known: bool,
+    ) -> Any:
+        """Read a model that is called with some tensors; return its outputs, in any nesting."""
+        config = model["config"]
+        if isinstance(config, Mapping) and "output_layers" in config:
+            return _Functional(self, config, path, given, wrappers, known).outputs()
+        layers = _sub_layers(model) or []
+        return self.sequential(model, layers, path, given, wrappers, known)
+
+    def sequential(
+        self,
+        model: Mapping[str, Any],
+        layers: Sequence[Mapping[str, Any]],
+        path: tuple[str, ...],
+        given: _Node | None,
+        wrappers: tuple[Wrapper, ...],
+        known: bool,
+    ) -> Any:
+        tensor: Any
+        if given is not None:
+            tensor = _first(given)
+        elif layers and layers[0].get("class_name") == "InputLayer":
+            tensor = self.call(layers[0], path, _Node((), {}), wrappers, known)
+        else:
+            shape = _first_shape(model, layers)
+            made = {"class_name": "InputLayer", "config": {"name": "input", "batch_shape": shape}}
+            tensor = self.call(made, path, _Node((), {}), wrappers, known)
+        for layer in layers:
+            if layer.get("class_name") != "InputLayer":
+                shape = _recorded_shape(layer, 0)
+                if type(tensor) is TensorRef and shape is not None:
+                    tensor = tensor._replace(shape=shape)
+                tensor = self.call(layer, path, _Node((tensor,), {}), wrappers, known)
+        return tensor
+
+    def call(
+        self,
+        layer: Mapping[str, Any],
+        path: tuple[str, ...],
+        node: _Node,
+        wrappers: tuple[Wrapper, ...],
+        known: bool,
+    ) -> Any:
+        """Read one call of a layer or of a nested model; return its outputs."""
+        name = _name_of(layer)
+        kind, operation, own = layer_kind(layer)
+        config = layer.get("config")
+        if _sub_layers(layer) is not None:
+            return self.model(layer, (*path, name), node, wrappers, known)
+        inner = config.get("layer") if isinstance(config, Mapping) else None
+        if isinstance(inner, Mapping) and "class_name" in inner and "config" in inner:
+            around = (*wrappers, Wrapper(kind, config))
+            known = known and kind in _WRAPPERS
+            if _sub_layers(inner) is not None:
+                return self.model(inner, (*path, name), node, around, known)
+            return self.call({**inner, "name": name}, path, node, around, known)
+        full = "/".join((*path, name))
+        self.seen[full] += 1
+        if self.seen[full] > 1:
+            full = f"{full}#{self.seen[full]}"
+        self.calls.append(
+            CallRecord(
+                full,
+                ".".join(path),
+                kind,
+                operation,
+                config if isinstance(config, Mapping) else {},
+                node.arguments,
+                node.keywords,
+                wrappers,
+                known and own,
+            )
+        )
+        return TensorRef(len(self.calls) - 1, 0)
+
+
+class _Functional:
+    """One call of a functional model: its layers form a graph by names and numbers of calls."""
+
+    def __init__(
+        self,
+        reader: _Reader,
+        config: Mapping[str, Any],
+        path: tuple[str, ...],
+        given: _Node | None,
+        wrappers: tuple[Wrapper, ...],
+        known: bool,
+    ) -> None:
+        self.reader, self.config, self.path, self.given = reader, config, path, given
+        self.wrappers, self.known = wrappers, known
+        self.layers = {_name_of(layer): layer for layer in config["layers"]}
+        self.results: dict[tuple[str, int], Any] = {}
+        self.first_calls = {name: _first_call(layer) for name, layer in self.layers.items()}
+
+    def outputs(self) -> Any:
+        """Read all calls, each behind those that it depends on; return the model's outputs."""
+        if self.given is not None:
+            self._take_inputs(self.given)
+        nodes = [
+            (name, number + self.first_calls[name], node)
+            for name, layer in self.layers.items()
+            for number, node in enumerate(_nodes_of(layer))
+            if (name, number) not in self.results
+        ]
+        keys = {(name, number) for name, number, _ in nodes} | set(self.results)
+        before: list[set[tuple[str, int]]] = []
+        after: dict[tuple[str, int], list[int]] = {}
+        for position, (name, _, node) in enumerate(nodes):
+            needed = {history[:2] for history in self._histories(node)}
+            missing = needed - keys
+            if missing:
+                raise UnsupportedModelError(
+                    f"The layer {name!r} reads the tensor {sorted(missing)[0]!r} (layer, number "
+                    f"of its call), which is missing; the layers are {sorted(self.layers)[:20]!r}."
+                )
+            before.append(needed - set(self.results))
+            for key in before[-1]:
+                after.setdefault(key, []).append(position)
+        ready = [position for position, needed in enumerate(before) if not needed]
+        heapq.heapify(ready)
+        done = 0
+        while ready:
+            position = heapq.heappop(ready)
+            name, number, node = nodes[position]
+            self.results[name, number] = self._call(name, number, node)
+            done += 1
+            for follower in after.get((name, number), ()):
+                before[follower].discard((name, number))
+                if not before[follower]:
+                    heapq.heappush(ready, follower)
+        if done < len(nodes):
+            stuck = [nodes[position][0] for position, needed in enumerate(before) if needed]
+            raise UnsupportedModelError(
+                f"These layers of the model wait for each other in a circle: {stuck[:10]!r}."
+            )
+        outputs = self._resolved(self.config["output_layers"], None)
+        if not list(tensors_in(outputs)):
+            raise UnsupportedModelError(
+                f"The model's 'output_layers' are {self.config['output_layers']!r}; none of them "
+                f"is a tensor of the layers {sorted(self.layers)[:20]!r}."
+            )
+        return outputs
+
+    def _call(self, name: str, number: int, node: _Node) -> Any:
+        layer = self.layers[name]
+        first = _recorded_shape(layer, 0) if number == self.first_calls[name] else None
+        several = _recorded_shapes(layer) if number == self.first_calls[name] else []
+        arguments = tuple(self._resolved(one, first) for one in node.arguments)
+        keywords = {key: self._resolved(one, None) for key, one in node.keywords.items()}
+        if several and len(list(tensors_in(arguments))) == len(several):
+            shapes = iter(several)
+            arguments = tuple(_with_shapes(one, shapes) for one in arguments)
+        return self.reader.call(
+            layer, self.path, _Node(arguments, keywords), self.wrappers, self.known
+        )
+
+    def _take_inputs(self, given: _Node) -> None:
+        """Let the tensors that the model is called with stand for its own input layers."""
+        own = self.config.get("input_layers")
+        passed = given.arguments[0] if len(given.arguments) == 1 else list(given.arguments)
+        if not given.arguments and given.keywords:
+            passed = dict(given.keywords)
+        histories = _histories_in(own, self.layers)
+        if isinstance(passed, Mapping):
+            by_name: Mapping[str, Any] = own if isinstance(own, Mapping) else {}
+            names = {_history(one, self.layers)[0]: key for key, one in by_name.items()}  # type: ignore[index]
+            tensors = [passed.get(names.get(name, name)) for name, _, _ in histories]
+            if not any(type(tensor) is TensorRef for tensor in tensors):
+                tensors = list(tensors_in(passed))
+        else:
+            tensors = list(tensors_in(passed))
+        for (name, number, _), tensor in zip(histories, tensors, strict=False):
+            if type(tensor) is TensorRef:
+                self.results[name, number] = tensor
+
+    def _histories(self, node: _Node) -> list[tuple[str, int, int]]:
+        return _histories_in((node.arguments, node.keywords), self.layers)
+
+    def _resolved(self, value: Any, shape: Shape | None) -> Any:
+        """Return an argument with tensors in place of the names of those who made them."""
+        history = _history(value, self.layers)
+        if history is not None:
+            name, number, output = history
+            found = self.results.get((name, number))
+            if found is None:
+                raise UnsupportedModelError(
+                    f"The tensor {value!r} is of no call of a layer; the layers are "
+                    f"{sorted(self.layers)[:20]!r}."
+                )
+            if type(found) is TensorRef and found.output == 0 and self._is_leaf(name):
+                found = found._replace(output=output)
+            else:
+                several = list(tensors_in(found))
+                found = several[output] if output < len(several) else several[0]
+            recorded = _keras_3_shape(value) or shape
+            return found if recorded is None else found._replace(shape=recorded)
+        if isinstance(value, Mapping):
+            if value.get("class_name") == "__tuple__":
+                return tuple(self._resolved(one, None) for one in value.get("items", ()))
+            return {key: self._resolved(one, None) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._resolved(one, None) for one in value]
+        return value
+
+    def _is_leaf(self, name: str) -> bool:
+        """Whether this is a layer whose outputs its call numbers, and no nested model or input."""
+        layer = self.layers[name]
+        config = layer.get("config")
+        inner = config.get("layer") if isinstance(config, Mapping) else None
+        if isinstance(inner, Mapping):
+            layer = inner
+        return layer.get("class_name") != "InputLayer" and _sub_layers(layer) is None
+
+
+def _first(given: _Node) -> Any:
+    return next(tensors_in((given.arguments, given.keywords)), None)
+
+
+def _with_shapes(value: Any, shapes: Iterator[Shape | None]) -> Any:
+    if type(value) is TensorRef:
+        shape = next(shapes)
+        return value if shape is None else value._replace(shape=shape)
+    if isinstance(value, Mapping):
+        return {key: _with_shapes(one, shapes) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_with_shapes(one, shapes) for one in value]
+    return value
+
+
+# --- calls in the two formats ----------------------------------------------------------------
+
+
+def _history(value: Any, names: Mapping[str, Any]) -> tuple[str, int, int] | None:
+    """Return (layer, number of the call, number of the output) if a value stands for a tensor."""
+    if isinstance(value, Mapping):
+        if value.get("class_name") != "__keras_tensor__":
+            return None
+        config = value.get("config")
+        value = config.get("keras_history") if isinstance(config, Mapping) else None
+    if (
+        isinstance(value, list | tuple)
+        and len(value) in (3, 4)
+        and isinstance(value[0], str)
+        and type(value[1]) is int
+        and type(value[2]) is int
+        and (len(value) == 3 or isinstance(value[3], Mapping))
+        and (value[0] in names or len(value) == 4)
+    ):
+        return value[0], value[1], value[2]
+    return None
+
+
+def _histories_in(value: Any, names: Mapping[str, Any]) -> list[tuple[str, int, int]]:
+    history = _history(value, names)
+    if history is not None:
+        return [history]
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [found for one in value for found in _histories_in(one, names)]
+    return []
+
+
+def _nodes_of(layer: Mapping[str, Any]) -> list[_Node]:
+    """Return the calls of a layer; an input layer has one, without arguments."""
+    nodes = layer.get("inbound_nodes") or []
+    if not nodes and layer.get("class_name") == "InputLayer":
+        return [_Node((), {})]
+    if not isinstance(nodes, list):
+        raise UnsupportedModelError(
+            f"The layer {_name_of(layer)!r} has inbound_nodes={nodes!r}; expected is a list."
+        )
+    return [_node_of(layer, node) for node in nodes]
+
+
+def _node_of(layer: Mapping[str, Any], node: Any) -> _Node:
+    if isinstance(node, Mapping) and "args" in node:
+        keywords = node.get("kwargs") or {}
+        return _Node(tuple(node["args"]), {k: v for k, v in keywords.items() if v is not None})
+    if _is_keras_2_tensor(node):  # the only tensor of an operator
+        return _Node((_plain(node),), _keywords(node))
+    if isinstance(node, Mapping):
+        return _Node(({key: _plain(one) for key, one in node.items()},), {})
+    if isinstance(node, list) and node and all(map(_is_keras_2_tensor, node)):
+        first = _plain(node[0]) if len(node) == 1 else [_plain(one) for one in node]
+        return _Node((first,), _keywords(node[0]))
+    if isinstance(node, list) and len(node) == 1 and isinstance(node[0], list | Mapping):
+        return _node_of(layer, node[0])
+    raise UnsupportedModelError(
+        f"The layer {_name_of(layer)!r} has the inbound node {node!r}, in no format of Keras."
+    )
+
+
+def _is_keras_2_tensor(value: Any) -> bool:
+    return (
+        isinstance(value, list) and len(value) in (3, 4) and isinstance(value[0], str)
+        and type(value[1]) is int
+    )  # fmt: skip
+
+
+def _plain(value: Any) -> Any:
+    """Return a tensor of Keras 2 without its keywords; a constant stands in the tensor's place."""
+    if value[0] == "_CONSTANT_VALUE":
+        return value[2]
+    return value[:3]
+
+
+def _keywords(value: list[Any]) -> dict[str, Any]:
+    keywords = value[3] if len(value) == 4 and isinstance(value[3], Mapping) else {}
+    return {key: one for key, one in keywords.items() if one is not None}
+
+
+def _first_call(layer: Mapping[str, Any]) -> int:
+    """Return the number of a layer's first call in this file.
+
+    In Keras 2 a model that starts with an input layer has had one call on its own before.
+    """
+    layers = _sub_layers(layer)
+    nodes = layer.get("inbound_nodes") or []
+    keras_3 = bool(nodes) and isinstance(nodes[0], Mapping) and "args" in nodes[0]
+    return int(bool(layers) and not keras_3 and layers[0].get("class_name") == "InputLayer")
+
+
+# --- recorded shapes -------------------------------------------------------------------------
+
+
+def _to_shape(value: Any) -> Shape | None:
+    if isinstance(value, Mapping) and value.get("class_name") == "__tuple__":
+        value = value.get("items")
+    if isinstance(value, list | tuple) and value and all(
+        one is None or type(one) is int for one in value
+    ):
+        return tuple(value)
+    return None
+
+
+def _keras_3_shape(value: Any) -> Shape | None:
+    return _to_shape(value["config"].get("shape")) if isinstance(value, Mapping) else None
+
+
+def _recorded_shape(layer: Mapping[str, Any], place: int) -> Shape | None:
+    """Return the shape that a layer was built with."""
+    shapes = _recorded_shapes(layer)
+    return shapes[place] if len(shapes) == 1 else None
+
+
+def _recorded_shapes(layer: Mapping[str, Any]) -> list[Shape | None]:
+    build = layer.get("build_config")
+    shape = build.get("input_shape") if isinstance(build, Mapping) else None
+    single = _to_shape(shape)
+    if single is not None:
+        return [single]
+    if isinstance(shape, list) and all(isinstance(one, list) for one in shape):
+        return [_to_shape(one) for one in shape]
+    return []
+
+
+def _first_shape(
+    model: Mapping[str, Any], layers: Sequence[Mapping[str, Any]]
+) -> list[int | None] | None:
+    """Return the input shape of a model without an input layer, as far as it is written down."""
+    config = model["config"]
+    candidates: list[Any] = []
+    if isinstance(config, Mapping):
+        candidates.append(config.get("build_input_shape"))
+    while layers:
+        first = layers[0]
+        own = first["config"]
+        if isinstance(own, Mapping):
+            candidates += [own.get("batch_input_shape"), own.get("batch_shape")]
+        candidates.append(_recorded_shape(first, 0))
+        layers = _sub_layers(first) or []
+    for candidate in candidates:
+        shape = _to_shape(candidate)
+        if shape is not None:
+            return list(shape)
+    return None

@@ -1,0 +1,755 @@
+"""What layers of Keras do to the positions of the image: windows, and where positions are after.
+
+The dimensions of a tensor are followed by :mod:`rfa_toolbox.encodings.layout`; this module puts
+windows over them. A handler says "this window slides over dimension 1"; what that means for the
+axes of the image, after whatever permutations, reshapes and slices came before, is found here.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple
+
+import attrs
+
+from rfa_toolbox.domain import Certainty
+from rfa_toolbox.encodings import layout as layouts
+from rfa_toolbox.encodings.layout import Atom, Dimension, Joined, Layout, Lost, Piece, plain
+from rfa_toolbox.encodings.tensorflow_keras.model_json import CallRecord, Shape
+
+__all__ = [
+    "NEUTRAL",
+    "Effect",
+    "FirstWindow",
+    "LayerCall",
+    "Value",
+    "Window",
+    "broadcasted",
+    "concatenated",
+    "contracted",
+    "dimension_size",
+    "interpolation",
+    "input_value",
+    "keep",
+    "mix",
+    "mixed_windows",
+    "per_axis",
+    "resampled",
+    "resampling",
+    "resized",
+    "settle",
+    "shape_of",
+    "size_known",
+    "slide",
+    "sliding",
+    "softmaxed",
+    "spatial_dimensions",
+    "stand_in_shape",
+    "transposed",
+    "unknown",
+    "with_leading",
+    "without_leading",
+]
+
+
+class Window(NamedTuple):
+    """What a layer does along one axis, in the terms of a ``LayerDefinition``.
+
+    ``begin`` and ``end`` are None where the padding depends on a size that is not known.
+    """
+
+    kernel: int | float = 1
+    stride: int = 1
+    dilation: int = 1
+    begin: int | None = 0
+    end: int | None = 0
+    upsampling: int = 1
+
+    @property
+    def reach(self) -> int | float:
+        """Units of the (up-sampled) grid between the first and the last one under the window."""
+        return self.dilation * (self.kernel - 1)
+
+
+NEUTRAL = Window()
+
+
+@attrs.frozen(slots=True)
+class Value:
+    """A tensor on its way through the model.
+
+    Attributes:
+        step: number of the call that made it.
+        layout: where its positions are.
+        extents: size of that call's feature map along every axis.
+        open: axes whose size the model leaves open; the sizes above are stand-ins there.
+        foreign: whether it comes only from inputs whose dimensions are no axes of the image.
+        numbers: its own content, where it is the shape of a tensor.
+    """
+
+    step: int
+    layout: Layout
+    extents: tuple[int, ...] = ()
+    open: frozenset[int] = frozenset()
+    foreign: bool = False
+    numbers: tuple[int, ...] | None = None
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of its dimensions."""
+        return shape_of(self.layout)
+
+
+@attrs.frozen(slots=True)
+class LayerCall:
+    """One call of a layer, as handlers get it.
+
+    Attributes:
+        record: the call in the model's JSON.
+        values: the tensors that it reads, in order.
+        arguments: its positional arguments, with values in place of tensors.
+        keywords: its keyword arguments, likewise.
+        probing: whether only the first sliding window of the model is searched for.
+    """
+
+    record: CallRecord
+    values: tuple[Value, ...] = ()
+    arguments: tuple[Any, ...] = ()
+    keywords: Mapping[str, Any] = attrs.field(factory=dict)
+    probing: bool = False
+
+    @property
+    def name(self) -> str:
+        """Unique name of the call, with the path of nested models."""
+        return self.record.name
+
+    @property
+    def class_name(self) -> str:
+        """Exact class of the layer, "package>Class" for those of others than Keras."""
+        return self.record.kind
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What the layer was made with."""
+        return self.record.config
+
+    @property
+    def label(self) -> str:
+        """What to call this kind of layer in pictures: the class, wrappers around it."""
+        text = self.record.kind.rsplit(">", 1)[-1]
+        for wrapper in reversed(self.record.wrappers):
+            text = f"{wrapper.kind.rsplit('>', 1)[-1]}({text})"
+        return text
+
+    @property
+    def value(self) -> Value:
+        """The first tensor that it reads."""
+        return self.values[0]
+
+    @property
+    def input_shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Shapes of the tensors that it reads, batch first."""
+        return tuple(value.shape for value in self.values)
+
+    def get(self, *names: str, default: Any = None) -> Any:
+        """Return an argument under one of its names, from the call or from the configuration."""
+        for source in (self.keywords, self.config):
+            for name in names:
+                if source.get(name) is not None:
+                    return source[name]
+        return default
+
+    def tensor(self, name: str, place: int) -> Value | None:
+        """Return a tensor argument by its name, or by its place among all tensors."""
+        found = self.keywords.get(name)
+        if isinstance(found, Value):
+            return found
+        positional = [one for one in _flat(self.arguments) if isinstance(one, Value)]
+        return positional[place] if place < len(positional) else None
+
+
+def _flat(value: Any) -> Iterable[Any]:
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from _flat(one)
+    else:
+        yield value
+
+
+@attrs.frozen(slots=True)
+class Effect:
+    """What one call does to the positions of the tensor that it works on.
+
+    Attributes:
+        base: that tensor; windows are measured on its feature map.
+        layouts: where positions are in each output. They may skip units of the feature map; the
+            stride follows from that.
+        windows: per axis of the image; axes that are missing are left alone.
+        opens: whether sizes stay open where they were.
+        product: whether the outputs are the product of several tensors.
+        numbers: content of the output, where it is a shape.
+    """
+
+    base: Value
+    layouts: tuple[Layout, ...]
+    windows: Mapping[int, Window] = attrs.field(factory=dict)
+    filters: int | None = None
+    units: int | None = None
+    certainty: Certainty = "exact"
+    reason: str = ""
+    resolution_dependent: bool = False
+    opens: bool = True
+    product: bool = False
+    numbers: tuple[int, ...] | None = None
+
+
+class FirstWindow(Exception):  # noqa: N818 - a message to the caller, not an error
+    """Tells which axes the first sliding window of a model runs over."""
+
+    def __init__(self, axes: tuple[int, ...]) -> None:
+        super().__init__(axes)
+        self.axes = axes
+
+
+# --- sizes -----------------------------------------------------------------------------------
+
+
+def dimension_size(dimension: Dimension) -> int:
+    """Return the size of a dimension.
+
+    >>> dimension_size((Atom(0, 8), Atom(None, 3)))
+    24
+    """
+    return math.prod(piece.size for piece in dimension)
+
+
+def shape_of(layout: Layout) -> tuple[int, ...]:
+    """Return the sizes of all dimensions of a tensor."""
+    return tuple(map(dimension_size, layout))
+
+
+def resized(dimension: Dimension, size: int) -> Dimension:
+    """Return a dimension that turned out to have another size; positions stay in their order."""
+    if dimension_size(dimension) == size:
+        return dimension
+    axes = layouts.axes_of(dimension)
+    if not axes:
+        return plain(size)
+    if len(dimension) == 1 and type(dimension[0]) is Atom:
+        return (dimension[0]._replace(size=size),)
+    return (Lost(size, axes),)
+
+
+def per_axis(value: Any, count: int) -> tuple[Any, ...]:
+    """Return one value per dimension; a single one counts for all.
+
+    >>> per_axis(3, 2), per_axis([3, 5], 2)
+    ((3, 3), (3, 5))
+    """
+    if isinstance(value, list | tuple):
+        return tuple(value) if len(value) == count else (value[0],) * count
+    return (value,) * count
+
+
+def spatial_dimensions(call: LayerCall, value: Value, count: int) -> tuple[range, int] | None:
+    """Return the spatial dimensions and that of the channels; None if the tensor has too few."""
+    rank = len(value.layout)
+    if rank < count + 2:
+        return None
+    if str(call.get("data_format")) in ("channels_first", "NCHW", "NCW", "NCDHW"):
+        return range(rank - count, rank), rank - count - 1
+    return range(rank - 1 - count, rank - 1), rank - 1
+
+
+def size_known(value: Value, place: int) -> bool:
+    """Return whether the size of a dimension is written in the model."""
+    return not value.open.intersection(layouts.axes_of(value.layout[place]))
+
+
+# --- windows ---------------------------------------------------------------------------------
+
+
+def sliding(
+    kernel: int, stride: int, dilation: int, padding: str, size: int, known: bool
+) -> tuple[Window, int]:
+    """Return the window of a convolution or pooling, and the size of its output.
+
+    Padding 'same' gives ``ceil(size / stride)`` units and puts the smaller half in front; with a
+    stride it depends on the size, and is left open where that is not ``known``. 'causal' pads
+    only in front. Source: the guide to padding of TensorFlow's ``tf.nn.convolution``.
+
+    >>> sliding(3, 2, 1, "same", 224, True)
+    (Window(kernel=3, stride=2, dilation=1, begin=0, end=1, upsampling=1), 112)
+    """
+    reach = dilation * (kernel - 1)
+    if padding == "causal":
+        return Window(kernel, stride, dilation, reach, 0), max(1, (size - 1) // stride + 1)
+    if padding == "same":
+        count = max(1, -(-size // stride))
+        total = max((count - 1) * stride + reach + 1 - size, 0)
+        begin: int | None = total // 2
+        end: int | None = total - total // 2
+        if stride > 1 and reach > 0 and not known:
+            begin = end = None
+        return Window(kernel, stride, dilation, begin, end), count
+    return Window(kernel, stride, dilation), max(1, (size - reach - 1) // stride + 1)
+
+
+def transposed(
+    kernel: int, stride: int, dilation: int, padding: str, extra: int | None, size: int
+) -> tuple[Window, int]:
+    """Return the window of a transposed convolution, and the size of its output.
+
+    It slides over the grid with ``stride - 1`` zeros between the units. ``extra`` is Keras'
+    ``output_padding``. In front lies what the convolution that it transposes had not padded.
+
+    >>> transposed(4, 2, 1, "same", None, 8)
+    (Window(kernel=4, stride=1, dilation=1, begin=2, end=2, upsampling=2), 16)
+    """
+    reach = dilation * (kernel - 1)
+    fine = (size - 1) * stride + 1
+    if extra is not None:
+        half = (reach + 1) // 2 if padding == "same" else 0
+        count = fine + reach - 2 * half + extra
+    else:
+        count = size * stride if padding == "same" else fine + max(reach, stride - 1)
+    total = max(fine + reach - count, 0) if padding == "same" else 0
+    begin = reach - total // 2
+    return Window(kernel, 1, dilation, begin, count + reach - fine - begin, stride), count
+
+
+_SUPPORT = {
+    "bilinear": 1, "linear": 1, "trilinear": 1,
+    "bicubic": 2, "cubic": 2, "mitchellcubic": 2, "gaussian": 2,
+    "lanczos3": 3, "lanczos5": 5,
+}  # fmt: skip
+
+
+def interpolation(method: str, ratio: Fraction, antialias: bool = False) -> Window:
+    """Return the window of an interpolation that reads ``ratio`` units per unit it writes.
+
+    Units of the input are ``ratio.denominator`` cells of a fine grid apart; an interpolation with
+    support ``t`` weighs those less than ``t`` units from the centre of the unit that it writes.
+
+    >>> interpolation("nearest", Fraction(1, 2)).kernel, interpolation("bilinear", Fraction(1, 2))
+    (2, Window(kernel=4, stride=1, dilation=1, begin=2, end=2, upsampling=2))
+    """
+    stride, factor = ratio.numerator, ratio.denominator
+    support = _SUPPORT.get(method)
+    if support is None:
+        return Window(factor, stride, begin=factor - 1, end=factor - 1, upsampling=factor)
+    half = support * (max(stride, factor) if antialias else factor)
+    kernel = 2 * half - 1 if (stride - factor) % 2 == 0 else 2 * half
+    begin = half - 1 - (stride - factor) // 2
+    end: int | None = kernel - 1 + factor - 1 - begin if stride == 1 else None
+    return Window(kernel, stride, begin=begin, end=end, upsampling=factor)
+
+
+def resampling(size: int, wanted: int) -> Window:
+    """Return the window of adaptive pooling from ``size`` units to ``wanted`` ones.
+
+    Unit i reads from floor(i*size/wanted) to ceil((i+1)*size/wanted): a box of ``size`` cells on a
+    grid where every unit is repeated ``wanted`` times.
+
+    >>> resampling(8, 2).kernel
+    4
+    """
+    ratio = Fraction(size, wanted)
+    stride, factor = ratio.numerator, ratio.denominator
+    return Window(
+        stride + factor - 1, stride, begin=factor - 1, end=factor - 1, upsampling=factor
+    )
+
+
+# --- effects ---------------------------------------------------------------------------------
+
+
+def keep(call: LayerCall, layout: Layout | None = None, **facts: Any) -> Effect:
+    """Return the effect of a layer in which every position sees only itself."""
+    base = max(call.values, key=lambda value: len(layouts.spatial_axes(value.layout)))
+    return Effect(base, (base.layout if layout is None else layout,), **facts)
+
+
+def unknown(call: LayerCall, reason: str, layout: Layout | None = None) -> Effect:
+    """Return the effect of a layer that nothing knows: counted as neutral, and said so."""
+    return keep(call, layout, certainty="unknown", reason=reason)
+
+
+def mix(
+    value: Value, dimensions: Iterable[int], layout: Layout, **facts: Any
+) -> Effect:
+    """Return the effect of a layer that lets all of some dimensions see each other."""
+    return Effect(value, (layout,), mixed_windows(value, dimensions), **facts)
+
+
+def mixed_windows(value: Value, dimensions: Iterable[int]) -> dict[int, Window]:
+    """Return the windows of a layer that mixes whole dimensions of a tensor."""
+    found = layouts.mixing(value.layout, dimensions, value.extents)
+    return {axis: Window(mixed.kernel, 1, mixed.dilation) for axis, mixed in found.items()}
+
+
+def slide(
+    call: LayerCall,
+    value: Value,
+    windows: Mapping[int, tuple[Window, int]],
+    mixed: Mapping[int, int] | None = None,
+    **facts: Any,
+) -> Effect:
+    """Return the effect of windows that slide over some dimensions of a tensor.
+
+    Args:
+        call: the call of the layer.
+        value: the tensor.
+        windows: per dimension its window, and its size behind the layer.
+        mixed: dimensions that the layer mixes wholly (channels), with their size behind it.
+        facts: further attributes of the effect.
+    """
+    if call.probing and layouts.spatial_axes(value.layout):
+        raise FirstWindow(_axes_under(value, windows))
+    layout = list(value.layout)
+    found = mixed_windows(value, mixed or ())
+    for place, size in (mixed or {}).items():
+        layout[place] = plain(size)
+    for place, (window, size) in windows.items():
+        pieces = layout[place]
+        axes = layouts.axes_of(pieces)
+        if not axes:
+            if value.foreign and dimension_size(pieces) > 1 and window != NEUTRAL:
+                facts = {
+                    "certainty": "unknown",
+                    "reason": "its window slides over an input whose dimensions are not those of "
+                    "the image, and counts as neutral",
+                    **facts,
+                }
+            layout[place] = plain(size)
+        elif window == NEUTRAL and size == dimension_size(pieces):
+            continue
+        else:
+            moved = _windowed(found, value.layout, place, window, size)
+            if moved is None:
+                found.update(dict.fromkeys(axes, Window(math.inf)))
+                facts = {
+                    **facts,
+                    "certainty": "bound",
+                    "reason": "its window slides over a dimension in which positions are not in "
+                    "one run; counted as seeing everything",
+                }
+            layout[place] = moved or (Lost(size, axes),)
+    return Effect(value, (tuple(layout),), found, **facts)
+
+
+def broadcasted(values: Sequence[Value]) -> Layout:
+    """Return the layout of an element-wise result."""
+    rank = max(len(value.layout) for value in values)
+    shape = [
+        max(value.shape[-back] for value in values if back <= len(value.layout))
+        for back in range(rank, 0, -1)
+    ]
+    return layouts.broadcast([value.layout for value in values], shape)
+
+
+def concatenated(call: LayerCall, axis: int, **facts: Any) -> Effect:
+    """Return the effect of putting tensors one after another along one dimension."""
+    rank = len(call.value.layout)
+    if any(len(value.layout) != rank for value in call.values):
+        return unknown(call, f"it puts together tensors of the shapes {call.input_shapes!r}")
+    layout = list(broadcasted(call.values))
+    layout[axis] = layouts.join([value.layout[axis] for value in call.values])
+    return keep(call, tuple(layout), **facts)
+
+
+def contracted(
+    terms: Sequence[tuple[Value, Sequence[str]]], result: Sequence[str], **facts: Any
+) -> Effect:
+    """Return the effect of a product that sums over the letters that are not in the result."""
+    windows: dict[int, Window] = {}
+    for value, letters in terms:
+        summed = [place for place, letter in enumerate(letters) if letter not in result]
+        for axis, window in mixed_windows(value, summed).items():
+            if axis not in windows or window.reach > windows[axis].reach:
+                windows[axis] = window
+    layout: list[Dimension] = []
+    for letter in result:
+        candidates = [
+            value.layout[letters.index(letter)] for value, letters in terms if letter in letters
+        ]
+        candidates.sort(key=lambda one: (not layouts.axes_of(one), -dimension_size(one)))
+        layout.append(candidates[0] if candidates else ())
+    base = max((value for value, _ in terms), key=lambda one: len(layouts.spatial_axes(one.layout)))
+    free = all(letter in result for _, letters in terms for letter in letters)
+    return Effect(base, (tuple(layout),), windows, product=free, **facts)
+
+
+def softmaxed(call: LayerCall, value: Value, axis: Any) -> Effect:
+    """Return the effect of a softmax, which mixes the dimensions that it normalises.
+
+    The scores of an attention have their axis in another dimension too; the product with the
+    values that follows does the mixing, and counting both would count the same window twice.
+    """
+    rank = len(value.layout)
+    if axis is None:
+        places = list(range(1, rank))
+    else:
+        places = [one % rank for one in (axis if isinstance(axis, list | tuple) else (axis,))]
+    outside = {
+        carried
+        for place, dimension in enumerate(value.layout)
+        if place not in places
+        for carried in layouts.axes_of(dimension)
+    }
+    mixed = [one for one in places if not outside.issuperset(layouts.axes_of(value.layout[one]))]
+    return keep(call) if not mixed else mix(value, mixed, value.layout)
+
+
+def resampled(
+    call: LayerCall,
+    value: Value,
+    wanted: Mapping[int, int | None],
+    method: str | None = None,
+    antialias: bool = False,
+    whole: bool = True,
+    dependent: bool = True,
+    **facts: Any,
+) -> Effect:
+    """Return the effect of giving dimensions another size, by interpolation or adaptive pooling.
+
+    Args:
+        call: the call of the layer.
+        value: the tensor.
+        wanted: per dimension its new size; None leaves it.
+        method: how to interpolate; None is adaptive pooling.
+        antialias: whether the interpolation blurs before it makes the image smaller.
+        whole: whether size 1 means to see everything.
+        dependent: whether the window grows with the image.
+        facts: further attributes of the effect.
+    """
+    windows: dict[int, tuple[Window, int]] = {}
+    everything: list[int] = []
+    for place, count in wanted.items():
+        size = dimension_size(value.layout[place])
+        if count is None:
+            continue
+        if whole and count == 1:
+            everything.append(place)
+        elif not size_known(value, place):
+            windows[place] = (Window(math.inf, begin=None, end=None), count)
+            facts = {
+                **facts,
+                "certainty": "bound",
+                "reason": "the model leaves the size of its input open, so that the window of "
+                f"{call.class_name} is not known; counted as seeing everything",
+            }
+        elif method is None:
+            windows[place] = (resampling(size, count), count)
+        else:
+            windows[place] = (interpolation(method, Fraction(size, count), antialias), count)
+    moving = any(layouts.axes_of(value.layout[place]) for place in windows)
+    effect = slide(
+        call, value, windows, opens=False, resolution_dependent=dependent and moving, **facts
+    )
+    (layout,) = effect.layouts
+    return attrs.evolve(
+        effect,
+        windows={**effect.windows, **mixed_windows(value, everything)},
+        layouts=(tuple(() if at in everything else one for at, one in enumerate(layout)),),
+    )
+
+
+def _axes_under(value: Value, dimensions: Iterable[int]) -> tuple[int, ...]:
+    """Return the axes that dimensions carry, if each carries one and all of it."""
+    axes: list[int] = []
+    for place in dimensions:
+        pieces = value.layout[place]
+        if len(pieces) != 1 or type(pieces[0]) is not Atom or pieces[0].axis is None:
+            return ()
+        if pieces[0].size != value.extents[pieces[0].axis]:
+            return ()
+        axes.append(pieces[0].axis)
+    return tuple(axes)
+
+
+def _windowed(
+    found: dict[int, Window], layout: Layout, place: int, window: Window, size: int
+) -> Dimension | None:
+    """Put a window over a run of positions together with what is mixed on the same axis.
+
+    Returns the dimension behind the window, or None where that cannot be told exactly.
+    """
+    pieces = layout[place]
+    atom = pieces[0]
+    if type(atom) is not Atom or atom.axis is None:
+        return None
+    repeated = 1
+    if len(pieces) == 2 and type(pieces[1]) is Atom and pieces[1].axis is None:
+        repeated = pieces[1].size  # every position stands there several times: up-sampling
+    elif len(pieces) > 1:
+        return None
+    axis = atom.axis
+    others = [
+        one
+        for index, dimension in enumerate(layout)
+        if index != place
+        for one in dimension
+        if axis in layouts.axes_of((one,)) and one.size > 1
+    ]
+    if repeated > 1:
+        if window.upsampling > 1:
+            return None
+        window = window._replace(
+            kernel=repeated + window.reach, dilation=1, upsampling=repeated,
+            begin=None if window.begin is None else window.begin + repeated - 1,
+        )  # fmt: skip
+    if window.upsampling > 1 and (atom.step > 1 or others or axis in found):
+        return None
+    begin, end = (
+        None if side is None else side * atom.step for side in (window.begin, window.end)
+    )
+    mixed = found.get(axis)
+    if mixed is None:
+        found[axis] = window._replace(
+            stride=1, dilation=window.dilation * atom.step, begin=begin, end=end
+        )
+    else:
+        found[axis] = Window(1 + window.reach * atom.step + mixed.reach, begin=begin, end=end)
+    return (Atom(axis, size, atom.step * window.stride, atom.origin * window.upsampling),)
+
+
+# --- from one feature map to the next --------------------------------------------------------
+
+
+def settle(
+    effect: Effect, axes: int, step: int
+) -> tuple[tuple[Window, ...], list[Value]]:
+    """Return the windows of a call on all axes with their strides, and the values it makes.
+
+    Where positions of the outputs skip units of the feature map that the call read, that is its
+    stride, and distances are counted in the new units from here on. An offset is padding.
+    """
+    base = effect.base
+    runs: dict[int, dict[int, Atom]] = {}
+    for layout in effect.layouts:
+        for axis, atoms in layouts.runs_by_axis(layout).items():
+            for atom in atoms:
+                runs.setdefault(axis, {}).setdefault(atom.step, atom)
+    complete: list[Window] = []
+    extents = list(base.extents)
+    results = list(effect.layouts)
+    for axis in range(axes):
+        window = effect.windows.get(axis, NEUTRAL)
+        atoms = list(runs.get(axis, {}).values())
+        if atoms:
+            common = math.gcd(*(atom.step for atom in atoms))
+            origin = sum(atom.origin for atom in atoms)
+            last = origin + sum((atom.size - 1) * atom.step for atom in atoms)
+            window = _moved(window, common, origin, last, base.extents[axis])
+            if common > 1 or origin:
+                results = [_rescaled(layout, axis, common) for layout in results]
+            extents[axis] = (last - origin) // common + 1
+        complete.append(window)
+    values = [
+        Value(
+            step,
+            layout,
+            tuple(extents),
+            base.open if effect.opens else base.open - frozenset(effect.windows),
+            base.foreign,
+            effect.numbers,
+        )
+        for layout in results
+    ]
+    return tuple(complete), values
+
+
+def _moved(window: Window, common: int, origin: int, last: int, extent: int) -> Window:
+    """Return a window with the stride and the offset that the positions behind it show."""
+    if common == 1 and origin == 0 and window != NEUTRAL:
+        return window
+    if window.kernel == 1 and window.upsampling == 1 and (window.begin, window.end) == (0, 0):
+        # Rows that a stride leaves over at the end are no cropping.
+        left = min(0, last + 1 - extent)
+        end = left if -left >= common else 0
+        return window._replace(stride=common, begin=-origin, end=end)
+    begin = None if window.begin is None else window.begin - origin
+    return window._replace(stride=window.stride * common, begin=begin)
+
+
+def _rescaled(layout: Layout, axis: int, common: int) -> Layout:
+    return tuple(
+        tuple(_rescaled_piece(piece, axis, common) for piece in dimension)
+        if axis in layouts.axes_of(dimension)
+        else dimension
+        for dimension in layout
+    )
+
+
+def _rescaled_piece(piece: Piece, axis: int, common: int) -> Piece:
+    if type(piece) is Atom and piece.axis == axis:
+        return Atom(axis, piece.size, piece.step // common)
+    if type(piece) is Joined:
+        parts = tuple(
+            tuple(_rescaled_piece(one, axis, common) for one in part) for part in piece.parts
+        )
+        return Joined(piece.size, parts)
+    return piece
+
+
+# --- layers that are applied to every step of a sequence --------------------------------------
+
+
+def with_leading(value: Value, count: int) -> Value:
+    """Return a value with its first ``count + 1`` dimensions as one, as TimeDistributed sees it."""
+    first = tuple(piece for dimension in value.layout[: count + 1] for piece in dimension)
+    return attrs.evolve(value, layout=(first, *value.layout[count + 1 :]))
+
+
+def without_leading(effect: Effect, leading: Sequence[Dimension]) -> Effect:
+    """Return an effect with the first dimension split again into those that it was made of."""
+    return attrs.evolve(effect, layouts=tuple((*leading, *one[1:]) for one in effect.layouts))
+
+
+# --- stand-ins -------------------------------------------------------------------------------
+
+STAND_IN = 512
+"""The size of a dimension that the model leaves open; halved often without a rest."""
+
+
+def stand_in_shape(kinds: Sequence[str], config: Mapping[str, Any]) -> Shape:
+    """Return the shape of an input that the model does not tell, from the layers that follow.
+
+    >>> stand_in_shape(["Rescaling", "Conv2D"], {})
+    (None, None, None, None)
+    """
+    first = kinds[0] if kinds else ""
+    if first == "Embedding":
+        return (None, None)
+    if first == "Reshape" and all(
+        type(one) is int and one > 0 for one in config.get("target_shape", (None,))
+    ):
+        return (None, math.prod(config["target_shape"]))
+    for kind in kinds:
+        counted = re.search(r"([123])D", kind)
+        if counted:
+            return (None,) * (int(counted[1]) + (3 if kind.startswith("ConvLSTM") else 2))
+        if kind in ("LSTM", "GRU", "SimpleRNN", "RNN", "MultiHeadAttention", "Attention"):
+            return (None, None, None)
+    return (None, None)
+
+
+def input_value(
+    step: int, shape: Shape, spatial: Sequence[int], axes: int
+) -> Value:
+    """Return the value of a model's input; ``spatial`` are its spatial dimensions in axis order."""
+    sizes = [
+        one if one is not None else 1 if place == 0 else STAND_IN
+        for place, one in enumerate(shape)
+    ]
+    extents = [1] * axes
+    for axis, place in enumerate(spatial):
+        extents[axis] = sizes[place]
+    opened = frozenset(axis for axis, place in enumerate(spatial) if shape[place] is None)
+    return Value(
+        step, layouts.image(sizes, spatial), tuple(extents), opened, not spatial and len(shape) > 2
+    )
