@@ -11,6 +11,12 @@ The names below are all that most work needs; none of them needs a framework to 
 from __future__ import annotations
 
 from rfa_toolbox.analysis import Analysis, LayerRow, analyze, input_resolution_range
+from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
+    create_graph_from_keras_json,
+)
+from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
+    create_graph_from_model as create_graph_from_tensorflow_model,
+)
 from rfa_toolbox.frameworks import create_graph_from_pytorch_model
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition, ReceptiveFieldInfo
 from rfa_toolbox.rendering import visualize_architecture
@@ -25,7 +31,9 @@ __all__ = [
     "ReceptiveFieldInfo",
     "__version__",
     "analyze",
+    "create_graph_from_keras_json",
     "create_graph_from_pytorch_model",
+    "create_graph_from_tensorflow_model",
     "input_resolution_range",
     "visualize_architecture",
 ]
