@@ -6,6 +6,7 @@ handlers in order, the most specific one first, and takes the first answer.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any, Generic, Protocol, TypeVar
 
 import attrs
@@ -34,6 +35,10 @@ class Handler(Protocol[Call_contra]):
         ...
 
 
+def _to_tuple(handlers: Iterable[Any]) -> tuple[Any, ...]:
+    return tuple(handlers)
+
+
 @attrs.frozen
 class HandlerChain(Generic[Call]):
     """Handlers in the order in which they are asked.
@@ -44,7 +49,7 @@ class HandlerChain(Generic[Call]):
     True
     """
 
-    handlers: tuple[Any, ...] = attrs.field(default=(), converter=tuple)
+    handlers: tuple[Any, ...] = attrs.field(default=(), converter=_to_tuple)
 
     def with_handler(self, handler: Handler[Call]) -> HandlerChain[Call]:
         """Return a chain that asks this handler before all the others."""

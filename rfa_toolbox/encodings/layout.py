@@ -262,9 +262,7 @@ def slice_dimension(dimension: Dimension, start: int, stop: int, step: int = 1) 
     if len(dimension) == 1:
         piece = dimension[0]
         if type(piece) is Atom:
-            return (
-                Atom(piece.axis, count, piece.step * step, piece.origin + start * piece.step),
-            )
+            return (Atom(piece.axis, count, piece.step * step, piece.origin + start * piece.step),)
         if type(piece) is Joined and step == 1:
             return _slice_parts(piece, start, stop, axes)
     return (Lost(count, axes),)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import random
 import traceback
 import types
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import attrs
 import torch
 from torch import nn
+from torch.jit._trace import TracerWarning
 from torch.nn.modules import module as module_hooks
 
 from rfa_toolbox.encodings.pytorch.domain import ModuleCall, TensorRef
@@ -114,9 +115,7 @@ def plain_arguments(
     reference: Callable[[torch.Tensor], TensorRef],
 ) -> dict[str, Any]:
     """Return the arguments of a call by name, as plain values."""
-    return {
-        key: _plain(value, reference) for key, value in bind(name, values, keywords).items()
-    }
+    return {key: _plain(value, reference) for key, value in bind(name, values, keywords).items()}
 
 
 def _plain(value: Any, reference: Callable[[torch.Tensor], TensorRef]) -> Any:
@@ -197,7 +196,7 @@ def _module_call(module: nn.Module, path: str, call: int) -> ModuleCall:
 def undisturbed() -> Iterator[None]:
     """Run something without leaving a trace in random states, gradients, flags or warnings."""
     cpu = torch.get_rng_state()
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     python = random.getstate()
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
@@ -205,8 +204,9 @@ def undisturbed() -> Iterator[None]:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", category=FutureWarning)
-            warnings.filterwarnings("ignore", category=torch.jit.TracerWarning)
-            warnings.filterwarnings("ignore", module=r"torch(\.|$)")
+            warnings.filterwarnings("ignore", category=TracerWarning)
+            # Functions of PyTorch run on behalf of this package, so they seem to warn from there.
+            warnings.filterwarnings("ignore", module=r"(torch|rfa_toolbox)(\.|$)")
             yield
     finally:
         torch.backends.mha.set_fastpath_enabled(fast_path)
@@ -218,8 +218,8 @@ def undisturbed() -> Iterator[None]:
 
 def calling_line() -> str:
     """Return the line of the model's own code that is running, as ``file:line``."""
-    torch_home = os.path.dirname(torch.__file__)
-    own_home = os.path.dirname(__file__)
+    torch_home = str(Path(torch.__file__).parent)
+    own_home = str(Path(__file__).parent)
     for frame in reversed(traceback.extract_stack()):
         if not frame.filename.startswith((torch_home, own_home)):
             return f"{frame.filename}:{frame.lineno}"

@@ -91,15 +91,21 @@ class LayerInfoHandler(Protocol):
     raises reaches the user.
     """
 
-    def can_handle(self, call: Any, /) -> bool: ...
+    def can_handle(self, call: Any, /) -> bool:
+        """Return whether this handler describes the node."""
+        ...
 
-    def __call__(self, call: Any, /) -> LayerDefinition: ...
+    def __call__(self, call: Any, /) -> LayerDefinition:
+        """Return the layer that the node stands for."""
+        ...
 
 
 class NodeSubstitutor(Protocol):
     """Rewrites the drafts of nodes before nodes are made."""
 
-    def can_handle(self, name: str, /) -> bool: ...
+    def can_handle(self, name: str, /) -> bool:
+        """Return whether this rewrite may concern nodes of this name."""
+        ...
 
     def __call__(self, drafts: Sequence[Draft], /) -> tuple[list[Draft], bool]:
         """Return the drafts, and whether anything was changed."""

@@ -175,14 +175,14 @@ def record_model(
     """
     if not (isinstance(input_res, tuple) and input_res == DEFAULT_INPUT):
         return _record(model, example_of(input_res, model), capture)
-    first_error: RFAError | None = None
+    failures: list[CaptureError] = []
     for shape in usual_examples(model):
         try:
             record = _record(model, example_of(shape, model), capture)
         except DataDependentControlFlowError:
             raise
         except CaptureError as error:
-            first_error = first_error or error
+            failures.append(error)
             continue
         if shape != DEFAULT_INPUT:
             warnings.warn(
@@ -192,8 +192,7 @@ def record_model(
                 stacklevel=_outside(),
             )
         return record
-    assert first_error is not None
-    raise first_error
+    raise failures[0]
 
 
 def _record(model: nn.Module, example: Example, capture: CaptureMode) -> Record:
@@ -236,25 +235,33 @@ def _captured(
     except RFAError:
         raise
     except Exception as error:
-        modes = {module: module.training for module in model.modules()}
-        if any(modes.values()):
-            try:
-                model.eval()
-                record = capture(model, example)
-            except Exception:  # noqa: S110 - the first error is the one to report
-                pass
-            else:
-                warnings.warn(
-                    f"{type(model).__name__} is in train mode and cannot run with this input "
-                    f"({error}); it was encoded in eval mode.",
-                    UserWarning,
-                    stacklevel=_outside(),
-                )
-                return record
-            finally:
-                for module, training in modes.items():
-                    module.training = training
-        raise CaptureError(_explained(model, example, error)) from error
+        record = _captured_in_eval_mode(model, example, capture)
+        if record is None:
+            raise CaptureError(_explained(model, example, error)) from error
+        warnings.warn(
+            f"{type(model).__name__} is in train mode and cannot run with this input ({error}); "
+            "it was encoded in eval mode.",
+            UserWarning,
+            stacklevel=_outside(),
+        )
+        return record
+
+
+def _captured_in_eval_mode(
+    model: nn.Module, example: Example, capture: Callable[[nn.Module, Example], Record]
+) -> Record | None:
+    """Return what a model in train mode does in eval mode, or None if it does not run there."""
+    modes = {module: module.training for module in model.modules()}
+    if not any(modes.values()):
+        return None
+    try:
+        model.eval()
+        return capture(model, example)
+    except Exception:  # noqa: BLE001 - the error in the model's own mode is the one to report
+        return None
+    finally:
+        for module, training in modes.items():
+            module.training = training
 
 
 def _is_on_meta(model: nn.Module) -> bool:

@@ -83,10 +83,10 @@ def _place_of(model: nn.Module) -> tuple[torch.device, torch.dtype]:
 def usual_examples(model: nn.Module) -> Iterator[tuple[int, ...]]:
     """Yield shapes worth a try for a model whose user named none, the likeliest first."""
     yield DEFAULT_INPUT
-    seen = {DEFAULT_INPUT}
+    seen: set[tuple[int, ...]] = {DEFAULT_INPUT}
     channels, axes = _first_layer(model)
     for size in _named_sizes(model):
-        shapes = [size] if isinstance(size, tuple) else [(1, 3, size, size)]
+        shapes: list[tuple[int, ...]] = [size if isinstance(size, tuple) else (1, 3, size, size)]
         if channels is not None and not isinstance(size, tuple):
             shapes.insert(0, (1, channels, *((size,) * axes)))
         for shape in shapes:
@@ -97,8 +97,8 @@ def usual_examples(model: nn.Module) -> Iterator[tuple[int, ...]]:
         if shape not in seen:
             seen.add(shape)
             yield shape
-    for size in _USUAL_SIZES:
-        shape = (1, 3, size, size)
+    for usual in _USUAL_SIZES:
+        shape = (1, 3, usual, usual)
         if shape not in seen:
             seen.add(shape)
             yield shape

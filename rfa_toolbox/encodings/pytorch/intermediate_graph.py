@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import warnings
 from collections.abc import Collection, Iterable, Sequence
@@ -214,8 +215,10 @@ class Digraph:
             )
             handler = self.handlers.find(handled)
             certainty, reason = _certainty(inside)
-            if certainty != "exact" and call is not None and call.class_name in getattr(
-                handler, "class_names", ()
+            if (
+                certainty != "exact"
+                and call is not None
+                and call.class_name in getattr(handler, "class_names", ())
             ):
                 certainty, reason = "exact", ""
             if certainty == "unknown":
@@ -307,9 +310,15 @@ def _draft(
         operation = "input" if last.kind == "input" else operator
         name = f"{prefix}/{operation}" if path else operation
     return Draft(
-        steps=tuple(numbers), label=label, name=name, module_path=path, call=call,
-        operator=operator, kind=last.kind if len(numbers) == 1 else "group",
-        home=scope[-1] if scope and call is None else None, positions=last.positions,
+        steps=tuple(numbers),
+        label=label,
+        name=name,
+        module_path=path,
+        call=call,
+        operator=operator,
+        kind=last.kind if len(numbers) == 1 else "group",
+        home=scope[-1] if scope and call is None else None,
+        positions=last.positions,
         sources=tuple(
             dict.fromkeys(
                 source
@@ -318,7 +327,7 @@ def _draft(
                 if source not in set(numbers)
             )
         ),
-    )  # fmt: skip
+    )
 
 
 def _unique(name: str, names: dict[str, int]) -> str:
@@ -365,8 +374,10 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
         windows = (decisive or steps)[0].windows
         return _layer(label, windows, **counts) if axes else LayerDefinition(label, 1, 1, **counts)
     if not decisive:
-        return _layer(label, steps[-1].windows, **counts) if axes else LayerDefinition(
-            label, 1, 1, **counts
+        return (
+            _layer(label, steps[-1].windows, **counts)
+            if axes
+            else LayerDefinition(label, 1, 1, **counts)
         )
     last = _composed_node(steps)
     largest, smallest = last.receptive_field_max, last.receptive_field_min
@@ -388,11 +399,11 @@ def _is_chain(steps: Sequence[Step]) -> bool:
     first = set(steps[0].sources)
     return all(
         set(step.sources) <= {before.number} and not (first & set(step.sources))
-        for before, step in zip(steps, steps[1:], strict=False)
+        for before, step in itertools.pairwise(steps)
     )
 
 
-def _fine(size: int | float, jump: Fraction) -> int | float:
+def _fine(size: float, jump: Fraction) -> int | float:
     """Return a window of ``size`` units of the input in units of the up-sampled grid."""
     return size if size == math.inf else (int(size) - 1) * jump.denominator + 1
 

@@ -14,6 +14,7 @@ import attrs
 from torch import nn
 
 from rfa_toolbox.encodings.chain import HandlerChain
+from rfa_toolbox.encodings.pytorch.domain import LayerInfoHandler
 from rfa_toolbox.graphs import LayerDefinition
 
 __all__ = [
@@ -217,17 +218,16 @@ class GenericLayerTypeHandler:
 
 def default_chain() -> HandlerChain[LayerCall]:
     """Return the built-in handlers in their order."""
-    return HandlerChain(
-        (
-            SqueezeExcitationHandler(),
-            ConvNormActivationHandler(),
-            Conv2d(),
-            AnyConv(),
-            AnyAdaptivePool(),
-            AnyPool(),
-            LinearHandler(),
-            FlattenHandler(),
-            FunctionalKernelHandler(),
-            AnyHandler(),
-        )
+    handlers: tuple[LayerInfoHandler, ...] = (
+        SqueezeExcitationHandler(),
+        ConvNormActivationHandler(),
+        Conv2d(),
+        AnyConv(),
+        AnyAdaptivePool(),
+        AnyPool(),
+        LinearHandler(),
+        FlattenHandler(),
+        FunctionalKernelHandler(),
+        AnyHandler(),
     )
+    return HandlerChain(handlers)

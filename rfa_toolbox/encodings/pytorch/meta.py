@@ -27,12 +27,22 @@ __all__ = ["capture", "meta_copy"]
 
 _SMALL = 4096
 _READ_VALUES = {
-    "item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "__complex__",
-    "is_nonzero", "equal", "allclose", "__array__", "__contains__",
-}  # fmt: skip
+    "item",
+    "tolist",
+    "numpy",
+    "__bool__",
+    "__int__",
+    "__float__",
+    "__index__",
+    "__complex__",
+    "is_nonzero",
+    "equal",
+    "allclose",
+    "__array__",
+    "__contains__",
+}
 _MOVES = {"cpu", "cuda", "to"}
 """Methods that would carry a tensor to a device."""
-
 
 
 def capture(model: nn.Module, example: Example) -> Record:
@@ -196,8 +206,7 @@ class _Recorder(TorchFunctionMode):
         version: int,
         result: Any,
     ) -> Any:
-        if name == "setitem":
-            assert first is not None
+        if name == "setitem" and first is not None:
             self._write(name, arguments, (first,))
             return result
         if result is first and first is not None and first._version == version:

@@ -48,20 +48,39 @@ _POOL = ("input", "kernel_size", "stride", "padding", "dilation", "ceil_mode", "
 _AVERAGE = ("input", "kernel_size", "stride", "padding", "ceil_mode", "count_include_pad")
 _CONV = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
 _TRANSPOSED = (
-    "input", "weight", "bias", "stride", "padding", "output_padding", "groups", "dilation",
-)  # fmt: skip
+    "input",
+    "weight",
+    "bias",
+    "stride",
+    "padding",
+    "output_padding",
+    "groups",
+    "dilation",
+)
 _REDUCE = ("input", "dim", "keepdim")
 
 _SIGNATURES: dict[str, tuple[str, ...]] = {
     "convolution": (
-        "input", "weight", "bias", "stride", "padding", "dilation", "transposed",
-        "output_padding", "groups",
-    ),  # fmt: skip
+        "input",
+        "weight",
+        "bias",
+        "stride",
+        "padding",
+        "dilation",
+        "transposed",
+        "output_padding",
+        "groups",
+    ),
     "_convolution_mode": _CONV,
     "interpolate": (
-        "input", "size", "scale_factor", "mode", "align_corners", "recompute_scale_factor",
+        "input",
+        "size",
+        "scale_factor",
+        "mode",
+        "align_corners",
+        "recompute_scale_factor",
         "antialias",
-    ),  # fmt: skip
+    ),
     "pixel_shuffle": ("input", "factor"),
     "pixel_unshuffle": ("input", "factor"),
     "channel_shuffle": ("input", "groups"),
@@ -135,9 +154,16 @@ _SIGNATURES: dict[str, tuple[str, ...]] = {
     "cosine_similarity": ("input", "other", "dim"),
     "stft": ("input", "n_fft", "hop_length", "win_length", "window", "center"),
     "lstm": (
-        "input", "hx", "params", "has_biases", "num_layers", "dropout", "train",
-        "bidirectional", "batch_first",
-    ),  # fmt: skip
+        "input",
+        "hx",
+        "params",
+        "has_biases",
+        "num_layers",
+        "dropout",
+        "train",
+        "bidirectional",
+        "batch_first",
+    ),
     "max_unpool2d": ("input", "indices", "kernel_size", "stride", "padding"),
     "where": ("condition", "input", "other"),
     "fft": ("input", "n", "dim"),
@@ -149,16 +175,41 @@ for _rank in "123":
     _SIGNATURES[f"avg_pool{_rank}d"] = _AVERAGE
     _SIGNATURES[f"lp_pool{_rank}d"] = ("input", "norm_type", "kernel_size", "stride", "ceil_mode")
     _SIGNATURES[f"fractional_max_pool{_rank}d"] = (
-        "input", "kernel_size", "output_size", "output_ratio",
-    )  # fmt: skip
+        "input",
+        "kernel_size",
+        "output_size",
+        "output_ratio",
+    )
     _SIGNATURES[f"max_unpool{_rank}d"] = _SIGNATURES["max_unpool2d"]
     _SIGNATURES[f"adaptive_avg_pool{_rank}d"] = ("input", "output_size")
     _SIGNATURES[f"adaptive_max_pool{_rank}d"] = ("input", "output_size", "return_indices")
 for _name in (
-    "mean", "sum", "amax", "amin", "prod", "var", "std", "var_mean", "std_mean", "logsumexp",
-    "median", "nanmedian", "nanmean", "nansum", "argmax", "argmin", "any", "all", "max", "min",
-    "aminmax", "mode", "count_nonzero", "cummax", "cummin",
-):  # fmt: skip
+    "mean",
+    "sum",
+    "amax",
+    "amin",
+    "prod",
+    "var",
+    "std",
+    "var_mean",
+    "std_mean",
+    "logsumexp",
+    "median",
+    "nanmedian",
+    "nanmean",
+    "nansum",
+    "argmax",
+    "argmin",
+    "any",
+    "all",
+    "max",
+    "min",
+    "aminmax",
+    "mode",
+    "count_nonzero",
+    "cummax",
+    "cummin",
+):
     _SIGNATURES[_name] = _REDUCE
 _SIGNATURES["gru"] = _SIGNATURES["rnn_tanh"] = _SIGNATURES["rnn_relu"] = _SIGNATURES["lstm"]
 
@@ -190,9 +241,21 @@ def canonical_name(name: str) -> str:
 
 
 _DUNDER_ROOTS = {
-    "add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor",
-    "lshift", "rshift", "div",
-}  # fmt: skip
+    "add",
+    "sub",
+    "mul",
+    "truediv",
+    "floordiv",
+    "mod",
+    "pow",
+    "matmul",
+    "and",
+    "or",
+    "xor",
+    "lshift",
+    "rshift",
+    "div",
+}
 
 
 def bind(name: str, values: Sequence[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:

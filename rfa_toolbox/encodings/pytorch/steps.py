@@ -250,10 +250,16 @@ class Trail:
         )
         self.steps.append(
             Step(
-                number, operation.name, operation.scope, sources, complete,
-                positions=positions, pooled=pooled, **facts,
+                number,
+                operation.name,
+                operation.scope,
+                sources,
+                complete,
+                positions=positions,
+                pooled=pooled,
+                **facts,
             )
-        )  # fmt: skip
+        )
         return Value(number, layout, extents)
 
     def _complete(

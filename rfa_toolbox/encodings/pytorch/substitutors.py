@@ -129,16 +129,18 @@ def numeric_substitutor() -> FoldingSubstitutor:
     """
     return FoldingSubstitutor(
         frozenset({"mul", "div", "add", "sub", "neg"}),
-        lambda first, second: first.kind == "scaling"
-        and (second.kind == "scaling" or (second.kind == "pointwise" and len(second.sources) > 1)),
+        lambda first, second: (
+            first.kind == "scaling"
+            and (
+                second.kind == "scaling" or (second.kind == "pointwise" and len(second.sources) > 1)
+            )
+        ),
     )
 
 
 def concatenation_substitutor() -> FoldingSubstitutor:
     """Return the rewrite that puts a concatenation together with the one that it is a part of."""
-    return FoldingSubstitutor(
-        frozenset({"cat"}), lambda first, second: second.operator == "cat"
-    )
+    return FoldingSubstitutor(frozenset({"cat"}), lambda first, second: second.operator == "cat")
 
 
 def vector_substitutor() -> FoldingSubstitutor:
@@ -148,13 +150,15 @@ def vector_substitutor() -> FoldingSubstitutor:
     pooling is itself one of several functions in a row, each of them is shown.
     """
     return FoldingSubstitutor(
-        frozenset({"adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"}
-                  | {"adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"}),
-        lambda first, second: second.operator == "flatten"
-        and not first.positions
-        and not first.chained,
+        frozenset(
+            {"adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d"}
+            | {"adaptive_max_pool1d", "adaptive_max_pool2d", "adaptive_max_pool3d"}
+        ),
+        lambda first, second: (
+            second.operator == "flatten" and not first.positions and not first.chained
+        ),
         keep_first=True,
-    )  # fmt: skip
+    )
 
 
 def output_substitutor() -> PatternSubstitutor:

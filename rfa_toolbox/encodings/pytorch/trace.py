@@ -1,4 +1,4 @@
-"""Capture by the JIT tracer: the model runs once on real tensors. The only reader of TorchScript."""
+"""Capture by the JIT tracer on real tensors; the only reader of TorchScript."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.jit._trace import _get_trace_graph
 from torch.overrides import TorchFunctionMode
 
 from rfa_toolbox.encodings.pytorch.capture import (
@@ -49,7 +50,7 @@ def capture(model: nn.Module, example: Example) -> Record:
     with undisturbed(), _restored(model), scopes.recording():
         try:
             with marks:
-                graph, _ = torch.jit._get_trace_graph(  # type: ignore[no-untyped-call]
+                graph, _ = _get_trace_graph(  # type: ignore[no-untyped-call]
                     model, example.arguments, dict(example.keywords) or None, strict=False
                 )
         except Exception as error:
@@ -238,13 +239,31 @@ _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "ge": operator.ge,
 }
 _PASSED_ON = {
-    "NumToTensor", "Int", "Float", "Bool", "ScalarImplicit", "IntImplicit", "FloatImplicit",
-    "item", "scalar_tensor", "tensor",
-}  # fmt: skip
+    "NumToTensor",
+    "Int",
+    "Float",
+    "Bool",
+    "ScalarImplicit",
+    "IntImplicit",
+    "FloatImplicit",
+    "item",
+    "scalar_tensor",
+    "tensor",
+}
 _VIEWS = {
-    "slice", "select", "view", "narrow", "transpose", "permute", "unsqueeze", "squeeze", "expand",
-    "diagonal", "as_strided", "unflatten",
-}  # fmt: skip
+    "slice",
+    "select",
+    "view",
+    "narrow",
+    "transpose",
+    "permute",
+    "unsqueeze",
+    "squeeze",
+    "expand",
+    "diagonal",
+    "as_strided",
+    "unflatten",
+}
 _UPSAMPLING = {
     "upsample_nearest": "nearest",
     "upsample_nearest_exact": "nearest-exact",
@@ -318,8 +337,10 @@ class _Reader:
         if spelled in _PASSED_ON and not isinstance(values[0], TensorRef):
             self._values[outputs[0].debugName()] = values[0]
             return
-        if spelled in _ARITHMETIC and values and all(
-            isinstance(one, int | float | str) or one is None for one in values
+        if (
+            spelled in _ARITHMETIC
+            and values
+            and all(isinstance(one, int | float | str) or one is None for one in values)
         ):
             self._values[outputs[0].debugName()] = _computed(spelled, values)
             return
@@ -455,9 +476,7 @@ class _Reader:
             for part in use.user.outputs()
         }
         own = {
-            one.number
-            for name in inside | unpacked
-            for one in tensors_in(self._values.get(name))
+            one.number for name in inside | unpacked for one in tensors_in(self._values.get(name))
         }
         read: dict[int, TensorRef] = {}
         for node in nodes:
@@ -469,19 +488,13 @@ class _Reader:
             value
             for node in nodes
             for value in node.outputs()
-            if any(
-                use.user not in nodes and not _belongs(use.user, nodes) for use in value.uses()
-            )
+            if any(use.user not in nodes and not _belongs(use.user, nodes) for use in value.uses())
         ]
         outputs = [
-            one
-            for value in outside_uses
-            for one in tensors_in(self._values.get(value.debugName()))
+            one for value in outside_uses for one in tensors_in(self._values.get(value.debugName()))
         ]
         scope = self._scope_of(nodes[0])
-        self._finish(
-            name, _refilled(arguments, list(read.values())), tuple(outputs), scope
-        )
+        self._finish(name, _refilled(arguments, list(read.values())), tuple(outputs), scope)
 
 
 def _belongs(user: Any, nodes: list[Any]) -> bool:
@@ -540,9 +553,13 @@ def _normalised(spelled: str, values: list[Any]) -> tuple[str, dict[str, Any]]:
         corners = values[2] if mode not in ("nearest", "nearest-exact") else None
         factors = values[-1] if isinstance(values[-1], tuple) else None
         return "interpolate", {
-            "input": values[0], "size": values[1], "scale_factor": factors, "mode": mode,
-            "align_corners": corners, "antialias": antialias,
-        }  # fmt: skip
+            "input": values[0],
+            "size": values[1],
+            "scale_factor": factors,
+            "mode": mode,
+            "align_corners": corners,
+            "antialias": antialias,
+        }
     if name == "embedding":
         return name, {"input": values[1], "weight": values[0]}
     if name == "index_put":

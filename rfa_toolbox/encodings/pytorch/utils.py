@@ -62,7 +62,8 @@ def add_custom_layer_handler(
     >>> handler = add_custom_layer_handler("MyLayer", kernel_size_provider=lambda module: 3)
     >>> remove_custom_layer_handler("MyLayer")
     """
-    if not isinstance(class_name, str) or not class_name:
+    given: object = class_name
+    if not isinstance(given, str) or not given:
         raise InvalidLayerError(
             f"class_name is {class_name!r}; it must be the name of a module class, such as "
             "'MyLayer'."

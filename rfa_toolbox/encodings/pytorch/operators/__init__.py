@@ -1,0 +1,207 @@
+"""What each operator of PyTorch does to the positions of the image.
+
+One rule per family of operators, in the modules of this package; the table of names is here. The
+rules need no torch: they read shapes and arguments from the record.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rfa_toolbox.encodings.pytorch.domain import Record
+from rfa_toolbox.encodings.pytorch.operators import elementwise, mixing, plumbing, windows
+from rfa_toolbox.encodings.pytorch.steps import FirstWindow, Rule, Trail
+
+__all__ = ["RULES", "follow"]
+
+
+def follow(record: Record, spatial: Sequence[Sequence[int]] | None = None) -> Trail:
+    """Follow the positions of the input through every operation of a record.
+
+    Args:
+        record: what a capture returned.
+        spatial: per input its spatial dimensions, in axis order. By default those that the first
+            convolution or pooling slides over, else all behind batch and channels.
+    """
+    return Trail(record, _spatial(record) if spatial is None else spatial, RULES).run()
+
+
+def _spatial(record: Record) -> list[tuple[int, ...]]:
+    rank = len(record.inputs[0].shape)
+    candidates: list[tuple[int, ...]] = [tuple(range(1, rank))]
+    candidates += [()] * (len(record.inputs) - 1)
+    found = tuple(range(2, rank)) if rank > 2 else candidates[0]
+    try:
+        Trail(record, candidates, RULES, probing=True).run()
+    except FirstWindow as first:
+        if first.axes:
+            found = tuple(sorted(axis + 1 for axis in first.axes))
+    return [found if len(tensor.shape) == rank else () for tensor in record.inputs]
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
+_POINTWISE = _names(
+    """
+    abs acos acosh add addcdiv addcmul angle arctan asin asinh atan atan2 atanh bernoulli
+    bitwise_and bitwise_not bitwise_or ceil celu clamp clamp_max clamp_min complex conj
+    copysign cos cosh deg2rad digamma div elu eq erf erfc erfinv exp exp2 expit expm1
+    float_power floor floor_divide fmod frac ge gelu glu gt hardshrink hardsigmoid hardswish
+    hardtanh heaviside hypot isclose isfinite isinf isnan le leaky_relu lerp lgamma log
+    log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor logit
+    logsigmoid log_sigmoid lt masked_fill maximum minimum mish mul nan_to_num ne neg
+    nextafter polar pow prelu rad2deg real reciprocal relu relu6 remainder round rrelu rsqrt
+    selu sigmoid sign silu sin sinc sinh softplus softshrink softsign sqrt square sub swish
+    tan tanh tanhshrink threshold tril triu trunc view_as_complex where xlogy imag
+    bitwise_xor special_expit fake_quantize_per_tensor_affine quantize_per_tensor dequantize
+    lshift rshift nll_loss one_hot
+    """
+)
+
+_NEUTRAL = _names(
+    """
+    alpha_dropout batch_norm dropout dropout1d dropout2d dropout3d feature_alpha_dropout
+    feature_dropout group_norm instance_norm layer_norm local_response_norm
+    native_batch_norm native_layer_norm normalize rms_norm sync_batch_norm gumbel_softmax
+    channel_shuffle weight_norm native_dropout
+    """
+)
+
+_COPIES = _names(
+    """
+    alias clone contiguous cpu cuda data detach double expand_copy float half bfloat16 int
+    long bool requires_grad resolve_conj resolve_neg to type type_as positive byte cfloat
+    as_subclass pin_memory view_copy view_as_real share_memory lift_fresh record_stream
+    retain_grad char short
+    """
+)
+
+_RESHAPES = _names(
+    """
+    view reshape view_as reshape_as unflatten atleast_1d atleast_2d atleast_3d
+    """
+)
+
+_REDUCTIONS = _names(
+    """
+    all amax amin aminmax any argmax argmin count_nonzero linalg_norm linalg_vector_norm
+    logsumexp max mean median min mode nanmean nanmedian nansum norm prod quantile std
+    std_mean sum var var_mean vector_norm kthvalue cosine_similarity
+    """
+)
+
+_SCANS = _names(
+    """
+    argsort cumprod cumsum cummax cummin fft_fft fft_fft2 fft_fftn fft_fftshift fft_hfft
+    fft_ifft fft_ifft2 fft_ifftn fft_ifftshift fft_ihfft fft_irfft fft_irfft2 fft_irfftn
+    fft_rfft fft_rfft2 fft_rfftn logcumsumexp msort sort topk unique
+    """
+)
+
+_CONSTANTS = _names(
+    """
+    empty_like full_like ones_like zeros_like rand_like randn_like randint_like new_empty
+    new_full new_ones new_tensor new_zeros new_empty_strided size numel dim shape stride
+    is_floating_point
+    """
+)
+
+RULES: dict[str, Rule] = {
+    "addmm": mixing.matmul,
+    "baddbmm": mixing.matmul,
+    "bmm": mixing.matmul,
+    "broadcast_to": plumbing.expand,
+    "cat": elementwise.cat,
+    "chunk": plumbing.split,
+    "col2im": windows.col2im,
+    "convolution": windows.convolution,
+    "_convolution_mode": windows.convolution,
+    "deform_conv2d": mixing.sampled,
+    "dot": mixing.matmul,
+    "dsplit": plumbing.split,
+    "dstack": elementwise.cat,
+    "einsum": mixing.einsum,
+    "embedding": elementwise.embedding,
+    "expand": plumbing.expand,
+    "expand_as": plumbing.expand,
+    "flatten": mixing.flatten,
+    "flip": plumbing.flip,
+    "fliplr": plumbing.flip,
+    "flipud": plumbing.flip,
+    "gather": plumbing.pick,
+    "getitem": plumbing.getitem,
+    "grid_sample": mixing.sampled,
+    "gru": mixing.recurrent,
+    "H": plumbing.reverse_dimensions,
+    "hsplit": plumbing.split,
+    "hstack": elementwise.cat,
+    "im2col": windows.im2col,
+    "index": plumbing.getitem,
+    "index_select": plumbing.pick,
+    "interpolate": windows.interpolate,
+    "linear": mixing.linear,
+    "log_softmax": mixing.softmax,
+    "lstm": mixing.recurrent,
+    "matmul": mixing.matmul,
+    "mH": plumbing.transpose,
+    "mm": mixing.matmul,
+    "movedim": plumbing.movedim,
+    "mT": plumbing.transpose,
+    "multi_head_attention_forward": mixing.multi_head_attention,
+    "mv": mixing.matmul,
+    "narrow": plumbing.narrow,
+    "pad": plumbing.pad,
+    "constant_pad_nd": plumbing.pad,
+    "permute": plumbing.permute,
+    "pixel_shuffle": windows.pixel_shuffle,
+    "pixel_unshuffle": windows.pixel_unshuffle,
+    "repeat": plumbing.repeat,
+    "repeat_interleave": plumbing.repeat,
+    "rnn_relu": mixing.recurrent,
+    "rnn_tanh": mixing.recurrent,
+    "roll": plumbing.roll,
+    "scaled_dot_product_attention": mixing.attention,
+    "select": plumbing.select,
+    "setitem": elementwise.setitem,
+    "slice": plumbing.slice_,
+    "softmax": mixing.softmax,
+    "softmin": mixing.softmax,
+    "split": plumbing.split,
+    "split_with_sizes": plumbing.split,
+    "squeeze": plumbing.squeeze,
+    "stack": elementwise.stack,
+    "stft": windows.stft,
+    "swapdims": plumbing.transpose,
+    "t": plumbing.transpose,
+    "T": plumbing.reverse_dimensions,
+    "take_along_dim": plumbing.pick,
+    "tensor_split": plumbing.split,
+    "tile": plumbing.repeat,
+    "transpose": plumbing.transpose,
+    "unbind": plumbing.unbind,
+    "unfold": windows.unfold,
+    "unsqueeze": plumbing.unsqueeze,
+    "vsplit": plumbing.split,
+    "vstack": elementwise.cat,
+}
+for _count in "123":
+    RULES[f"conv{_count}d"] = RULES[f"conv_transpose{_count}d"] = windows.convolution
+    for _kind in ("max", "avg", "lp"):
+        RULES[f"{_kind}_pool{_count}d"] = windows.pool
+    for _kind in ("max", "avg"):
+        RULES[f"adaptive_{_kind}_pool{_count}d"] = windows.adaptive_pool
+    RULES[f"fractional_max_pool{_count}d"] = windows.fractional_pool
+    RULES[f"max_unpool{_count}d"] = windows.unpool
+for _family, _rule in (
+    (_CONSTANTS, elementwise.constant),
+    (_POINTWISE, elementwise.pointwise),
+    (_NEUTRAL, elementwise.same_shape),
+    (_COPIES, plumbing.copied),
+    (_RESHAPES, plumbing.reshape),
+    (_REDUCTIONS, mixing.reduce),
+    (_SCANS, mixing.scan),
+):
+    for _name in _family:
+        RULES[_name] = _rule

@@ -1,0 +1,303 @@
+"""Operators that let whole dimensions see each other: reductions, dense layers, attention."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from rfa_toolbox.encodings import layout as layouts
+from rfa_toolbox.encodings.layout import Atom, Dimension, Layout, Lost, plain
+from rfa_toolbox.encodings.pytorch.domain import (
+    Operation,
+    TensorRef,
+    tensors_in,
+)
+from rfa_toolbox.encodings.pytorch.operators.common import dependent, places_of
+from rfa_toolbox.encodings.pytorch.operators.elementwise import pointwise
+from rfa_toolbox.encodings.pytorch.steps import (
+    Trail,
+    Value,
+    Window,
+)
+
+__all__ = [
+    "attention",
+    "einsum",
+    "flatten",
+    "linear",
+    "matmul",
+    "multi_head_attention",
+    "recurrent",
+    "reduce",
+    "sampled",
+    "scan",
+    "softmax",
+]
+
+
+def _widest(several: Iterable[dict[int, Window]]) -> dict[int, Window]:
+    result: dict[int, Window] = {}
+    for windows in several:
+        for axis, window in windows.items():
+            known = result.get(axis)
+            if known is None or window.reach > known.reach:
+                result[axis] = window
+    return result
+
+
+def reduce(trail: Trail, operation: Operation) -> None:
+    """Take a mean, sum, maximum or the like over some dimensions."""
+    tensor = trail.main(operation)
+    other = operation.arguments.get("dim")
+    if isinstance(other, TensorRef) or "other" in operation.arguments:
+        pointwise(trail, operation)
+        return
+    value = trail.settled(tensor)
+    rank = len(tensor.shape)
+    dimensions = places_of(other, rank)
+    keep = len(operation.outputs[0].shape) == rank
+    layout = tuple(
+        () if place in dimensions else dimension
+        for place, dimension in enumerate(value.layout)
+        if keep or place not in dimensions
+    )
+    if math.prod(operation.outputs[0].shape) == math.prod(tensor.shape):
+        layout = layout if keep else layouts.broadcast((layout,), operation.outputs[0].shape)
+    trail.step(operation, trail.mixing(value, dimensions), layout, base=value)
+
+
+def scan(trail: Trail, operation: Operation) -> None:
+    """Cumulative sums, sorting, Fourier transforms: every position may see every other one."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    rank = len(tensor.shape)
+    default: Any = None if operation.name == "flip" else -1
+    if operation.name.endswith("2"):
+        default = (-2, -1)
+    elif operation.name.endswith("n") or operation.name.endswith("shift"):
+        default = None
+    dimensions = places_of(operation.get("dim", operation.get("2", default)), rank)
+    windows = trail.mixing(value, dimensions)
+    windows = {axis: Window(math.inf) for axis in windows}
+    shape = operation.outputs[0].shape
+    layout = tuple(
+        dimension if shape[place] == tensor.shape[place] else _resized(dimension, shape[place])
+        for place, dimension in enumerate(value.layout[: len(shape)])
+    )
+    trail.step(operation, windows, layout, base=value)
+
+
+def _resized(dimension: Dimension, size: int) -> Dimension:
+    axes = layouts.axes_of(dimension)
+    return (Lost(size, axes),) if axes else plain(size)
+
+
+def softmax(trail: Trail, operation: Operation) -> None:
+    """A softmax over positions mixes them, unless it normalises the scores of an attention.
+
+    Scores have the same axis in another dimension too; the product with the values that follows
+    does the mixing, and counting both would count the same window twice.
+    """
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    dimension = (operation.get("dim", -1)) % max(1, len(tensor.shape))
+    inside = layouts.axes_of(value.layout[dimension]) if value.layout else ()
+    outside = {
+        axis
+        for place, pieces in enumerate(value.layout)
+        if place != dimension
+        for axis in layouts.axes_of(pieces)
+    }
+    mixed = () if outside.issuperset(inside) else (dimension,)
+    trail.step(operation, trail.mixing(value, mixed), value.layout, base=value)
+
+
+def linear(trail: Trail, operation: Operation) -> None:
+    """Mix the last dimension, whatever it carries."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    last = len(tensor.shape) - 1
+    shape = operation.outputs[0].shape
+    layout = (*value.layout[:-1], plain(shape[-1]))
+    windows = trail.mixing(value, (last,)) or trail.vector(value)
+    trail.step(operation, windows, layout, base=value, units=shape[-1])
+
+
+def matmul(trail: Trail, operation: Operation) -> None:
+    """Multiply matrices: the contracted dimensions are mixed."""
+    left, right = operation.arguments.get("input"), operation.arguments.get("other")
+    if isinstance(left, TensorRef) and isinstance(right, TensorRef):
+        batch = "abcdefgh"
+        rows = "" if len(left.shape) == 1 else "x"
+        columns = "" if len(right.shape) == 1 else "y"
+        outer_left = batch[8 - max(0, len(left.shape) - 2) :] if len(left.shape) > 2 else ""
+        outer_right = batch[8 - max(0, len(right.shape) - 2) :] if len(right.shape) > 2 else ""
+        outer = outer_left if len(outer_left) >= len(outer_right) else outer_right
+        _contract(
+            trail,
+            operation,
+            [(left, outer_left + rows + "z"), (right, outer_right + "z" + columns)],
+            outer + rows + columns,
+        )
+        return
+    pointwise(trail, operation)
+
+
+def einsum(trail: Trail, operation: Operation) -> None:
+    """Multiply and sum by an equation: the letters that disappear are mixed."""
+    equation = str(operation.arguments.get("equation")).replace(" ", "")
+    operands = list(tensors_in(operation.arguments.get("operands")))
+    left, arrow, result = equation.partition("->")
+    terms = left.split(",")
+    spare = [letter for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ" if letter not in equation]
+    longest = max(
+        (
+            len(one.shape) - len(term) + 3
+            for one, term in zip(operands, terms, strict=False)
+            if "..." in term
+        ),
+        default=0,
+    )
+    filling = "".join(spare[:longest])
+    spelled = []
+    for tensor, term in zip(operands, terms, strict=False):
+        count = len(tensor.shape) - len(term) + 3
+        spelled.append(term.replace("...", filling[longest - count :] if count > 0 else ""))
+    if not arrow:
+        letters = "".join(spelled)
+        rest = sorted({x for x in letters if letters.count(x) == 1 and x not in filling})
+        result = filling + "".join(rest)
+    result = result.replace("...", filling)
+    _contract(trail, operation, list(zip(operands, spelled, strict=False)), result)
+
+
+def _contract(
+    trail: Trail, operation: Operation, terms: Sequence[tuple[TensorRef, str]], result: str
+) -> None:
+    """Multiply tensors and sum over every letter that the result does not have."""
+    found = []
+    by_letter: dict[str, list[Dimension]] = {}
+    base: Value | None = None
+    for tensor, letters in terms:
+        if not trail.depends(tensor):
+            continue
+        value = trail.settled(tensor)
+        if base is None or len(layouts.spatial_axes(value.layout)) > len(
+            layouts.spatial_axes(base.layout)
+        ):
+            base = value
+        summed = [place for place, letter in enumerate(letters) if letter not in result]
+        found.append(trail.mixing(value, summed))
+        for letter, dimension in zip(letters, value.layout, strict=False):
+            by_letter.setdefault(letter, []).append(dimension)
+    shape = operation.outputs[0].shape
+    layout: list[Dimension] = []
+    for letter, size in zip(result, shape, strict=False):
+        candidates = [
+            one
+            for one in by_letter.get(letter, ())
+            if layouts.axes_of(one) and math.prod(piece.size for piece in one) == size
+        ]
+        layout.append(candidates[0] if candidates else plain(size))
+    both = len(found) > 1
+    trail.step(
+        operation,
+        _widest(found),
+        tuple(layout),
+        base=base,
+        units=None if both or not shape else shape[-1],
+    )
+
+
+def attention(trail: Trail, operation: Operation) -> None:
+    """Scaled dot-product attention: every query sees all the keys of its batch entry."""
+    keys = dependent(trail, operation, "key", "value")
+    found = [trail.mixing(trail.settled(tensor), (len(tensor.shape) - 2,)) for tensor in keys]
+    _attend(trail, operation, operation.arguments.get("query"), found)
+
+
+def _attend(
+    trail: Trail, operation: Operation, query: Any, found: Sequence[dict[int, Window]]
+) -> None:
+    shape = operation.outputs[0].shape
+    if trail.depends(query):
+        value = trail.settled(query)
+        layout: Layout = (*value.layout[:-1], plain(shape[-1]))
+        trail.step(operation, _widest(found), layout, base=value)
+    else:
+        trail.step(operation, _widest(found), layouts.broadcast((), shape))
+
+
+def multi_head_attention(trail: Trail, operation: Operation) -> None:
+    """The functional form has positions first: (positions, batch, channels)."""
+    keys = dependent(trail, operation, "key", "value")
+    found = [trail.mixing(trail.settled(tensor), (0,)) for tensor in keys]
+    _attend(trail, operation, operation.arguments.get("query"), found)
+
+
+def recurrent(trail: Trail, operation: Operation) -> None:
+    """Read a sequence step by step: every step may depend on all the others."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    sequence = 1 if operation.get("batch_first") and len(tensor.shape) == 3 else 0
+    found = trail.mixing(value, (sequence, len(tensor.shape) - 1))
+    shape = operation.outputs[0].shape
+    layout = (*value.layout[:-1], plain(shape[-1]))
+    rest = [layouts.broadcast((), one.shape) for one in operation.outputs[1:]]
+    trail.step(operation, found, layout, *rest, base=value, units=shape[-1])
+
+
+def flatten(trail: Trail, operation: Operation) -> None:
+    """A map that becomes one vector is mixed with all of its positions; tokens are not."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    rank = max(1, len(tensor.shape))
+    start = operation.get("start_dim", 0) % rank
+    stop = operation.get("end_dim", -1) % rank
+    shape = operation.outputs[0].shape
+    layout = layouts.reshape(value.layout, shape)
+    found = trail.vector(value)
+    if start <= 1 and stop == rank - 1 and rank > 2:
+        merged = range(start, stop + 1)
+        found = {
+            axis: window
+            for axis, window in trail.mixing(value, merged).items()
+            if window.kernel == math.inf
+        }
+        if found:
+            layout = tuple(
+                plain(size) if place >= start else layout[place] for place, size in enumerate(shape)
+            )
+    trail.step(operation, found, layout, base=value)
+
+
+def sampled(trail: Trail, operation: Operation) -> None:
+    """Positions are picked by other data: everything may be seen, which is an upper bound."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    shape = operation.outputs[0].shape
+    windows = {axis: Window(math.inf) for axis in layouts.spatial_axes(value.layout)}
+    layout = layouts.broadcast((value.layout,), shape)
+    if len(shape) == len(tensor.shape):
+        layout = tuple(
+            _picked(value, place, shape[place]) if layouts.axes_of(value.layout[place]) else one
+            for place, one in enumerate(layout)
+        )
+    trail.step(
+        operation,
+        windows,
+        layout,
+        base=value,
+        certainty="bound",
+        reason=f"'{operation.name}' samples positions that depend on data; counted as seeing "
+        "everything",
+        filters=shape[1] if operation.name == "deform_conv2d" else None,
+    )
+
+
+def _picked(value: Value, place: int, size: int) -> Dimension:
+    dimension = value.layout[place]
+    if len(dimension) == 1 and type(dimension[0]) is Atom:
+        return (Atom(dimension[0].axis, size),)
+    return (Lost(size, layouts.axes_of(dimension)),)

@@ -1,0 +1,348 @@
+"""Operators that only move positions around: views, permutations, slices, padding."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from rfa_toolbox.encodings import layout as layouts
+from rfa_toolbox.encodings.layout import Atom, Dimension, Lost, plain
+from rfa_toolbox.encodings.pytorch.domain import (
+    Operation,
+    TensorRef,
+)
+from rfa_toolbox.encodings.pytorch.operators.common import per_axis, places_of
+from rfa_toolbox.encodings.pytorch.steps import (
+    Trail,
+    Value,
+)
+
+__all__ = [
+    "copied",
+    "expand",
+    "flip",
+    "getitem",
+    "movedim",
+    "narrow",
+    "pad",
+    "permute",
+    "pick",
+    "repeat",
+    "reshape",
+    "reverse_dimensions",
+    "roll",
+    "select",
+    "slice_",
+    "split",
+    "squeeze",
+    "transpose",
+    "unbind",
+    "unsqueeze",
+]
+
+
+def _value(trail: Trail, operation: Operation) -> tuple[TensorRef, Value]:
+    tensor = trail.main(operation)
+    return tensor, trail.values[tensor.number]
+
+
+def reshape(trail: Trail, operation: Operation) -> None:
+    """Arrange the same elements in another shape."""
+    _, value = _value(trail, operation)
+    trail.move(operation, layouts.reshape(value.layout, operation.outputs[0].shape))
+
+
+def unsqueeze(trail: Trail, operation: Operation) -> None:
+    """Add a dimension of size 1."""
+    _, value = _value(trail, operation)
+    rank = len(operation.outputs[0].shape)
+    layout = list(value.layout)
+    layout.insert(operation.get("dim", 0) % rank, ())
+    trail.move(operation, tuple(layout))
+
+
+def squeeze(trail: Trail, operation: Operation) -> None:
+    """Take out dimensions of size 1."""
+    tensor, value = _value(trail, operation)
+    wanted = places_of(operation.arguments.get("dim"), len(tensor.shape))
+    gone = {place for place in wanted if tensor.shape[place] == 1}
+    trail.move(operation, tuple(d for place, d in enumerate(value.layout) if place not in gone))
+
+
+def copied(trail: Trail, operation: Operation) -> None:
+    """Copy or convert: the positions stay where they are."""
+    tensor, value = _value(trail, operation)
+    shape = operation.outputs[0].shape
+    if tensor.shape == shape:
+        trail.move(operation, value.layout)
+    else:
+        trail.move(operation, layouts.broadcast((value.layout,), shape))
+
+
+def permute(trail: Trail, operation: Operation) -> None:
+    """Put the dimensions in another order."""
+    tensor, value = _value(trail, operation)
+    order = places_of(operation.get("dims", ()), len(tensor.shape))
+    trail.move(operation, layouts.permute(value.layout, order))
+
+
+def transpose(trail: Trail, operation: Operation) -> None:
+    """Swap two dimensions."""
+    tensor, value = _value(trail, operation)
+    rank = len(tensor.shape)
+    order = list(range(rank))
+    if rank > 1:
+        default = (-2, -1) if operation.name in ("mT", "mH", "adjoint") else (0, 1)
+        first = operation.get("dim0", default[0]) % rank
+        second = operation.get("dim1", default[1]) % rank
+        order[first], order[second] = order[second], order[first]
+    trail.move(operation, layouts.permute(value.layout, order))
+
+
+def reverse_dimensions(trail: Trail, operation: Operation) -> None:
+    """Turn the order of the dimensions around."""
+    tensor, value = _value(trail, operation)
+    trail.move(operation, layouts.permute(value.layout, range(len(tensor.shape))[::-1]))
+
+
+def movedim(trail: Trail, operation: Operation) -> None:
+    """Move some dimensions to other places."""
+    tensor, value = _value(trail, operation)
+    rank = len(tensor.shape)
+    source = places_of(operation.get("source", 0), rank)
+    target = places_of(operation.get("destination", 0), rank)
+    order: list[int | None] = [None] * rank
+    for old, new in zip(source, target, strict=True):
+        order[new] = old
+    rest = iter([place for place in range(rank) if place not in source])
+    complete = [next(rest) if place is None else place for place in order]
+    trail.move(operation, layouts.permute(value.layout, complete))
+
+
+def split(trail: Trail, operation: Operation) -> None:
+    """Cut a tensor into parts along one dimension."""
+    tensor, value = _value(trail, operation)
+    rank = len(tensor.shape)
+    dimension = operation.get("dim", _SPLIT_DIMENSION.get(operation.name, 0)) % rank
+    start = 0
+    for place, output in enumerate(operation.outputs):
+        stop = start + output.shape[dimension]
+        layout = list(value.layout)
+        layout[dimension] = layouts.slice_dimension(value.layout[dimension], start, stop)
+        trail.move(operation, tuple(layout), place)
+        start = stop
+
+
+_SPLIT_DIMENSION = {"hsplit": 1, "dsplit": 2}
+
+
+def unbind(trail: Trail, operation: Operation) -> None:
+    """Take one dimension apart."""
+    tensor, value = _value(trail, operation)
+    dimension = operation.get("dim", 0) % len(tensor.shape)
+    layout = value.layout[:dimension] + value.layout[dimension + 1 :]
+    for place in range(len(operation.outputs)):
+        trail.move(operation, layout, place)
+
+
+def roll(trail: Trail, operation: Operation) -> None:
+    """Shift positions along, around the edge."""
+    _, value = _value(trail, operation)
+    layout = list(value.layout)
+    dimensions = operation.get("dims")
+    if dimensions not in (None, [], ()):
+        shifts = per_axis(operation.get("shifts", 0), 1)
+        for dimension, shift in zip(places_of(dimensions, len(layout)), shifts, strict=False):
+            layout[dimension] = layouts.shift(layout[dimension], int(shift))
+    trail.move(operation, tuple(layout))
+
+
+def pad(trail: Trail, operation: Operation) -> None:
+    """Add or crop units at both ends."""
+    tensor, value = _value(trail, operation)
+    layout = list(value.layout)
+    amounts = list(operation.get("pad", ()))
+    for place in range(len(amounts) // 2):
+        dimension = len(layout) - 1 - place
+        begin, end = amounts[2 * place], amounts[2 * place + 1]
+        size = operation.outputs[0].shape[dimension]
+        pieces = layout[dimension]
+        if not (begin or end):
+            continue
+        if not layouts.axes_of(pieces):
+            layout[dimension] = plain(size)
+        elif len(pieces) == 1 and type(pieces[0]) is Atom:
+            layout[dimension] = (
+                pieces[0]._replace(size=size, origin=pieces[0].origin - begin * pieces[0].step),
+            )
+        else:
+            before, after = plain(max(0, begin)), plain(max(0, end))
+            inner = layouts.slice_dimension(
+                pieces, max(0, -begin), tensor.shape[dimension] + min(0, end)
+            )
+            parts = [before] * (begin > 0) + [inner] + [after] * (end > 0)
+            layout[dimension] = layouts.join(parts) if len(parts) > 1 else inner
+    trail.move(operation, tuple(layout))
+
+
+def expand(trail: Trail, operation: Operation) -> None:
+    """Repeat dimensions of size 1."""
+    _, value = _value(trail, operation)
+    trail.move(operation, layouts.expand(value.layout, operation.outputs[0].shape))
+
+
+def repeat(trail: Trail, operation: Operation) -> None:
+    """Repeat whole tensors or single positions."""
+    tensor, value = _value(trail, operation)
+    shape = operation.outputs[0].shape
+    layout: list[Dimension] = [plain(size) for size in shape]
+    for back in range(1, len(tensor.shape) + 1):
+        pieces = value.layout[-back]
+        if shape[-back] == tensor.shape[-back]:
+            layout[-back] = pieces
+        elif layouts.axes_of(pieces):
+            times = shape[-back] // max(1, tensor.shape[-back])
+            each = operation.name == "repeat_interleave"
+            single = len(pieces) == 1 and type(pieces[0]) is Atom
+            if each and single:
+                layout[-back] = (*pieces, *plain(times))
+            else:
+                layout[-back] = (Lost(shape[-back], layouts.axes_of(pieces)),)
+    trail.move(operation, tuple(layout))
+
+
+def flip(trail: Trail, operation: Operation) -> None:
+    """Windows keep their size when a map is mirrored; where they lie is no longer followed."""
+    _, value = _value(trail, operation)
+    trail.move(operation, value.layout)
+
+
+def narrow(trail: Trail, operation: Operation) -> None:
+    """Take a run of indices of one dimension."""
+    tensor, value = _value(trail, operation)
+    dimension = operation.get("dim", 0) % len(tensor.shape)
+    start = operation.get("start", 0)
+    start = int(start) % tensor.shape[dimension] if isinstance(start, int) else 0
+    layout = list(value.layout)
+    layout[dimension] = layouts.slice_dimension(
+        layout[dimension], start, start + operation.outputs[0].shape[dimension]
+    )
+    trail.move(operation, tuple(layout))
+
+
+def select(trail: Trail, operation: Operation) -> None:
+    """Take one index of one dimension."""
+    tensor, value = _value(trail, operation)
+    dimension = operation.get("dim", 0) % len(tensor.shape)
+    trail.move(operation, value.layout[:dimension] + value.layout[dimension + 1 :])
+
+
+def slice_(trail: Trail, operation: Operation) -> None:
+    """Take every n-th index of one dimension."""
+    tensor, _ = _value(trail, operation)
+    dimension = operation.get("dim", 0) % len(tensor.shape)
+    index = slice(
+        operation.arguments.get("start"), operation.arguments.get("stop"), operation.get("step", 1)
+    )
+    _index(trail, operation, [slice(None)] * dimension + [index])
+
+
+def getitem(trail: Trail, operation: Operation) -> None:
+    """Index a tensor as NumPy does."""
+    index = operation.arguments.get("index")
+    _index(trail, operation, list(index) if isinstance(index, tuple) else [index])
+
+
+def _index(trail: Trail, operation: Operation, index: list[Any]) -> None:
+    tensor, value = _value(trail, operation)
+    output = operation.outputs[0]
+    used = sum(1 for one in index if one is not None and one is not Ellipsis)
+    if Ellipsis not in [one for one in index if not isinstance(one, TensorRef)]:
+        index = [*index, Ellipsis]
+    complete: list[Any] = []
+    for one in index:
+        if one is Ellipsis:
+            complete.extend([slice(None)] * (len(tensor.shape) - used))
+        else:
+            complete.append(one)
+    layout: list[Dimension] = []
+    place = 0
+    strided = value.strided
+    picked: list[int] = []
+    for one in complete:
+        if one is None:
+            layout.append(())
+            continue
+        if place >= len(value.layout):
+            break
+        pieces, size = value.layout[place], tensor.shape[place]
+        place += 1
+        if isinstance(one, slice):
+            start, stop, step = _bounds(one, size)
+            if step > 1 and layouts.axes_of(pieces):
+                strided = operation.scope
+            layout.append(layouts.slice_dimension(pieces, start, stop, step))
+        elif isinstance(one, bool | TensorRef | list | tuple):
+            picked.extend(layouts.axes_of(pieces))
+            layout.append((Lost(-1, layouts.axes_of(pieces)),) if layouts.axes_of(pieces) else ())
+        # an integer takes one position and leaves no dimension
+    if picked or any(isinstance(one, bool | TensorRef | list | tuple) for one in complete):
+        _picked_by_index(trail, operation, value, picked)
+        return
+    trail.values[output.number] = value._replace(layout=tuple(layout), strided=strided)
+
+
+def _picked_by_index(
+    trail: Trail, operation: Operation, value: Value, picked: Sequence[int]
+) -> None:
+    """Positions in an order that an index tensor gives: the trail of those axes is lost."""
+    output = operation.outputs[0]
+    if not picked:
+        trail.values[output.number] = value._replace(
+            layout=layouts.broadcast((value.layout,), output.shape)
+        )
+        return
+    kept = layouts.broadcast((value.layout,), output.shape)
+    layout = list(kept)
+    lost = tuple(dict.fromkeys(picked))
+    for place, size in enumerate(output.shape):
+        if not layouts.axes_of(kept[place]) and size > 1:
+            layout[place] = (Lost(size, lost),)
+            break
+    trail.step(
+        operation,
+        {},
+        tuple(layout),
+        base=value,
+        certainty="bound",
+        reason=f"'{operation.name}' picks positions by an index; their order is not followed",
+    )
+
+
+def _bounds(index: slice, size: int) -> tuple[int, int, int]:
+    plain_index = slice(
+        *(one if isinstance(one, int) else None for one in (index.start, index.stop, index.step))
+    )
+    return plain_index.indices(size)
+
+
+def pick(trail: Trail, operation: Operation) -> None:
+    """``index_select``, ``gather``: positions by an index tensor along one dimension."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    dimension = operation.get("dim", 0) % len(tensor.shape)
+    axes = layouts.axes_of(value.layout[dimension])
+    shape = operation.outputs[0].shape
+    layout = list(layouts.broadcast((value.layout,), shape))
+    if not axes:
+        trail.move(operation, tuple(layout))
+        return
+    layout[dimension] = (Lost(shape[dimension], axes),)
+    trail.step(
+        operation,
+        {},
+        tuple(layout),
+        base=value,
+        certainty="bound",
+        reason=f"'{operation.name}' picks positions by an index; their order is not followed",
+    )

@@ -1,0 +1,469 @@
+"""Operators whose windows slide: convolutions, pooling, resampling, folding.
+
+The window of one unit follows from the formula for the output size in the documentation of each
+operator in PyTorch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from fractions import Fraction
+from typing import Any
+
+from rfa_toolbox.encodings import layout as layouts
+from rfa_toolbox.encodings.layout import Atom, Dimension, Lost, plain
+from rfa_toolbox.encodings.pytorch.domain import (
+    Operation,
+    TensorRef,
+)
+from rfa_toolbox.encodings.pytorch.operators.common import per_axis
+from rfa_toolbox.encodings.pytorch.steps import (
+    NEUTRAL,
+    FirstWindow,
+    Trail,
+    Value,
+    Window,
+)
+
+__all__ = [
+    "adaptive_pool",
+    "col2im",
+    "convolution",
+    "fractional_pool",
+    "im2col",
+    "interpolate",
+    "pixel_shuffle",
+    "pixel_unshuffle",
+    "pool",
+    "stft",
+    "unfold",
+    "unpool",
+]
+
+
+def _slide(
+    trail: Trail,
+    operation: Operation,
+    value: Value,
+    dimensions: Sequence[int],
+    windows: Sequence[Window],
+    mixed: Sequence[int] = (),
+    channels: int | None = None,
+    **facts: Any,
+) -> None:
+    """Make a step whose windows slide over some dimensions and which mixes others wholly."""
+    shape = operation.outputs[0].shape
+    layout = list(value.layout)
+    found = trail.mixing(value, mixed)
+    certainty: dict[str, Any] = {}
+    if trail.probing:
+        axes = [_single_axis(value, layout[dimension]) for dimension in dimensions]
+        raise FirstWindow(tuple(a for a in axes if a is not None) if None not in axes else ())
+    for dimension in mixed:
+        layout[dimension] = plain(shape[dimension])
+    for dimension, window in zip(dimensions, windows, strict=True):
+        pieces, size = layout[dimension], shape[dimension]
+        carried = layouts.axes_of(pieces)
+        if not carried:
+            layout[dimension] = plain(size)
+            continue
+        atom, repeated = _run(pieces)
+        if atom is not None and atom.axis is not None:
+            layout[dimension] = _windowed(found, atom.axis, atom, repeated, window, size)
+        elif window == NEUTRAL and size == math.prod(piece.size for piece in pieces):
+            continue
+        else:
+            for axis in carried:
+                found[axis] = Window(math.inf)
+            layout[dimension] = (Lost(size, carried),)
+            certainty = {
+                "certainty": "bound",
+                "reason": f"the window of '{operation.name}' slides over a dimension in which "
+                "positions are not in one run; counted as seeing everything",
+            }
+    trail.step(operation, found, tuple(layout), base=value, **{**facts, **certainty})
+
+
+def _single_axis(value: Value, dimension: Dimension) -> int | None:
+    atom = dimension[0] if len(dimension) == 1 else None
+    if type(atom) is Atom and atom.axis is not None and atom.size == value.extents[atom.axis]:
+        return atom.axis
+    return None
+
+
+def _run(dimension: Dimension) -> tuple[Atom | None, int]:
+    """Return the one run of positions in a dimension, and how often each is repeated."""
+    if len(dimension) == 1 and type(dimension[0]) is Atom:
+        return dimension[0], 1
+    if (
+        len(dimension) == 2
+        and type(dimension[0]) is Atom
+        and type(dimension[1]) is Atom
+        and dimension[1].axis is None
+    ):
+        return dimension[0], dimension[1].size
+    return None, 1
+
+
+def _windowed(
+    found: dict[int, Window], axis: int, atom: Atom, repeated: int, window: Window, size: int
+) -> Dimension:
+    """Put a window over a run of positions together with what is mixed on the same axis."""
+    if repeated > 1:  # every position stands there several times: nearest up-sampling
+        window = window._replace(
+            kernel=repeated + window.reach if window.upsampling == 1 else math.inf,
+            dilation=1,
+            upsampling=window.upsampling * repeated,
+        )
+    other = found.get(axis)
+    if other is None and atom.step == 1:
+        found[axis] = window._replace(stride=1)
+    elif window.upsampling != 1:
+        found[axis] = Window(math.inf)
+    else:
+        reach = window.reach * atom.step + (other.reach if other is not None else 0)
+        found[axis] = Window(1 + reach, begin=window.begin * atom.step, end=window.end * atom.step)
+    return (Atom(axis, size, atom.step * window.stride, atom.origin * window.upsampling),)
+
+
+def _rank(name: str) -> int:
+    return int(name[-2])
+
+
+# --- convolutions ----------------------------------------------------------------------------
+
+
+def convolution(trail: Trail, operation: Operation) -> None:
+    """Convolve, also transposed, grouped or dilated."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    weight = operation.arguments.get("weight")
+    if not isinstance(weight, TensorRef):
+        raise TypeError(f"{operation.name} has the weight {weight!r}, which is no tensor")
+    kernel = weight.shape[2:]
+    count = len(kernel)
+    rank = len(tensor.shape)
+    first = rank - count
+    transposed = operation.name.startswith("conv_transpose") or bool(operation.get("transposed"))
+    strides = per_axis(operation.get("stride", 1), count)
+    dilations = per_axis(operation.get("dilation", 1), count)
+    groups = operation.get("groups", 1)
+    padding = operation.get("padding", 0)
+    shape = operation.outputs[0].shape
+    windows = []
+    for place in range(count):
+        k, s, d = kernel[place], strides[place], dilations[place]
+        reach = d * (k - 1)
+        if isinstance(padding, str):
+            total = reach if padding == "same" else 0
+            begin, end = total // 2, total - total // 2
+        else:
+            begin = end = per_axis(padding, count)[place]
+        if transposed:
+            before = reach - begin
+            fine = (tensor.shape[first + place] - 1) * s + 1
+            after = shape[first + place] + reach - fine - before
+            windows.append(Window(k, 1, d, before, after, s))
+        else:
+            windows.append(Window(k, s, d, begin, end))
+    channel = first - 1
+    channels_in = tensor.shape[channel]
+    depthwise = groups == channels_in and groups > 1
+    _slide(
+        trail,
+        operation,
+        value,
+        range(first, rank),
+        windows,
+        mixed=() if depthwise and not layouts.axes_of(value.layout[channel]) else (channel,),
+        filters=shape[channel],
+    )
+
+
+# --- pooling ---------------------------------------------------------------------------------
+
+
+def pool(trail: Trail, operation: Operation) -> None:
+    """Slide a maximum, average or norm over a map."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    count = _rank(operation.name)
+    first = len(tensor.shape) - count
+    kernels = per_axis(operation.get("kernel_size"), count)
+    stride = operation.get("stride")
+    strides = kernels if stride is None or stride in ([], ()) else per_axis(stride, count)
+    paddings = per_axis(operation.get("padding", 0), count)
+    dilations = per_axis(operation.get("dilation", 1), count)
+    shape = operation.outputs[0].shape
+    windows = []
+    for place in range(count):
+        reach = dilations[place] * (kernels[place] - 1)
+        needed = (shape[first + place] - 1) * strides[place] + 1 + reach
+        end = needed - tensor.shape[first + place] - paddings[place]
+        windows.append(
+            Window(kernels[place], strides[place], dilations[place], paddings[place], end)
+        )
+    _slide(trail, operation, value, range(first, len(tensor.shape)), windows)
+
+
+def adaptive_pool(trail: Trail, operation: Operation) -> None:
+    """Pool to a given size, whatever the size of the map."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    count = _rank(operation.name)
+    first = len(tensor.shape) - count
+    shape = operation.outputs[0].shape
+    wanted = per_axis(operation.arguments.get("output_size"), count)
+    dimensions, windows, whole = [], [], []
+    for place in range(count):
+        dimension = first + place
+        if wanted[place] is None:
+            continue
+        if shape[dimension] == 1:
+            whole.append(dimension)
+            continue
+        dimensions.append(dimension)
+        windows.append(_resampled(tensor.shape[dimension], shape[dimension]))
+    _slide(
+        trail,
+        operation,
+        value,
+        dimensions,
+        windows,
+        mixed=whole,
+        resolution_dependent=bool(dimensions),
+    )
+
+
+def _resampled(size: int, wanted: int) -> Window:
+    """Return the window of adaptive pooling: from floor(i*size/wanted) to ceil((i+1)*size/wanted).
+
+    That is a box of ``size`` cells on a grid where every unit is repeated ``wanted`` times.
+    """
+    ratio = Fraction(size, wanted)
+    return Window(
+        ratio.numerator + ratio.denominator - 1,
+        ratio.numerator,
+        upsampling=ratio.denominator,
+        begin=ratio.denominator - 1,
+    )
+
+
+def fractional_pool(trail: Trail, operation: Operation) -> None:
+    """Pool by a fraction, with windows at random places."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    count = _rank(operation.name)
+    first = len(tensor.shape) - count
+    kernels = per_axis(operation.get("kernel_size"), count)
+    shape = operation.outputs[0].shape
+    windows = []
+    for place in range(count):
+        ratio = Fraction(tensor.shape[first + place], shape[first + place])
+        windows.append(
+            Window(
+                (kernels[place] - 1) * ratio.denominator + 1,
+                ratio.numerator,
+                upsampling=ratio.denominator,
+            )
+        )
+    _slide(
+        trail,
+        operation,
+        value,
+        range(first, len(tensor.shape)),
+        windows,
+        certainty="bound",
+        reason="fractional pooling places its windows at random",
+    )
+
+
+def unpool(trail: Trail, operation: Operation) -> None:
+    """Put maxima back to where they came from."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    count = _rank(operation.name)
+    first = len(tensor.shape) - count
+    shape = operation.outputs[0].shape
+    kernels = per_axis(operation.get("kernel_size"), count)
+    stride = operation.get("stride")
+    strides = kernels if stride is None or stride in ([], ()) else per_axis(stride, count)
+    windows = []
+    for place in range(count):
+        ratio = Fraction(shape[first + place], tensor.shape[first + place])
+        k, s = kernels[place], strides[place]
+        if k is None:
+            k, s = math.ceil(ratio), round(ratio)
+        windows.append(Window(k, 1, begin=k - 1, upsampling=s))
+    _slide(trail, operation, value, range(first, len(tensor.shape)), windows)
+
+
+# --- resampling ------------------------------------------------------------------------------
+
+
+def interpolate(trail: Trail, operation: Operation) -> None:
+    """Resize a map."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    count = len(tensor.shape) - 2
+    shape = operation.outputs[0].shape
+    mode = operation.get("mode", "nearest")
+    if mode == "area":
+        operation = Operation(
+            f"adaptive_avg_pool{count}d",
+            {"input": tensor, "output_size": shape[2:]},
+            operation.outputs,
+            operation.scope,
+        )
+        adaptive_pool(trail, operation)
+        return
+    factors = operation.get("scale_factor")
+    use_factors = factors is not None and not operation.get("recompute_scale_factor")
+    windows = []
+    for place in range(count):
+        old, new = tensor.shape[2 + place], shape[2 + place]
+        if operation.get("align_corners") and old > 1 and new > 1:
+            ratio, aligned = Fraction(old - 1, new - 1), True
+        else:
+            ratio, aligned = Fraction(old, new), False
+            if use_factors:
+                factor = per_axis(factors, count)[place]
+                ratio = 1 / Fraction(factor).limit_denominator(10_000)
+        windows.append(_interpolated(mode, ratio, aligned, bool(operation.get("antialias"))))
+    _slide(trail, operation, value, range(2, len(tensor.shape)), windows)
+
+
+_SUPPORT = {"linear": 1, "bilinear": 1, "trilinear": 1, "bicubic": 2}
+
+
+def _interpolated(mode: str, ratio: Fraction, aligned: bool, antialias: bool) -> Window:
+    """Return the window of an interpolation that reads ``ratio`` units per unit it writes.
+
+    On the grid where units of the input are ``denominator`` cells apart, the taps of a kernel
+    with support ``t`` to either side are the cells nearer than ``t`` units.
+    """
+    stride, factor = ratio.numerator, ratio.denominator
+    if mode in ("nearest", "nearest-exact"):
+        return Window(factor, stride, begin=factor - 1, upsampling=factor)
+    half = _SUPPORT[mode] * (max(stride, factor) if antialias else factor)
+    on_grid = aligned or (stride - factor) % 2 == 0
+    kernel = 2 * half - 1 if on_grid else 2 * half
+    shift = 0 if aligned else (stride - factor) // 2
+    return Window(kernel, stride, begin=half - 1 - shift, upsampling=factor)
+
+
+def pixel_shuffle(trail: Trail, operation: Operation) -> None:
+    """Turn channels into finer positions."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    rank, factor = len(tensor.shape), operation.get("factor")
+    window = Window(factor, 1, begin=factor - 1, upsampling=factor)
+    _slide(trail, operation, value, (rank - 2, rank - 1), (window,) * 2, mixed=(rank - 3,))
+
+
+def pixel_unshuffle(trail: Trail, operation: Operation) -> None:
+    """Turn positions into channels of a coarser map."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    rank, factor = len(tensor.shape), operation.get("factor")
+    window = Window(factor, factor)
+    _slide(trail, operation, value, (rank - 2, rank - 1), (window,) * 2, mixed=(rank - 3,))
+
+
+def im2col(trail: Trail, operation: Operation) -> None:
+    """``F.unfold``: windows become columns, their places become one dimension."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    first = len(tensor.shape) - 2
+    arguments = [
+        per_axis(operation.get(name, default), 2)
+        for name, default in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("padding", 0))
+    ]
+    windows = [Window(k, s, d, p, p) for k, s, d, p in zip(*arguments, strict=True)]
+    places = [
+        (tensor.shape[first + at] + 2 * w.begin - int(w.reach) - 1) // w.stride + 1
+        for at, w in enumerate(windows)
+    ]
+    _slide_and_flatten(trail, operation, value, first, windows, places)
+
+
+def _slide_and_flatten(
+    trail: Trail,
+    operation: Operation,
+    value: Value,
+    first: int,
+    windows: Sequence[Window],
+    places: Sequence[int],
+) -> None:
+    shape = operation.outputs[0].shape
+    open_shape = (*shape[:-1], *places)
+    number = operation.outputs[0].number
+    opened = Operation(
+        operation.name, operation.arguments, (TensorRef(number, open_shape),), operation.scope
+    )
+    _slide(trail, opened, value, (first, first + 1), windows, mixed=(first - 1,))
+    made = trail.values[number]
+    trail.values[number] = made._replace(layout=layouts.reshape(made.layout, shape))
+
+
+def col2im(trail: Trail, operation: Operation) -> None:
+    """``F.fold``: every pixel sums the columns that cover it, as a transposed convolution does."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    shape = operation.outputs[0].shape
+    first = len(shape) - 2
+    arguments = [
+        per_axis(operation.get(name, default), 2)
+        for name, default in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("padding", 0))
+    ]
+    windows, places = [], []
+    for at, (k, s, d, p) in enumerate(zip(*arguments, strict=True)):
+        reach = d * (k - 1)
+        windows.append(Window(k, 1, d, reach - p, reach - p, s))
+        places.append((shape[first + at] + 2 * p - reach - 1) // s + 1)
+    opened = layouts.reshape(value.layout, (*tensor.shape[:-1], *places))
+    _slide(
+        trail,
+        operation,
+        value._replace(layout=opened),
+        (first, first + 1),
+        windows,
+        mixed=(first - 1,),
+    )
+
+
+def unfold(trail: Trail, operation: Operation) -> None:
+    """``Tensor.unfold``: windows along one dimension, their contents in a new last one."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    dimension = operation.get("dim", 0) % len(tensor.shape)
+    window = Window(operation.get("size", 1), operation.get("step", 1))
+    output = operation.outputs[0]
+    if not layouts.axes_of(value.layout[dimension]):
+        layout = list(value.layout)
+        layout[dimension] = plain(output.shape[dimension])
+        trail.move(operation, (*layout, plain(output.shape[-1])))
+        return
+    short = TensorRef(output.number, output.shape[:-1])
+    opened = Operation(operation.name, operation.arguments, (short,), operation.scope)
+    _slide(trail, opened, value, (dimension,), (window,))
+    made = trail.values[output.number]
+    trail.values[output.number] = made._replace(layout=(*made.layout, plain(output.shape[-1])))
+
+
+def stft(trail: Trail, operation: Operation) -> None:
+    """Take spectra of windows of a signal."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    last = len(tensor.shape) - 1
+    size = operation.get("n_fft", 1)
+    window = Window(size, operation.get("hop_length", size // 4))
+    output = operation.outputs[0]
+    frames = TensorRef(output.number, (*tensor.shape[:-1], output.shape[last + 1]))
+    opened = Operation(operation.name, operation.arguments, (frames,), operation.scope)
+    _slide(trail, opened, value, (last,), (window,))
+    made = trail.values[output.number]
+    layout = (*made.layout[:-1], plain(output.shape[last]), made.layout[-1])
+    layout += tuple(plain(size) for size in output.shape[len(layout) :])
+    trail.values[output.number] = made._replace(layout=layout)
