@@ -1,4 +1,4 @@
-"""Find global pools whose result only re-weights the map that they read (squeeze-and-excitation)."""
+"""Find global pools whose result only re-weights the map that they read, as in SE blocks."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ No framework is imported here: a model is asked for its JSON, and that is all th
 
 from __future__ import annotations
 
-import json
 import math
 import warnings
 from collections import Counter
@@ -133,6 +132,7 @@ def create_graph_from_model(
         UnsupportedModelError: a ValueError, if this is no model, or a subclassed one, whose
             JSON holds no layers.
 
+    >>> import json
     >>> class Model:
     ...     def to_json(self):
     ...         conv = {"class_name": "Conv2D", "config": {"kernel_size": [5, 5], "filters": 8}}
@@ -163,6 +163,7 @@ def create_graph_from_keras_json(
         UnsupportedModelError: a ValueError, if this is no JSON of a model with layers.
         FileNotFoundError: if there is no such file.
 
+    >>> import json
     >>> conv = {"class_name": "Conv1D", "config": {"kernel_size": [3], "filters": 8}}
     >>> text = json.dumps({"class_name": "Sequential", "config": {"layers": [conv]}})
     >>> create_graph_from_keras_json(text).receptive_field_max
@@ -369,8 +370,7 @@ class _Walk:
             not positions and any(window.kernel == math.inf for window in windows),
             effect.product,
             all(
-                (window.kernel, window.stride, window.upsampling) == (1, 1, 1)
-                for window in windows
+                (window.kernel, window.stride, window.upsampling) == (1, 1, 1) for window in windows
             ),
         )
         self.steps.append(_Step(record, layer, link, effect.certainty, effect.reason))
@@ -387,9 +387,7 @@ class _Walk:
         fields = ("kernel_size", "stride_size", "dilation", "upsampling")
         return attrs.evolve(
             layer,
-            **{
-                name: arithmetic.broadcast(getattr(layer, name), self.axes) for name in fields
-            },
+            **{name: arithmetic.broadcast(getattr(layer, name), self.axes) for name in fields},
         )
 
     # -- what a call reads
@@ -453,9 +451,7 @@ def _effect_of(call: LayerCall, layer: LayerDefinition) -> Effect:
         for one in (layer.kernel_size, layer.stride_size, layer.dilation, layer.upsampling)
     )
     windows = {
-        axis: Window(
-            kernels[axis], strides[axis], dilations[axis], None, None, upsamplings[axis]
-        )
+        axis: Window(kernels[axis], strides[axis], dilations[axis], None, None, upsamplings[axis])
         for axis in range(axes)
     }
     layout: list[Dimension] = []
@@ -529,5 +525,3 @@ def _spatial_dimensions(
         if first.axes:
             return spread(sorted({axis + 1 for axis in first.axes}))
     return spread(range(1, rank - 1) if rank > 2 else range(1, rank))
-
-

@@ -46,6 +46,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     stand_in_shape,
     transposed,
     unknown,
+    words,
 )
 from rfa_toolbox.graphs import LayerDefinition
 
@@ -207,16 +208,14 @@ class InputHandler(_Handler):
             return describe(call, keep(call))
         shape = call.get("batch_shape", "batch_input_shape", default=(None, None))
         count = max(0, len(shape) - 2) if len(shape) > 2 else len(shape) - 1
-        return definition(
-            call.label, (NEUTRAL,) * count, Effect(Value(0, ()), ())
-        )
+        return definition(call.label, (NEUTRAL,) * count, Effect(Value(0, ()), ()))
 
 
-_CONVOLUTIONS = """
+_CONVOLUTIONS = words("""
 Conv1D Conv2D Conv3D Convolution1D Convolution2D Convolution3D
 SeparableConv1D SeparableConv2D SeparableConvolution1D SeparableConvolution2D
 LocallyConnected1D LocallyConnected2D
-""".split()
+""")
 _DEPTHWISE = ["DepthwiseConv1D", "DepthwiseConv2D"]
 
 
@@ -245,9 +244,16 @@ class KernelBasedHandler(_Handler):
         padding = str(call.get("padding", default="valid")).lower()
         windows = {
             dimension: sliding(
-                *numbers, padding, dimension_size(value.layout[dimension]), size_known(value, dimension)
+                kernel,
+                stride,
+                dilation,
+                padding,
+                dimension_size(value.layout[dimension]),
+                size_known(value, dimension),
             )
-            for dimension, *numbers in zip(dimensions, kernels, strides, dilations, strict=True)
+            for dimension, kernel, stride, dilation in zip(
+                dimensions, kernels, strides, dilations, strict=True
+            )
         }
         channels = dimension_size(value.layout[channel])
         if call.class_name in _DEPTHWISE:
@@ -277,12 +283,14 @@ class TransposedConvolutionHandler(_Handler):
         extras = per_axis(call.get("output_padding"), count)
         windows = {
             dimension: transposed(
-                *numbers,
+                kernel,
+                stride,
+                dilation,
                 str(call.get("padding", default="valid")).lower(),
                 extra,
                 dimension_size(value.layout[dimension]),
             )
-            for dimension, extra, *numbers in zip(
+            for dimension, extra, kernel, stride, dilation in zip(
                 dimensions,
                 extras,
                 per_axis(call.get("kernel_size", default=1), count),
@@ -391,7 +399,8 @@ class GlobalPoolingHandler(_Handler):
 class FlattenHandler(_Handler):
     """Flattening a map to a vector: what follows sees all of it.
 
-    >>> FlattenHandler()({"class_name": "Flatten", "build_config": {"input_shape": [None, 7, 7, 3]}})
+    >>> flatten = {"class_name": "Flatten", "build_config": {"input_shape": [None, 7, 7, 3]}}
+    >>> FlattenHandler()(flatten)
     LayerDefinition(name='Flatten', kernel_size=(inf, inf), ...)
     """
 
@@ -404,8 +413,7 @@ class FlattenHandler(_Handler):
         several = [
             index
             for index, dimension in enumerate(value.layout)
-            if index
-            and any(piece.size > 1 and layouts.axes_of((piece,)) for piece in dimension)
+            if index and any(piece.size > 1 and layouts.axes_of((piece,)) for piece in dimension)
         ]
         if not several or len(value.layout) == 2:
             return keep(call, layouts.reshape(value.layout, (value.shape[0], size)))
@@ -414,7 +422,7 @@ class FlattenHandler(_Handler):
 
 @attrs.frozen
 class DenseHandler(_Handler):
-    """Dense layers: they mix the last dimension, which is a 1x1 convolution where it is channels."""
+    """Dense layers: they mix the last dimension, a 1x1 convolution where that is channels."""
 
     kinds = frozenset({"Dense", "DenseFeatures"})
 
@@ -534,7 +542,7 @@ class ReshapeHandler(_Handler):
 class MergeHandler(_Handler):
     """Element-wise merging of several tensors."""
 
-    kinds = frozenset("Add Subtract Multiply Average Maximum Minimum".split())
+    kinds = frozenset(words("Add Average CustomScaleLayer Maximum Minimum Multiply Subtract"))
 
     def effect(self, call: LayerCall) -> Effect:
         """Let every position see itself in all of them."""
@@ -571,9 +579,9 @@ class DotHandler(_Handler):
         return contracted([(left, left_letters), (right, right_letters)], result)
 
 
-_ATTENTION = """
+_ATTENTION = words("""
 MultiHeadAttention GroupQueryAttention GroupedQueryAttention Attention AdditiveAttention
-""".split()
+""")
 
 
 @attrs.frozen
@@ -639,7 +647,8 @@ class RecurrentHandler(_Handler):
         both = around.get("Bidirectional")
         joined = both is not None and both.get("merge_mode", "concat") == "concat"
         width = plain(2 * units if joined else units)
-        layout = (value.layout[0], *([value.layout[1]] if call.get("return_sequences") else ()), width)
+        steps = value.layout[1:2] if call.get("return_sequences") else ()
+        layout = (value.layout[0], *steps, width)
         state = (value.layout[0], plain(units))
         states = (state,) * (4 if call.get("return_state") else 0)
         effect = mix(value, range(1, len(value.layout)), layout, units=units)
@@ -746,13 +755,11 @@ class ResizingHandler(_Handler):
             method = str(call.get("interpolation", default="bilinear"))
             kept = call.get("crop_to_aspect_ratio") or call.get("pad_to_aspect_ratio")
             kept = kept or call.class_name != "Resizing"
-            return resampled(
-                call, value, wanted, method, bool(call.get("antialias")), whole=False,
-                **(
-                    {"certainty": "bound", "reason": "how much is cropped or padded to keep the "
-                     "aspect ratio depends on the size of the image"} if kept else {}
-                ),
-            )  # fmt: skip
+            effect = resampled(
+                call, value, wanted, method, bool(call.get("antialias")), whole=False
+            )
+            reason = "how much is cut or padded to keep the aspect ratio depends on the image"
+            return attrs.evolve(effect, certainty="bound", reason=reason) if kept else effect
         windows = {}
         for one, size in wanted.items():
             cut = sizes[one] - size
@@ -781,8 +788,8 @@ class SpectrogramHandler(_Handler):
             window = Window(int(length), stride, begin=half, end=half)
             effect = slide(call, value, {place: (window, frames)})
             (layout,) = effect.layouts
-            bins = plain(int(call.get("num_mel_bins", default=128)))
-            return attrs.evolve(effect, layouts=((*layout[:-1], bins, layout[-1]),))
+            mels = plain(int(call.get("num_mel_bins", default=128)))
+            return attrs.evolve(effect, layouts=((*layout[:-1], mels, layout[-1]),))
         place_and_channel = spatial_dimensions(call, value, 1)
         if place_and_channel is None:
             return _too_few(call)
@@ -800,7 +807,7 @@ class SpectrogramHandler(_Handler):
         )  # fmt: skip
 
 
-_NEUTRAL = """
+_NEUTRAL = words("""
 Activation ActivityRegularization AlphaDropout AugMix AutoContrast BatchNormalization
 BatchNormalizationV1 BatchNormalizationV2 SyncBatchNormalization
 ContrastLimitedAdaptiveHistogramEqualization CutMix Discretization Dropout ELU Equalization
@@ -812,7 +819,7 @@ RandomGaussianBlur RandomGrayscale RandomHeight RandomHue RandomInvert RandomPer
 RandomPosterization RandomRotation RandomSaturation RandomSharpness RandomShear
 RandomTranslation RandomWidth RandomZoom ReLU Rescaling Solarization SpatialDropout1D
 SpatialDropout2D SpatialDropout3D StochasticDepth StringLookup ThresholdedReLU UnitNormalization
-""".split()
+""")
 
 
 @attrs.frozen
@@ -847,7 +854,7 @@ _CONVOLUTION_KEYS = {"kernel_size", "strides", "padding", "data_format", "dilati
 class AnyHandler(_Handler):
     """Everything that no other handler describes: counted as neutral, and said so."""
 
-    def can_handle(self, node: LayerCall | Mapping[str, Any], /) -> bool:  # noqa: ARG002
+    def can_handle(self, node: LayerCall | Mapping[str, Any], /) -> bool:
         """Return True."""
         return True
 

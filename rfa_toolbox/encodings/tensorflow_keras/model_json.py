@@ -322,8 +322,8 @@ class _Reader:
         elif layers and layers[0].get("class_name") == "InputLayer":
             tensor = self.call(layers[0], path, _Node((), {}), wrappers, known)
         else:
-            shape = _first_shape(model, layers)
-            made = {"class_name": "InputLayer", "config": {"name": "input", "batch_shape": shape}}
+            first = _first_shape(model, layers)
+            made = {"class_name": "InputLayer", "config": {"name": "input", "batch_shape": first}}
             tensor = self.call(made, path, _Node((), {}), wrappers, known)
         for layer in layers:
             if layer.get("class_name") != "InputLayer":
@@ -347,9 +347,10 @@ class _Reader:
         config = layer.get("config")
         if _sub_layers(layer) is not None:
             return self.model(layer, (*path, name), node, wrappers, known)
-        inner = config.get("layer") if isinstance(config, Mapping) else None
+        options = config if isinstance(config, Mapping) else {}
+        inner = options.get("layer")
         if isinstance(inner, Mapping) and "class_name" in inner and "config" in inner:
-            around = (*wrappers, Wrapper(kind, config))
+            around = (*wrappers, Wrapper(kind, options))
             known = known and kind in _WRAPPERS
             if _sub_layers(inner) is not None:
                 return self.model(inner, (*path, name), node, around, known)
@@ -364,7 +365,7 @@ class _Reader:
                 ".".join(path),
                 kind,
                 operation,
-                config if isinstance(config, Mapping) else {},
+                options,
                 node.arguments,
                 node.keywords,
                 wrappers,
@@ -410,7 +411,7 @@ class _Functional:
             missing = needed - keys
             if missing:
                 raise UnsupportedModelError(
-                    f"The layer {name!r} reads the tensor {sorted(missing)[0]!r} (layer, number "
+                    f"The layer {name!r} reads the tensor {min(missing)!r} (layer, number "
                     f"of its call), which is missing; the layers are {sorted(self.layers)[:20]!r}."
                 )
             before.append(needed - set(self.results))
@@ -615,10 +616,10 @@ def _first_call(layer: Mapping[str, Any]) -> int:
 
     In Keras 2 a model that starts with an input layer has had one call on its own before.
     """
-    layers = _sub_layers(layer)
+    layers = _sub_layers(layer) or [{}]
     nodes = layer.get("inbound_nodes") or []
     keras_3 = bool(nodes) and isinstance(nodes[0], Mapping) and "args" in nodes[0]
-    return int(bool(layers) and not keras_3 and layers[0].get("class_name") == "InputLayer")
+    return int(not keras_3 and layers[0].get("class_name") == "InputLayer")
 
 
 # --- recorded shapes -------------------------------------------------------------------------
@@ -627,8 +628,10 @@ def _first_call(layer: Mapping[str, Any]) -> int:
 def _to_shape(value: Any) -> Shape | None:
     if isinstance(value, Mapping) and value.get("class_name") == "__tuple__":
         value = value.get("items")
-    if isinstance(value, list | tuple) and value and all(
-        one is None or type(one) is int for one in value
+    if (
+        isinstance(value, list | tuple)
+        and value
+        and all(one is None or type(one) is int for one in value)
     ):
         return tuple(value)
     return None

@@ -1,4 +1,4 @@
-"""What bare operations do to the positions: ``x * 2``, slices, ``keras.ops``, TensorFlow's functions.
+"""What bare operations do to positions: ``x * 2``, slices, ``keras.ops``, functions of TensorFlow.
 
 One rule per family, and one table of names at the end. Keras 2 stores the name of a function of
 TensorFlow, Keras 3 the class of an operation; ``canonical`` makes one spelling of both.
@@ -6,6 +6,7 @@ TensorFlow, Keras 3 the class of an operation; ``canonical`` makes one spelling 
 
 from __future__ import annotations
 
+import itertools
 import math
 import operator
 import re
@@ -15,7 +16,7 @@ from typing import Any, TypeAlias
 import attrs
 
 from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Atom, Dimension, Lost, plain
+from rfa_toolbox.encodings.layout import Dimension, Lost, plain
 from rfa_toolbox.encodings.tensorflow_keras.positions import (
     Effect,
     LayerCall,
@@ -36,6 +37,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     softmaxed,
     spatial_dimensions,
     unknown,
+    words,
 )
 
 __all__ = ["RULES", "Rule", "canonical"]
@@ -168,7 +170,7 @@ def _matmul(call: LayerCall) -> Effect:
         columns.reverse()
     first = ["sum"] if count_left == 1 else [*outer[batch - count_left + 2 :], *rows]
     second = ["sum"] if count_right == 1 else [*outer[batch - count_right + 2 :], *columns]
-    result = [*outer, *(["row"] if count_left > 1 else []), *(["column"] if count_right > 1 else [])]
+    result = [*outer, *["row"] * (count_left > 1), *["column"] * (count_right > 1)]
     return contracted([(left, first), (right, second)], result)
 
 
@@ -254,21 +256,26 @@ def _adaptive_pool(call: LayerCall) -> Effect:
 def _patches(call: LayerCall) -> Effect:
     """Windows become channels."""
     value = call.value
-    size = call.get("size", "sizes", default=1)
-    count = 3 if isinstance(size, list | tuple) and len(size) == 3 else 2
+    wanted = call.get("size", "sizes", default=1)
+    count = 3 if isinstance(wanted, list | tuple) and len(wanted) == 3 else 2
     found = spatial_dimensions(call, value, count)
     if found is None:
         return unknown(call, "it takes patches of a tensor without spatial dimensions")
     dimensions, channel = found
-    sizes = _window_sizes(size, count)
+    sizes = _window_sizes(wanted, count)
     strides = _window_sizes(call.get("strides", default=sizes), count)
     rates = _window_sizes(call.get("dilation_rate", "rates", default=1), count)
     padding = str(call.get("padding", default="valid")).lower()
     windows = {
         place: sliding(
-            *numbers, padding, dimension_size(value.layout[place]), size_known(value, place)
+            size,
+            stride,
+            rate,
+            padding,
+            dimension_size(value.layout[place]),
+            size_known(value, place),
         )
-        for place, *numbers in zip(dimensions, sizes, strides, rates, strict=True)
+        for place, size, stride, rate in zip(dimensions, sizes, strides, rates, strict=True)
     }
     channels = dimension_size(value.layout[channel]) * math.prod(sizes)
     return slide(call, value, windows, {channel: channels})
@@ -397,7 +404,8 @@ def _swap(call: LayerCall) -> Effect:
 def _move(call: LayerCall) -> Effect:
     value = call.value
     rank = len(value.layout)
-    source, target = (_places(call.get(name, default=0), rank) for name in ("source", "destination"))
+    source = _places(call.get("source", default=0), rank)
+    target = _places(call.get("destination", default=0), rank)
     rest = [place for place in range(rank) if place not in source]
     order = dict(zip(target, source, strict=True))
     return keep(
@@ -456,7 +464,7 @@ def _split(call: LayerCall) -> Effect:
             layouts.slice_dimension(value.layout[axis], start, stop),
             *value.layout[axis + 1 :],
         )
-        for start, stop in zip(bounds, bounds[1:], strict=False)
+        for start, stop in itertools.pairwise(bounds)
     )
     return Effect(value, results or (value.layout,))
 
@@ -628,14 +636,14 @@ def _repeat(call: LayerCall) -> Effect:
 
 def _tile(call: LayerCall) -> Effect:
     value = call.value
-    times = _integers(call.get("repeats", "multiples", default=1))
+    times = [one or 1 for one in _integers(call.get("repeats", "multiples", default=1))]
     layout: list[Dimension] = [()] * max(0, len(times) - len(value.layout))
     layout += value.layout
     times = [1] * (len(layout) - len(times)) + times
     for place, count in enumerate(times):
-        if count not in (None, 1):
+        if count != 1:
             axes = layouts.axes_of(layout[place])
-            size = dimension_size(layout[place]) * (count or 1)
+            size = dimension_size(layout[place]) * count
             layout[place] = (Lost(size, axes),) if axes else plain(size)
     return keep(call, tuple(layout))
 
@@ -682,7 +690,7 @@ def _rearrange(call: LayerCall) -> Effect:
 
 # --- the table -------------------------------------------------------------------------------
 
-_POINTWISE = """
+_POINTWISE = words("""
 abs absolute acos acosh add addn addv2 angle arccos arccosh arcsin arcsinh arctan arctan2 arctanh
 asin asinh atan atan2 atanh biasadd bitwiseand bitwisenot bitwiseor bitwisexor cast cbrt ceil celu
 clip clipbyvalue conj conjugate converttotensor copy cos cosh crelu deg2rad digamma divide
@@ -696,39 +704,39 @@ rgbtohsv round rsqrt saturatecast scalarmul selu sigmoid sign silu sin sinc sinh
 softsign sparseplus sparsesigmoid sqrt square squareddifference squareplus stopgradient sub subtract
 swish swishimpl tan tanh tanhshrink threshold tril triu truediv truedivide trunc where xdivy xlogy
 zeroslike
-""".split()
+""")
 
-_NORMALISATIONS = """
+_NORMALISATIONS = words("""
 batchnorm batchnormalization fusedbatchnorm l2normalize layernorm localresponsenormalization lrn
 normalize rmsnorm clipbynorm perimagestandardization adjustbrightness adjustcontrast adjusthue
 adjustsaturation fliplr flipud flip fliplefright flipleftright flipupdown reverse checknumerics
 ensureshape viewascomplex viewasreal shuffle
-""".split()
+""")
 
-_REDUCTIONS = """
+_REDUCTIONS = words("""
 all amax amin any argmax argmin average countnonzero logsumexp max mean median min moments nanmax
 nanmean nanmedian nanmin nanprod nanstd nansum nanvar norm percentile prod ptp quantile reduceall
 reduceany reduceeuclideannorm reducelogsumexp reducemax reducemean reducemin reduceprod reducestd
 reducesum reducevariance std sum var zerofraction
-""".split()
+""")
 
-_SCANS = "argsort cumprod cumsum cumulativelogsumexp nancumprod nancumsum sort topk".split()
+_SCANS = words("argsort cumprod cumsum cumulativelogsumexp nancumprod nancumsum sort topk")
 
-_FOURIER = """
+_FOURIER = words("""
 fft fft2 fft2d fft3d fftnd ifft ifft2 ifft2d ifft3d irfft irfft2d irfft3d rfft rfft2d rfft3d
-""".split()
+""")
 
-_SAMPLED = """
+_SAMPLED = words("""
 affinetransform cropandresize elastictransform imageprojectivetransformv2 mapcoordinates
 perspectivetransform scaleandtranslate
-""".split()
+""")
 
-_POOLS = """
+_POOLS = words("""
 averagepool averagepooling avgpool avgpool1d avgpool2d avgpool3d maxpool maxpool1d maxpool2d
 maxpool3d maxpoolv2
-""".split()
+""")
 
-_RESIZES = "resize resizebicubic resizebilinear resizeimages resizenearestneighbor".split()
+_RESIZES = words("resize resizebicubic resizebilinear resizeimages resizenearestneighbor")
 
 RULES: dict[str, Rule] = {
     "adaptiveaveragepool": _adaptive_pool,

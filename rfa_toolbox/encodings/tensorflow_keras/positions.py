@@ -22,6 +22,7 @@ from rfa_toolbox.encodings.tensorflow_keras.model_json import CallRecord, Shape
 
 __all__ = [
     "NEUTRAL",
+    "STAND_IN",
     "Effect",
     "FirstWindow",
     "LayerCall",
@@ -31,8 +32,8 @@ __all__ = [
     "concatenated",
     "contracted",
     "dimension_size",
-    "interpolation",
     "input_value",
+    "interpolation",
     "keep",
     "mix",
     "mixed_windows",
@@ -52,6 +53,7 @@ __all__ = [
     "unknown",
     "with_leading",
     "without_leading",
+    "words",
 ]
 
 
@@ -214,6 +216,15 @@ class FirstWindow(Exception):  # noqa: N818 - a message to the caller, not an er
         self.axes = axes
 
 
+def words(text: str) -> list[str]:
+    """Return the words of a text, as a table of names is best read.
+
+    >>> words("Add Multiply")
+    ['Add', 'Multiply']
+    """
+    return text.split()
+
+
 # --- sizes -----------------------------------------------------------------------------------
 
 
@@ -359,9 +370,7 @@ def resampling(size: int, wanted: int) -> Window:
     """
     ratio = Fraction(size, wanted)
     stride, factor = ratio.numerator, ratio.denominator
-    return Window(
-        stride + factor - 1, stride, begin=factor - 1, end=factor - 1, upsampling=factor
-    )
+    return Window(stride + factor - 1, stride, begin=factor - 1, end=factor - 1, upsampling=factor)
 
 
 # --- effects ---------------------------------------------------------------------------------
@@ -378,9 +387,7 @@ def unknown(call: LayerCall, reason: str, layout: Layout | None = None) -> Effec
     return keep(call, layout, certainty="unknown", reason=reason)
 
 
-def mix(
-    value: Value, dimensions: Iterable[int], layout: Layout, **facts: Any
-) -> Effect:
+def mix(value: Value, dimensions: Iterable[int], layout: Layout, **facts: Any) -> Effect:
     """Return the effect of a layer that lets all of some dimensions see each other."""
     return Effect(value, (layout,), mixed_windows(value, dimensions), **facts)
 
@@ -604,9 +611,7 @@ def _windowed(
         )  # fmt: skip
     if window.upsampling > 1 and (atom.step > 1 or others or axis in found):
         return None
-    begin, end = (
-        None if side is None else side * atom.step for side in (window.begin, window.end)
-    )
+    begin, end = (None if side is None else side * atom.step for side in (window.begin, window.end))
     mixed = found.get(axis)
     if mixed is None:
         found[axis] = window._replace(
@@ -620,9 +625,7 @@ def _windowed(
 # --- from one feature map to the next --------------------------------------------------------
 
 
-def settle(
-    effect: Effect, axes: int, step: int
-) -> tuple[tuple[Window, ...], list[Value]]:
+def settle(effect: Effect, axes: int, step: int) -> tuple[tuple[Window, ...], list[Value]]:
     """Return the windows of a call on all axes with their strides, and the values it makes.
 
     Where positions of the outputs skip units of the feature map that the call read, that is its
@@ -738,13 +741,10 @@ def stand_in_shape(kinds: Sequence[str], config: Mapping[str, Any]) -> Shape:
     return (None, None)
 
 
-def input_value(
-    step: int, shape: Shape, spatial: Sequence[int], axes: int
-) -> Value:
+def input_value(step: int, shape: Shape, spatial: Sequence[int], axes: int) -> Value:
     """Return the value of a model's input; ``spatial`` are its spatial dimensions in axis order."""
     sizes = [
-        one if one is not None else 1 if place == 0 else STAND_IN
-        for place, one in enumerate(shape)
+        one if one is not None else 1 if place == 0 else STAND_IN for place, one in enumerate(shape)
     ]
     extents = [1] * axes
     for axis, place in enumerate(spatial):
