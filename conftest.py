@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from importlib.util import find_spec
 
-# Doctests of an encoder need its framework.
+# Doctests and tests of an encoder need its framework; that of Keras needs none.
 collect_ignore_glob = (
-    [] if find_spec("torch") else ["rfa_toolbox/encodings/pytorch/*", "rfa_toolbox/frameworks.py"]
+    []
+    if find_spec("torch")
+    else ["rfa_toolbox/encodings/pytorch", "rfa_toolbox/frameworks.py", "tests/pytorch"]
 )
 
 # Keras asks for TensorFlow unless it is told what else there is.

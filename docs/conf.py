@@ -42,7 +42,7 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"(torch|nn|numpy|np|pandas|pd|graphviz|attrs?|collections|fractions|os|pathlib)\b.*",
     ),
-    (r"py:.*", r"(Any|Callable|Fraction|Iterable|Iterator|Literal|Mapping|Path|Sequence)"),
+    (r"py:.*", r"(Any|Callable|Fraction|Iterable|Iterator|Literal|Mapping|Path|PathLike|Sequence)"),
     # Names of types that are explained on the page of contracts, and type variables.
     (
         r"py:.*",
@@ -51,6 +51,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(.*\.)?(PerAxis|Resolution|Size|Call|Call_contra|T)"),
     # Classes that are no part of the interface.
     (r"py:.*", r".*\._\w+"),
+    (r"py:.*", r"rfa_toolbox\.encodings\.tensorflow_keras\.(model_json|positions)\..*"),
     # The docstring of a property is a sentence, also where it has a colon.
     (r"py:.*", r".* .*"),
 ]
