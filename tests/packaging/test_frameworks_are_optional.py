@@ -136,8 +136,8 @@ def import_seconds() -> float:
 
 
 def test_importing_takes_less_than_a_third_of_a_second() -> None:
-    # The best of several: a busy machine makes single runs slow.
-    assert min(import_seconds() for _ in range(5)) < 0.3
+    # A busy machine makes single runs slow; a slow import is slow every time.
+    assert any(import_seconds() < 0.3 for _ in range(10))
 
 
 def test_importing_imports_no_framework() -> None:
