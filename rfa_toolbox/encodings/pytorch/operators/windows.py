@@ -49,16 +49,21 @@ def _slide(
     dimensions: Sequence[int],
     windows: Sequence[Window],
     mixed: Sequence[int] = (),
-    channels: int | None = None,
+    telling: Sequence[int] | None = None,
     **facts: Any,
 ) -> None:
-    """Make a step whose windows slide over some dimensions and which mixes others wholly."""
+    """Make a step whose windows slide over some dimensions and which mixes others wholly.
+
+    ``telling`` are the dimensions that are spatial if this is the first window of a model: by
+    default those that it slides over.
+    """
     shape = operation.outputs[0].shape
     layout = list(value.layout)
     found = trail.mixing(value, mixed)
     certainty: dict[str, Any] = {}
-    if trail.probing:
-        axes = [_single_axis(value, layout[dimension]) for dimension in dimensions]
+    if trail.probing and telling != ():
+        telling = dimensions if telling is None else telling
+        axes = [_single_axis(value, layout[dimension]) for dimension in telling]
         raise FirstWindow(tuple(a for a in axes if a is not None) if None not in axes else ())
     for dimension in mixed:
         layout[dimension] = plain(shape[dimension])
@@ -232,6 +237,7 @@ def adaptive_pool(trail: Trail, operation: Operation) -> None:
         dimensions,
         windows,
         mixed=whole,
+        telling=range(first, len(tensor.shape)),
         resolution_dependent=bool(dimensions),
     )
 
@@ -447,7 +453,7 @@ def unfold(trail: Trail, operation: Operation) -> None:
         return
     short = TensorRef(output.number, output.shape[:-1])
     opened = Operation(operation.name, operation.arguments, (short,), operation.scope)
-    _slide(trail, opened, value, (dimension,), (window,))
+    _slide(trail, opened, value, (dimension,), (window,), telling=())
     made = trail.values[output.number]
     trail.values[output.number] = made._replace(layout=(*made.layout, plain(output.shape[-1])))
 
