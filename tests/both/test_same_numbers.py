@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -23,7 +23,7 @@ else:
     keras = pytest.importorskip("keras")
 
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 Numbers = dict[str, tuple[Any, ...]]
 
@@ -61,17 +61,17 @@ class Plain(nn.Module):
 
 
 def plain_in_keras() -> Any:
-    L = keras.layers
+    layers = keras.layers
     x = image = keras.Input((64, 64, 3))
-    x = L.Conv2D(4, 5, strides=2, name="a")(x)
-    x = L.Conv2D(4, 3, dilation_rate=2, name="b")(x)
-    x = L.MaxPooling2D(3, 2, name="pool")(x)
-    x = L.Conv2D(4, (3, 1), name="c")(x)
-    x = L.DepthwiseConv2D(3, name="depthwise")(x)
-    x = L.Conv2DTranspose(4, 4, strides=2, name="up")(x)
-    x = L.Conv2D(4, 3, name="d")(x)
-    x = L.GlobalAveragePooling2D()(x)
-    return keras.Model(image, L.Dense(2, name="dense")(x))
+    x = layers.Conv2D(4, 5, strides=2, name="a")(x)
+    x = layers.Conv2D(4, 3, dilation_rate=2, name="b")(x)
+    x = layers.MaxPooling2D(3, 2, name="pool")(x)
+    x = layers.Conv2D(4, (3, 1), name="c")(x)
+    x = layers.DepthwiseConv2D(3, name="depthwise")(x)
+    x = layers.Conv2DTranspose(4, 4, strides=2, name="up")(x)
+    x = layers.Conv2D(4, 3, name="d")(x)
+    x = layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, layers.Dense(2, name="dense")(x))
 
 
 class UNet(nn.Module):
@@ -94,17 +94,17 @@ class UNet(nn.Module):
 
 
 def unet_in_keras() -> Any:
-    L = keras.layers
+    layers = keras.layers
     image = keras.Input((64, 64, 3))
-    high = L.Conv2D(4, 3, padding="same", name="a")(image)
-    low = L.AveragePooling2D(2, name="down")(high)
-    low = L.Conv2D(4, 3, padding="same", name="b")(low)
-    low = L.Conv2D(4, 3, padding="same", name="c")(low)
-    up = L.UpSampling2D(2, name="up")(low)
-    smooth = L.UpSampling2D(2, interpolation="bilinear", name="smooth")(low)
-    x = L.Concatenate()([high, up, smooth])
-    x = L.Conv2D(4, 3, padding="same", name="d")(x)
-    return keras.Model(image, L.Conv2D(4, 3, padding="same", name="e")(x))
+    high = layers.Conv2D(4, 3, padding="same", name="a")(image)
+    low = layers.AveragePooling2D(2, name="down")(high)
+    low = layers.Conv2D(4, 3, padding="same", name="b")(low)
+    low = layers.Conv2D(4, 3, padding="same", name="c")(low)
+    up = layers.UpSampling2D(2, name="up")(low)
+    smooth = layers.UpSampling2D(2, interpolation="bilinear", name="smooth")(low)
+    x = layers.Concatenate()([high, up, smooth])
+    x = layers.Conv2D(4, 3, padding="same", name="d")(x)
+    return keras.Model(image, layers.Conv2D(4, 3, padding="same", name="e")(x))
 
 
 class Residual(nn.Module):
@@ -119,22 +119,22 @@ class Residual(nn.Module):
 
     def forward(self, x: Any) -> Any:
         x = self.stem(x)
-        y = self.b(F.relu(self.a(x)))
-        gate = self.excite(F.relu(self.squeeze(y.mean((2, 3), keepdim=True)))).sigmoid()
+        y = self.b(functional.relu(self.a(x)))
+        gate = self.excite(functional.relu(self.squeeze(y.mean((2, 3), keepdim=True)))).sigmoid()
         return self.last(x + y * gate)
 
 
 def residual_in_keras() -> Any:
-    L = keras.layers
+    layers = keras.layers
     image = keras.Input((64, 64, 3))
-    x = L.Conv2D(4, 7, strides=2, padding="same", name="stem")(image)
-    y = L.Conv2D(4, 3, padding="same", activation="relu", name="a")(x)
-    y = L.Conv2D(4, 3, padding="same", name="b")(y)
-    gate = L.GlobalAveragePooling2D(keepdims=True)(y)
-    gate = L.Conv2D(2, 1, activation="relu", name="squeeze")(gate)
-    gate = L.Conv2D(4, 1, activation="sigmoid", name="excite")(gate)
-    x = L.Add()([x, L.Multiply()([y, gate])])
-    return keras.Model(image, L.Conv2D(4, 3, padding="same", name="last")(x))
+    x = layers.Conv2D(4, 7, strides=2, padding="same", name="stem")(image)
+    y = layers.Conv2D(4, 3, padding="same", activation="relu", name="a")(x)
+    y = layers.Conv2D(4, 3, padding="same", name="b")(y)
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(y)
+    gate = layers.Conv2D(2, 1, activation="relu", name="squeeze")(gate)
+    gate = layers.Conv2D(4, 1, activation="sigmoid", name="excite")(gate)
+    x = layers.Add()([x, layers.Multiply()([y, gate])])
+    return keras.Model(image, layers.Conv2D(4, 3, padding="same", name="last")(x))
 
 
 class Shared(nn.Module):
@@ -149,11 +149,11 @@ class Shared(nn.Module):
 
 
 def shared_in_keras() -> Any:
-    L = keras.layers
+    layers = keras.layers
     signal = keras.Input((64, 3))
-    shared = L.Conv1D(3, 3, dilation_rate=2, name="shared")
-    x = L.MaxPooling1D(2, name="pool")(shared(shared(signal)))
-    return keras.Model(signal, L.Conv1D(3, 5, name="last")(x))
+    shared = layers.Conv1D(3, 3, dilation_rate=2, name="shared")
+    x = layers.MaxPooling1D(2, name="pool")(shared(shared(signal)))
+    return keras.Model(signal, layers.Conv1D(3, 5, name="last")(x))
 
 
 PAIRS: dict[str, tuple[Callable[[], Any], Callable[[], Any], tuple[int, ...], str]] = {
@@ -165,9 +165,8 @@ PAIRS: dict[str, tuple[Callable[[], Any], Callable[[], Any], tuple[int, ...], st
 
 
 @pytest.fixture(autouse=True)
-def _fresh_names() -> Iterator[None]:
+def _fresh_names() -> None:
     keras.backend.clear_session()
-    yield
 
 
 @pytest.mark.parametrize("pair", PAIRS)
