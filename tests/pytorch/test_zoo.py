@@ -23,10 +23,13 @@ RANGES = {
 
 
 def build(torchvision: Any, name: str, **options: Any) -> nn.Module:
-    """Make a model without weights; on the meta device this costs neither time nor memory."""
+    """Make a model without weights; on the meta device this costs neither time nor memory.
+
+    RegNets read values of tensors while they are made, which the meta device does not have.
+    """
     if name in ("googlenet", "inception_v3"):
         options["init_weights"] = False  # they warn that this takes long
-    with torch.device("meta"):
+    with torch.device("cpu" if name.startswith("regnet") else "meta"):
         model: nn.Module = torchvision.models.get_model(name, weights=None, **options)
     return model
 
