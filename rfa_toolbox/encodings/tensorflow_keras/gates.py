@@ -29,11 +29,11 @@ class Link:
 
 
 def find_gates(links: Sequence[Link], outputs: Iterable[int] = ()) -> frozenset[int]:
-    """Return the numbers of the global pools that are the squeeze of a gate.
+    """Return the numbers of the calls that make the weights of gates, from the global pool on.
 
-    A pool is one if everything that is made of its result, as long as it has no positions, ends in
-    products with maps that the pool read. Maps are the same if only layers whose units see one
-    unit (activations, 1x1 convolutions, sums) lie between them or in front of both.
+    A pool makes weights if everything that is made of its result, as long as it has no positions,
+    ends in products with maps that the pool read. Maps are the same if only layers whose units
+    see one unit (activations, 1x1 convolutions, sums) lie between them or in front of both.
 
     >>> image, squeeze = Link(neutral=False), Link((0,), positions=False, global_pool=True)
     >>> find_gates([image, squeeze, Link((0, 1), product=True)])
@@ -46,27 +46,28 @@ def find_gates(links: Sequence[Link], outputs: Iterable[int] = ()) -> frozenset[
         for source in link.sources:
             readers[source].append(number)
     final = set(outputs)
-    return frozenset(
-        number
-        for number, link in enumerate(links)
-        if link.global_pool and _is_gate(number, links, readers, final)
-    )
+    found: set[int] = set()
+    for number, link in enumerate(links):
+        if link.global_pool:
+            found |= _weights(number, links, readers, final)
+    return frozenset(found)
 
 
-def _is_gate(
+def _weights(
     pool: int, links: Sequence[Link], readers: Sequence[Sequence[int]], outputs: set[int]
-) -> bool:
+) -> set[int]:
+    """Return what is made of a pool up to the products; nothing if that is not all of its use."""
     inside = {pool}
     waiting = [pool]
     products: set[int] = set()
     while waiting:
         number = waiting.pop()
         if number in outputs:
-            return False
+            return set()
         for reader in readers[number]:
             if links[reader].positions:
                 if not links[reader].product:
-                    return False
+                    return set()
                 products.add(reader)
             elif reader not in inside:
                 inside.add(reader)
@@ -80,8 +81,8 @@ def _is_gate(
             if near is None:
                 near = _same_map(read, links)
             if near.isdisjoint(_same_map({source}, links)):
-                return False
-    return bool(products)
+                return set()
+    return inside if products else set()
 
 
 def _same_map(start: set[int], links: Sequence[Link]) -> set[int]:

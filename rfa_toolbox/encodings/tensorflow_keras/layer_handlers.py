@@ -46,6 +46,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     stand_in_shape,
     transposed,
     unknown,
+    vector_windows,
     words,
 )
 from rfa_toolbox.graphs import LayerDefinition
@@ -407,17 +408,19 @@ class FlattenHandler(_Handler):
     kinds = frozenset({"Flatten"})
 
     def effect(self, call: LayerCall) -> Effect:
-        """Mix everything, unless there is only one position."""
+        """Mix everything, unless whole maps lie in the batch already, as windows may."""
         value = call.value
-        size = math.prod(value.shape[1:])
-        several = [
-            index
-            for index, dimension in enumerate(value.layout)
-            if index and any(piece.size > 1 and layouts.axes_of((piece,)) for piece in dimension)
-        ]
-        if not several or len(value.layout) == 2:
-            return keep(call, layouts.reshape(value.layout, (value.shape[0], size)))
-        return mix(value, several, (value.layout[0], plain(size)))
+        shape = (value.shape[0], math.prod(value.shape[1:]))
+        carrying = [at for at in range(1, len(value.layout)) if value.layout[at]]
+        found = {
+            axis: window
+            for axis, window in mixed_windows(value, carrying).items()
+            if window.kernel == math.inf
+        }
+        if len(value.layout) == 2 or not found:
+            layout = layouts.reshape(value.layout, shape)
+            return Effect(value, (layout,), vector_windows(value))
+        return Effect(value, ((value.layout[0], plain(shape[1])),), found)
 
 
 @attrs.frozen
@@ -430,7 +433,8 @@ class DenseHandler(_Handler):
         """Mix the last dimension."""
         value = call.value
         units = int(call.get("units", default=value.shape[-1]))
-        return mix(value, (-1,), (*value.layout[:-1], plain(units)), units=units)
+        windows = mixed_windows(value, (-1,)) or vector_windows(value)
+        return Effect(value, ((*value.layout[:-1], plain(units)),), windows, units=units)
 
 
 @attrs.frozen
@@ -672,7 +676,7 @@ class ConvolutionalRecurrentHandler(_Handler):
         time = min(dimensions[0], channel) - 1
         steps = dimension_size(value.layout[time])
         known = size_known(value, time)
-        windows = {}
+        windows = {time: (NEUTRAL, steps)}
         for dimension, kernel, stride, dilation in zip(
             dimensions,
             per_axis(call.get("kernel_size", default=1), count),

@@ -434,7 +434,7 @@ class _Functional:
             raise UnsupportedModelError(
                 f"These layers of the model wait for each other in a circle: {stuck[:10]!r}."
             )
-        outputs = self._resolved(self.config["output_layers"], None)
+        outputs = self._resolved(self._numbered(self.config["output_layers"]), None)
         if not list(tensors_in(outputs)):
             raise UnsupportedModelError(
                 f"The model's 'output_layers' are {self.config['output_layers']!r}; none of them "
@@ -501,6 +501,25 @@ class _Functional:
             return {key: self._resolved(one, None) for key, one in value.items()}
         if isinstance(value, list | tuple):
             return [self._resolved(one, None) for one in value]
+        return value
+
+    def _numbered(self, value: Any) -> Any:
+        """Return the output layers with calls numbered as they are everywhere else.
+
+        Only here, Keras 3 counts calls of functional models from 1, and all others from 0.
+        """
+        history = _history(value, self.layers)
+        if history is not None:
+            name, number, output = history
+            config = self.layers[name].get("config") if name in self.layers else None
+            functional = isinstance(config, Mapping) and "output_layers" in config
+            if functional and not self.first_calls[name]:
+                number -= 1
+            return [name, number, output, {}]
+        if isinstance(value, Mapping):
+            return {key: self._numbered(one) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [self._numbered(one) for one in value]
         return value
 
     def _is_leaf(self, name: str) -> bool:
@@ -603,7 +622,7 @@ def _plain(value: Any) -> Any:
     """Return a tensor of Keras 2 without its keywords; a constant stands in the tensor's place."""
     if value[0] == "_CONSTANT_VALUE":
         return value[2]
-    return value[:3]
+    return [*value[:3], {}]
 
 
 def _keywords(value: list[Any]) -> dict[str, Any]:

@@ -51,6 +51,7 @@ __all__ = [
     "stand_in_shape",
     "transposed",
     "unknown",
+    "vector_windows",
     "with_leading",
     "without_leading",
     "words",
@@ -88,6 +89,7 @@ class Value:
         layout: where its positions are.
         extents: size of that call's feature map along every axis.
         open: axes whose size the model leaves open; the sizes above are stand-ins there.
+        pooled: whether it is what a layer that sees everything made of whole maps.
         foreign: whether it comes only from inputs whose dimensions are no axes of the image.
         numbers: its own content, where it is the shape of a tensor.
     """
@@ -98,6 +100,7 @@ class Value:
     open: frozenset[int] = frozenset()
     foreign: bool = False
     numbers: tuple[int, ...] | None = None
+    pooled: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -398,6 +401,13 @@ def mixed_windows(value: Value, dimensions: Iterable[int]) -> dict[int, Window]:
     return {axis: Window(mixed.kernel, 1, mixed.dilation) for axis, mixed in found.items()}
 
 
+def vector_windows(value: Value) -> dict[int, Window]:
+    """Return the windows of a dense layer on what is left of whole maps: it sees everything."""
+    if not value.pooled:
+        return {}
+    return dict.fromkeys(range(len(value.extents)), Window(math.inf))
+
+
 def slide(
     call: LayerCall,
     value: Value,
@@ -652,6 +662,10 @@ def settle(effect: Effect, axes: int, step: int) -> tuple[tuple[Window, ...], li
                 results = [_rescaled(layout, axis, common) for layout in results]
             extents[axis] = (last - origin) // common + 1
         complete.append(window)
+    positions = any(layouts.spatial_axes(layout) for layout in results)
+    pooled = not positions and (
+        base.pooled or any(window.kernel == math.inf for window in complete)
+    )
     values = [
         Value(
             step,
@@ -660,6 +674,7 @@ def settle(effect: Effect, axes: int, step: int) -> tuple[tuple[Window, ...], li
             base.open if effect.opens else base.open - frozenset(effect.windows),
             base.foreign,
             effect.numbers,
+            pooled,
         )
         for layout in results
     ]

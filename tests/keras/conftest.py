@@ -1,0 +1,108 @@
+"""What the tests of the Keras encoder share."""
+
+from __future__ import annotations
+
+import json
+import os
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rfa_toolbox.encodings.tensorflow_keras import create_graph_from_keras_json
+from rfa_toolbox.graphs import EnrichedNetworkNode
+
+DATA = Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session")
+def data() -> Path:
+    return DATA
+
+
+@pytest.fixture(scope="session")
+def keras() -> Any:
+    """Keras itself; where it must be there (RFA_REQUIRE_KERAS=1) a missing one fails the test."""
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    if os.environ.get("RFA_REQUIRE_KERAS") == "1":
+        return __import__("keras")
+    pytest.importorskip("torch") if os.environ["KERAS_BACKEND"] == "torch" else None
+    return pytest.importorskip("keras")
+
+
+@pytest.fixture
+def fields() -> Callable[[EnrichedNetworkNode], list[tuple[Any, Any]]]:
+    """List (r_min, r_max) of every node of a graph in order."""
+
+    def listed(graph: EnrichedNetworkNode) -> list[tuple[Any, Any]]:
+        return [(node.receptive_field_min, node.receptive_field_max) for node in graph.all_layers]
+
+    return listed
+
+
+Layers = list[tuple[str, dict[str, Any]]]
+
+
+@pytest.fixture
+def encode() -> Callable[..., EnrichedNetworkNode]:
+    """Encode a chain of layers, given as (class, configuration), behind an input of a shape."""
+
+    def encoded(shape: tuple[int | None, ...], *layers: Any, **options: Any) -> EnrichedNetworkNode:
+        entries = [{"class_name": "InputLayer", "config": {"batch_shape": [None, *shape]}}]
+        entries += [{"class_name": kind, "config": config} for kind, config in layers]
+        model = {"class_name": "Sequential", "config": {"layers": entries}}
+        return create_graph_from_keras_json(json.dumps(model), **options)
+
+    return encoded
+
+
+@pytest.fixture
+def operate() -> Callable[..., EnrichedNetworkNode]:
+    """Encode a chain of Keras 3 operations and layers behind an input of a shape.
+
+    Each is (module, class, configuration, further positional arguments).
+    """
+
+    def encoded(shape: tuple[int | None, ...], *calls: Any, **options: Any) -> EnrichedNetworkNode:
+        entries: list[dict[str, Any]] = [
+            {
+                "class_name": "InputLayer",
+                "name": "image",
+                "config": {"batch_shape": [None, *shape], "name": "image"},
+                "inbound_nodes": [],
+            }
+        ]
+        for number, (module, kind, config, arguments) in enumerate(calls):
+            tensor = {
+                "class_name": "__keras_tensor__",
+                "config": {"keras_history": [entries[-1]["name"], 0, 0]},
+            }
+            entries.append(
+                {
+                    "class_name": kind,
+                    "module": module,
+                    "name": f"{kind.lower()}_{number}",
+                    "config": config,
+                    "inbound_nodes": [{"args": [tensor, *arguments], "kwargs": {}}],
+                }
+            )
+        model = {
+            "class_name": "Functional",
+            "config": {
+                "layers": entries,
+                "input_layers": ["image", 0, 0],
+                "output_layers": [entries[-1]["name"], 0, 0],
+            },
+        }
+        return create_graph_from_keras_json(json.dumps(model), **options)
+
+    return encoded
+
+
+@pytest.fixture
+def quiet() -> Iterator[None]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
