@@ -173,7 +173,11 @@ def record_model(
     Raises:
         CaptureError: if the model cannot be run; it says where and with what it failed.
     """
-    if not (isinstance(input_res, tuple) and input_res == DEFAULT_INPUT):
+    if (
+        type(input_res) is not tuple
+        or any(map(torch.is_tensor, input_res))
+        or (input_res != DEFAULT_INPUT)
+    ):
         return _record(model, example_of(input_res, model), capture)
     failures: list[CaptureError] = []
     for shape in usual_examples(model):

@@ -87,7 +87,7 @@ def usual_examples(model: nn.Module) -> Iterator[tuple[int, ...]]:
     channels, axes = _first_layer(model)
     for size in _named_sizes(model):
         shapes: list[tuple[int, ...]] = [size if isinstance(size, tuple) else (1, 3, size, size)]
-        if channels is not None and not isinstance(size, tuple):
+        if channels is not None and axes and not isinstance(size, tuple):
             shapes.insert(0, (1, channels, *((size,) * axes)))
         for shape in shapes:
             if shape not in seen:

@@ -47,11 +47,13 @@ def capture(model: nn.Module, example: Example) -> Record:
     """
     scopes = ModuleScopes(model)
     marks = _Marks(scopes)
+    target = _WithKeywords(model, tuple(example.keywords)) if example.keywords else model
+    arguments = (*example.arguments, *example.keywords.values())
     with undisturbed(), _restored(model), scopes.recording():
         try:
             with marks:
                 graph, _ = _get_trace_graph(  # type: ignore[no-untyped-call]
-                    model, example.arguments, dict(example.keywords) or None, strict=False
+                    target, arguments, strict=False
                 )
         except Exception as error:
             if marks.failure is not None and not hasattr(error, "rfa_failure"):
@@ -60,6 +62,21 @@ def capture(model: nn.Module, example: Example) -> Record:
             raise
     names = [value.debugName() for value in graph.inputs()][: len(example.tensors)]
     return _Reader(marks.table, marks.composites).read(graph, names, type(model).__name__, {})
+
+
+class _WithKeywords(nn.Module):
+    """Calls a model with its last arguments by name; the tracer passes them by position."""
+
+    def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
+        super().__init__()
+        self.model = model
+        self.names = names
+
+    def forward(self, *arguments: Any) -> Any:
+        """Call the model."""
+        count = len(arguments) - len(self.names)
+        named = dict(zip(self.names, arguments[count:], strict=True))
+        return self.model(*arguments[:count], **named)
 
 
 def read_traced(traced: Any, reference: nn.Module | None) -> Record:
@@ -564,7 +581,7 @@ def _normalised(spelled: str, values: list[Any]) -> tuple[str, dict[str, Any]]:
         return name, {"input": values[1], "weight": values[0]}
     if name == "index_put":
         return "setitem", {"input": values[0], "index": values[1], "value": values[2]}
-    if name == "convolution":
+    if name in ("convolution", "_convolution_mode"):
         arguments = bind(name, values, {})
         weight = arguments.get("weight")
         rank = len(weight.shape) - 2 if isinstance(weight, TensorRef) else 2
