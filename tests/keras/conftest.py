@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import warnings
 from collections.abc import Callable, Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -24,12 +26,21 @@ def data() -> Path:
 
 @pytest.fixture(scope="session")
 def keras() -> Any:
-    """Keras itself; where it must be there (RFA_REQUIRE_KERAS=1) a missing one fails the test."""
-    os.environ.setdefault("KERAS_BACKEND", "torch")
-    if os.environ.get("RFA_REQUIRE_KERAS") == "1":
-        return __import__("keras")
-    pytest.importorskip("torch") if os.environ["KERAS_BACKEND"] == "torch" else None
-    return pytest.importorskip("keras")
+    """Keras with its backend; where RFA_REQUIRE_KERAS is 1, a missing one fails the test."""
+    backend = os.environ.get("KERAS_BACKEND", "tensorflow")
+    if os.environ.get("RFA_REQUIRE_KERAS") != "1":
+        for name in ("keras", backend):
+            if find_spec(name) is None:
+                pytest.skip(f"{name} is not installed")
+    return importlib.import_module("keras")
+
+
+@pytest.fixture(scope="session")
+def keras_on_torch(keras: Any) -> Any:
+    """Keras on PyTorch, whose plain kernels hand on NaN exactly to what depends on it."""
+    if keras.backend.backend() != "torch":
+        pytest.skip("where NaN spreads is known of PyTorch's kernels only")
+    return keras
 
 
 @pytest.fixture
@@ -40,9 +51,6 @@ def fields() -> Callable[[EnrichedNetworkNode], list[tuple[Any, Any]]]:
         return [(node.receptive_field_min, node.receptive_field_max) for node in graph.all_layers]
 
     return listed
-
-
-Layers = list[tuple[str, dict[str, Any]]]
 
 
 @pytest.fixture

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gc
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,11 @@ HEIGHT, WIDTH = 40, 24
 
 def rows_seen(keras: Any, model: Any) -> list[tuple[int, int] | None]:
     """Return the first and the last input row that each row of the output depends on."""
-    import torch
-
     seen = []
     for row in range(HEIGHT):
         image = np.zeros((1, HEIGHT, WIDTH, 3), "float32")
         image[:, row] = np.nan
-        with torch.no_grad():
-            result = keras.ops.convert_to_numpy(model(image, training=False))
+        result = keras.ops.convert_to_numpy(model(image, training=False))
         hit = np.isnan(result[0]).reshape(len(result[0]), -1).any(axis=1)
         seen.append(hit)
     spans = []
@@ -117,7 +115,8 @@ MODELS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_what_a_row_sees_is_what_the_graph_says(name: str, keras: Any) -> None:
+def test_what_a_row_sees_is_what_the_graph_says(name: str, keras_on_torch: Any) -> None:
+    keras = keras_on_torch
     image = keras.Input((HEIGHT, WIDTH, 3))
     model = keras.Model(image, MODELS[name](keras, image))
     graph = create_graph_from_model(model)
@@ -139,7 +138,8 @@ def starts(graph: Any) -> int:
     "name", ["dilated, strided", "odd padding", "separable", "pad and crop", "centre crop", "slice",
              "patches by reshape", "pooling operations", "padding operation", "mean of columns"],
 )  # fmt: skip
-def test_paddings_say_where_windows_lie(name: str, keras: Any) -> None:
+def test_paddings_say_where_windows_lie(name: str, keras_on_torch: Any) -> None:
+    keras = keras_on_torch
     image = keras.Input((HEIGHT, WIDTH, 3))
     model = keras.Model(image, MODELS[name](keras, image))
     graph = create_graph_from_model(model)
@@ -201,6 +201,18 @@ def test_a_model_over_time_is_opened(keras: Any) -> None:
     assert graph.certainty == "exact"
 
 
+def test_layers_over_time_leave_time_alone_until_it_is_read(keras: Any) -> None:
+    layers = keras.layers
+    x = video = keras.Input((5, 8, 8, 3))
+    for inner in (layers.Conv2D(2, 3), layers.MaxPooling2D(2), layers.Flatten(), layers.Dense(3)):
+        x = layers.TimeDistributed(inner)(x)
+    graph = create_graph_from_model(keras.Model(video, layers.LSTM(2)(x)))
+    inf = float("inf")
+    assert [node.receptive_field_max for node in graph.all_layers] == [
+        (1, 1, 1), (1, 3, 3), (1, 4, 4), (1, inf, inf), (1, inf, inf), (inf, inf, inf),
+    ]  # fmt: skip
+
+
 # --- applications ----------------------------------------------------------------------------
 
 APPLICATIONS = """
@@ -225,11 +237,12 @@ REFERENCE = {
 def built(keras: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     if name.startswith("NASNet") and keras.backend.backend() == "torch":
         # Keras does not run them with torch; building one is enough here, and that works.
+        from keras.src import backend as true_backend
         from keras.src.applications import nasnet
 
         class Pretended:
             def __getattr__(self, attribute: str) -> Any:
-                return getattr(keras.backend, attribute)
+                return getattr(true_backend, attribute)
 
             def backend(self) -> str:
                 return "jax"
@@ -253,8 +266,6 @@ def test_application(name: str, keras: Any, monkeypatch: pytest.MonkeyPatch) -> 
 
     class Stored:
         def to_json(self) -> str:
-            import json
-
             return json.dumps(text)
 
     graph = create_graph_from_model(Stored())

@@ -398,9 +398,13 @@ class _Walk:
         def resolved(argument: Any) -> Any:
             if type(argument) is TensorRef:
                 value = self._value(argument)
+                whole = argument.shape is not None and len(argument.shape) == len(value.layout)
+                if whole:  # inside of a model over time, shapes are those of one step
+                    value = _fitted(value, argument.shape)
                 if depth:
                     value = with_leading(value, depth)
-                value = _fitted(value, argument.shape)
+                if not whole:
+                    value = _fitted(value, argument.shape)
                 found.append(value)
                 return value
             if isinstance(argument, Mapping):
