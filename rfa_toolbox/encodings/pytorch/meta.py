@@ -56,8 +56,9 @@ def capture(model: nn.Module, example: Example) -> Record:
         DataDependentControlFlowError: if the model asks for the value of a tensor.
         Exception: whatever the model itself raises, with a ``Failure`` as its ``rfa_failure``.
     """
-    twin = meta_copy(model)
-    inputs = example.map(lambda tensor: tensor.detach().to("meta"))
+    with undisturbed():
+        twin = meta_copy(model)
+        inputs = example.map(lambda tensor: torch.empty_like(tensor, device="meta"))
     scopes = ModuleScopes(twin)
     recorder = _Recorder(scopes)
     references = tuple(recorder.register(tensor) for tensor in inputs.tensors)

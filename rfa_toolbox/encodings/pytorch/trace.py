@@ -48,8 +48,9 @@ def capture(model: nn.Module, example: Example) -> Record:
     scopes = ModuleScopes(model)
     marks = _Marks(scopes)
     target = _WithKeywords(model, tuple(example.keywords)) if example.keywords else model
-    arguments = (*example.arguments, *example.keywords.values())
     with undisturbed(), _restored(model), scopes.recording():
+        own = example.map(lambda tensor: tensor.detach().clone())  # may be changed in place
+        arguments = (*own.arguments, *own.keywords.values())
         try:
             with marks:
                 graph, _ = _get_trace_graph(  # type: ignore[no-untyped-call]
@@ -99,25 +100,31 @@ def read_traced(traced: Any, reference: nn.Module | None) -> Record:
 
 @contextlib.contextmanager
 def _restored(model: nn.Module) -> Iterator[None]:
-    """Put back the buffers that running a model changes, and let compiled modules run plainly."""
+    """Put back what running a model changes, and let compiled modules run plainly."""
+    modules = list(model.modules())
+    held = [
+        [(store, dict(store)) for store in (vars(module), module._buffers, module._parameters)]
+        for module in modules
+    ]
     buffers = [
-        (module, name, buffer, buffer.detach().clone())
-        for module in model.modules()
-        for name, buffer in module._buffers.items()
+        (buffer, buffer.detach().clone())
+        for module in modules
+        for buffer in module._buffers.values()
         if buffer is not None and not buffer.is_meta
     ]
-    compiled = [(module, module._compiled_call_impl) for module in model.modules()]
-    for module, _ in compiled:
+    for module in modules:
         module._compiled_call_impl = None
     try:
         yield
     finally:
-        for module, compiled_call in compiled:
-            module._compiled_call_impl = compiled_call
+        for stores in held:
+            for store, before in stores:
+                store.clear()
+                store.update(before)
         with torch.no_grad():
-            for module, name, buffer, values in buffers:
-                buffer.copy_(values)
-                module._buffers[name] = buffer
+            for buffer, values in buffers:
+                if not torch.equal(buffer, values):
+                    buffer.copy_(values)
 
 
 # --- marks in the trace ----------------------------------------------------------------------
