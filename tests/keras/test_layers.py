@@ -324,3 +324,99 @@ def test_a_class_made_from_a_convolution_is_read_as_one_and_marked() -> None:
     with pytest.warns(UserWarning, match="MyConv"):
         graph = create_graph_from_keras_json(text)
     assert (graph.receptive_field_max, graph.certainty) == ((3, 3), "unknown")
+
+
+# --- functions of TensorFlow, as Keras 2 stores them -----------------------------------------
+
+
+def function(name: str, function: str, node: Any, **config: Any) -> dict[str, Any]:
+    return {
+        "class_name": "SlicingOpLambda" if "getitem" in function else "TFOpLambda",
+        "module": "keras.src.layers.core.tf_op_layer",
+        "name": name,
+        "config": {"name": name, "function": function, **config},
+        "inbound_nodes": [node],
+    }
+
+
+def keras_2(shape: Any, *layers: dict[str, Any]) -> Any:
+    image = {
+        "class_name": "InputLayer", "name": "a", "inbound_nodes": [],
+        "config": {"batch_input_shape": [None, *shape], "name": "a"},
+    }  # fmt: skip
+    config = {"layers": [image, *layers], "input_layers": [["a", 0, 0]]}
+    config["output_layers"] = [[layers[-1]["name"], 0, 0]]
+    text = json.dumps({"class_name": "Functional", "config": config})
+    return create_graph_from_keras_json(text)
+
+
+TENSORFLOW: dict[str, tuple[Any, list[dict[str, Any]], Any]] = {
+    "constant in front": (
+        (8, 8, 3),
+        [function("s", "math.subtract", ["_CONSTANT_VALUE", -1, 1.0, {"y": ["a", 0, 0]}])],
+        (1, 1),
+    ),
+    "mean": (
+        (8, 8, 3),
+        [function("m", "math.reduce_mean", ["a", 0, 0, {"axis": [1, 2]}])],
+        (INF, INF),
+    ),
+    "concatenation": (
+        (8, 8, 3),
+        [function("c", "concat", [["a", 0, 0, {"axis": -1}], ["a", 0, 0, {"axis": -1}]])],
+        (1, 1),
+    ),
+    "resize": (
+        (8, 8, 3),
+        [function("r", "image.resize", ["a", 0, 0, {"size": [16, 24], "method": "bilinear"}])],
+        (2, 2),
+    ),
+    "pooling": (
+        (8, 8, 3),
+        [function("p", "nn.max_pool2d", ["a", 0, 0, {"ksize": 3, "strides": 2}])],
+        (3, 3),
+    ),
+    "reshape by a computed shape": (
+        (8, 3),
+        [
+            function("n", "compat.v1.shape", ["a", 0, 0, {}]),
+            function("i", "__operators__.getitem", ["n", 0, 0, {"slice_spec": 1}]),
+            function("h", "math.floordiv", ["i", 0, 0, {"y": 4}]),
+            function("r", "reshape", ["a", 0, 0, {"shape": [-1, ["h", 0, 0], 4, 3]}]),
+            function("m", "math.reduce_mean", ["r", 0, 0, {"axis": 2}]),
+        ],
+        (4,),
+    ),
+    "attention by hand": (
+        (8, 4),
+        [
+            function("s", "linalg.matmul", ["a", 0, 0, {"b": ["a", 0, 0], "transpose_b": True}]),
+            function("w", "nn.softmax", ["s", 0, 0, {"axis": -1}]),
+            function("o", "linalg.matmul", ["w", 0, 0, {"b": ["a", 0, 0]}]),
+        ],
+        (INF,),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", TENSORFLOW)
+def test_receptive_field_of_function(name: str) -> None:
+    shape, layers, expected = TENSORFLOW[name]
+    graph = keras_2(shape, *layers)
+    assert graph.receptive_field_max == expected
+    assert graph.certainty == "exact"
+
+
+SECOND_AND_THIRD = {"start": 1, "stop": 3, "step": None}
+
+
+def test_a_shape_brings_no_path_with_it() -> None:
+    graph = keras_2(
+        (8, 8, 3),
+        function("p", "nn.max_pool2d", ["a", 0, 0, {"ksize": 2, "strides": 2}]),
+        function("n", "shape", ["a", 0, 0, {}]),
+        function("i", "__operators__.getitem", ["n", 0, 0, {"slice_spec": [SECOND_AND_THIRD]}]),
+        function("r", "image.resize", ["p", 0, 0, {"size": ["i", 0, 0], "method": "nearest"}]),
+    )
+    assert graph.receptive_field_min == graph.receptive_field_max == (2, 2)
+    assert graph.get_maximum_scale_factor() == (1, 1)

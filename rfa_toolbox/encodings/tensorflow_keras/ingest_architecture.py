@@ -337,7 +337,9 @@ class _Walk:
     def _call(self, number: int, record: CallRecord) -> None:
         depth = sum(wrapper.kind == "TimeDistributed" for wrapper in record.wrappers)
         call = self._prepared(record, depth)
-        sources = tuple(dict.fromkeys(value.step for value in call.values))
+        # What only tells a shape brings nothing of the image with it.
+        carrying = [value for value in call.values if value.numbers is None] or call.values
+        sources = tuple(dict.fromkeys(value.step for value in carrying))
         step = len(self.steps)
         if not call.values:  # a layer that reads nothing brings nothing of the image with it
             value = Value(step, (), (1,) * self.axes, foreign=True)
