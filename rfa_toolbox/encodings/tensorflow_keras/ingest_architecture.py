@@ -516,6 +516,11 @@ def _spatial_dimensions(
                 following = record.calls[number + 1 :]
                 kinds = [one.kind for one in following]
                 shape = stand_in_shape(kinds, following[0].config if following else {})
+            if not all(one is None or (type(one) is int and one > 0) for one in shape):
+                raise UnsupportedModelError(
+                    f"The input {call.name!r} has the shape {shape!r}; expected are positive "
+                    "integers, or null where a size is left open."
+                )
             shapes[number] = tuple(shape)
     rank = max(map(len, shapes.values()), default=0)
 

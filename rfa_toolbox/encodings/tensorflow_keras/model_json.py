@@ -226,7 +226,10 @@ def _sub_layers(layer: Mapping[str, Any]) -> list[Mapping[str, Any]] | None:
     """Return the layers of a nested model; None if this is a layer of its own."""
     config = layer.get("config")
     if isinstance(config, list):  # Sequential, as very old releases wrote it
-        return config if layer.get("class_name") in _SEQUENCES else None
+        plain = layer.get("class_name") in _SEQUENCES and all(
+            isinstance(one, Mapping) and "class_name" in one for one in config
+        )
+        return config if plain else None
     if not isinstance(config, Mapping):
         return None
     layers = config.get("layers")
@@ -594,12 +597,17 @@ def _nodes_of(layer: Mapping[str, Any]) -> list[_Node]:
 
 
 def _node_of(layer: Mapping[str, Any], node: Any) -> _Node:
-    if isinstance(node, Mapping) and "args" in node:
+    if isinstance(node, Mapping) and isinstance(node.get("args"), list):
         keywords = node.get("kwargs") or {}
+        if not isinstance(keywords, Mapping):
+            raise UnsupportedModelError(
+                f"The layer {_name_of(layer)!r} has the keyword arguments {keywords!r}; expected "
+                "is an object."
+            )
         return _Node(tuple(node["args"]), {k: v for k, v in keywords.items() if v is not None})
     if _is_keras_2_tensor(node):  # the only tensor of an operator
         return _Node((_plain(node),), _keywords(node))
-    if isinstance(node, Mapping):
+    if isinstance(node, Mapping) and all(map(_is_keras_2_tensor, node.values())):
         return _Node(({key: _plain(one) for key, one in node.items()},), {})
     if isinstance(node, list) and node and all(map(_is_keras_2_tensor, node)):
         first = _plain(node[0]) if len(node) == 1 else [_plain(one) for one in node]
@@ -637,7 +645,8 @@ def _first_call(layer: Mapping[str, Any]) -> int:
     """
     layers = _sub_layers(layer) or [{}]
     nodes = layer.get("inbound_nodes") or []
-    keras_3 = bool(nodes) and isinstance(nodes[0], Mapping) and "args" in nodes[0]
+    first = nodes[0] if isinstance(nodes, list) and nodes else None
+    keras_3 = isinstance(first, Mapping) and "args" in first
     return int(not keras_3 and layers[0].get("class_name") == "InputLayer")
 
 
