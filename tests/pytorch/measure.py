@@ -58,7 +58,6 @@ def signature(graph: EnrichedNetworkNode) -> list[tuple[Any, ...]]:
             node.receptive_field_info,
             node.certainty,
             node.module_path,
-            node.gates,
             tuple(before.name for before in node.predecessors),
         )
         for node in graph.all_layers

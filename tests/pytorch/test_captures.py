@@ -1,4 +1,4 @@
-"""Both captures give equal graphs: names, layers, edges, numbers, gates and certainty."""
+"""Both captures give equal graphs: names, layers, edges, numbers and certainty."""
 
 from __future__ import annotations
 
