@@ -529,14 +529,6 @@ def _check_text(_node: object, attribute: attrs.Attribute[Any], value: object) -
         raise InvalidGraphError(f"The {attribute.name} of a node is {value!r}; it must be a text.")
 
 
-def _to_gates(value: Any) -> tuple[int, ...]:
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise InvalidGraphError(
-            f"gates is {value!r}; it must be a sequence of positions in the predecessors."
-        )
-    return tuple(value)
-
-
 def _check_certainty(_node: object, _attribute: object, value: object) -> None:
     if not isinstance(value, str) or value not in _CERTAINTIES:
         raise InvalidGraphError(
@@ -560,8 +552,6 @@ class EnrichedNetworkNode:
         certainty: "exact", "bound" (the fields are upper bounds) or "unknown" (an operation that
             nothing knows was counted as neutral); never better than that of the predecessors.
         certainty_reason: why it is not exact.
-        gates: the positions in ``predecessors`` of those that only re-weight the others, as the
-            weights of squeeze-and-excitation do; their receptive fields do not count.
 
     Raises:
         InvalidGraphError: a ValueError, for predecessors that are no nodes, or whose number of
@@ -582,7 +572,6 @@ class EnrichedNetworkNode:
     module_path: str | None = attrs.field(default=None, validator=_check_text)
     certainty: Certainty = attrs.field(default="exact", validator=_check_certainty)
     certainty_reason: str = attrs.field(default="", validator=_check_text)
-    gates: tuple[int, ...] = attrs.field(default=(), converter=_to_gates)
     _paths: tuple[Paths, ...] = attrs.field(init=False)
     _lasting_paths: tuple[Paths, ...] = attrs.field(init=False)
     _scalar: bool = attrs.field(init=False)
@@ -590,9 +579,7 @@ class EnrichedNetworkNode:
     _links: _Links = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        if self.gates:
-            self._check_gates()
-        layer, predecessors = self.layer_info, self.counted_predecessors
+        layer, predecessors = self.layer_info, self.predecessors
         axes = layer.axes
         for node in predecessors:
             if not node._scalar:
@@ -629,29 +616,11 @@ class EnrichedNetworkNode:
         for node in dict.fromkeys(self.predecessors):
             node._links.successors.append(own)
 
-    def _check_gates(self) -> None:
-        count = len(self.predecessors)
-        if any(type(place) is not int or not 0 <= place < count for place in self.gates):
-            raise InvalidGraphError(
-                f"The node {self.name!r} has gates={self.gates!r}; valid are positions in its "
-                f"{count} predecessors, from 0."
-            )
-
-    @property
-    def counted_predecessors(self) -> tuple[EnrichedNetworkNode, ...]:
-        """The predecessors whose receptive fields count: all but gates, if any others exist."""
-        if not self.gates:
-            return self.predecessors
-        return (
-            tuple(node for at, node in enumerate(self.predecessors) if at not in self.gates)
-            or self.predecessors
-        )
-
     def _inherit_certainty(self) -> None:
         if self._sees_everything():
             return
         worst: EnrichedNetworkNode | None = None
-        for node in self.counted_predecessors:
+        for node in self.predecessors:
             if _CERTAINTIES[node.certainty] > _CERTAINTIES[(worst or self).certainty]:
                 worst = node
         if worst is not None:
@@ -670,7 +639,7 @@ class EnrichedNetworkNode:
         """Whether the field is the very largest window; see ``arithmetic.is_exact``."""
         layer = self.layer_info
         axes = len(self._paths)
-        before = [node._paths for node in self.counted_predecessors]
+        before = [node._paths for node in self.predecessors]
         if layer.upsampling == 1 and not any(
             path[2] for paths in before for axis in paths for path in axis
         ):
@@ -844,7 +813,7 @@ class EnrichedNetworkNode:
         field = None if size is None else arithmetic.broadcast(size, axes)
         fields: list[tuple[Size, ...]] = []
         jumps: list[tuple[Jump | None, ...]] = []
-        for node in self.counted_predecessors:
+        for node in self.predecessors:
             fields.append(arithmetic.broadcast(_judged_field(node, provider), axes))
             jumps.append(
                 arithmetic.broadcast(
@@ -931,7 +900,6 @@ class EnrichedNetworkNode:
                     "module_path": node.module_path,
                     "certainty": node.certainty,
                     "certainty_reason": node.certainty_reason,
-                    "gates": list(node.gates),
                     "filter": _filter_name(node),
                 }
                 for node in nodes
@@ -1068,7 +1036,6 @@ def _snapshot_of(node: EnrichedNetworkNode) -> tuple[_Snapshot, int]:
                 one.module_path,
                 one.certainty,
                 one.certainty_reason,
-                one.gates,
             )
             for one in nodes
         ]
@@ -1132,7 +1099,6 @@ def _graph_from_dict(config: Mapping[str, Any]) -> EnrichedNetworkNode:
                 entry.get("module_path"),
                 entry.get("certainty", "exact"),
                 entry.get("certainty_reason", ""),
-                entry.get("gates", ()),
             )
         except (InvalidGraphError, InvalidLayerError, GraphFormatError) as error:
             raise GraphFormatError(f"{where} is damaged: {error}") from error

@@ -114,14 +114,14 @@ def _range_on_axis(
         count = node.axes or 1
         if filter_kernel_size_1 and arithmetic.broadcast(layer.kernel_size, count)[position] == 1:
             continue
-        before = [smallest[one] for one in node.counted_predecessors] or [1]
+        before = [smallest[one] for one in node.predecessors] or [1]
         if not lower_bound:
             low = max(low, own if filter_all_inf_rf else max(before))
         elif layer.expands(count)[position]:
             low = max(low, min(before))
         window = layer.window(count)[position]
         if feature_map_bound and window != math.inf:
-            in_front = [jumps[one] for one in node.counted_predecessors] or [1]
+            in_front = [jumps[one] for one in node.predecessors] or [1]
             jump = max((jump for jump in in_front if jump is not None), default=1)
             low = max(low, math.ceil(window * jump))
     # A map that is smaller than the kernel on it is of no use, however small its units' fields.

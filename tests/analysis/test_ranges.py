@@ -145,13 +145,6 @@ def test_infinite_paths_count_only_when_they_are_not_left_out() -> None:
     assert input_resolution_range(gated, False, lower_bound=True) == ((3, 3), (math.inf,) * 2)
 
 
-def test_a_marked_gate_does_not_count_at_all() -> None:
-    image = node(kernel=1)
-    branches = [node(image), node(image, kernel=None)]
-    gated = EnrichedNetworkNode("mul", LayerDefinition("Mul", 1), branches, gates=(1,))
-    assert input_resolution_range(gated, False) == ((3, 3), (3, 3))
-
-
 def test_the_smallest_never_exceeds_the_largest() -> None:
     """1.7.0 could return such a range: the map bound of a pooling behind a large stride."""
     pooled = node(node(kernel=1, stride_size=32), kernel=2)

@@ -64,7 +64,6 @@ def graphs(draw: st.DrawFn) -> list[EnrichedNetworkNode]:
                 draw(st.one_of(st.none(), st.text(max_size=4))),
                 draw(st.sampled_from(("exact", "bound", "unknown"))),  # type: ignore[arg-type]
                 draw(st.text(max_size=4)),
-                draw(st.lists(st.integers(0, len(before) - 1), max_size=2)) if before else (),
             )
         )
     return nodes
@@ -75,7 +74,7 @@ def facts(nodes: list[EnrichedNetworkNode]) -> list[tuple[Any, ...]]:
         (
             node.name, node.layer_info, [nodes.index(one) for one in node.predecessors],
             node.receptive_field_info_filter, node.module_path, node.certainty,
-            node.certainty_reason, node.gates, node.paths, node.lasting_paths, node.axes,
+            node.certainty_reason, node.paths, node.lasting_paths, node.axes,
         )
         for node in nodes
     ]  # fmt: skip
@@ -171,8 +170,6 @@ def drop(path: tuple[Any, ...]) -> Any:
         (put(("nodes", 1, "certainty"), "sure"), "'sure'"),
         (put(("nodes", 1, "certainty"), ["exact"]), r"\['exact'\]"),
         (put(("nodes", 1, "certainty_reason"), 3), "certainty_reason.*3"),
-        (put(("nodes", 1, "gates"), 3), "gates is 3"),
-        (put(("nodes", 1, "gates"), [1]), r"gates=\(1,\)"),
         (put(("nodes", 1, "layer"), 3), "layer.*3"),
         (put(("nodes", 1, "layer", "kernel_size"), -3), "-3"),
         (put(("nodes", 1, "layer", "kernel_size"), {"a": 1}), "kernel"),

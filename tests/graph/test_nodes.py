@@ -216,29 +216,6 @@ def test_an_unknown_certainty_is_quoted() -> None:
         EnrichedNetworkNode("a", LayerDefinition("L", 3), [], certainty="sure")  # type: ignore[arg-type]
 
 
-# --- gates -----------------------------------------------------------------------------------
-
-
-def test_a_gate_counts_neither_for_fields_nor_for_states() -> None:
-    image = node(kernel=1)
-    features = node(image, kernel=9)
-    weights = node(node(features, kernel=None), kernel=1)
-    layer = LayerDefinition("Mul", 1)
-    gated_map = EnrichedNetworkNode("mul", layer, [features, weights], gates=[1])
-    assert gated_map.receptive_field_max == 9
-    assert gated_map.counted_predecessors == (features,)
-    assert gated_map.predecessors == (features, weights)
-    assert weights.successors == (gated_map,)
-    assert gated_map.state(10) == "productive"
-    assert EnrichedNetworkNode("m", layer, [weights], gates=[0]).receptive_field_max == math.inf
-
-
-@pytest.mark.parametrize("gates", [[1], [-1], ["a"], [True], 3, "0"])
-def test_gates_must_be_positions_of_predecessors(gates: object) -> None:
-    with pytest.raises(InvalidGraphError, match="gates"):
-        EnrichedNetworkNode("mul", LayerDefinition("Mul", 1), [node()], gates=gates)  # type: ignore[arg-type]
-
-
 # --- filters and providers -------------------------------------------------------------------
 
 

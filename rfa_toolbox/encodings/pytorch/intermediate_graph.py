@@ -101,19 +101,14 @@ class Digraph:
     def _judged(self, steps: dict[int, Step]) -> tuple[dict[int, Step], list[Gate]]:
         gates = find_gates(steps)
         if self.global_ops == "ignore_gates":
-            for gate in gates:
-                product = steps[gate.product]
-                steps[gate.product] = attrs.evolve(product, gates=(gate.weight,))
-        elif self.global_ops == "ignore":
-            for number, step in steps.items():
-                if any(window.kernel == math.inf for window in step.windows):
-                    steps[number] = attrs.evolve(
-                        step,
-                        windows=tuple(
-                            Window() if window.kernel == math.inf else window
-                            for window in step.windows
-                        ),
-                    )
+            ignored = {number for gate in gates for number in gate.steps}
+        else:
+            ignored = set(steps) if self.global_ops == "ignore" else set()
+        for number in ignored:
+            windows = steps[number].windows
+            if any(window.kernel == math.inf for window in windows):
+                neutral = tuple(Window() if one.kernel == math.inf else one for one in windows)
+                steps[number] = attrs.evolve(steps[number], windows=neutral)
         return steps, gates
 
     # -- which steps make one node
@@ -199,12 +194,7 @@ class Digraph:
         nodes: list[EnrichedNetworkNode] = []
         for draft in ordered(drafts):
             inside = [steps[number] for number in draft.steps]
-            gates = {number for step in inside for number in step.gates}
-            sources: dict[EnrichedNetworkNode, bool] = {}
-            for number in draft.sources:
-                if number in place:
-                    before = place[number]
-                    sources[before] = sources.get(before, True) and number in gates
+            sources = dict.fromkeys(place[one] for one in draft.sources if one in place)
             call = draft.call
             handled = LayerCall(
                 call.class_name if call is not None else "",
@@ -231,7 +221,6 @@ class Digraph:
                 module_path=draft.module_path,
                 certainty=certainty,
                 certainty_reason=reason,
-                gates=tuple(at for at, gated in enumerate(sources.values()) if gated),
             )
             nodes.append(node)
             for number in draft.steps:
@@ -414,9 +403,8 @@ def _composed_node(steps: Sequence[Step]) -> EnrichedNetworkNode:
     made: dict[int, EnrichedNetworkNode] = {}
     for step in steps:
         sources = [made.get(number, origin) for number in step.sources] or [origin]
-        gates = tuple(at for at, number in enumerate(step.sources) if number in step.gates)
         made[step.number] = EnrichedNetworkNode(
-            step.name, _layer(step.name, step.windows), sources, gates=gates
+            step.name, _layer(step.name, step.windows), sources
         )
     return made[steps[-1].number]
 

@@ -60,7 +60,6 @@ class Step:
         positions: whether its result still has positions of the image.
         pooled: whether its result has none because whole images were mixed.
         everywhere: those of its sources that are the same at all positions of the others.
-        gates: those of its sources that only re-weight the others.
     """
 
     number: int
@@ -77,7 +76,6 @@ class Step:
     positions: bool = True
     pooled: bool = False
     everywhere: tuple[int, ...] = ()
-    gates: tuple[int, ...] = ()
 
     @property
     def neutral(self) -> bool:
