@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 import torch
 from torch import nn
 
@@ -52,11 +53,15 @@ for model, shape in ((Dense(), size), (Exchange(), size), (two, (size, size))):
 """
 
 
-def test_hash_seeds() -> None:
+@pytest.mark.parametrize(
+    "seeds",
+    [pytest.param(range(2), id="two"), pytest.param(range(10), id="ten", marks=pytest.mark.slow)],
+)
+def test_hash_seeds(seeds: range) -> None:
     captures = ("meta",) if sys.version_info >= (3, 14) else ("meta", "jit")
     root = Path(__file__).parents[2]
     found = set()
-    for seed in range(10):
+    for seed in seeds:
         done = subprocess.run(
             [sys.executable, "-c", f"CAPTURES = {captures!r}\n{PROGRAM}"],
             capture_output=True,
