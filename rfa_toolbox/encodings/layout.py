@@ -371,21 +371,13 @@ def mixing(layout: Layout, mixed: Iterable[int], extents: Sequence[int]) -> dict
                 everything.update(axes_of((piece,)))
     if not inside and not everything:
         return {}
-    outside = {
-        axis
-        for place, dimension in enumerate(layout)
-        if place not in places
-        for piece in dimension
-        for axis in axes_of((piece,))
-        if piece.size > 1
-    }
     result: dict[int, Mixing] = {}
     for axis, atoms in inside.items():
         covered = math.prod(atom.size for atom in atoms.values())
         # A run over all blocks of a map reaches from its one end to the other, as in grid
         # attention, and grows with the image.
         across = any(atom.size * atom.step >= extents[axis] for atom in atoms.values())
-        if axis not in outside or covered >= extents[axis] or across:
+        if covered >= extents[axis] or across:
             everything.add(axis)
         elif len(atoms) == 1:
             (atom,) = atoms.values()

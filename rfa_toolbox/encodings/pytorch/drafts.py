@@ -26,6 +26,7 @@ class Draft:
         kind: that of its step, or "group".
         home: the module call that a function ran in.
         positions: whether its result still has positions of the image.
+        output: whether its result leaves the model.
         chained: whether it is a function that reads another function of the same module call.
     """
 
@@ -40,6 +41,7 @@ class Draft:
     home: ModuleCall | None
     positions: bool
     chained: bool = False
+    output: bool = False
 
 
 def readers_of(drafts: Sequence[Draft]) -> dict[int, list[Draft]]:

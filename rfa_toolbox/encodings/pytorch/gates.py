@@ -7,7 +7,8 @@ that very map and is used for nothing else. This module needs no torch.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Collection, Mapping
 
 import attrs
 
@@ -15,7 +16,8 @@ from rfa_toolbox.encodings.pytorch.steps import Step
 
 __all__ = ["Gate", "find_gates"]
 
-_PRODUCTS = {"mul"}
+_PRODUCTS = {"mul", "div"}
+_OUTSIDE = -1
 
 
 @attrs.frozen(slots=True)
@@ -27,9 +29,12 @@ class Gate:
     steps: frozenset[int]
 
 
-def find_gates(steps: Mapping[int, Step]) -> list[Gate]:
-    """Return the gates of a model, in the order of their multiplications."""
-    readers: dict[int, list[int]] = {}
+def find_gates(steps: Mapping[int, Step], outputs: Collection[int] = ()) -> list[Gate]:
+    """Return the gates of a model, in the order of their products.
+
+    ``outputs`` are steps whose result leaves the model, so that it is more than a weight.
+    """
+    readers: dict[int, list[int]] = {number: [_OUTSIDE] for number in outputs}
     for step in steps.values():
         for source in step.sources:
             readers.setdefault(source, []).append(step.number)
@@ -57,10 +62,11 @@ def _gate_of(
         number = waiting.pop()
         if number in inside or number in origin:
             continue
-        if steps[number].kind == "input" or len(inside) > _FAR:
+        step = steps[number]
+        if step.kind == "input" or len(inside) > _FAR or _brings_context(step):
             return None
         inside.add(number)
-        waiting.extend(steps[number].sources)
+        waiting.extend(step.sources)
     if any(
         reader not in inside and reader != product.number
         for number in inside
@@ -68,6 +74,11 @@ def _gate_of(
     ):
         return None
     return Gate(product.number, weight, frozenset(inside | {product.number}))
+
+
+def _brings_context(step: Step) -> bool:
+    """Whether a step looks at neighbours on a map: what it makes is another map to pool."""
+    return step.positions and any(1 < window.kernel < math.inf for window in step.windows)
 
 
 def _neutral_ancestors(number: int, steps: Mapping[int, Step]) -> set[int]:

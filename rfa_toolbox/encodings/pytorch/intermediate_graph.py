@@ -90,16 +90,18 @@ class Digraph:
                 f"No output of {self.record.model_name} depends on its input, so there is no "
                 "layer to analyse; the model must return a tensor that it computes from its input."
             )
-        steps, gates = self._judged(_living(trail.steps, trail.outputs))
-        drafts = self._drafts(steps, gates)
+        steps, gates = self._judged(_living(trail.steps, trail.outputs), trail.outputs)
+        drafts = self._drafts(steps, gates, set(trail.outputs))
         for substitutor in self.substitutors:
             drafts, _ = substitutor(drafts)
         return self._nodes(drafts, steps, trail.outputs, trail.axes)
 
     # -- which global operations count
 
-    def _judged(self, steps: dict[int, Step]) -> tuple[dict[int, Step], list[Gate]]:
-        gates = find_gates(steps)
+    def _judged(
+        self, steps: dict[int, Step], outputs: Sequence[int]
+    ) -> tuple[dict[int, Step], list[Gate]]:
+        gates = find_gates(steps, outputs)
         if self.global_ops == "ignore_gates":
             ignored = {number for gate in gates for number in gate.steps}
         else:
@@ -113,7 +115,9 @@ class Digraph:
 
     # -- which steps make one node
 
-    def _drafts(self, steps: dict[int, Step], gates: Iterable[Gate]) -> list[Draft]:
+    def _drafts(
+        self, steps: dict[int, Step], gates: Iterable[Gate], outputs: set[int]
+    ) -> list[Draft]:
         opaque = set(self.custom_layers)
         for handler in self.handlers.handlers:
             opaque |= getattr(handler, "class_names", frozenset())
@@ -144,10 +148,12 @@ class Digraph:
         ]
         homes = {number: draft.home for draft in drafts for number in draft.steps}
         return [
-            attrs.evolve(draft, chained=True)
-            if draft.home is not None
-            and any(homes[source] == draft.home for source in draft.sources)
-            else draft
+            attrs.evolve(
+                draft,
+                chained=draft.home is not None
+                and any(homes[source] == draft.home for source in draft.sources),
+                output=not outputs.isdisjoint(draft.steps),
+            )
             for draft in drafts
         ]
 

@@ -100,10 +100,11 @@ class Value(NamedTuple):
 
 
 class FirstWindow(Exception):  # noqa: N818 - a message to the caller, not an error
-    """Tells which axes the first sliding window of a model runs over."""
+    """Tells what the first sliding window of a model takes for channels, and what it slides over."""
 
-    def __init__(self, axes: tuple[int, ...]) -> None:
-        super().__init__(axes)
+    def __init__(self, channels: tuple[int, ...], axes: tuple[int, ...]) -> None:
+        super().__init__(channels, axes)
+        self.channels = channels
         self.axes = axes
 
 
@@ -145,7 +146,9 @@ class Trail:
         """Make the steps of all operations, and note which ones are outputs."""
         values = self.values
         for operation in self.record.operations:
-            if any(one.number in values for one in tensors_in(operation.arguments)):
+            if operation.outputs and any(
+                one.number in values for one in tensors_in(operation.arguments)
+            ):
                 self.rules.get(operation.name, unknown)(self, operation)
         for tensor in self.record.outputs:
             if tensor.number in values:

@@ -20,8 +20,8 @@ def follow(record: Record, spatial: Sequence[Sequence[int]] | None = None) -> Tr
 
     Args:
         record: what a capture returned.
-        spatial: per input its spatial dimensions, in axis order. By default those that the first
-            convolution or pooling slides over, else all behind batch and channels.
+        spatial: per input its spatial dimensions, in axis order. By default all but the batch and
+            what the first convolution or pooling takes for channels.
     """
     return Trail(record, _spatial(record) if spatial is None else spatial, RULES).run()
 
@@ -34,7 +34,9 @@ def _spatial(record: Record) -> list[tuple[int, ...]]:
     try:
         Trail(record, candidates, RULES, probing=True).run()
     except FirstWindow as first:
-        if first.axes:
+        if first.channels:
+            found = tuple(at for at in range(1, rank) if at != min(first.channels) + 1)
+        elif first.axes:
             found = tuple(sorted(axis + 1 for axis in first.axes))
     return [found if len(tensor.shape) == rank else () for tensor in record.inputs]
 

@@ -49,22 +49,22 @@ def _slide(
     dimensions: Sequence[int],
     windows: Sequence[Window],
     mixed: Sequence[int] = (),
-    telling: Sequence[int] | None = None,
+    channels: int | None = None,
     **facts: Any,
 ) -> None:
     """Make a step whose windows slide over some dimensions and which mixes others wholly.
 
-    ``telling`` are the dimensions that are spatial if this is the first window of a model: by
-    default those that it slides over.
+    ``channels`` is the dimension that the operator takes for channels, if there is one.
     """
     shape = operation.outputs[0].shape
     layout = list(value.layout)
     found = trail.mixing(value, mixed)
     certainty: dict[str, Any] = {}
-    if trail.probing and telling != ():
-        telling = dimensions if telling is None else telling
-        axes = [_single_axis(value, layout[dimension]) for dimension in telling]
-        raise FirstWindow(tuple(a for a in axes if a is not None) if None not in axes else ())
+    if trail.probing and channels is not None:
+        raise FirstWindow(
+            layouts.axes_of(layout[channels]) if channels >= 0 else (),
+            tuple(axis for dimension in dimensions for axis in layouts.axes_of(layout[dimension])),
+        )
     for dimension in mixed:
         layout[dimension] = plain(shape[dimension])
     for dimension, window in zip(dimensions, windows, strict=True):
@@ -88,13 +88,6 @@ def _slide(
                 "positions are not in one run; counted as seeing everything",
             }
     trail.step(operation, found, tuple(layout), base=value, **{**facts, **certainty})
-
-
-def _single_axis(value: Value, dimension: Dimension) -> int | None:
-    atom = dimension[0] if len(dimension) == 1 else None
-    if type(atom) is Atom and atom.axis is not None and atom.size == value.extents[atom.axis]:
-        return atom.axis
-    return None
 
 
 def _run(dimension: Dimension) -> tuple[Atom | None, int]:
@@ -182,6 +175,7 @@ def convolution(trail: Trail, operation: Operation) -> None:
         range(first, rank),
         windows,
         mixed=() if depthwise and not layouts.axes_of(value.layout[channel]) else (channel,),
+        channels=channel,
         filters=shape[channel],
     )
 
@@ -201,15 +195,20 @@ def pool(trail: Trail, operation: Operation) -> None:
     paddings = per_axis(operation.get("padding", 0), count)
     dilations = per_axis(operation.get("dilation", 1), count)
     shape = operation.outputs[0].shape
-    windows = []
+    dimensions, windows, whole = [], [], []
     for place in range(count):
+        size, wanted = tensor.shape[first + place], shape[first + place]
         reach = dilations[place] * (kernels[place] - 1)
-        needed = (shape[first + place] - 1) * strides[place] + 1 + reach
-        end = needed - tensor.shape[first + place] - paddings[place]
+        if wanted == 1 and dilations[place] == 1 and kernels[place] >= size + paddings[place]:
+            whole.append(first + place)  # as global pooling, whatever it is called
+            continue
+        needed = (wanted - 1) * strides[place] + 1 + reach
+        end = needed - size - paddings[place]
+        dimensions.append(first + place)
         windows.append(
             Window(kernels[place], strides[place], dilations[place], paddings[place], end)
         )
-    _slide(trail, operation, value, range(first, len(tensor.shape)), windows)
+    _slide(trail, operation, value, dimensions, windows, mixed=whole, channels=first - 1)
 
 
 def adaptive_pool(trail: Trail, operation: Operation) -> None:
@@ -237,7 +236,7 @@ def adaptive_pool(trail: Trail, operation: Operation) -> None:
         dimensions,
         windows,
         mixed=whole,
-        telling=range(first, len(tensor.shape)),
+        channels=first - 1,
         resolution_dependent=bool(dimensions),
     )
 
@@ -453,7 +452,7 @@ def unfold(trail: Trail, operation: Operation) -> None:
         return
     short = TensorRef(output.number, output.shape[:-1])
     opened = Operation(operation.name, operation.arguments, (short,), operation.scope)
-    _slide(trail, opened, value, (dimension,), (window,), telling=())
+    _slide(trail, opened, value, (dimension,), (window,))
     made = trail.values[output.number]
     trail.values[output.number] = made._replace(layout=(*made.layout, plain(output.shape[-1])))
 
