@@ -149,6 +149,7 @@ class ModuleScopes:
         self._stack: list[tuple[ModuleCall, ...]] = []
         self.on_enter: Callable[[tuple[ModuleCall, ...]], None] | None = None
         self.on_exit: Callable[[], None] | None = None
+        self.on_result: Callable[[nn.Module, Any, Any], None] | None = None
 
     @contextlib.contextmanager
     def recording(self) -> Iterator[ModuleScopes]:
@@ -176,6 +177,8 @@ class ModuleScopes:
     def _exit(self, module: nn.Module, arguments: Any, result: Any) -> None:
         if not self._stack:
             return
+        if self.on_result is not None and result is not None:
+            self.on_result(module, arguments, result)
         before = self._stack.pop()
         if self.on_exit is not None and len(before) != len(self.current):
             self.on_exit()
@@ -187,7 +190,10 @@ def _module_call(module: nn.Module, path: str, call: int) -> ModuleCall:
     if hasattr(module, "parametrizations") and len(kind.__mro__) > 1:
         kind = kind.__mro__[1]
     library = kind.__module__.startswith(("torch.nn.", "torch.ao."))
-    return ModuleCall(path, kind.__name__, call, library)
+    name = (
+        str(module.original_name) if isinstance(module, torch.jit.ScriptModule) else kind.__name__
+    )
+    return ModuleCall(path, name, call, library)
 
 
 # --- surroundings ----------------------------------------------------------------------------

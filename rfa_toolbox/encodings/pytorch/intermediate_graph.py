@@ -409,9 +409,7 @@ def _composed_node(steps: Sequence[Step]) -> EnrichedNetworkNode:
     made: dict[int, EnrichedNetworkNode] = {}
     for step in steps:
         sources = [made.get(number, origin) for number in step.sources] or [origin]
-        made[step.number] = EnrichedNetworkNode(
-            step.name, _layer(step.name, step.windows), sources
-        )
+        made[step.number] = EnrichedNetworkNode(step.name, _layer(step.name, step.windows), sources)
     return made[steps[-1].number]
 
 

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import copy
-from collections.abc import Iterator, Mapping
+import functools
+import sys
+import types
+from collections import OrderedDict
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,7 +26,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     undisturbed,
 )
 from rfa_toolbox.encodings.pytorch.domain import Operation, Record, TensorRef
-from rfa_toolbox.errors import DataDependentControlFlowError
+from rfa_toolbox.errors import CaptureError, DataDependentControlFlowError
 
 __all__ = ["capture", "meta_copy"]
 
@@ -41,6 +46,7 @@ _READ_VALUES = {
     "__array__",
     "__contains__",
 }
+_KERNELS = {"_refs", "_prims", "_prims_common", "_decomp", "_subclasses"}
 _MOVES = {"cpu", "cuda", "to"}
 """Methods that would carry a tensor to a device."""
 
@@ -60,7 +66,7 @@ def capture(model: nn.Module, example: Example) -> Record:
         twin = meta_copy(model)
         inputs = example.map(lambda tensor: torch.empty_like(tensor, device="meta"))
     scopes = ModuleScopes(twin)
-    recorder = _Recorder(scopes)
+    recorder = _Recorder(scopes, _held_by(twin))
     references = tuple(recorder.register(tensor) for tensor in inputs.tensors)
     with undisturbed(), scopes.recording():
         try:
@@ -92,6 +98,17 @@ def tensors_of(result: Any) -> Iterator[torch.Tensor]:
             yield from tensors_of(item)
 
 
+def _held_by(model: nn.Module) -> Iterator[torch.Tensor]:
+    """Yield the tensors that a model holds: parameters, buffers and plain attributes."""
+    for module in model.modules():
+        for value in (
+            *module._parameters.values(),
+            *module._buffers.values(),
+            *vars(module).values(),
+        ):
+            yield from tensors_of(value if isinstance(value, torch.Tensor | tuple | list) else ())
+
+
 def meta_copy(model: nn.Module) -> nn.Module:
     """Return a copy of a model whose parameters and buffers have shapes but no memory.
 
@@ -108,11 +125,59 @@ def meta_copy(model: nn.Module) -> nn.Module:
         for value in (*module._buffers.values(), *vars(module).values()):
             if isinstance(value, torch.Tensor) and id(value) not in memo:
                 memo[id(value)] = _meta_or_small(value)
-    twin: nn.Module = copy.deepcopy(model, memo)
+    modules = [module for module in model.modules() if _is_copied_plainly(type(module))]
+    for module in modules:
+        memo[id(module)] = type(module).__new__(type(module))
+    for module in modules:
+        vars(memo[id(module)]).update(
+            {
+                name: _copied(value, memo)
+                for name, value in vars(module).items()
+                if name != "_compiled_call_impl"  # a compiled forward would hide its operators
+            }
+        )
+    twin: nn.Module = _copied(model, memo)
     for module in twin.modules():
-        # A compiled forward would hide its operators.
         module._compiled_call_impl = None
     return twin
+
+
+_IMMUTABLE = frozenset(
+    {
+        *(int, float, complex, bool, str, bytes, type(None), type),
+        *(types.FunctionType, types.BuiltinFunctionType),
+        *(torch.dtype, torch.device, torch.Size),
+    }
+)
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """Return what ``copy.deepcopy`` does; faster for what most modules hold."""
+    kind = type(value)
+    if kind in _IMMUTABLE:
+        return value
+    known = memo.get(id(value))
+    if known is not None:
+        return known
+    if kind is dict or kind is OrderedDict:
+        made = memo[id(value)] = kind()
+        for key, item in value.items():
+            made[_copied(key, memo)] = _copied(item, memo)
+        return made
+    if (kind is tuple or kind is set) and all(type(one) in _IMMUTABLE for one in value):
+        return value if kind is tuple else memo.setdefault(id(value), set(value))
+    return copy.deepcopy(value, memo)
+
+
+def _is_copied_plainly(kind: type[nn.Module]) -> bool:
+    """Return whether to copy a module is to copy its attributes."""
+    return (
+        not hasattr(kind, "__deepcopy__")
+        and kind.__reduce_ex__ is object.__reduce_ex__
+        and kind.__reduce__ is object.__reduce__
+        and getattr(kind, "__getstate__", None) is getattr(nn.Module, "__getstate__", None)
+        and not any(vars(one).get("__slots__") for one in kind.__mro__)
+    )
 
 
 def _meta_or_small(tensor: torch.Tensor) -> torch.Tensor:
@@ -123,10 +188,21 @@ def _meta_or_small(tensor: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(plain, device="meta")
 
 
+@functools.cache
+def _inside_a_kernel(filename: str) -> bool:
+    """Whether the code that calls is PyTorch's own for meta tensors.
+
+    It is seen only where the operator that it belongs to was not, as in TorchScript; then its
+    results must not pass for constants of the model.
+    """
+    path = Path(filename)
+    return path.name == "_meta_registrations.py" or not _KERNELS.isdisjoint(path.parts)
+
+
 class _Recorder(TorchFunctionMode):
     """Writes down every function of PyTorch that is called on something the input reaches."""
 
-    def __init__(self, scopes: ModuleScopes) -> None:
+    def __init__(self, scopes: ModuleScopes, constants: Iterable[torch.Tensor]) -> None:
         super().__init__()
         self.scopes = scopes
         self.operations: list[Operation] = []
@@ -135,6 +211,8 @@ class _Recorder(TorchFunctionMode):
         self._kept: list[torch.Tensor] = []
         self._meta_twins: dict[int, torch.Tensor] = {}
         self._next = 0
+        self._constants = {id(tensor): tensor for tensor in constants}
+        scopes.on_result = self._scripted
 
     def register(self, tensor: torch.Tensor) -> TensorRef:
         """Give a tensor a new number: it is new, or was changed in place."""
@@ -160,13 +238,15 @@ class _Recorder(TorchFunctionMode):
     ) -> Any:
         described = describe_call(function)
         keywords = kwargs or {}
-        if described is None:
+        if described is None or _inside_a_kernel(sys._getframe(1).f_code.co_filename):
             return function(*args, **keywords)
         found = list(_tensors(args))
         if keywords:
             found.extend(_tensors(tuple(keywords.values())))
         numbers = self._numbers
         dependent = any(id(tensor) in numbers for tensor in found)
+        if dependent:
+            self._check_origin(found)
         spelled = function.__name__ if hasattr(function, "__name__") else described.name
         if dependent and spelled in _READ_VALUES:
             raise DataDependentControlFlowError(
@@ -195,6 +275,10 @@ class _Recorder(TorchFunctionMode):
                 )
             raise
         if arguments is None:
+            self._constants.update((id(tensor), tensor) for tensor in tensors_of(result))
+            return result
+        if spelled == "copy_" and first is not None:
+            self._copied(arguments, args, first)
             return result
         return self._recorded(described.name, arguments, args, first, version, result)
 
@@ -224,6 +308,43 @@ class _Recorder(TorchFunctionMode):
                 whole, part = self.reference(base), self.reference(first)
                 self._write("setitem", {"input": whole, "index": (), "value": part}, (base,))
         return result
+
+    def _check_origin(self, found: Iterable[torch.Tensor]) -> None:
+        """Refuse tensors that nobody saw being computed: they may depend on the input."""
+        for tensor in found:
+            if (
+                tensor.is_meta
+                and id(tensor) not in self._numbers
+                and id(tensor) not in self._constants
+            ):
+                raise CaptureError(
+                    f"a tensor of shape {tuple(tensor.shape)} was computed by code that cannot be "
+                    f"followed, such as TorchScript or torch.vmap, and is used at {calling_line()}"
+                )
+
+    def _scripted(self, module: nn.Module, arguments: Any, result: Any) -> None:
+        """Write down a TorchScript module as one unknown operation: its inside is not seen."""
+        if not isinstance(module, torch.jit.ScriptModule):
+            return
+        outputs = tuple(tensors_of(result))
+        inputs = {str(at): self.reference(one) for at, one in enumerate(tensors_of(arguments))}
+        if outputs and any(reference.number >= 0 for reference in inputs.values()):
+            self._write(f"TorchScript of {module.original_name}", inputs, outputs)
+
+    def _copied(
+        self, arguments: dict[str, Any], args: tuple[Any, ...], first: torch.Tensor
+    ) -> None:
+        """``copy_`` overwrites a tensor, and what it is a view of in part."""
+        source = args[1]
+        if not self.knows(source):
+            return
+        base = first._base if first._is_view() else None
+        if base is None:
+            self._numbers[id(first)] = self._numbers[id(source)]
+            self._kept.append(first)
+            return
+        parts = {"input": self.reference(base), "index": (), "value": arguments.get("1")}
+        self._write("setitem", parts, (base,))
 
     def _write(
         self, name: str, arguments: dict[str, Any], outputs: tuple[torch.Tensor, ...]

@@ -100,7 +100,7 @@ class Value(NamedTuple):
 
 
 class FirstWindow(Exception):  # noqa: N818 - a message to the caller, not an error
-    """Tells what the first sliding window of a model takes for channels, and what it slides over."""
+    """Tells what the first window of a model takes for channels, and what it slides over."""
 
     def __init__(self, channels: tuple[int, ...], axes: tuple[int, ...]) -> None:
         super().__init__(channels, axes)

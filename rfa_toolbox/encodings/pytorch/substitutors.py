@@ -173,7 +173,7 @@ def input_substitutor() -> PatternSubstitutor:
     """
     return PatternSubstitutor(
         "input",
-        lambda draft, readers: not draft.output
-        and len(readers) == 1
-        and readers[0].sources == draft.steps,
+        lambda draft, readers: (
+            not draft.output and len(readers) == 1 and readers[0].sources == draft.steps
+        ),
     )

@@ -6,7 +6,7 @@ import contextlib
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
@@ -101,7 +101,7 @@ def read_traced(traced: Any, reference: nn.Module | None) -> Record:
 @contextlib.contextmanager
 def _restored(model: nn.Module) -> Iterator[None]:
     """Put back what running a model changes, and let compiled modules run plainly."""
-    modules = list(model.modules())
+    modules = [one for one in model.modules() if not isinstance(one, torch.jit.ScriptModule)]
     held = [
         [(store, dict(store)) for store in (vars(module), module._buffers, module._parameters)]
         for module in modules
@@ -298,6 +298,42 @@ _UPSAMPLING = {
 }
 
 
+class _View(NamedTuple):
+    """A tensor that is a part of another one: ``index`` says which, None if it is not followed.
+
+    ``places`` are the dimensions of the base that are left; both start empty and grow.
+    """
+
+    base: str
+    index: tuple[Any, ...] | None
+    places: tuple[int, ...] | None
+
+    def viewed(self, spelled: str, values: list[Any]) -> _View:
+        """Return the view that a slice or a selection makes of this one."""
+        tensor = values[0]
+        if self.index is None or not isinstance(tensor, TensorRef):
+            return _View(self.base, None, None)
+        rank = len(tensor.shape)
+        places = self.places or tuple(range(rank))
+        index = list(self.index) or [slice(None)] * rank
+        if spelled not in ("slice", "select") or len(places) != rank:
+            return _View(self.base, None, None)
+        place = places[values[1] % rank]
+        if spelled == "select":
+            index[place] = values[2]
+            places = tuple(one for one in places if one != place)
+        elif index[place] == slice(None):
+            stop = values[3] if isinstance(values[3], int) and values[3] < 2**62 else None
+            index[place] = slice(values[2], stop, values[4])
+        elif slice(*values[2:5]).indices(tensor.shape[values[1]]) != (
+            0,
+            tensor.shape[values[1]],
+            1,
+        ):
+            return _View(self.base, None, None)
+        return _View(self.base, tuple(index), places)
+
+
 class _Reader:
     """Turns the nodes of a trace into operations."""
 
@@ -313,7 +349,7 @@ class _Reader:
         self._open: tuple[str, list[Any]] | None = None
         self._operations: list[Operation] = []
         self._dependent: set[int] = set()
-        self._viewed: dict[str, str] = {}
+        self._viewed: dict[str, _View] = {}
 
     def read(
         self, graph: Any, inputs: list[str], model_name: str, known: Mapping[str, Any]
@@ -444,23 +480,24 @@ class _Reader:
         outputs = [value.debugName() for value in node.outputs()]
         scope = self._scope_of(node)
         if spelled in _VIEWS:
-            self._viewed[outputs[0]] = names[0]
-        base = self._viewed.get(names[0]) if spelled.endswith("_") and names else None
+            behind = self._viewed.get(names[0]) or _View(names[0], (), ())
+            self._viewed[outputs[0]] = behind.viewed(spelled, values)
+        view = self._viewed.get(names[0]) if spelled.endswith("_") and names else None
         if spelled == "copy_":
             self._values[outputs[0]] = values[1]
         else:
             name, arguments = _normalised(spelled, values)
             self._finish(name, arguments, self._outputs(node), scope)
-        if base is not None:
+        if view is not None:
+            self._viewed[outputs[0]] = view
             # Written through a view: the tensor behind it has changed as well.
-            while base in self._viewed:
-                base = self._viewed[base]
-            target = self._values[base]
+            target = self._values[view.base]
             changed = TensorRef(self._next, target.shape)
             self._next += 1
-            parts = {"input": target, "index": (), "value": self._values[outputs[0]]}
+            index = tuple(view.index) if view.index is not None else ()
+            parts = {"input": target, "index": index, "value": self._values[outputs[0]]}
             self._finish("setitem", parts, (changed,), scope)
-            self._values[base] = changed
+            self._values[view.base] = changed
 
     def _finish(
         self,

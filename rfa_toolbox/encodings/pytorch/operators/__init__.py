@@ -104,7 +104,7 @@ _SCANS = _names(
 
 _CONSTANTS = _names(
     """
-    empty_like full_like ones_like zeros_like rand_like randn_like randint_like new_empty
+    empty_like fill full_like zero ones_like zeros_like rand_like randn_like randint_like new_empty
     new_full new_ones new_tensor new_zeros new_empty_strided size numel dim shape stride
     is_floating_point
     """

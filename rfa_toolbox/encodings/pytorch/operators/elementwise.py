@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from typing import Any
+
 from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import plain
+from rfa_toolbox.encodings.layout import Atom, Dimension, Lost, plain
 from rfa_toolbox.encodings.pytorch.domain import (
     Operation,
     tensors_in,
 )
-from rfa_toolbox.encodings.pytorch.operators.common import dependent
 from rfa_toolbox.encodings.pytorch.steps import (
     Trail,
 )
@@ -92,14 +95,68 @@ def stack(trail: Trail, operation: Operation) -> None:
 
 
 def setitem(trail: Trail, operation: Operation) -> None:
-    """Writing into a part of a tensor merges both; the output is the tensor after the write."""
-    shape = operation.outputs[0].shape
-    found = dependent(trail, operation, "input", "value")
-    several = [trail.settled(one).layout for one in found]
-    if trail.depends(operation.arguments.get("input")):
-        several = several[:1]
-    layout = layouts.broadcast(several, shape)
-    trail.step(operation, {}, layout, kind="pointwise")
+    """Write into a part of a tensor; the output is the whole tensor after that."""
+    (output,) = operation.outputs
+    target, written = operation.arguments.get("input"), operation.arguments.get("value")
+    if target is not None and trail.depends(target):
+        layout = trail.settled(target).layout
+        if written is not None and trail.depends(written):
+            trail.settled(written)
+        trail.step(operation, {}, layout, kind="pointwise")
+        return
+    value = trail.settled(written) if written is not None else None
+    if value is None or written is None:
+        return
+    index = operation.arguments.get("index")
+    places = _written_places(index, output.shape, written.shape)
+    layout = tuple(
+        plain(size) if place is None else _written_dimension(value.layout[place], size, at)
+        for size, (place, at) in zip(output.shape, places, strict=True)
+    )
+    lost = set(layouts.spatial_axes(value.layout)) - set(layouts.runs_by_axis(layout))
+    facts: dict[str, Any] = {}
+    if lost:
+        facts = {
+            "certainty": "bound",
+            "reason": "positions are written to places that are not followed",
+        }
+    trail.step(operation, {}, layout, base=value, kind="pointwise", **facts)
+
+
+def _written_places(
+    index: Any, shape: Sequence[int], written: Sequence[int]
+) -> list[tuple[int | None, slice | None]]:
+    """Return per dimension of a tensor which dimension is written there, and to what indices."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    if parts.count(Ellipsis) == 0:
+        parts.append(Ellipsis)
+    at = parts.index(Ellipsis)
+    rest = len(shape) - (len(parts) - 1)
+    complete = parts[:at] + [slice(None)] * max(0, rest) + parts[at + 1 :]
+    sliced = [place for place, part in enumerate(complete[: len(shape)]) if isinstance(part, slice)]
+    result: list[tuple[int | None, slice | None]] = [(None, None)] * len(shape)
+    for back, place in enumerate(reversed(sliced), start=1):
+        if back <= len(written):
+            result[place] = (len(written) - back, complete[place])
+    return result
+
+
+def _written_dimension(dimension: Dimension, size: int, at: slice | None) -> Dimension:
+    """Return a dimension after positions were written to a slice of it."""
+    axes = layouts.axes_of(dimension)
+    if not axes:
+        return plain(size)
+    count = math.prod(piece.size for piece in dimension)
+    start, _, step = (slice(None) if at is None else at).indices(size)
+    if count == size:
+        return dimension
+    if len(dimension) == 1 and type(dimension[0]) is Atom:
+        atom = dimension[0]
+        if step > 1 and size in range((count - 1) * step + 1, count * step + 1):
+            return (*dimension, *plain(step)) if size == count * step else (Lost(size, axes),)
+        if step == 1 and start + count <= size:
+            return (atom._replace(size=size, origin=atom.origin - start * atom.step),)
+    return (Lost(size, axes),)
 
 
 def constant(trail: Trail, operation: Operation) -> None:
