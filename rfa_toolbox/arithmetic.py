@@ -41,6 +41,7 @@ __all__ = [
     "collapse_sizes",
     "field_of",
     "grow",
+    "grow_blocks",
     "grow_paths",
     "jump_of",
     "largest_field",
@@ -228,6 +229,24 @@ def grow_paths(
     if len(paths) == 1:
         return (grow(paths[0], kernel, stride, dilation, upsampling),)
     return prune([grow(path, kernel, stride, dilation, upsampling) for path in paths])
+
+
+def grow_blocks(
+    paths: Paths, kernel: Size, stride: int = 1, dilation: int = 1, upsampling: int = 1
+) -> Paths:
+    """Return what comes out of a layer that takes units in blocks which do not overlap.
+
+    Every unit sees the whole block of ``kernel`` units that it is in: the map is pooled block by
+    block, and every unit of a block shows what its block has seen.
+
+    >>> windows = grow_blocks(((1, 1, ()),), kernel=4)
+    >>> largest_field(windows), largest_field(grow_paths(windows, kernel=3))
+    (4, 8)
+    """
+    if kernel in (1, math.inf) or dilation != 1 or upsampling != 1:
+        return grow_paths(paths, kernel, stride, dilation, upsampling)
+    block = int(kernel)
+    return grow_paths(grow_paths(paths, block, block), block, stride, upsampling=block)
 
 
 def merge_paths(several: Iterable[Paths]) -> Paths:

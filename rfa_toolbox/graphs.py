@@ -81,7 +81,7 @@ def _to_layer_name(value: Any) -> str:
 
 def _to_flag(value: Any) -> bool:
     if value not in (True, False):
-        raise InvalidLayerError(f"resolution_dependent is {value!r}; it must be True or False.")
+        raise InvalidLayerError(f"A flag of a layer is {value!r}; it must be True or False.")
     return bool(value)
 
 
@@ -126,6 +126,9 @@ class LayerDefinition:
             it, with zeros in between: 2 for a transposed convolution with stride 2.
         shortest_kernel_size: for a layer that stands for several: the window of the shortest
             way through it, where ``kernel_size`` is that of the longest. None: they are equal.
+        blockwise: the window does not slide; units are taken in blocks of ``kernel_size`` that do
+            not overlap, and every unit sees the whole block that it is in, as in windowed
+            attention.
         resolution_dependent: the window is that of one input size and grows with the image, as
             in adaptive pooling. Questions about resolutions treat it as infinite.
 
@@ -148,6 +151,7 @@ class LayerDefinition:
     padding: Any = attrs.field(default=None, converter=_to_padding)
     upsampling: Any = attrs.field(default=1, converter=_to_upsampling)
     shortest_kernel_size: Any = attrs.field(default=None, converter=_to_shortest_kernel)
+    blockwise: bool = attrs.field(default=False, converter=_to_flag)
     resolution_dependent: bool = attrs.field(default=False, converter=_to_flag)
     axes: int | None = attrs.field(init=False, repr=False, eq=False)
     """Number of spatial axes that the layer was described with; None if all values are scalar."""
@@ -243,6 +247,7 @@ class LayerDefinition:
                 if self.shortest_kernel_size is None
                 else _listed(self.shortest_kernel_size, infinite="inf")
             ),
+            "blockwise": self.blockwise,
             "resolution_dependent": self.resolution_dependent,
         }
 
@@ -434,7 +439,7 @@ def _grow(paths: tuple[Paths, ...], layer: LayerDefinition, axes: int | None) ->
         layer.upsampling,
         layer.shortest_kernel_size,
     )
-    grow = arithmetic.grow_paths
+    grow = arithmetic.grow_blocks if layer.blockwise else arithmetic.grow_paths
     if layer.axes is None:
         first = paths[0]
         grown = grow(first, kernel, stride, dilation, upsampling)
@@ -648,6 +653,8 @@ class EnrichedNetworkNode:
             arithmetic.broadcast(value, axes)
             for value in (layer.kernel_size, layer.stride_size, layer.dilation, layer.upsampling)
         )
+        if layer.blockwise:
+            strides = kernels
         return all(
             arithmetic.is_exact(
                 path, kernels[axis], strides[axis], dilations[axis], upsamplings[axis]

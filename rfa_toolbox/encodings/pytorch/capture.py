@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import threading
 import traceback
 import types
 import warnings
@@ -146,6 +147,7 @@ class ModuleScopes:
         self.current: tuple[ModuleCall, ...] = ()
         self.paths = {module: path for path, module in model.named_modules()}
         self._calls: dict[str, int] = {}
+        self._thread = threading.get_ident()
         self._stack: list[tuple[ModuleCall, ...]] = []
         self.on_enter: Callable[[tuple[ModuleCall, ...]], None] | None = None
         self.on_exit: Callable[[], None] | None = None
@@ -165,6 +167,8 @@ class ModuleScopes:
                 handle.remove()
 
     def _enter(self, module: nn.Module, arguments: Any) -> None:
+        if threading.get_ident() != self._thread:
+            return  # the hooks are those of all modules: this is another model at work
         self._stack.append(self.current)
         path = self.paths.get(module)
         if path is None:
@@ -175,7 +179,7 @@ class ModuleScopes:
             self.on_enter(self.current)
 
     def _exit(self, module: nn.Module, arguments: Any, result: Any) -> None:
-        if not self._stack:
+        if not self._stack or threading.get_ident() != self._thread:
             return
         if self.on_result is not None and result is not None:
             self.on_result(module, arguments, result)

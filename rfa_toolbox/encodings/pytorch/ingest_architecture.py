@@ -65,7 +65,9 @@ def create_graph_from_model(
         record,
         filter_rf=keep,
         handlers=utils.current_chain() if handlers is None else handlers,
-        custom_layers=tuple(custom_layers or ()),
+        custom_layers=tuple(
+            one.__name__ if isinstance(one, type) else one for one in custom_layers or ()
+        ),
         display_se_modules=display_se_modules,
         global_ops=global_ops,
     ).to_graph()
@@ -287,7 +289,9 @@ def _explained(model: nn.Module, example: Example, error: Exception) -> str:
         if expected:
             text += f"; it expects {expected}"
     text += f". PyTorch says: {_first_line(error)}"
-    return text + " Pass input_res=(batch, channels, height, width) as the model expects it."
+    if isinstance(error, RuntimeError | ValueError | IndexError):
+        text += " Pass input_res=(batch, channels, height, width) as the model expects it."
+    return text
 
 
 def _first_line(error: Exception) -> str:

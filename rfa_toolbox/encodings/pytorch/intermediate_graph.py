@@ -12,6 +12,7 @@ from typing import Any, Literal
 import attrs
 from torch import nn
 
+from rfa_toolbox import arithmetic
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.encodings.chain import HandlerChain
 from rfa_toolbox.encodings.pytorch.domain import ModuleCall, NodeSubstitutor, Record
@@ -367,6 +368,7 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
     decisive = [step for step in steps if not step.neutral]
     if len(steps) == 1 or (len(decisive) <= 1 and _is_chain(steps)):
         windows = (decisive or steps)[0].windows
+        counts["blockwise"] = (decisive or steps)[0].blockwise
         return _layer(label, windows, **counts) if axes else LayerDefinition(label, 1, 1, **counts)
     if not decisive:
         return (
@@ -374,17 +376,21 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
             if axes
             else LayerDefinition(label, 1, 1, **counts)
         )
-    last = _composed_node(steps)
-    largest, smallest = last.receptive_field_max, last.receptive_field_min
-    jumps = [Fraction(jump or 1) for jump in last.get_maximum_scale_factor()]  # type: ignore[union-attr]
+    paths = _composed_node(steps).paths
+    longest = [max(axis, key=arithmetic.field_of) for axis in paths]
+    shortest = [min(axis, key=arithmetic.field_of) for axis in paths]
+    if any(path[2] for path in longest) and all(map(_is_block, longest)):
+        blocks = [path[0] for path in longest]
+        return LayerDefinition(label, blocks, (1,) * axes, blockwise=True, **counts)
+    jumps = [Fraction(arithmetic.largest_jump(axis) or 1) for axis in paths]
+    kernels = [_fine(path, jump) for path, jump in zip(longest, jumps, strict=True)]
+    smallest = [_fine(path, jump) for path, jump in zip(shortest, jumps, strict=True)]
     return LayerDefinition(
         label,
-        [_fine(size, jump) for size, jump in zip(largest, jumps, strict=True)],  # type: ignore[arg-type]
+        kernels,
         [jump.numerator for jump in jumps],
         upsampling=[jump.denominator for jump in jumps],
-        shortest_kernel_size=None
-        if smallest == largest
-        else [_fine(size, jump) for size, jump in zip(smallest, jumps, strict=True)],  # type: ignore[arg-type]
+        shortest_kernel_size=None if smallest == kernels else smallest,
         **counts,
     )
 
@@ -398,8 +404,19 @@ def _is_chain(steps: Sequence[Step]) -> bool:
     )
 
 
-def _fine(size: float, jump: Fraction) -> int | float:
-    """Return a window of ``size`` units of the input in units of the up-sampled grid."""
+def _is_block(path: arithmetic.PathState) -> bool:
+    """Whether a path went through blocks that do not overlap, or through nothing at all."""
+    base, jump, levels = path
+    return base == jump and (not levels if jump == 1 else levels == ((jump, jump - 1, 1),))
+
+
+def _fine(path: arithmetic.PathState, jump: Fraction) -> int | float:
+    """Return the window of a path through several steps in units of the up-sampled grid."""
+    base, coarse_jump, levels = path
+    if base != math.inf and coarse_jump == 1 and len(levels) == 1 and jump.denominator > 1:
+        factor, extent, _ = levels[0]
+        return (int(base) - 1) * factor + extent + 1
+    size = arithmetic.field_of(path)
     return size if size == math.inf else (int(size) - 1) * jump.denominator + 1
 
 
@@ -409,7 +426,8 @@ def _composed_node(steps: Sequence[Step]) -> EnrichedNetworkNode:
     made: dict[int, EnrichedNetworkNode] = {}
     for step in steps:
         sources = [made.get(number, origin) for number in step.sources] or [origin]
-        made[step.number] = EnrichedNetworkNode(step.name, _layer(step.name, step.windows), sources)
+        layer = _layer(step.name, step.windows, blockwise=step.blockwise)
+        made[step.number] = EnrichedNetworkNode(step.name, layer, sources)
     return made[steps[-1].number]
 
 

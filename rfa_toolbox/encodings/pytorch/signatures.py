@@ -152,6 +152,8 @@ _SIGNATURES: dict[str, tuple[str, ...]] = {
     "vector_norm": ("input", "p", "dim", "keepdim"),
     "quantile": ("input", "q", "dim", "keepdim"),
     "cosine_similarity": ("input", "other", "dim"),
+    "diff": ("input", "n", "dim"),
+    "scatter": ("input", "dim", "index", "src"),
     "stft": ("input", "n_fft", "hop_length", "win_length", "window", "center"),
     "lstm": (
         "input",

@@ -72,6 +72,7 @@ class Step:
     units: int | None = None
     certainty: Certainty = "exact"
     reason: str = ""
+    blockwise: bool = False
     resolution_dependent: bool = False
     positions: bool = True
     pooled: bool = False

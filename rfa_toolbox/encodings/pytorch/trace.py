@@ -299,23 +299,23 @@ _UPSAMPLING = {
 
 
 class _View(NamedTuple):
-    """A tensor that is a part of another one: ``index`` says which, None if it is not followed.
+    """A tensor that is a part of another one: ``parts`` is its index, None if that is not followed.
 
     ``places`` are the dimensions of the base that are left; both start empty and grow.
     """
 
     base: str
-    index: tuple[Any, ...] | None
+    parts: tuple[Any, ...] | None
     places: tuple[int, ...] | None
 
     def viewed(self, spelled: str, values: list[Any]) -> _View:
         """Return the view that a slice or a selection makes of this one."""
         tensor = values[0]
-        if self.index is None or not isinstance(tensor, TensorRef):
+        if self.parts is None or not isinstance(tensor, TensorRef):
             return _View(self.base, None, None)
         rank = len(tensor.shape)
         places = self.places or tuple(range(rank))
-        index = list(self.index) or [slice(None)] * rank
+        index = list(self.parts) or [slice(None)] * rank
         if spelled not in ("slice", "select") or len(places) != rank:
             return _View(self.base, None, None)
         place = places[values[1] % rank]
@@ -494,7 +494,7 @@ class _Reader:
             target = self._values[view.base]
             changed = TensorRef(self._next, target.shape)
             self._next += 1
-            index = tuple(view.index) if view.index is not None else ()
+            index = tuple(view.parts) if view.parts is not None else ()
             parts = {"input": target, "index": index, "value": self._values[outputs[0]]}
             self._finish("setitem", parts, (changed,), scope)
             self._values[view.base] = changed

@@ -110,6 +110,13 @@ _CONSTANTS = _names(
     """
 )
 
+_SAMPLED = _names(
+    """
+    as_strided cdist deform_conv2d grid_sample index_add index_copy index_reduce kron
+    scatter scatter_add scatter_reduce
+    """
+)
+
 RULES: dict[str, Rule] = {
     "addmm": mixing.matmul,
     "baddbmm": mixing.matmul,
@@ -120,7 +127,7 @@ RULES: dict[str, Rule] = {
     "col2im": windows.col2im,
     "convolution": windows.convolution,
     "_convolution_mode": windows.convolution,
-    "deform_conv2d": mixing.sampled,
+    "diff": windows.diff,
     "dot": mixing.matmul,
     "dsplit": plumbing.split,
     "dstack": elementwise.cat,
@@ -134,7 +141,6 @@ RULES: dict[str, Rule] = {
     "flipud": plumbing.flip,
     "gather": plumbing.pick,
     "getitem": plumbing.getitem,
-    "grid_sample": mixing.sampled,
     "gru": mixing.recurrent,
     "H": plumbing.reverse_dimensions,
     "hsplit": plumbing.split,
@@ -204,6 +210,7 @@ for _family, _rule in (
     (_RESHAPES, plumbing.reshape),
     (_REDUCTIONS, mixing.reduce),
     (_SCANS, mixing.scan),
+    (_SAMPLED, mixing.sampled),
 ):
     for _name in _family:
         RULES[_name] = _rule

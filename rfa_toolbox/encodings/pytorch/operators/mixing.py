@@ -36,6 +36,11 @@ __all__ = [
 ]
 
 
+def _in_blocks(windows: dict[int, Window]) -> bool:
+    """Whether an attention mixes windows of a map: each of them sees nothing but itself."""
+    return any(1 < window.kernel < math.inf for window in windows.values())
+
+
 def _widest(several: Iterable[dict[int, Window]]) -> dict[int, Window]:
     result: dict[int, Window] = {}
     for windows in several:
@@ -201,11 +206,13 @@ def _contract(
         ]
         layout.append(candidates[0] if candidates else plain(size))
     both = len(found) > 1
+    windows = _widest(found)
     trail.step(
         operation,
-        _widest(found),
+        windows,
         tuple(layout),
         base=base,
+        blockwise=_in_blocks(windows),
         units=None if both or not shape else shape[-1],
     )
 
@@ -221,12 +228,13 @@ def _attend(
     trail: Trail, operation: Operation, query: Any, found: Sequence[dict[int, Window]]
 ) -> None:
     shape = operation.outputs[0].shape
+    windows = _widest(found)
     if trail.depends(query):
         value = trail.settled(query)
         layout: Layout = (*value.layout[:-1], plain(shape[-1]))
-        trail.step(operation, _widest(found), layout, base=value)
+        trail.step(operation, windows, layout, base=value, blockwise=_in_blocks(windows))
     else:
-        trail.step(operation, _widest(found), layouts.broadcast((), shape))
+        trail.step(operation, windows, layouts.broadcast((), shape))
 
 
 def multi_head_attention(trail: Trail, operation: Operation) -> None:

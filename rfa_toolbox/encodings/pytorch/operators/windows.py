@@ -30,6 +30,7 @@ __all__ = [
     "adaptive_pool",
     "col2im",
     "convolution",
+    "diff",
     "fractional_pool",
     "im2col",
     "interpolate",
@@ -455,6 +456,14 @@ def unfold(trail: Trail, operation: Operation) -> None:
     _slide(trail, opened, value, (dimension,), (window,))
     made = trail.values[output.number]
     trail.values[output.number] = made._replace(layout=(*made.layout, plain(output.shape[-1])))
+
+
+def diff(trail: Trail, operation: Operation) -> None:
+    """Subtract neighbours along one dimension, ``n`` times."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    dimension = operation.get("dim", -1) % len(tensor.shape)
+    _slide(trail, operation, value, (dimension,), (Window(operation.get("n", 1) + 1),))
 
 
 def stft(trail: Trail, operation: Operation) -> None:
