@@ -434,6 +434,7 @@ def test_autocast_inside_the_model() -> None:
 def test_encoding_runs_in_several_threads() -> None:
     model = network().eval()
     expected = signature(encode(model, SHAPE))
+    before = everything(model)
     found: list[Any] = []
     lock = threading.Lock()
 
@@ -448,6 +449,7 @@ def test_encoding_runs_in_several_threads() -> None:
     for thread in threads:
         thread.join()
     assert found == [expected] * 4
+    assert everything(model) == before
 
 
 def test_the_record_holds_no_tensor_and_no_module() -> None:

@@ -203,9 +203,20 @@ def _module_call(module: nn.Module, path: str, call: int) -> ModuleCall:
 # --- surroundings ----------------------------------------------------------------------------
 
 
+_ALONE = threading.RLock()
+
+
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Run something without leaving a trace in random states, gradients, flags or warnings."""
+    """Run something without leaving a trace in random states, gradients, flags or warnings.
+
+    These belong to the process, so threads wait for each other here.
+    """
+    with _ALONE:
+        yield from _undisturbed()
+
+
+def _undisturbed() -> Iterator[None]:
     cpu = torch.get_rng_state()
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     python = random.getstate()
