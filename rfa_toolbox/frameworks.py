@@ -25,7 +25,7 @@ def create_graph_from_pytorch_model(
     model: torch.nn.Module,
     filter_rf: Literal["inf"] | InfoFilter | None = None,
     input_res: Any = (1, 3, 399, 399),
-    custom_layers: Collection[str] | None = None,
+    custom_layers: Collection[str | type[torch.nn.Module]] | None = None,
     display_se_modules: bool = False,
     capture: Literal["auto", "meta", "jit"] = "auto",
     *,
@@ -44,7 +44,7 @@ def create_graph_from_pytorch_model(
             ``ReceptiveFieldInfo`` and returns those to keep.
         input_res: shape of the input, (batch, channels, height, width), or a tuple of shapes or
             of example tensors for a model with several inputs.
-        custom_layers: names of module classes to show as one node each.
+        custom_layers: module classes, or their names, to show as one node each.
         display_se_modules: show the inside of squeeze-and-excitation modules.
         capture: how to see the operations of the model. ``"meta"`` runs it without memory or
             arithmetic, ``"jit"`` traces it with real tensors, ``"auto"`` takes the first that

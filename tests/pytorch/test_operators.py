@@ -872,14 +872,11 @@ function(
     (1, 3, 16, 16),
     4,
 )
-# By definition a window attention has the window as its kernel, as if it slid: 4 + 2. As its
-# windows stand still, three positions can lie in two of them, which an experiment sees.
 function(
     "window attention, conv3",
     lambda s, x: s.c(windows_back(attend(windows(x, 4)), 4, 16, 16)),
     (1, 3, 16, 16),
-    6,
-    extent=8,
+    8,
     c=conv(),
 )
 function(

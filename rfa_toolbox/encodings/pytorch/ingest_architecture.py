@@ -36,7 +36,7 @@ def create_graph_from_model(
     model: nn.Module,
     filter_rf: Literal["inf"] | InfoFilter | None = None,
     input_res: Any = DEFAULT_INPUT,
-    custom_layers: Collection[str] | None = None,
+    custom_layers: Collection[str | type[nn.Module]] | None = None,
     display_se_modules: bool = False,
     capture: CaptureMode = "auto",
     *,

@@ -29,6 +29,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     concatenated,
     contracted,
     dimension_size,
+    in_blocks,
     input_value,
     interpolation,
     keep,
@@ -130,6 +131,7 @@ def definition(label: str, windows: Sequence[Window], effect: Effect) -> LayerDe
     facts = {
         "filters": effect.filters,
         "units": effect.units,
+        "blockwise": effect.blockwise,
         "resolution_dependent": effect.resolution_dependent,
     }
     if not windows:
@@ -618,7 +620,8 @@ class AttentionHandler(_Handler):
             effect = slide(call, query, {places[0]: (window, size)})
             return attrs.evolve(effect, layouts=(layout, *effect.layouts))
         mixed = [place for place in places if place < len(value.layout)]
-        return Effect(query, (layout,), mixed_windows(value, mixed))
+        windows = mixed_windows(value, mixed)
+        return Effect(query, (layout,), windows, blockwise=in_blocks(windows))
 
     @staticmethod
     def _output(call: LayerCall, query: Value, value: Value) -> Layout:

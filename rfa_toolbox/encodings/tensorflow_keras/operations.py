@@ -26,6 +26,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     concatenated,
     contracted,
     dimension_size,
+    in_blocks,
     keep,
     mix,
     mixed_windows,
@@ -208,7 +209,8 @@ def _attention(call: LayerCall) -> Effect:
     if query is None or value is None:
         return unknown(call, "an attention without query and value is not understood")
     layout = (*query.layout[:-1], value.layout[-1])
-    return Effect(query, (layout,), mixed_windows(value, (1,)))
+    windows = mixed_windows(value, (1,))
+    return Effect(query, (layout,), windows, blockwise=in_blocks(windows))
 
 
 # --- sliding windows -------------------------------------------------------------------------

@@ -32,6 +32,7 @@ __all__ = [
     "concatenated",
     "contracted",
     "dimension_size",
+    "in_blocks",
     "input_value",
     "interpolation",
     "keep",
@@ -193,6 +194,7 @@ class Effect:
         layouts: where positions are in each output. They may skip units of the feature map; the
             stride follows from that.
         windows: per axis of the image; axes that are missing are left alone.
+        blockwise: whether the windows stand still, as those of attention do.
         opens: whether sizes stay open where they were.
         product: whether the outputs are the product of several tensors.
         numbers: content of the output, where it is a shape.
@@ -205,6 +207,7 @@ class Effect:
     units: int | None = None
     certainty: Certainty = "exact"
     reason: str = ""
+    blockwise: bool = False
     resolution_dependent: bool = False
     opens: bool = True
     product: bool = False
@@ -478,6 +481,11 @@ def concatenated(call: LayerCall, axis: int, **facts: Any) -> Effect:
     return keep(call, tuple(layout), **facts)
 
 
+def in_blocks(windows: Mapping[int, Window]) -> bool:
+    """Return whether an attention mixes windows of a map: each of them sees nothing but itself."""
+    return any(1 < window.kernel < math.inf for window in windows.values())
+
+
 def contracted(
     terms: Sequence[tuple[Value, Sequence[str]]], result: Sequence[str], **facts: Any
 ) -> Effect:
@@ -497,7 +505,9 @@ def contracted(
         layout.append(candidates[0] if candidates else ())
     base = max((value for value, _ in terms), key=lambda one: len(layouts.spatial_axes(one.layout)))
     free = all(letter in result for _, letters in terms for letter in letters)
-    return Effect(base, (tuple(layout),), windows, product=free, **facts)
+    return Effect(
+        base, (tuple(layout),), windows, product=free, blockwise=in_blocks(windows), **facts
+    )
 
 
 def softmaxed(call: LayerCall, value: Value, axis: Any) -> Effect:
