@@ -37,6 +37,7 @@ __all__ = [
     "mixing",
     "permute",
     "plain",
+    "rescale",
     "reshape",
     "runs_by_axis",
     "shift",
@@ -341,6 +342,31 @@ def is_everywhere(layout: Layout, other: Layout) -> bool:
         for own, theirs in zip(reversed(layout), reversed(other), strict=False)
         if axes_of(theirs)
         for piece in own
+    )
+
+
+def rescale(layout: Layout, axis: int, by: int) -> Layout:
+    """Return the layout with positions of one axis counted in units that are ``by`` times larger.
+
+    Positions start at 0 again.
+
+    >>> rescale(((Atom(0, 4, step=2, origin=1),),), axis=0, by=2)
+    ((Atom(axis=0, size=4, step=1, origin=0),),)
+    """
+
+    def rescaled(dimension: Dimension) -> Dimension:
+        pieces: list[Piece] = []
+        for piece in dimension:
+            if type(piece) is Atom and piece.axis == axis:
+                pieces.append(Atom(axis, piece.size, piece.step // by))
+            elif type(piece) is Joined:
+                pieces.append(Joined(piece.size, tuple(map(rescaled, piece.parts))))
+            else:
+                pieces.append(piece)
+        return tuple(pieces)
+
+    return tuple(
+        rescaled(dimension) if axis in axes_of(dimension) else dimension for dimension in layout
     )
 
 

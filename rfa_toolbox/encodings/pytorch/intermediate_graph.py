@@ -24,7 +24,7 @@ from rfa_toolbox.encodings.pytorch.layer_handlers import (
     default_chain,
 )
 from rfa_toolbox.encodings.pytorch.operators import follow
-from rfa_toolbox.encodings.pytorch.steps import Step, Window
+from rfa_toolbox.encodings.pytorch.steps import Step
 from rfa_toolbox.encodings.pytorch.substitutors import (
     concatenation_substitutor,
     input_substitutor,
@@ -32,6 +32,7 @@ from rfa_toolbox.encodings.pytorch.substitutors import (
     output_substitutor,
     vector_substitutor,
 )
+from rfa_toolbox.encodings.windows import Window
 from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.graphs import (
     EnrichedNetworkNode,

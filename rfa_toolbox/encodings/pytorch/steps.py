@@ -15,7 +15,7 @@ import attrs
 
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Atom, Dimension, Layout
+from rfa_toolbox.encodings.layout import Atom, Layout
 from rfa_toolbox.encodings.pytorch.domain import (
     ModuleCall,
     Operation,
@@ -23,27 +23,9 @@ from rfa_toolbox.encodings.pytorch.domain import (
     TensorRef,
     tensors_in,
 )
+from rfa_toolbox.encodings.windows import NEUTRAL, Window, mixed_windows
 
-__all__ = ["NEUTRAL", "FirstWindow", "Rule", "Step", "Trail", "Value", "Window"]
-
-
-class Window(NamedTuple):
-    """What a step does along one axis, in the terms of a ``LayerDefinition``."""
-
-    kernel: int | float = 1
-    stride: int = 1
-    dilation: int = 1
-    begin: int = 0
-    end: int = 0
-    upsampling: int = 1
-
-    @property
-    def reach(self) -> int | float:
-        """Units of the (up-sampled) grid between the first and the last one under the window."""
-        return self.dilation * (self.kernel - 1)
-
-
-NEUTRAL = Window()
+__all__ = ["FirstWindow", "Rule", "Step", "Trail", "Value"]
 
 
 @attrs.frozen(slots=True)
@@ -185,8 +167,7 @@ class Trail:
 
     def mixing(self, value: Value, dimensions: Iterable[int]) -> dict[int, Window]:
         """Return the windows of an operation that mixes whole dimensions of a tensor."""
-        found = layouts.mixing(value.layout, dimensions, value.extents)
-        return {axis: Window(mixed.kernel, 1, mixed.dilation) for axis, mixed in found.items()}
+        return mixed_windows(value.layout, dimensions, value.extents)
 
     def vector(self, value: Value) -> dict[int, Window]:
         """Return the windows of a dense operation on what is left of whole images.
@@ -282,10 +263,9 @@ class Trail:
                 common = math.gcd(*(atom.step for atom in distinct))
                 origin = sum(atom.origin for atom in distinct)
                 if common > 1 or origin:
-                    window = window._replace(
-                        stride=window.stride * common, begin=window.begin - origin
-                    )
-                    layout = _rescaled(layout, axis, common)
+                    begin = None if window.begin is None else window.begin - origin
+                    window = window._replace(stride=window.stride * common, begin=begin)
+                    layout = layouts.rescale(layout, axis, common)
                 extents[axis] = sum((atom.size - 1) * atom.step for atom in distinct) // common + 1
             complete.append(window)
         return tuple(complete), tuple(extents), layout
@@ -313,25 +293,3 @@ def unknown(trail: Trail, operation: Operation) -> None:
         certainty="unknown",
         reason=f"the operation '{operation.name}' is not known and counts as neutral",
     )
-
-
-def _rescaled(layout: Layout, axis: int, common: int) -> Layout:
-    return tuple(
-        _rescaled_dimension(dimension, axis, common)
-        if axis in layouts.axes_of(dimension)
-        else dimension
-        for dimension in layout
-    )
-
-
-def _rescaled_dimension(dimension: Dimension, axis: int, common: int) -> Dimension:
-    pieces: list[layouts.Piece] = []
-    for piece in dimension:
-        if type(piece) is Atom and piece.axis == axis:
-            pieces.append(Atom(axis, piece.size, piece.step // common))
-        elif type(piece) is layouts.Joined:
-            parts = tuple(_rescaled_dimension(part, axis, common) for part in piece.parts)
-            pieces.append(layouts.Joined(piece.size, parts))
-        else:
-            pieces.append(piece)
-    return tuple(pieces)

@@ -32,13 +32,11 @@ from rfa_toolbox.encodings.tensorflow_keras.model_json import (
     read_model,
 )
 from rfa_toolbox.encodings.tensorflow_keras.positions import (
-    NEUTRAL,
     STAND_IN,
     Effect,
     FirstWindow,
     LayerCall,
     Value,
-    Window,
     input_value,
     resized,
     settle,
@@ -46,6 +44,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     with_leading,
     without_leading,
 )
+from rfa_toolbox.encodings.windows import NEUTRAL, Window
 from rfa_toolbox.errors import InvalidGraphError, UnsupportedModelError
 from rfa_toolbox.graphs import (
     EnrichedNetworkNode,

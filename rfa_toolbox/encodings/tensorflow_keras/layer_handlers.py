@@ -19,22 +19,17 @@ from rfa_toolbox.encodings.layout import Layout, plain
 from rfa_toolbox.encodings.tensorflow_keras.model_json import read_model
 from rfa_toolbox.encodings.tensorflow_keras.operations import RULES, canonical
 from rfa_toolbox.encodings.tensorflow_keras.positions import (
-    NEUTRAL,
     Effect,
     FirstWindow,
     LayerCall,
     Value,
-    Window,
     broadcasted,
     concatenated,
     contracted,
     dimension_size,
-    in_blocks,
     input_value,
-    interpolation,
     keep,
     mix,
-    mixed_windows,
     per_axis,
     resampled,
     settle,
@@ -50,6 +45,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     vector_windows,
     words,
 )
+from rfa_toolbox.encodings.windows import NEUTRAL, Window, in_blocks, interpolation, mixed_windows
 from rfa_toolbox.graphs import LayerDefinition
 
 __all__ = [
@@ -416,7 +412,7 @@ class FlattenHandler(_Handler):
         carrying = [at for at in range(1, len(value.layout)) if value.layout[at]]
         found = {
             axis: window
-            for axis, window in mixed_windows(value, carrying).items()
+            for axis, window in mixed_windows(value.layout, carrying, value.extents).items()
             if window.kernel == math.inf
         }
         if len(value.layout) == 2 or not found:
@@ -435,7 +431,7 @@ class DenseHandler(_Handler):
         """Mix the last dimension."""
         value = call.value
         units = int(call.get("units", default=value.shape[-1]))
-        windows = mixed_windows(value, (-1,)) or vector_windows(value)
+        windows = mixed_windows(value.layout, (-1,), value.extents) or vector_windows(value)
         return Effect(value, ((*value.layout[:-1], plain(units)),), windows, units=units)
 
 
@@ -620,7 +616,7 @@ class AttentionHandler(_Handler):
             effect = slide(call, query, {places[0]: (window, size)})
             return attrs.evolve(effect, layouts=(layout, *effect.layouts))
         mixed = [place for place in places if place < len(value.layout)]
-        windows = mixed_windows(value, mixed)
+        windows = mixed_windows(value.layout, mixed, value.extents)
         return Effect(query, (layout,), windows, blockwise=in_blocks(windows))
 
     @staticmethod
@@ -703,7 +699,7 @@ class ConvolutionalRecurrentHandler(_Handler):
             )  # fmt: skip
         filters = int(call.get("filters", default=1))
         effect = slide(call, value, windows, {channel: filters}, filters=filters)
-        complete = {**effect.windows, **mixed_windows(value, (time,))}
+        complete = {**effect.windows, **mixed_windows(value.layout, (time,), value.extents)}
         if not known:
             complete.update(
                 (axis, Window(math.inf))

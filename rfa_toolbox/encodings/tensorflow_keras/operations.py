@@ -21,15 +21,12 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     Effect,
     LayerCall,
     Value,
-    Window,
     broadcasted,
     concatenated,
     contracted,
     dimension_size,
-    in_blocks,
     keep,
     mix,
-    mixed_windows,
     per_axis,
     resampled,
     size_known,
@@ -40,6 +37,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     unknown,
     words,
 )
+from rfa_toolbox.encodings.windows import Window, in_blocks, mixed_windows
 
 __all__ = ["RULES", "Rule", "canonical"]
 
@@ -141,7 +139,9 @@ def _fourier(call: LayerCall) -> Effect:
     name = canonical(call.class_name)
     count = int(name.rstrip("d")[-1]) if name.rstrip("d")[-1].isdigit() else 1
     places = list(range(len(value.layout)))[-count:]
-    windows = {axis: Window(math.inf) for axis in mixed_windows(value, places)}
+    windows = {
+        axis: Window(math.inf) for axis in mixed_windows(value.layout, places, value.extents)
+    }
     layout = list(value.layout)
     if "rfft" in name:
         size = dimension_size(layout[-1])
@@ -209,7 +209,7 @@ def _attention(call: LayerCall) -> Effect:
     if query is None or value is None:
         return unknown(call, "an attention without query and value is not understood")
     layout = (*query.layout[:-1], value.layout[-1])
-    windows = mixed_windows(value, (1,))
+    windows = mixed_windows(value.layout, (1,), value.extents)
     return Effect(query, (layout,), windows, blockwise=in_blocks(windows))
 
 
@@ -356,7 +356,7 @@ def _space_to_depth(call: LayerCall) -> Effect:
 def _sampled(call: LayerCall) -> Effect:
     """Positions that are computed from data: any position may be seen."""
     value = call.value
-    mixed = mixed_windows(value, range(1, len(value.layout)))
+    mixed = mixed_windows(value.layout, range(1, len(value.layout)), value.extents)
     return Effect(
         value, (value.layout,), {axis: Window(math.inf) for axis in mixed}, certainty="bound",
         reason=f"where '{call.class_name}' samples the map depends on data; counted as seeing "

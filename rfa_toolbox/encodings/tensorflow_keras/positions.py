@@ -11,36 +11,38 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import attrs
 
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Atom, Dimension, Joined, Layout, Lost, Piece, plain
+from rfa_toolbox.encodings.layout import Atom, Dimension, Layout, Lost, plain
 from rfa_toolbox.encodings.tensorflow_keras.model_json import CallRecord, Shape
+from rfa_toolbox.encodings.windows import (
+    NEUTRAL,
+    Window,
+    in_blocks,
+    interpolation,
+    mixed_windows,
+    resampling,
+)
 
 __all__ = [
-    "NEUTRAL",
     "STAND_IN",
     "Effect",
     "FirstWindow",
     "LayerCall",
     "Value",
-    "Window",
     "broadcasted",
     "concatenated",
     "contracted",
     "dimension_size",
-    "in_blocks",
     "input_value",
-    "interpolation",
     "keep",
     "mix",
-    "mixed_windows",
     "per_axis",
     "resampled",
-    "resampling",
     "resized",
     "settle",
     "shape_of",
@@ -57,28 +59,6 @@ __all__ = [
     "without_leading",
     "words",
 ]
-
-
-class Window(NamedTuple):
-    """What a layer does along one axis, in the terms of a ``LayerDefinition``.
-
-    ``begin`` and ``end`` are None where the padding depends on a size that is not known.
-    """
-
-    kernel: int | float = 1
-    stride: int = 1
-    dilation: int = 1
-    begin: int | None = 0
-    end: int | None = 0
-    upsampling: int = 1
-
-    @property
-    def reach(self) -> int | float:
-        """Units of the (up-sampled) grid between the first and the last one under the window."""
-        return self.dilation * (self.kernel - 1)
-
-
-NEUTRAL = Window()
 
 
 @attrs.frozen(slots=True)
@@ -338,47 +318,6 @@ def transposed(
     return Window(kernel, 1, dilation, begin, count + reach - fine - begin, stride), count
 
 
-_SUPPORT = {
-    "bilinear": 1, "linear": 1, "trilinear": 1,
-    "bicubic": 2, "cubic": 2, "mitchellcubic": 2, "gaussian": 2,
-    "lanczos3": 3, "lanczos5": 5,
-}  # fmt: skip
-
-
-def interpolation(method: str, ratio: Fraction, antialias: bool = False) -> Window:
-    """Return the window of an interpolation that reads ``ratio`` units per unit it writes.
-
-    Units of the input are ``ratio.denominator`` cells of a fine grid apart; an interpolation with
-    support ``t`` weighs those less than ``t`` units from the centre of the unit that it writes.
-
-    >>> interpolation("nearest", Fraction(1, 2)).kernel, interpolation("bilinear", Fraction(1, 2))
-    (2, Window(kernel=4, stride=1, dilation=1, begin=2, end=2, upsampling=2))
-    """
-    stride, factor = ratio.numerator, ratio.denominator
-    support = _SUPPORT.get(method)
-    if support is None:
-        return Window(factor, stride, begin=factor - 1, end=factor - 1, upsampling=factor)
-    half = support * (max(stride, factor) if antialias else factor)
-    kernel = 2 * half - 1 if (stride - factor) % 2 == 0 else 2 * half
-    begin = half - 1 - (stride - factor) // 2
-    end: int | None = kernel - 1 + factor - 1 - begin if stride == 1 else None
-    return Window(kernel, stride, begin=begin, end=end, upsampling=factor)
-
-
-def resampling(size: int, wanted: int) -> Window:
-    """Return the window of adaptive pooling from ``size`` units to ``wanted`` ones.
-
-    Unit i reads from floor(i*size/wanted) to ceil((i+1)*size/wanted): a box of ``size`` cells on a
-    grid where every unit is repeated ``wanted`` times.
-
-    >>> resampling(8, 2).kernel
-    4
-    """
-    ratio = Fraction(size, wanted)
-    stride, factor = ratio.numerator, ratio.denominator
-    return Window(stride + factor - 1, stride, begin=factor - 1, end=factor - 1, upsampling=factor)
-
-
 # --- effects ---------------------------------------------------------------------------------
 
 
@@ -395,13 +334,7 @@ def unknown(call: LayerCall, reason: str, layout: Layout | None = None) -> Effec
 
 def mix(value: Value, dimensions: Iterable[int], layout: Layout, **facts: Any) -> Effect:
     """Return the effect of a layer that lets all of some dimensions see each other."""
-    return Effect(value, (layout,), mixed_windows(value, dimensions), **facts)
-
-
-def mixed_windows(value: Value, dimensions: Iterable[int]) -> dict[int, Window]:
-    """Return the windows of a layer that mixes whole dimensions of a tensor."""
-    found = layouts.mixing(value.layout, dimensions, value.extents)
-    return {axis: Window(mixed.kernel, 1, mixed.dilation) for axis, mixed in found.items()}
+    return Effect(value, (layout,), mixed_windows(value.layout, dimensions, value.extents), **facts)
 
 
 def vector_windows(value: Value) -> dict[int, Window]:
@@ -430,7 +363,7 @@ def slide(
     if call.probing and layouts.spatial_axes(value.layout):
         raise FirstWindow(_axes_under(value, windows))
     layout = list(value.layout)
-    found = mixed_windows(value, mixed or ())
+    found = mixed_windows(value.layout, mixed or (), value.extents)
     for place, size in (mixed or {}).items():
         layout[place] = plain(size)
     for place, (window, size) in windows.items():
@@ -481,11 +414,6 @@ def concatenated(call: LayerCall, axis: int, **facts: Any) -> Effect:
     return keep(call, tuple(layout), **facts)
 
 
-def in_blocks(windows: Mapping[int, Window]) -> bool:
-    """Return whether an attention mixes windows of a map: each of them sees nothing but itself."""
-    return any(1 < window.kernel < math.inf for window in windows.values())
-
-
 def contracted(
     terms: Sequence[tuple[Value, Sequence[str]]], result: Sequence[str], **facts: Any
 ) -> Effect:
@@ -493,7 +421,7 @@ def contracted(
     windows: dict[int, Window] = {}
     for value, letters in terms:
         summed = [place for place, letter in enumerate(letters) if letter not in result]
-        for axis, window in mixed_windows(value, summed).items():
+        for axis, window in mixed_windows(value.layout, summed, value.extents).items():
             if axis not in windows or window.reach > windows[axis].reach:
                 windows[axis] = window
     layout: list[Dimension] = []
@@ -580,7 +508,7 @@ def resampled(
     (layout,) = effect.layouts
     return attrs.evolve(
         effect,
-        windows={**effect.windows, **mixed_windows(value, everything)},
+        windows={**effect.windows, **mixed_windows(value.layout, everything, value.extents)},
         layouts=(tuple(() if at in everything else one for at, one in enumerate(layout)),),
     )
 
@@ -669,7 +597,7 @@ def settle(effect: Effect, axes: int, step: int) -> tuple[tuple[Window, ...], li
             last = origin + sum((atom.size - 1) * atom.step for atom in atoms)
             window = _moved(window, common, origin, last, base.extents[axis])
             if common > 1 or origin:
-                results = [_rescaled(layout, axis, common) for layout in results]
+                results = [layouts.rescale(layout, axis, common) for layout in results]
             extents[axis] = (last - origin) // common + 1
         complete.append(window)
     positions = any(layouts.spatial_axes(layout) for layout in results)
@@ -702,26 +630,6 @@ def _moved(window: Window, common: int, origin: int, last: int, extent: int) -> 
         return window._replace(stride=common, begin=-origin, end=end)
     begin = None if window.begin is None else window.begin - origin
     return window._replace(stride=window.stride * common, begin=begin)
-
-
-def _rescaled(layout: Layout, axis: int, common: int) -> Layout:
-    return tuple(
-        tuple(_rescaled_piece(piece, axis, common) for piece in dimension)
-        if axis in layouts.axes_of(dimension)
-        else dimension
-        for dimension in layout
-    )
-
-
-def _rescaled_piece(piece: Piece, axis: int, common: int) -> Piece:
-    if type(piece) is Atom and piece.axis == axis:
-        return Atom(axis, piece.size, piece.step // common)
-    if type(piece) is Joined:
-        parts = tuple(
-            tuple(_rescaled_piece(one, axis, common) for one in part) for part in piece.parts
-        )
-        return Joined(piece.size, parts)
-    return piece
 
 
 # --- layers that are applied to every step of a sequence --------------------------------------

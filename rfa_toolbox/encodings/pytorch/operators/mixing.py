@@ -15,11 +15,8 @@ from rfa_toolbox.encodings.pytorch.domain import (
 )
 from rfa_toolbox.encodings.pytorch.operators.common import dependent, places_of
 from rfa_toolbox.encodings.pytorch.operators.elementwise import pointwise
-from rfa_toolbox.encodings.pytorch.steps import (
-    Trail,
-    Value,
-    Window,
-)
+from rfa_toolbox.encodings.pytorch.steps import Trail, Value
+from rfa_toolbox.encodings.windows import Window, in_blocks
 
 __all__ = [
     "attention",
@@ -34,11 +31,6 @@ __all__ = [
     "scan",
     "softmax",
 ]
-
-
-def _in_blocks(windows: dict[int, Window]) -> bool:
-    """Whether an attention mixes windows of a map: each of them sees nothing but itself."""
-    return any(1 < window.kernel < math.inf for window in windows.values())
 
 
 def _widest(several: Iterable[dict[int, Window]]) -> dict[int, Window]:
@@ -212,7 +204,7 @@ def _contract(
         windows,
         tuple(layout),
         base=base,
-        blockwise=_in_blocks(windows),
+        blockwise=in_blocks(windows),
         units=None if both or not shape else shape[-1],
     )
 
@@ -232,7 +224,7 @@ def _attend(
     if trail.depends(query):
         value = trail.settled(query)
         layout: Layout = (*value.layout[:-1], plain(shape[-1]))
-        trail.step(operation, windows, layout, base=value, blockwise=_in_blocks(windows))
+        trail.step(operation, windows, layout, base=value, blockwise=in_blocks(windows))
     else:
         trail.step(operation, windows, layouts.broadcast((), shape))
 

@@ -18,13 +18,8 @@ from rfa_toolbox.encodings.pytorch.domain import (
     TensorRef,
 )
 from rfa_toolbox.encodings.pytorch.operators.common import per_axis
-from rfa_toolbox.encodings.pytorch.steps import (
-    NEUTRAL,
-    FirstWindow,
-    Trail,
-    Value,
-    Window,
-)
+from rfa_toolbox.encodings.pytorch.steps import FirstWindow, Trail, Value
+from rfa_toolbox.encodings.windows import NEUTRAL, Window, interpolation, resampling
 
 __all__ = [
     "adaptive_pool",
@@ -113,6 +108,7 @@ def _windowed(
         window = window._replace(
             kernel=repeated + window.reach if window.upsampling == 1 else math.inf,
             dilation=1,
+            begin=None if window.begin is None else window.begin + repeated - 1,
             upsampling=window.upsampling * repeated,
         )
     other = found.get(axis)
@@ -122,7 +118,10 @@ def _windowed(
         found[axis] = Window(math.inf)
     else:
         reach = window.reach * atom.step + (other.reach if other is not None else 0)
-        found[axis] = Window(1 + reach, begin=window.begin * atom.step, end=window.end * atom.step)
+        begin, end = (
+            None if side is None else side * atom.step for side in (window.begin, window.end)
+        )
+        found[axis] = Window(1 + reach, begin=begin, end=end)
     return (Atom(axis, size, atom.step * window.stride, atom.origin * window.upsampling),)
 
 
@@ -229,7 +228,7 @@ def adaptive_pool(trail: Trail, operation: Operation) -> None:
             whole.append(dimension)
             continue
         dimensions.append(dimension)
-        windows.append(_resampled(tensor.shape[dimension], shape[dimension]))
+        windows.append(resampling(tensor.shape[dimension], shape[dimension]))
     _slide(
         trail,
         operation,
@@ -239,20 +238,6 @@ def adaptive_pool(trail: Trail, operation: Operation) -> None:
         mixed=whole,
         channels=first - 1,
         resolution_dependent=bool(dimensions),
-    )
-
-
-def _resampled(size: int, wanted: int) -> Window:
-    """Return the window of adaptive pooling: from floor(i*size/wanted) to ceil((i+1)*size/wanted).
-
-    That is a box of ``size`` cells on a grid where every unit is repeated ``wanted`` times.
-    """
-    ratio = Fraction(size, wanted)
-    return Window(
-        ratio.numerator + ratio.denominator - 1,
-        ratio.numerator,
-        upsampling=ratio.denominator,
-        begin=ratio.denominator - 1,
     )
 
 
@@ -336,27 +321,8 @@ def interpolate(trail: Trail, operation: Operation) -> None:
             if use_factors:
                 factor = per_axis(factors, count)[place]
                 ratio = 1 / Fraction(factor).limit_denominator(10_000)
-        windows.append(_interpolated(mode, ratio, aligned, bool(operation.get("antialias"))))
+        windows.append(interpolation(mode, ratio, bool(operation.get("antialias")), aligned))
     _slide(trail, operation, value, range(2, len(tensor.shape)), windows)
-
-
-_SUPPORT = {"linear": 1, "bilinear": 1, "trilinear": 1, "bicubic": 2}
-
-
-def _interpolated(mode: str, ratio: Fraction, aligned: bool, antialias: bool) -> Window:
-    """Return the window of an interpolation that reads ``ratio`` units per unit it writes.
-
-    On the grid where units of the input are ``denominator`` cells apart, the taps of a kernel
-    with support ``t`` to either side are the cells nearer than ``t`` units.
-    """
-    stride, factor = ratio.numerator, ratio.denominator
-    if mode in ("nearest", "nearest-exact"):
-        return Window(factor, stride, begin=factor - 1, upsampling=factor)
-    half = _SUPPORT[mode] * (max(stride, factor) if antialias else factor)
-    on_grid = aligned or (stride - factor) % 2 == 0
-    kernel = 2 * half - 1 if on_grid else 2 * half
-    shift = 0 if aligned else (stride - factor) // 2
-    return Window(kernel, stride, begin=half - 1 - shift, upsampling=factor)
 
 
 def pixel_shuffle(trail: Trail, operation: Operation) -> None:
@@ -386,11 +352,10 @@ def im2col(trail: Trail, operation: Operation) -> None:
         per_axis(operation.get(name, default), 2)
         for name, default in (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("padding", 0))
     ]
-    windows = [Window(k, s, d, p, p) for k, s, d, p in zip(*arguments, strict=True)]
-    places = [
-        (tensor.shape[first + at] + 2 * w.begin - int(w.reach) - 1) // w.stride + 1
-        for at, w in enumerate(windows)
-    ]
+    windows, places = [], []
+    for at, (k, s, d, p) in enumerate(zip(*arguments, strict=True)):
+        windows.append(Window(k, s, d, p, p))
+        places.append((tensor.shape[first + at] + 2 * p - d * (k - 1) - 1) // s + 1)
     _slide_and_flatten(trail, operation, value, first, windows, places)
 
 

@@ -1,0 +1,105 @@
+"""What a layer does along one axis of the image, and formulas for it; no framework in sight.
+
+Sources of the geometry: the definitions of the operators in the documentation of PyTorch and of
+Keras. The window of one unit follows from the formula of what it reads.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import NamedTuple
+
+from rfa_toolbox.encodings import layout as layouts
+from rfa_toolbox.encodings.layout import Layout
+
+__all__ = ["NEUTRAL", "Window", "in_blocks", "interpolation", "mixed_windows", "resampling"]
+
+
+class Window(NamedTuple):
+    """What a layer does along one axis, in the terms of a ``LayerDefinition``.
+
+    ``begin`` and ``end`` are None where the padding depends on a size that is not known.
+    """
+
+    kernel: int | float = 1
+    stride: int = 1
+    dilation: int = 1
+    begin: int | None = 0
+    end: int | None = 0
+    upsampling: int = 1
+
+    @property
+    def reach(self) -> int | float:
+        """Units of the (up-sampled) grid between the first and the last one under the window."""
+        return self.dilation * (self.kernel - 1)
+
+
+NEUTRAL = Window()
+
+
+_SUPPORT = {
+    "bilinear": 1, "linear": 1, "trilinear": 1,
+    "bicubic": 2, "cubic": 2, "mitchellcubic": 2, "gaussian": 2,
+    "lanczos3": 3, "lanczos5": 5,
+}  # fmt: skip
+
+
+def interpolation(
+    method: str, ratio: Fraction, antialias: bool = False, aligned: bool = False
+) -> Window:
+    """Return the window of an interpolation that reads ``ratio`` units per unit it writes.
+
+    Units of the input are ``ratio.denominator`` cells of a fine grid apart; an interpolation with
+    support ``t`` weighs those less than ``t`` units from the centre of the unit that it writes.
+    ``aligned`` lays the centres of the corner units on each other, else the corners themselves.
+
+    >>> interpolation("nearest", Fraction(1, 2)).kernel, interpolation("bilinear", Fraction(1, 2))
+    (2, Window(kernel=4, stride=1, dilation=1, begin=2, end=2, upsampling=2))
+    """
+    stride, factor = ratio.numerator, ratio.denominator
+    support = _SUPPORT.get(method)
+    if support is None:
+        return Window(factor, stride, begin=factor - 1, end=factor - 1, upsampling=factor)
+    half = support * (max(stride, factor) if antialias else factor)
+    on_grid = aligned or (stride - factor) % 2 == 0
+    kernel = 2 * half - 1 if on_grid else 2 * half
+    begin = half - 1 - (0 if aligned else (stride - factor) // 2)
+    end: int | None = kernel - 1 + factor - 1 - begin if stride == 1 else None
+    return Window(kernel, stride, begin=begin, end=end, upsampling=factor)
+
+
+def resampling(size: int, wanted: int) -> Window:
+    """Return the window of adaptive pooling from ``size`` units to ``wanted`` ones.
+
+    Unit i reads from floor(i*size/wanted) to ceil((i+1)*size/wanted): a box of ``size`` cells on a
+    grid where every unit is repeated ``wanted`` times.
+
+    >>> resampling(8, 2).kernel
+    4
+    """
+    ratio = Fraction(size, wanted)
+    stride, factor = ratio.numerator, ratio.denominator
+    return Window(stride + factor - 1, stride, begin=factor - 1, end=factor - 1, upsampling=factor)
+
+
+def mixed_windows(
+    layout: Layout, dimensions: Iterable[int], extents: Sequence[int]
+) -> dict[int, Window]:
+    """Return the windows of a layer that mixes whole dimensions of a tensor; see ``mixing``.
+
+    >>> mixed_windows(layouts.image((1, 3, 8), (2,)), [2], [8])[0].kernel
+    inf
+    """
+    found = layouts.mixing(layout, dimensions, extents)
+    return {axis: Window(mixed.kernel, 1, mixed.dilation) for axis, mixed in found.items()}
+
+
+def in_blocks(windows: Mapping[int, Window]) -> bool:
+    """Return whether an attention mixes windows of a map: each of them sees nothing but itself.
+
+    >>> in_blocks({0: Window(7)}), in_blocks({0: Window(math.inf)})
+    (True, False)
+    """
+    return any(1 < window.kernel < math.inf for window in windows.values())
