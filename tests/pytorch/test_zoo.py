@@ -245,7 +245,10 @@ def test_every_classification_model_is_encoded(torchvision: Any) -> None:
                 graph = encode(model.train(mode))
                 layers = graph.all_layers
                 assert graph in layers, name
-                assert all(node.certainty == "exact" for node in layers), name
+                # How windows upon windows lie against each other is not followed: a bound.
+                windowed = name.startswith(("maxvit", "swin"))
+                known = {"exact", "bound"} if windowed else {"exact"}
+                assert {node.certainty for node in layers} <= known, name
                 assert len({node.name for node in layers}) == len(layers), name
                 convolutions = sum(isinstance(m, nn.Conv2d) for m in model.modules())
                 filters = sum(node.layer_info.filters is not None for node in layers)
