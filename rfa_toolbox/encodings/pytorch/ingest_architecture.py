@@ -139,6 +139,13 @@ def _unwrapped(model: Any) -> nn.Module:
             "pass the module that it was made from. The result of torch.jit.trace can be read "
             "with rfa_toolbox.encodings.pytorch.ingest_architecture.make_graph(traced, model)."
         )
+    if any(
+        base.__module__.partition(".")[0] in ("keras", "tf_keras") for base in type(model).__mro__
+    ):
+        raise UnsupportedModelError(
+            f"The model is a {type(model).__name__} of Keras; read it with "
+            "create_graph_from_tensorflow_model(model)."
+        )
     if not isinstance(model, nn.Module):
         hint = " Call the class to make an instance." if isinstance(model, type) else ""
         raise UnsupportedModelError(
