@@ -15,7 +15,7 @@ from rfa_toolbox import (
     input_resolution_range,
 )
 
-if any(name in os.environ.get("RFA_TEST_REQUIRE", "") for name in ("torch", "keras")):
+if {"torch", "keras"} <= set(os.environ.get("RFA_TEST_REQUIRE", "").split()):
     import keras
     import torch
 else:
@@ -204,3 +204,31 @@ def test_published_networks_have_the_same_range_in_both_frameworks(
     assert input_resolution_range(first, lower_bound=lower_bound) == input_resolution_range(
         second, lower_bound=lower_bound
     )
+
+
+class TwiceGated(nn.Module):
+    """One gate, used for a map and for its activation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, 4, 3, padding=1)
+        self.squeeze = nn.Conv2d(4, 4, 1)
+        self.last = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Any) -> Any:
+        x = self.a(x)
+        gate = self.squeeze(x.mean((2, 3), keepdim=True)).sigmoid()
+        return self.last(x * gate + functional.relu(x) * gate)
+
+
+def test_a_gate_that_is_used_twice_is_neutral_in_both_frameworks() -> None:
+    layers = keras.layers
+    image = keras.Input((64, 64, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="a")(image)
+    gate = layers.GlobalAveragePooling2D(keepdims=True)(x)
+    gate = layers.Conv2D(4, 1, activation="sigmoid", name="squeeze")(gate)
+    both = [layers.Multiply()([x, gate]), layers.Multiply()([layers.ReLU()(x), gate])]
+    model = keras.Model(image, layers.Conv2D(4, 3, padding="same")(layers.Add()(both)))
+    first = create_graph_from_pytorch_model(TwiceGated().eval(), input_res=(1, 3, 64, 64))
+    second = create_graph_from_tensorflow_model(model)
+    assert first.receptive_field_max == second.receptive_field_max == (5, 5)

@@ -26,9 +26,9 @@ def data() -> Path:
 
 @pytest.fixture(scope="session")
 def keras() -> Any:
-    """Keras with its backend; where RFA_REQUIRE_KERAS is 1, a missing one fails the test."""
+    """Keras with its backend; where RFA_TEST_REQUIRE names Keras, a missing one fails the test."""
     backend = os.environ.get("KERAS_BACKEND", "tensorflow")
-    if os.environ.get("RFA_REQUIRE_KERAS") != "1":
+    if "keras" not in os.environ.get("RFA_TEST_REQUIRE", "").split():
         for name in ("keras", backend):
             if find_spec(name) is None:
                 pytest.skip(f"{name} is not installed")

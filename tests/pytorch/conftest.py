@@ -9,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-REQUIRED = os.environ.get("RFA_REQUIRE_TORCH") == "1" or "torch" in os.environ.get(
-    "RFA_TEST_REQUIRE", ""
-)
+REQUIRED = "torch" in os.environ.get("RFA_TEST_REQUIRE", "").split()
 
 
 class _NeedsTorch(pytest.Module):

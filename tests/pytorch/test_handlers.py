@@ -22,6 +22,7 @@ from rfa_toolbox.encodings.pytorch import (
 from rfa_toolbox.encodings.pytorch.ingest_architecture import create_graph_from_model, make_graph
 from rfa_toolbox.encodings.pytorch.layer_handlers import GenericLayerTypeHandler, default_chain
 from rfa_toolbox.encodings.pytorch.utils import current_chain, remove_custom_layer_handler
+from rfa_toolbox.errors import RFAError
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
 from tests.pytorch.measure import INF, Function, captures, encode, signature
 
@@ -507,3 +508,10 @@ def test_every_handler_has_both_methods() -> None:
 def test_positional_arguments_of_the_predecessor() -> None:
     graph = create_graph_from_model(model(), None, (1, 3, 40, 40), None, False)
     assert graph.receptive_field_max == (7, 7)
+
+
+def test_what_is_no_handler_is_refused() -> None:
+    with pytest.raises(RFAError, match=r"handlers is \[.*HandlerChain"):
+        encode(model(), SHAPE, handlers=[len])
+    with pytest.raises(RFAError, match="kernel_size_provider is 2; it must be a function"):
+        add_custom_layer_handler("Block", kernel_size_provider=2)  # type: ignore[arg-type]

@@ -67,13 +67,20 @@ def _gate_of(
             return None
         inside.add(number)
         waiting.extend(step.sources)
-    if any(
-        reader not in inside and reader != product.number
-        for number in inside
-        for reader in readers.get(number, ())
-    ):
+    others = {reader for number in inside for reader in readers.get(number, ())} - inside
+    if not all(_weights_the_same(reader, inside, origin, steps) for reader in others):
         return None
     return Gate(product.number, weight, frozenset(inside | {product.number}))
+
+
+def _weights_the_same(
+    reader: int, weights: Collection[int], origin: set[int], steps: Mapping[int, Step]
+) -> bool:
+    """Whether a reader of a weight only re-weights the map that it came from, or one like it."""
+    if reader == _OUTSIDE or steps[reader].name not in _PRODUCTS:
+        return False
+    weighted = [number for number in steps[reader].sources if number not in weights]
+    return len(weighted) == 1 and bool(origin & _neutral_ancestors(weighted[0], steps))
 
 
 def _brings_context(step: Step) -> bool:
@@ -95,5 +102,5 @@ def _neutral_ancestors(number: int, steps: Mapping[int, Step]) -> set[int]:
     return found
 
 
-_FAR = 48
+_FAR = 512
 """How many steps may lie between a map and its gate, or make the gate."""

@@ -57,6 +57,11 @@ def create_graph_from_model(
             f"custom_layers is {custom_layers!r}; it must be a list of class names, such as "
             f"[{custom_layers!r}]."
         )
+    if handlers is not None and not isinstance(handlers, HandlerChain):
+        raise UnsupportedModelError(
+            f"handlers is {handlers!r}; it must be a HandlerChain, such as "
+            "RESOLVING_STRATEGY.with_handler(my_handler)."
+        )
     keep = resolve_filter(filter_rf)
     model = _unwrapped(model)
     record = record_model(model, input_res, capture)
@@ -222,8 +227,8 @@ def _record(model: nn.Module, example: Example, capture: CaptureMode) -> Record:
             raise
         try:
             record = _captured(model, example, trace.capture)
-        except CaptureError:
-            raise on_meta from None
+        except CaptureError as with_real_tensors:
+            raise on_meta from with_real_tensors
         warnings.warn(
             f"{type(model).__name__} does not run on meta tensors ({on_meta}); it was traced with "
             "real ones instead, which takes longer and more memory.",
@@ -296,7 +301,10 @@ def _explained(model: nn.Module, example: Example, error: Exception) -> str:
         if expected:
             text += f"; it expects {expected}"
     text += f". PyTorch says: {_first_line(error)}"
-    if isinstance(error, RuntimeError | ValueError | IndexError):
+    if isinstance(failure, Failure) and failure.operator == "embedding":
+        text += " It looks up whole numbers: pass an example tensor, such as "
+        text += "input_res=torch.zeros(1, 16, dtype=torch.long)."
+    elif isinstance(error, RuntimeError | ValueError | IndexError):
         text += " Pass input_res=(batch, channels, height, width) as the model expects it."
     return text
 

@@ -68,6 +68,18 @@ def add_custom_layer_handler(
             f"class_name is {class_name!r}; it must be the name of a module class, such as "
             "'MyLayer'."
         )
+    for name, provider in (
+        ("name_handler", name_handler),
+        ("kernel_size_provider", kernel_size_provider),
+        ("stride_size_provider", stride_size_provider),
+        ("filters_provider", filters_provider),
+        ("units_provider", units_provider),
+    ):
+        if not callable(provider):
+            raise InvalidLayerError(
+                f"{name} is {provider!r}; it must be a function of the module, such as "
+                f"lambda module: {provider!r}."
+            )
     handler = GenericLayerTypeHandler(
         class_name,
         name_handler,

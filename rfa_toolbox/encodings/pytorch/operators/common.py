@@ -1,4 +1,4 @@
-"""Small helpers that the rules share."""
+"""Arguments of operators in one form, whatever form they were given in."""
 
 from __future__ import annotations
 
