@@ -431,7 +431,7 @@ class _Walk:
         except FirstWindow as first:  # the steps of a sequence are an axis as well
             leading = self._unfolded(call.record)[1 : depth + 1]
             axes = [axis for dimension in leading for axis in layouts.axes_of(dimension)]
-            raise FirstWindow((*axes, *first.axes)) from None
+            raise FirstWindow(first.channels, (*axes, *first.axes)) from None
 
 
 def _effect(handler: Any, call: LayerCall) -> Effect:
@@ -504,8 +504,9 @@ def _spatial_dimensions(
 ) -> dict[int, tuple[Shape, Sequence[int]]]:
     """Return shape and spatial dimensions of every input, in axis order.
 
-    Those are the ones that the first convolution or pooling slides over; without any, all but
-    batch and channels. Inputs with fewer dimensions than the others have none.
+    Those are all but the batch and what the first convolution or pooling takes for channels; if
+    its channels come from none of them, those that it slides over. Without any such layer the last
+    dimension holds the channels. Inputs with fewer dimensions than the others have none.
     """
     shapes: dict[int, Shape] = {}
     for number, call in enumerate(record.calls):
@@ -532,6 +533,8 @@ def _spatial_dimensions(
     try:
         _Walk(record, spread(range(1, rank)), chain, probing=True).run()
     except FirstWindow as first:
+        if first.channels and rank > 2:
+            return spread([at for at in range(1, rank) if at != first.channels[0] + 1])
         if first.axes:
             return spread(sorted({axis + 1 for axis in first.axes}))
     return spread(range(1, rank - 1) if rank > 2 else range(1, rank))

@@ -20,13 +20,13 @@ from rfa_toolbox.encodings.tensorflow_keras.model_json import read_model
 from rfa_toolbox.encodings.tensorflow_keras.operations import RULES, canonical
 from rfa_toolbox.encodings.tensorflow_keras.positions import (
     Effect,
-    FirstWindow,
     LayerCall,
     Value,
     broadcasted,
     concatenated,
     contracted,
     dimension_size,
+    first_window,
     input_value,
     keep,
     mix,
@@ -256,11 +256,13 @@ class KernelBasedHandler(_Handler):
         }
         channels = dimension_size(value.layout[channel])
         if call.class_name in _DEPTHWISE:
-            filters = channels * int(call.get("depth_multiplier", default=1))
-            windows[channel] = (NEUTRAL, filters)
-            return slide(call, value, windows, filters=filters)
+            several = int(call.get("depth_multiplier", default=1))
+            effect = slide(call, value, windows, channel=channel, filters=channels * several)
+            layout = list(effect.layouts[0])
+            layout[channel] = layouts.coalesce((*layout[channel], *plain(several)))
+            return attrs.evolve(effect, layouts=(tuple(layout),))
         filters = int(call.get("filters", default=channels))
-        return slide(call, value, windows, {channel: filters}, filters=filters)
+        return slide(call, value, windows, {channel: filters}, channel, filters=filters)
 
 
 @attrs.frozen
@@ -299,7 +301,7 @@ class TransposedConvolutionHandler(_Handler):
             )
         }
         filters = int(call.get("filters", default=dimension_size(value.layout[channel])))
-        return slide(call, value, windows, {channel: filters}, filters=filters)
+        return slide(call, value, windows, {channel: filters}, channel, filters=filters)
 
 
 @attrs.frozen
@@ -324,7 +326,7 @@ class PoolingBasedHandler(_Handler):
         place = spatial_dimensions(call, value, count)
         if place is None:
             return _too_few(call)
-        dimensions, _ = place
+        dimensions, channel = place
         sizes = per_axis(call.get("pool_size", "pool_length", default=2), count)
         strides = per_axis(call.get("strides", "stride", default=sizes), count)
         padding = str(call.get("padding", default="valid")).lower()
@@ -338,6 +340,7 @@ class PoolingBasedHandler(_Handler):
                 )
                 for dimension, size, stride in zip(dimensions, sizes, strides, strict=True)
             },
+            channel=channel,
         )  # fmt: skip
 
 
@@ -357,7 +360,8 @@ class AdaptivePoolingHandler(_Handler):
         if place is None:
             return _too_few(call)
         wanted = per_axis(call.get("output_size", default=1), count)
-        return resampled(call, value, dict(zip(place[0], wanted, strict=True)))
+        dimensions, channel = place
+        return resampled(call, value, dict(zip(dimensions, wanted, strict=True)), channel=channel)
 
 
 @attrs.frozen
@@ -380,11 +384,9 @@ class GlobalPoolingHandler(_Handler):
         place = spatial_dimensions(call, value, _count(call))
         if place is None:
             return _too_few(call)
-        dimensions, _ = place
+        dimensions, channel = place
         if call.probing and layouts.spatial_axes(value.layout):
-            raise FirstWindow(
-                tuple(axis for one in dimensions for axis in layouts.axes_of(value.layout[one]))
-            )
+            raise first_window(call, value, dimensions, channel)
         kept = bool(call.get("keepdims"))
         layout = tuple(
             () if index in dimensions else dimension
@@ -490,6 +492,7 @@ class UpSamplingHandler(_Handler):
                     place[0], per_axis(call.get("size", "length", default=2), count), strict=True
                 )
             },
+            channel=place[1],
         )
 
 
@@ -518,7 +521,7 @@ class PaddingHandler(_Handler):
             window = Window(begin=sign * begin, end=sign * end)
             size = dimension_size(value.layout[dimension]) + sign * (begin + end)
             windows[dimension] = (window, max(1, size))
-        return slide(call, value, windows)
+        return slide(call, value, windows, channel=place[1])
 
 
 @attrs.frozen
@@ -613,7 +616,7 @@ class AttentionHandler(_Handler):
             causal = bool(call.get("use_causal_mask"))
             end = 0 if causal else band - 1
             window = Window(band if causal else 2 * band - 1, begin=band - 1, end=end)
-            effect = slide(call, query, {places[0]: (window, size)})
+            effect = slide(call, query, {places[0]: (window, size)}, channel=rank - 1)
             return attrs.evolve(effect, layouts=(layout, *effect.layouts))
         mixed = [place for place in places if place < len(value.layout)]
         windows = mixed_windows(value.layout, mixed, value.extents)
@@ -698,7 +701,7 @@ class ConvolutionalRecurrentHandler(_Handler):
                 size,
             )  # fmt: skip
         filters = int(call.get("filters", default=1))
-        effect = slide(call, value, windows, {channel: filters}, filters=filters)
+        effect = slide(call, value, windows, {channel: filters}, channel, filters=filters)
         complete = {**effect.windows, **mixed_windows(value.layout, (time,), value.extents)}
         if not known:
             complete.update(
@@ -759,8 +762,9 @@ class ResizingHandler(_Handler):
             kept = call.get("crop_to_aspect_ratio") or call.get("pad_to_aspect_ratio")
             kept = kept or call.class_name != "Resizing"
             effect = resampled(
-                call, value, wanted, method, bool(call.get("antialias")), whole=False
-            )
+                call, value, wanted, method, bool(call.get("antialias")),
+                whole=False, channel=place[1],
+            )  # fmt: skip
             reason = "how much is cut or padded to keep the aspect ratio depends on the image"
             return attrs.evolve(effect, certainty="bound", reason=reason) if kept else effect
         windows = {}
@@ -770,7 +774,7 @@ class ResizingHandler(_Handler):
             windows[one] = (
                 window if size_known(value, one) else window._replace(begin=None, end=None), size
             )  # fmt: skip
-        return slide(call, value, windows, opens=False)
+        return slide(call, value, windows, channel=place[1], opens=False)
 
 
 @attrs.frozen
@@ -806,7 +810,7 @@ class SpectrogramHandler(_Handler):
         )  # fmt: skip
         return slide(
             call, value, {place: (window, frames)},
-            {channel: bins * dimension_size(value.layout[channel])},
+            {channel: bins * dimension_size(value.layout[channel])}, channel,
         )  # fmt: skip
 
 

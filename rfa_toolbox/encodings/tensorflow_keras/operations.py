@@ -228,7 +228,7 @@ def _pool(call: LayerCall) -> Effect:
     found = spatial_dimensions(call, value, len(value.layout) - 2)
     if found is None:
         return unknown(call, "it pools a tensor without spatial dimensions")
-    dimensions, _ = found
+    dimensions, channel = found
     count = len(dimensions)
     sizes = _window_sizes(call.get("pool_size", "ksize", "window_shape", default=2), count)
     strides = _window_sizes(call.get("strides", default=sizes), count)
@@ -243,6 +243,7 @@ def _pool(call: LayerCall) -> Effect:
             )
             for place, size, stride in zip(dimensions, sizes, strides, strict=True)
         },
+        channel=channel,
     )  # fmt: skip
 
 
@@ -252,7 +253,7 @@ def _adaptive_pool(call: LayerCall) -> Effect:
     if found is None:
         return unknown(call, "it pools a tensor without spatial dimensions")
     wanted = per_axis(call.get("output_size", default=1), len(found[0]))
-    return resampled(call, value, dict(zip(found[0], wanted, strict=True)))
+    return resampled(call, value, dict(zip(found[0], wanted, strict=True)), channel=found[1])
 
 
 def _patches(call: LayerCall) -> Effect:
@@ -280,7 +281,7 @@ def _patches(call: LayerCall) -> Effect:
         for place, size, stride, rate in zip(dimensions, sizes, strides, rates, strict=True)
     }
     channels = dimension_size(value.layout[channel]) * math.prod(sizes)
-    return slide(call, value, windows, {channel: channels})
+    return slide(call, value, windows, {channel: channels}, channel)
 
 
 def _blur(call: LayerCall) -> Effect:
@@ -296,6 +297,7 @@ def _blur(call: LayerCall) -> Effect:
             place: sliding(size, 1, 1, "same", dimension_size(value.layout[place]), True)
             for place, size in zip(found[0], sizes, strict=True)
         },
+        channel=found[1],
     )
     if canonical(call.class_name) == "sobeledges":
         return attrs.evolve(effect, layouts=((*effect.layouts[0], plain(2)),))
@@ -321,7 +323,7 @@ def _resize(call: LayerCall) -> Effect:
                  "on the size of the image"}  # fmt: skip
     return resampled(
         call, value, dict(zip(found[0], size, strict=True)), method, bool(call.get("antialias")),
-        whole=False, dependent=False, **facts,
+        whole=False, dependent=False, channel=found[1], **facts,
     )  # fmt: skip
 
 
@@ -335,7 +337,7 @@ def _depth_to_space(call: LayerCall) -> Effect:
     channels = max(1, dimension_size(value.layout[channel]) // block**2)
     window = Window(block, 1, begin=block - 1, end=block - 1, upsampling=block)
     windows = {one: (window, dimension_size(value.layout[one]) * block) for one in dimensions}
-    return slide(call, value, windows, {channel: channels})
+    return slide(call, value, windows, {channel: channels}, channel)
 
 
 def _space_to_depth(call: LayerCall) -> Effect:
@@ -350,7 +352,7 @@ def _space_to_depth(call: LayerCall) -> Effect:
         one: (Window(block, block), max(1, dimension_size(value.layout[one]) // block))
         for one in dimensions
     }
-    return slide(call, value, windows, {channel: channels})
+    return slide(call, value, windows, {channel: channels}, channel)
 
 
 def _sampled(call: LayerCall) -> Effect:

@@ -35,9 +35,11 @@ __all__ = [
     "LayerCall",
     "Value",
     "broadcasted",
+    "channels_first",
     "concatenated",
     "contracted",
     "dimension_size",
+    "first_window",
     "input_value",
     "keep",
     "mix",
@@ -195,10 +197,16 @@ class Effect:
 
 
 class FirstWindow(Exception):  # noqa: N818 - a message to the caller, not an error
-    """Tells which axes the first sliding window of a model runs over."""
+    """Tells what the first window of a model takes for channels, and what it slides over.
 
-    def __init__(self, axes: tuple[int, ...]) -> None:
-        super().__init__(axes)
+    Args:
+        channels: axes in the dimension of the channels, the likeliest one first.
+        axes: axes that the window runs over.
+    """
+
+    def __init__(self, channels: tuple[int, ...], axes: tuple[int, ...]) -> None:
+        super().__init__(channels, axes)
+        self.channels = channels
         self.axes = axes
 
 
@@ -256,9 +264,37 @@ def spatial_dimensions(call: LayerCall, value: Value, count: int) -> tuple[range
     rank = len(value.layout)
     if rank < count + 2:
         return None
-    if str(call.get("data_format")) in ("channels_first", "NCHW", "NCW", "NCDHW"):
+    if channels_first(call):
         return range(rank - count, rank), rank - count - 1
     return range(rank - 1 - count, rank - 1), rank - 1
+
+
+def channels_first(call: LayerCall) -> bool:
+    """Return whether the channels lie in front of the spatial dimensions.
+
+    Raises:
+        ValueError: if the data format is none of Keras or TensorFlow.
+    """
+    name = call.get("data_format", default="channels_last")
+    if name in ("channels_first", "NCHW", "NCW", "NCDHW"):
+        return True
+    if name in ("channels_last", "default", "NHWC", "NWC", "NDHWC"):
+        return False
+    raise ValueError(f"data_format is {name!r}; expected is 'channels_last' or 'channels_first'")
+
+
+def first_window(
+    call: LayerCall, value: Value, dimensions: Iterable[int], channel: int | None
+) -> FirstWindow:
+    """Return what the first window of a model tells of the dimensions of its input.
+
+    Where channels and positions share a dimension, the channels are those that the data format
+    of the layer puts last, or first.
+    """
+    channels = () if channel is None else layouts.axes_of(value.layout[channel])
+    return FirstWindow(
+        tuple(sorted(channels, reverse=not channels_first(call))), _axes_under(value, dimensions)
+    )
 
 
 def size_known(value: Value, place: int) -> bool:
@@ -349,6 +385,7 @@ def slide(
     value: Value,
     windows: Mapping[int, tuple[Window, int]],
     mixed: Mapping[int, int] | None = None,
+    channel: int | None = None,
     **facts: Any,
 ) -> Effect:
     """Return the effect of windows that slide over some dimensions of a tensor.
@@ -358,10 +395,11 @@ def slide(
         value: the tensor.
         windows: per dimension its window, and its size behind the layer.
         mixed: dimensions that the layer mixes wholly (channels), with their size behind it.
+        channel: the dimension that it takes for channels, if there is one.
         facts: further attributes of the effect.
     """
     if call.probing and layouts.spatial_axes(value.layout):
-        raise FirstWindow(_axes_under(value, windows))
+        raise first_window(call, value, windows, channel)
     layout = list(value.layout)
     found = mixed_windows(value.layout, mixed or (), value.extents)
     for place, size in (mixed or {}).items():
@@ -467,6 +505,7 @@ def resampled(
     antialias: bool = False,
     whole: bool = True,
     dependent: bool = True,
+    channel: int | None = None,
     **facts: Any,
 ) -> Effect:
     """Return the effect of giving dimensions another size, by interpolation or adaptive pooling.
@@ -479,6 +518,7 @@ def resampled(
         antialias: whether the interpolation blurs before it makes the image smaller.
         whole: whether size 1 means to see everything.
         dependent: whether the window grows with the image.
+        channel: the dimension that the layer takes for channels, if there is one.
         facts: further attributes of the effect.
     """
     windows: dict[int, tuple[Window, int]] = {}
@@ -503,7 +543,13 @@ def resampled(
             windows[place] = (interpolation(method, Fraction(size, count), antialias), count)
     moving = any(layouts.axes_of(value.layout[place]) for place in windows)
     effect = slide(
-        call, value, windows, opens=False, resolution_dependent=dependent and moving, **facts
+        call,
+        value,
+        windows,
+        channel=channel,
+        opens=False,
+        resolution_dependent=dependent and moving,
+        **facts,
     )
     (layout,) = effect.layouts
     return attrs.evolve(
