@@ -70,7 +70,8 @@ def encode() -> Callable[..., EnrichedNetworkNode]:
 def operate() -> Callable[..., EnrichedNetworkNode]:
     """Encode a chain of Keras 3 operations and layers behind an input of a shape.
 
-    Each is (module, class, configuration, further positional arguments).
+    Each is (module, class, configuration, further positional arguments); among these None stands
+    for the tensor, which is the first one otherwise.
     """
 
     def encoded(shape: tuple[int | None, ...], *calls: Any, **options: Any) -> EnrichedNetworkNode:
@@ -87,13 +88,16 @@ def operate() -> Callable[..., EnrichedNetworkNode]:
                 "class_name": "__keras_tensor__",
                 "config": {"keras_history": [entries[-1]["name"], 0, 0]},
             }
+            placed = [tensor if one is None else one for one in arguments]
+            if tensor not in placed:
+                placed.insert(0, tensor)
             entries.append(
                 {
                     "class_name": kind,
                     "module": module,
                     "name": f"{kind.lower()}_{number}",
                     "config": config,
-                    "inbound_nodes": [{"args": [tensor, *arguments], "kwargs": {}}],
+                    "inbound_nodes": [{"args": placed, "kwargs": {}}],
                 }
             )
         model = {

@@ -37,6 +37,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     FirstWindow,
     LayerCall,
     Value,
+    activated,
     input_value,
     resized,
     settle,
@@ -436,7 +437,7 @@ class _Walk:
 
 def _effect(handler: Any, call: LayerCall) -> Effect:
     try:
-        effect: Effect = handler.effect(call)
+        effect = activated(call, handler.effect(call))
     except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
         config = {key: value for key, value in call.config.items() if "initializer" not in key}
         raise UnsupportedModelError(

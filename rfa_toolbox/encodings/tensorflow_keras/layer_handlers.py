@@ -22,6 +22,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     Effect,
     LayerCall,
     Value,
+    activated,
     broadcasted,
     concatenated,
     contracted,
@@ -183,7 +184,7 @@ class _Handler:
     def __call__(self, node: LayerCall | Mapping[str, Any], /) -> LayerDefinition:
         """Return what the layer does to the grid that it slides over."""
         call = as_call(node)
-        return describe(call, self.effect(call))
+        return describe(call, activated(call, self.effect(call)))
 
     def effect(self, call: LayerCall) -> Effect:
         """Return what the layer does, and where the positions are behind it."""

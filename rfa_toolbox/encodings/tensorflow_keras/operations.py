@@ -155,14 +155,64 @@ def _softmax(call: LayerCall) -> Effect:
     return softmaxed(call, call.value, call.get("axis", "dim", default=-1))
 
 
+def _glu(call: LayerCall) -> Effect:
+    """The first half of a dimension, weighed by the second one."""
+    value = call.value
+    axis = int(call.get("axis", default=-1)) % len(value.layout)
+    effect = softmaxed(call, value, axis)
+    half = layouts.slice_dimension(value.layout[axis], 0, value.shape[axis] // 2)
+    layout = (*value.layout[:axis], half, *value.layout[axis + 1 :])
+    return attrs.evolve(effect, layouts=(layout,))
+
+
+def _numbers_shape(constant: Any) -> tuple[int, ...]:
+    """Return the shape of numbers in the JSON: nested lists, or an array of some library."""
+    if isinstance(constant, dict):
+        constant = constant.get("config", constant)
+        constant = constant.get("value") if isinstance(constant, dict) else constant
+    sizes = []
+    while isinstance(constant, list | tuple) and constant:
+        sizes.append(len(constant))
+        constant = constant[0]
+    return tuple(sizes)
+
+
+def _operands(call: LayerCall) -> tuple[Value, Value]:
+    """Return both operands of a product; what is no tensor has no positions.
+
+    A constant whose shape is not in the JSON counts as a square matrix.
+    """
+    names = (("x1", "a", "x"), ("x2", "b", "y"))
+    rest = list(call.arguments)
+    if (
+        len(rest) == 1
+        and isinstance(rest[0], list)
+        and any(isinstance(one, Value) for one in rest[0])
+    ):
+        rest = list(rest[0])
+    found: list[Any] = []
+    for several in names:
+        keyword = next((call.keywords[name] for name in several if name in call.keywords), None)
+        found.append(keyword)
+    for place, one in enumerate(found):
+        if one is None and rest:
+            found[place] = rest.pop(0)
+    tensors = [one for one in found if isinstance(one, Value)]
+    first = tensors[0] if tensors else call.value
+    if not tensors:
+        found[0] = first
+    width = first.shape[-1] if isinstance(found[0], Value) else first.shape[-2:][0]
+    for place, one in enumerate(found):
+        if not isinstance(one, Value):
+            shape = _numbers_shape(one) or (width, width)
+            found[place] = attrs.evolve(first, layout=tuple(map(plain, shape)), numbers=None)
+    return found[0], found[1]
+
+
 def _matmul(call: LayerCall) -> Effect:
-    terms = _tensors(call)
-    if len(terms) < 2:  # a product with weights, on the last dimension
-        value = call.value
-        return mix(value, (-1,), value.layout)
-    left, right = terms[:2]
+    left, right = _operands(call)
     count_left, count_right = len(left.layout), len(right.layout)
-    batch = max(count_left, count_right) - 2
+    batch = max(count_left, count_right, 2) - 2
     outer = [f"o{place}" for place in range(batch)]
     rows, columns = ["row", "sum"], ["sum", "column"]
     if call.get("transpose_a", "adjoint_a"):
@@ -187,11 +237,8 @@ def _einsum(call: LayerCall) -> Effect:
 
 
 def _tensordot(call: LayerCall) -> Effect:
-    terms = _tensors(call)
-    if len(terms) != 2:
-        return mix(call.value, (-1,), call.value.layout)
+    left, right = _operands(call)
     axes = call.get("axes", default=2)
-    left, right = terms
     if canonical(call.class_name) == "dot":
         axes = [[-1], [max(0, len(right.layout) - 2)]]
     if isinstance(axes, int):
@@ -201,7 +248,8 @@ def _tensordot(call: LayerCall) -> Effect:
     for number, (one, other) in enumerate(zip(*map(_integers, axes), strict=True)):
         first[one or 0] = second[other or 0] = f"sum{number}"
     result = [one for one in (*first, *second) if not one.startswith("sum")]
-    return contracted([(left, first), (right, second)], result)
+    effect = contracted([(left, first), (right, second)], result)
+    return attrs.evolve(effect, product=effect.product and len(call.values) > 1)
 
 
 def _attention(call: LayerCall) -> Effect:
@@ -699,7 +747,7 @@ abs absolute acos acosh add addn addv2 angle arccos arccosh arcsin arcsinh arcta
 asin asinh atan atan2 atanh biasadd bitwiseand bitwisenot bitwiseor bitwisexor cast cbrt ceil celu
 clip clipbyvalue conj conjugate converttotensor copy cos cosh crelu deg2rad digamma divide
 dividenonan divnonan dropout elu equal erf erfc erfinv exp exp2 expm1 fabs floor floordiv
-floordivide floormod fmax fmin gelu glu greater greaterequal hardshrink hardsigmoid hardsilu
+floordivide floormod fmax fmin gelu greater greaterequal hardshrink hardsigmoid hardsilu
 hardtanh heaviside hsvtorgb hypot identity imag invert isclose isfinite isinf isnan leakyrelu less
 lessequal lgamma log log10 log1p log2 logaddexp logicaland logicalnot logicalor logicalxor
 logsigmoid maximum minimum mod mul multiply multiplynonan nantonum neg negative nextafter notequal
@@ -759,6 +807,7 @@ RULES: dict[str, Rule] = {
     "gather": _take,
     "gaussianblur": _blur,
     "getitem": _get_item,
+    "glu": _glu,
     "logsoftmax": _softmax,
     "matmul": _matmul,
     "mirrorpad": _pad,
@@ -775,6 +824,7 @@ RULES: dict[str, Rule] = {
     "slice": _slice,
     "sobeledges": _blur,
     "softmax": _softmax,
+    "sparsemax": _softmax,
     "spacetodepth": _space_to_depth,
     "split": _split,
     "squeeze": _squeeze,

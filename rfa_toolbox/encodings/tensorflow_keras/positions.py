@@ -34,6 +34,7 @@ __all__ = [
     "FirstWindow",
     "LayerCall",
     "Value",
+    "activated",
     "broadcasted",
     "channels_first",
     "concatenated",
@@ -482,19 +483,80 @@ def softmaxed(call: LayerCall, value: Value, axis: Any) -> Effect:
     The scores of an attention have their axis in another dimension too; the product with the
     values that follows does the mixing, and counting both would count the same window twice.
     """
-    rank = len(value.layout)
+    mixed = _normalised(value.layout, axis)
+    return keep(call) if not mixed else mix(value, mixed, value.layout)
+
+
+def _normalised(layout: Layout, axis: Any) -> list[int]:
+    """Return the dimensions that a softmax mixes and whose positions lie in no other one too."""
+    rank = len(layout)
     if axis is None:
         places = list(range(1, rank))
     else:
         places = [one % rank for one in (axis if isinstance(axis, list | tuple) else (axis,))]
     outside = {
         carried
-        for place, dimension in enumerate(value.layout)
+        for place, dimension in enumerate(layout)
         if place not in places
         for carried in layouts.axes_of(dimension)
     }
-    mixed = [one for one in places if not outside.issuperset(layouts.axes_of(value.layout[one]))]
-    return keep(call) if not mixed else mix(value, mixed, value.layout)
+    return [one for one in places if not outside.issuperset(layouts.axes_of(layout[one]))]
+
+
+_MIXING_ACTIVATIONS = {"softmax", "logsoftmax", "sparsemax", "glu"}
+
+
+def activated(call: LayerCall, effect: Effect) -> Effect:
+    """Return the effect of a layer together with that of the activation in its configuration.
+
+    Nearly all activations are neutral. A softmax works on one dimension, the last one unless it
+    says otherwise, whatever the layer takes for channels; with positions there, it mixes them.
+    """
+    if call.record.operation or not effect.layouts:
+        return effect
+    for name in ("activation", "recurrent_activation"):
+        kind, axis = _activation(call.config.get(name))
+        if kind in _MIXING_ACTIVATIONS:
+            return _mixed_behind(effect, axis, kind == "glu")
+    return effect
+
+
+def _activation(value: Any) -> tuple[str, Any]:
+    """Return the name of an activation and its axis, from any form in which Keras stores it."""
+    axis: Any = -1
+    if isinstance(value, Mapping):
+        config = value.get("config")
+        if isinstance(config, Mapping):
+            axis = config.get("axis", -1)
+            value = config.get("name") if value.get("class_name") == "function" else value
+        elif isinstance(config, str):
+            value = config
+    if isinstance(value, Mapping):
+        value = value.get("class_name")
+    return str(value).rsplit(">", 1)[-1].rsplit(".", 1)[-1].replace("_", "").lower(), axis
+
+
+def _mixed_behind(effect: Effect, axis: Any, halved: bool) -> Effect:
+    """Return an effect whose first output has some dimensions mixed."""
+    layout = effect.layouts[0]
+    extents = list(effect.base.extents)
+    for one, atoms in layouts.runs_by_axis(layout).items():
+        distinct = {atom.step: atom for atom in atoms}.values()
+        extents[one] = sum((atom.size - 1) * atom.step for atom in distinct) + 1
+    windows = dict(effect.windows)
+    for one, mixed in mixed_windows(layout, _normalised(layout, axis), extents).items():
+        before = windows.get(one, NEUTRAL)
+        if before.upsampling > 1 or mixed.kernel == math.inf:
+            windows[one] = Window(math.inf, upsampling=before.upsampling)
+        elif before.kernel == 1:
+            windows[one] = mixed
+        else:
+            windows[one] = Window(1 + before.reach + mixed.reach)
+    if halved:
+        place = axis % len(layout)
+        half = layouts.slice_dimension(layout[place], 0, dimension_size(layout[place]) // 2)
+        layout = (*layout[:place], half, *layout[place + 1 :])
+    return attrs.evolve(effect, windows=windows, layouts=(layout, *effect.layouts[1:]))
 
 
 def resampled(
