@@ -716,6 +716,21 @@ class EnrichedNetworkNode:
         return self._lasting_paths
 
     @property
+    def lasting_receptive_fields(self) -> tuple[PerAxis, PerAxis]:
+        """The smallest and the largest receptive field that hold at any resolution, in pixels.
+
+        They are infinite behind a layer whose window grows with the image, such as adaptive
+        pooling, and those of ``receptive_field_min`` and ``receptive_field_max`` elsewhere.
+
+        >>> EnrichedNetworkNode("conv", LayerDefinition("Conv", 3), []).lasting_receptive_fields
+        (3, 3)
+        """
+        return (
+            self._collapse(arithmetic.smallest_field, self._lasting_paths),
+            self._collapse(arithmetic.largest_field, self._lasting_paths),
+        )
+
+    @property
     def axes(self) -> int | None:
         """Number of spatial axes; None where every number is a scalar that holds for any axis."""
         return None if self._scalar else len(self._paths)

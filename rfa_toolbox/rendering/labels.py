@@ -118,7 +118,11 @@ def layer_text(layer: LayerDefinition) -> str:
     'kernel 3x3, stride 2x2, dilation 2, 64 filters'
     >>> layer_text(LayerDefinition("Addition", 1, 1, filters=64))
     '64 filters'
+    >>> layer_text(LayerDefinition("AdaptivePool", 3, 2, resolution_dependent=True))
+    'kernel grows with the image'
     """
+    if layer.resolution_dependent:
+        return "kernel grows with the image"
     facts = []
     moves = not (_is_one(layer.stride_size) and _is_one(layer.upsampling))
     # A 1x1 window is worth telling only where windows are to be expected.
@@ -163,8 +167,9 @@ def node_label(
     """
     details = [layer_text(node.layer_info)]
     if include_rf_info:
-        smallest = known_size(node.receptive_field_min, node.certainty)
-        largest = known_size(node.receptive_field_max, node.certainty)
+        smallest, largest = (
+            known_size(size, node.certainty) for size in node.lasting_receptive_fields
+        )
         details.append(f"r_min {smallest}, r_max {largest}")
     if include_fm_info:
         details.append(f"feature map {size_text(node.compute_feature_map_size(input_res))}")
