@@ -28,7 +28,7 @@ from rfa_toolbox.errors import InvalidGraphError, UnsupportedModelError
         ('"text"', "holds a str"),
         ("{}", "'class_name' and 'config'"),
         ('{"class_name": "Sequential"}', "'class_name' and 'config'"),
-        ('{"class_name": "Sequential", "config": {"layers": []}}', "stores no layers"),
+        ('{"class_name": "Sequential", "config": {"layers": []}}', "is empty"),
         ('{"class_name": "Net", "config": {"name": "net"}}', r"'net' of class 'Net'.*functional"),
     ],
 )
@@ -129,6 +129,147 @@ def test_a_damaged_configuration_is_quoted() -> None:
     text = functional(IMAGE, dense("b", "a", units="many"), output="b")
     with pytest.raises(UnsupportedModelError, match=r"'b' of class 'Dense'.*'units': 'many'"):
         create_graph_from_keras_json(text)
+
+
+WINDOWS: list[tuple[str, dict[str, Any], str]] = [
+    ("Conv2D", {"kernel_size": None}, "kernel_size is None"),
+    ("Conv2D", {}, "kernel_size is None"),
+    ("Conv2D", {"kernel_size": [3]}, r"kernel_size is \[3\]"),
+    ("Conv2D", {"kernel_size": [3, 3, 3]}, r"kernel_size is \[3, 3, 3\]"),
+    ("Conv2D", {"kernel_size": [3, 0]}, r"kernel_size is \[3, 0\]"),
+    ("Conv2D", {"kernel_size": 3, "strides": 0}, "strides is 0"),
+    ("Conv2D", {"kernel_size": 3, "strides": [1.5, 1]}, r"strides is \[1\.5, 1\]"),
+    ("Conv2D", {"kernel_size": 3, "strides": [True, 1]}, r"strides is \[True, 1\]"),
+    ("Conv2D", {"kernel_size": 3, "strides": "2"}, "strides is '2'"),
+    ("Conv2D", {"kernel_size": 3, "dilation_rate": [0, 1]}, r"dilation_rate is \[0, 1\]"),
+    ("Conv2D", {"kernel_size": 3, "padding": "most"}, "padding is 'most'"),
+    ("Conv2D", {"kernel_size": 3, "data_format": "middle"}, "data_format is 'middle'"),
+    ("Conv2DTranspose", {"kernel_size": 3, "strides": [0, 2]}, r"strides is \[0, 2\]"),
+    ("DepthwiseConv2D", {"kernel_size": [3]}, r"kernel_size is \[3\]"),
+    ("MaxPooling2D", {"pool_size": [2, 2], "strides": [0, 0]}, r"strides is \[0, 0\]"),
+    ("MaxPooling2D", {"pool_size": [2]}, r"pool_size is \[2\]"),
+    ("UpSampling2D", {"size": [2, 0]}, r"size is \[2, 0\]"),
+]
+
+
+@pytest.mark.parametrize(("kind", "config", "said"), WINDOWS)
+def test_a_damaged_window_is_named(kind: str, config: Any, said: str) -> None:
+    layer = {
+        "class_name": kind, "name": "b", "config": {"name": "b", **config},
+        "inbound_nodes": [[["a", 0, 0, {}]]],
+    }  # fmt: skip
+    with pytest.raises(UnsupportedModelError, match=f"'b' of class '{kind}'.*{said}"):
+        create_graph_from_keras_json(functional(IMAGE, layer, output="b"))
+
+
+def test_whole_numbers_may_be_written_as_floats(encode: Any) -> None:
+    config = {"kernel_size": [3.0, 3], "strides": [2.0, 2.0]}
+    graph = encode((8, 8, 3), ("Conv2D", config), ("Conv2D", {"kernel_size": 3}))
+    assert graph.receptive_field_max == (7, 7)
+
+
+DENSE = {"class_name": "Dense", "config": {"name": "last", "units": 2}}
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ({"class_name": "Sequential", "config": {"name": "s", "layers": None}}, "layers None"),
+        ({"class_name": "Sequential", "config": {"name": "s"}}, "'s' .* layers None"),
+        ({"class_name": "Sequential", "config": None}, "config None"),
+        ({"class_name": "Sequential", "config": {"layers": [None]}}, "layer 0 = 'None'"),
+        (
+            {"class_name": "Sequential", "config": {"layers": [DENSE, {"class_name": "ReLU"}]}},
+            "layer 1, 'ReLU'.*'config' is missing",
+        ),
+        (
+            {"class_name": "Sequential", "config": {"layers": [{**DENSE, "config": None}]}},
+            "layer 0, 'Dense'.*'config' is null",
+        ),
+        (
+            {"class_name": "Sequential", "config": {"layers": [{"config": {"name": "one"}}]}},
+            "layer 0, 'one'.*'class_name' is missing",
+        ),
+        (
+            {"class_name": "Sequential", "config": {"layers": [{**DENSE, "class_name": 3}]}},
+            "'last'.*'class_name' is 3",
+        ),
+        (
+            {"class_name": "Functional", "config": {"name": "f", "layers": [DENSE]}},
+            "'f'.*no 'output_layers'",
+        ),
+        ({"class_name": "Functional", "config": {"layers": {}}}, "layers {}"),
+        (
+            {
+                "class_name": "Sequential",
+                "config": {
+                    "layers": [{"class_name": "Sequential", "config": {"name": "in", "layers": 3}}]
+                },
+            },
+            "'in' .* layers 3",
+        ),
+    ],
+)
+def test_a_damaged_model_is_no_subclassed_one(model: Any, said: str) -> None:
+    with pytest.raises(UnsupportedModelError, match=said) as caught:
+        create_graph_from_keras_json(json.dumps(model))
+    assert "subclassed" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", " \n", b""])
+def test_an_empty_text_is_no_folder(text: Any, tmp_path: Path) -> None:
+    with pytest.raises(UnsupportedModelError, match="text is empty"):
+        create_graph_from_keras_json(text)
+    path = tmp_path / "model.json"
+    path.write_text("")
+    with pytest.raises(UnsupportedModelError, match=r"file '.*model\.json' is empty"):
+        create_graph_from_keras_json(path)
+
+
+def test_weights_in_hdf5_are_told(tmp_path: Path) -> None:
+    path = tmp_path / "model.h5"
+    path.write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(20))
+    for source in (path, str(path), path.read_bytes()):
+        with pytest.raises(UnsupportedModelError, match=r"HDF5.*to_json"):
+            create_graph_from_keras_json(source)
+
+
+class Named:
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+class Sequential(Named):
+    """What of a live Sequential is looked at."""
+
+    def __init__(self, name: str, *layers: Any) -> None:
+        super().__init__(name)
+        self._layers = list(layers)
+
+    def get_config(self) -> dict[str, Any]:
+        layers = []
+        for one in dict.fromkeys(self._layers):
+            if isinstance(one, Sequential):
+                layers.append({"class_name": "Sequential", "config": one.get_config()})
+            else:
+                config = {"name": one.name, "kernel_size": [3, 3]}
+                layers.append({"class_name": "Conv2D", "config": config})
+        return {"name": self.name, "layers": layers}
+
+    def to_json(self) -> str:
+        return json.dumps({"class_name": "Sequential", "config": self.get_config()})
+
+
+def test_calls_that_the_json_drops_are_named(recwarn: pytest.WarningsRecorder) -> None:
+    twice, other = Named("twice"), Named("other")
+    create_graph_from_model(Sequential("model", twice, other))
+    assert not recwarn
+    with pytest.warns(UserWarning, match=r"'model' calls .*'twice' 2 times.*functional") as caught:
+        create_graph_from_model(Sequential("model", twice, other, twice))
+    assert caught[0].filename == __file__
+    inner = Sequential("inner", twice, twice, twice)
+    with pytest.warns(UserWarning, match="'inner' calls the layer 'twice' 3 times"):
+        create_graph_from_model(Sequential("model", inner, other))
 
 
 def test_options_are_checked() -> None:

@@ -287,3 +287,14 @@ def test_application(name: str, keras: Any, monkeypatch: pytest.MonkeyPatch) -> 
     assert as_text(input_resolution_range(graph, lower_bound=True)) == row["lower_bound"]
     lowest = input_resolution_range(counted, filter_all_inf_rf=False, lower_bound=True)
     assert as_text(lowest) == row["unfiltered_lower_bound"]
+
+
+def test_a_layer_twice_in_a_sequential_is_told(keras: Any) -> None:
+    twice = keras.layers.Conv2D(3, 3, name="twice")
+    inner = keras.Sequential([twice, keras.layers.ReLU(), twice], name="inner")
+    image = keras.Input((16, 16, 3))
+    model = keras.Model(image, keras.layers.Conv2D(2, 3)(inner(image)))
+    with pytest.warns(UserWarning, match="'inner' calls the layer 'twice' 2 times"):
+        create_graph_from_model(model)
+    functional = keras.Model(image, twice(keras.layers.ReLU()(twice(image))))
+    assert create_graph_from_model(functional).receptive_field_max == (5, 5)

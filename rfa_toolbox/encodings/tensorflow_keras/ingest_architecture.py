@@ -132,6 +132,9 @@ def create_graph_from_model(
         UnsupportedModelError: a ValueError, if this is no model, or a subclassed one, whose
             JSON holds no layers.
 
+    Warns:
+        UserWarning: if a Sequential holds a layer several times, as its JSON tells of one only.
+
     >>> import json
     >>> class Model:
     ...     def to_json(self):
@@ -140,7 +143,9 @@ def create_graph_from_model(
     >>> create_graph_from_model(Model()).receptive_field_max
     (5, 5)
     """
-    return _graph(keras_model_to_dict(model), filter_rf, global_ops, handlers)
+    model_dict = keras_model_to_dict(model)
+    _warn_of_lost_calls(model, model_dict)
+    return _graph(model_dict, filter_rf, global_ops, handlers)
 
 
 def create_graph_from_keras_json(
@@ -194,6 +199,71 @@ def keras_model_to_dict(model: Any) -> dict[str, Any]:
             "expected is a Keras model."
         )
     return parse_model_dict(text)
+
+
+def _warn_of_lost_calls(model: Any, model_dict: Mapping[str, Any]) -> None:
+    """Warn of layers that a Sequential calls more often than its JSON says.
+
+    Keras writes every layer of a Sequential once. The live model is only looked at.
+    """
+    for sequential in _sequentials(model, set()):
+        name = str(getattr(sequential, "name", type(sequential).__name__))
+        called = Counter(map(id, _layers_of(sequential)))
+        repeated = {id(one): one for one in _layers_of(sequential) if called[id(one)] > 1}
+        written = _written(model_dict, name)
+        for number, layer in repeated.items():
+            own = str(getattr(layer, "name", type(layer).__name__))
+            if written.get(own, 0) < called[number]:
+                warnings.warn(
+                    f"The Sequential {name!r} calls the layer {own!r} {called[number]} times, but "
+                    f"its to_json() writes it {written.get(own, 0)}x: Keras leaves out the other "
+                    "calls, so that they are missing in this graph, and receptive fields may be "
+                    "too small. Build the model with the functional API (x = layer(x) for every "
+                    "call), and encode that.",
+                    UserWarning,
+                    stacklevel=3,
+                )
+
+
+def _layers_of(model: Any) -> list[Any]:
+    """Return the layers of a live model, each as often as it is called in a Sequential."""
+    for name in ("_layers", "_self_tracked_trackables", "layers"):
+        layers = getattr(model, name, None)
+        if isinstance(layers, list | tuple) and layers:
+            return list(layers)
+    return []
+
+
+def _sequentials(layer: Any, seen: set[int]) -> list[Any]:
+    """Return all Sequential models in a live model, itself included."""
+    if id(layer) in seen:
+        return []
+    seen.add(id(layer))
+    own = any(one.__name__ == "Sequential" for one in type(layer).__mro__)
+    inner = _layers_of(layer)
+    for name in ("layer", "forward_layer", "backward_layer"):
+        if getattr(layer, name, None) is not None:
+            inner.append(getattr(layer, name))
+    found = [layer] if own else []
+    return found + [one for part in inner for one in _sequentials(part, seen)]
+
+
+def _written(value: Any, name: str) -> Counter[str]:
+    """Return how often the JSON of a model lists each layer of the model of that name in it."""
+    found: Counter[str] = Counter()
+    if isinstance(value, Mapping):
+        layers = value.get("layers")
+        if value.get("name") == name and isinstance(layers, list):
+            for layer in layers:
+                config = layer.get("config") if isinstance(layer, Mapping) else None
+                if isinstance(config, Mapping):
+                    found[str(config.get("name"))] += 1
+            return found
+        value = list(value.values())
+    if isinstance(value, list):
+        for one in value:
+            found |= _written(one, name)
+    return found
 
 
 def model_dict_to_enriched_graph(
@@ -438,7 +508,7 @@ class _Walk:
 def _effect(handler: Any, call: LayerCall) -> Effect:
     try:
         effect = activated(call, handler.effect(call))
-    except (TypeError, ValueError, KeyError, IndexError, AttributeError) as error:
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         config = {key: value for key, value in call.config.items() if "initializer" not in key}
         raise UnsupportedModelError(
             f"The layer {call.name!r} of class {call.class_name!r} cannot be read "

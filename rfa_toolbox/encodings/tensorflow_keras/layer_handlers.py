@@ -31,6 +31,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     input_value,
     keep,
     mix,
+    padding_of,
     per_axis,
     resampled,
     settle,
@@ -44,6 +45,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     transposed,
     unknown,
     vector_windows,
+    whole_numbers,
     words,
 )
 from rfa_toolbox.encodings.windows import NEUTRAL, Window, in_blocks, interpolation, mixed_windows
@@ -160,6 +162,11 @@ def _count(call: LayerCall, *names: str) -> int:
     return len(size) if isinstance(size, list | tuple) else 1
 
 
+def _sizes(call: LayerCall, count: int, *names: str, default: Any = 1) -> tuple[int, ...]:
+    """Return a size per spatial dimension from the configuration of a layer."""
+    return whole_numbers(call.get(*names, default=default), count, names[0])
+
+
 def _too_few(call: LayerCall) -> Effect:
     return unknown(
         call, f"{call.class_name} reads a tensor of shape {call.value.shape!r}, with too few "
@@ -238,10 +245,10 @@ class KernelBasedHandler(_Handler):
         if place is None:
             return _too_few(call)
         dimensions, channel = place
-        kernels = per_axis(call.get("kernel_size", default=1), count)
-        strides = per_axis(call.get("strides", default=1), count)
-        dilations = per_axis(call.get("dilation_rate", default=1), count)
-        padding = str(call.get("padding", default="valid")).lower()
+        kernels = _sizes(call, count, "kernel_size", default=None)
+        strides = _sizes(call, count, "strides")
+        dilations = _sizes(call, count, "dilation_rate")
+        padding = padding_of(call)
         windows = {
             dimension: sliding(
                 kernel,
@@ -282,22 +289,25 @@ class TransposedConvolutionHandler(_Handler):
         if place is None:
             return _too_few(call)
         dimensions, channel = place
-        extras = per_axis(call.get("output_padding"), count)
+        extra = call.get("output_padding")
+        extras: tuple[int | None, ...] = (None,) * count
+        if extra is not None:
+            extras = whole_numbers(extra, count, "output_padding", 0)
         windows = {
             dimension: transposed(
                 kernel,
                 stride,
                 dilation,
-                str(call.get("padding", default="valid")).lower(),
+                padding_of(call),
                 extra,
                 dimension_size(value.layout[dimension]),
             )
             for dimension, extra, kernel, stride, dilation in zip(
                 dimensions,
                 extras,
-                per_axis(call.get("kernel_size", default=1), count),
-                per_axis(call.get("strides", default=1), count),
-                per_axis(call.get("dilation_rate", default=1), count),
+                _sizes(call, count, "kernel_size", default=None),
+                _sizes(call, count, "strides"),
+                _sizes(call, count, "dilation_rate"),
                 strict=True,
             )
         }
@@ -328,9 +338,9 @@ class PoolingBasedHandler(_Handler):
         if place is None:
             return _too_few(call)
         dimensions, channel = place
-        sizes = per_axis(call.get("pool_size", "pool_length", default=2), count)
-        strides = per_axis(call.get("strides", "stride", default=sizes), count)
-        padding = str(call.get("padding", default="valid")).lower()
+        sizes = _sizes(call, count, "pool_size", "pool_length", default=2)
+        strides = _sizes(call, count, "strides", "stride", default=sizes)
+        padding = padding_of(call)
         return slide(
             call,
             value,
@@ -490,7 +500,7 @@ class UpSamplingHandler(_Handler):
                     dimension_size(value.layout[dimension]) * factor,
                 )
                 for dimension, factor in zip(
-                    place[0], per_axis(call.get("size", "length", default=2), count), strict=True
+                    place[0], _sizes(call, count, "size", "length", default=2), strict=True
                 )
             },
             channel=place[1],
@@ -682,13 +692,13 @@ class ConvolutionalRecurrentHandler(_Handler):
         windows = {time: (NEUTRAL, steps)}
         for dimension, kernel, stride, dilation in zip(
             dimensions,
-            per_axis(call.get("kernel_size", default=1), count),
-            per_axis(call.get("strides", default=1), count),
-            per_axis(call.get("dilation_rate", default=1), count),
+            _sizes(call, count, "kernel_size", default=None),
+            _sizes(call, count, "strides"),
+            _sizes(call, count, "dilation_rate"),
             strict=True,
         ):
             window, size = sliding(
-                kernel, stride, dilation, str(call.get("padding", default="valid")).lower(),
+                kernel, stride, dilation, padding_of(call),
                 dimension_size(value.layout[dimension]), size_known(value, dimension),
             )  # fmt: skip
             grown = (steps - 1) * (kernel - 1) * stride
@@ -806,7 +816,7 @@ class SpectrogramHandler(_Handler):
         step = int(call.get("frame_step") or length // 2)
         bins = int(call.get("fft_length") or length) // 2 + 1
         window, frames = sliding(
-            length, step, 1, str(call.get("padding", default="valid")),
+            length, step, 1, padding_of(call),
             dimension_size(value.layout[place]), size_known(value, place),
         )  # fmt: skip
         return slide(

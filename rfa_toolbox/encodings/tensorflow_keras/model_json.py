@@ -133,9 +133,15 @@ def load_model_dict(source: Any) -> dict[str, Any]:
     if isinstance(source, Mapping):
         return dict(source)
     if isinstance(source, bytes | bytearray):
+        _refuse_weights(bytes(source), "bytes")
         source = bytes(source).decode("utf-8", errors="replace")
     if isinstance(source, str):
         text = source.lstrip("\ufeff \t\r\n")
+        if not text:
+            raise UnsupportedModelError(
+                "The text is empty; expected is the text of model.to_json(), or the path of a "
+                "file that holds it."
+            )
         if text[:1] in ("{", "[", '"') or "\n" in text:
             return parse_model_dict(text)
     elif not isinstance(source, os.PathLike):
@@ -160,7 +166,22 @@ def load_model_dict(source: Any) -> dict[str, Any]:
         raise UnsupportedModelError(
             f"{str(source)!r} is a folder; expected is a file with the text of model.to_json()."
         )
-    return parse_model_dict(path.read_bytes().decode("utf-8", errors="replace"))
+    content = path.read_bytes()
+    _refuse_weights(content, f"file {str(source)!r}")
+    if not content.strip():
+        raise UnsupportedModelError(
+            f"The file {str(source)!r} is empty; expected is one with the text of model.to_json()."
+        )
+    return parse_model_dict(content.decode("utf-8", errors="replace"))
+
+
+def _refuse_weights(content: bytes, where: str) -> None:
+    if content.startswith(b"\x89HDF"):
+        raise UnsupportedModelError(
+            f"The {where} is HDF5, as Keras writes to .h5 files, and is not read here. Load the "
+            "model with Keras and pass it to create_graph_from_model, or save the text of "
+            "model.to_json() and pass that."
+        )
 
 
 def parse_model_dict(text: str) -> dict[str, Any]:
@@ -267,6 +288,7 @@ def read_model(model: Mapping[str, Any]) -> ModelRecord:
             f"The JSON has only the keys {sorted(map(str, model))[:10]!r}; a model as "
             "model.to_json() writes it has 'class_name' and 'config'."
         )
+    _check_model(model)
     if not _sub_layers(model):
         raise UnsupportedModelError(
             f"The model {_name_of(model)!r} of class {model['class_name']!r} stores no layers in "
@@ -275,6 +297,54 @@ def read_model(model: Mapping[str, Any]) -> ModelRecord:
             "x = keras.Input(shape); keras.Model(x, model.call(x)), and encode that."
         )
     return _Reader().read(model)
+
+
+_FUNCTIONAL = ("Functional", "Model")
+
+
+def _check_model(model: Mapping[str, Any], nested: bool = False) -> None:
+    """Raise if the entry of a model is damaged; single layers and subclassed models pass."""
+    config = model["config"]
+    kind = layer_kind(model)[0]
+    name = f"The model {_name_of(model)!r} of class {model['class_name']!r}"
+    of_keras = kind in (*_SEQUENCES, *_FUNCTIONAL)
+    if of_keras and not isinstance(config, Mapping | list):
+        raise UnsupportedModelError(f"{name} has the config {config!r}; expected is an object.")
+    layers = config.get("layers") if isinstance(config, Mapping) else config
+    if not of_keras and (
+        not isinstance(layers, list)
+        or (nested and (isinstance(config, list) or "output_layers" not in config))
+    ):
+        return
+    if kind == "Model" and isinstance(config, Mapping) and "layers" not in config:
+        return
+    if not isinstance(layers, list):
+        raise UnsupportedModelError(f"{name} has the layers {layers!r}; expected is a list.")
+    if not layers and not nested:
+        raise UnsupportedModelError(f"{name} is empty: there are no entries in its list of layers.")
+    for number, layer in enumerate(layers):
+        _check_layer(layer, f"{name} has layer {number}")
+    keys: Mapping[str, Any] = config if isinstance(config, Mapping) else {}
+    if "output_layers" not in keys and (kind in _FUNCTIONAL or "input_layers" in keys):
+        raise UnsupportedModelError(
+            f"{name} has no 'output_layers', but only the keys {sorted(keys)[:10]!r}."
+        )
+
+
+def _check_layer(layer: Any, where: str) -> None:
+    if not isinstance(layer, Mapping):
+        raise UnsupportedModelError(f"{where} = {str(layer)[:200]!r}; expected is an object.")
+    for key in ("class_name", "config"):
+        if layer.get(key) is None:
+            raise UnsupportedModelError(
+                f"{where}, {_name_of(layer)!r}, of class {layer.get('class_name')!r}: its {key!r} "
+                f"is {'null' if key in layer else 'missing'}."
+            )
+    if not isinstance(layer["class_name"], str):
+        raise UnsupportedModelError(
+            f"{where}, {_name_of(layer)!r}: its 'class_name' is {layer['class_name']!r}; expected "
+            "is a text."
+        )
 
 
 class _Node(NamedTuple):
@@ -348,6 +418,7 @@ class _Reader:
         name = _name_of(layer)
         kind, operation, own = layer_kind(layer)
         config = layer.get("config")
+        _check_model(layer, nested=True)
         if _sub_layers(layer) is not None:
             return self.model(layer, (*path, name), node, wrappers, known)
         options = config if isinstance(config, Mapping) else {}

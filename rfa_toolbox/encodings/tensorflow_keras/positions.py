@@ -44,6 +44,7 @@ __all__ = [
     "input_value",
     "keep",
     "mix",
+    "padding_of",
     "per_axis",
     "resampled",
     "resized",
@@ -58,6 +59,7 @@ __all__ = [
     "transposed",
     "unknown",
     "vector_windows",
+    "whole_numbers",
     "with_leading",
     "without_leading",
     "words",
@@ -258,6 +260,38 @@ def per_axis(value: Any, count: int) -> tuple[Any, ...]:
     if isinstance(value, list | tuple):
         return tuple(value) if len(value) == count else (value[0],) * count
     return (value,) * count
+
+
+def whole_numbers(value: Any, count: int, name: str, least: int = 1) -> tuple[int, ...]:
+    """Return one whole number per dimension, as sizes and strides of windows are.
+
+    Raises:
+        ValueError: if there are too few or too many, or one is no number or too small.
+
+    >>> whole_numbers([2, 2.0], 2, "strides"), whole_numbers(3, 2, "kernel_size")
+    ((2, 2), (3, 3))
+    """
+    several = value if isinstance(value, list | tuple) else (value,) * count
+    if len(several) != count or not all(
+        isinstance(one, int | float) and type(one) is not bool and one >= least and one % 1 == 0
+        for one in several
+    ):
+        kind = "a positive whole number" if least == 1 else f"a whole number from {least} on"
+        raise ValueError(f"{name} is {value!r}; expected is {kind}, or a list of {count}")
+    return tuple(int(one) for one in several)
+
+
+def padding_of(call: LayerCall) -> str:
+    """Return the padding of a layer with windows.
+
+    Raises:
+        ValueError: if Keras has none of that name.
+    """
+    found = call.get("padding", default="valid")
+    padding = str(found).lower()
+    if padding not in ("valid", "same", "causal"):
+        raise ValueError(f"padding is {found!r}; expected is 'valid', 'same' or 'causal'")
+    return padding
 
 
 def spatial_dimensions(call: LayerCall, value: Value, count: int) -> tuple[range, int] | None:
