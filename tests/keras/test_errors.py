@@ -148,6 +148,7 @@ WINDOWS: list[tuple[str, dict[str, Any], str]] = [
     ("DepthwiseConv2D", {"kernel_size": [3]}, r"kernel_size is \[3\]"),
     ("MaxPooling2D", {"pool_size": [2, 2], "strides": [0, 0]}, r"strides is \[0, 0\]"),
     ("MaxPooling2D", {"pool_size": [2]}, r"pool_size is \[2\]"),
+    ("Conv2D", {"kernel_size": 3, "filters": -1}, "filters is -1"),
     ("UpSampling2D", {"size": [2, 0]}, r"size is \[2, 0\]"),
 ]
 

@@ -81,3 +81,9 @@ def test_an_operation_with_constants(
     graph = operate((8, 6, 3), (*operation, arguments))
     assert graph.receptive_field_max == expected
     assert graph.certainty == "exact"
+
+
+@pytest.mark.parametrize(("size", "certainty"), [(4, "exact"), (16, "exact"), (6, "bound")])
+def test_resizing_by_a_factor_that_is_not_whole(size: int, certainty: str, encode: Any) -> None:
+    graph = encode((8, 8, 3), ("Resizing", {"height": size, "width": 8}))
+    assert graph.certainty == certainty

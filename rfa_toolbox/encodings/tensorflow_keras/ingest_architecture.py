@@ -507,7 +507,7 @@ class _Walk:
 
 def _effect(handler: Any, call: LayerCall) -> Effect:
     try:
-        effect = activated(call, handler.effect(call))
+        effect = _counted(activated(call, handler.effect(call)))
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         config = {key: value for key, value in call.config.items() if "initializer" not in key}
         raise UnsupportedModelError(
@@ -515,6 +515,14 @@ def _effect(handler: Any, call: LayerCall) -> Effect:
             f"({type(error).__name__}: {error}); it gets tensors of the shapes "
             f"{call.input_shapes!r}, and its configuration is {str(config)[:400]}."
         ) from error
+    return effect
+
+
+def _counted(effect: Effect) -> Effect:
+    """Return an effect as it is, if its numbers of filters and units are none below zero."""
+    for name, number in (("filters", effect.filters), ("units", effect.units)):
+        if number is not None and number < 0:
+            raise ValueError(f"{name} is {number!r}; expected is a positive whole number")
     return effect
 
 

@@ -636,7 +636,17 @@ def resampled(
         elif method is None:
             windows[place] = (resampling(size, count), count)
         else:
-            windows[place] = (interpolation(method, Fraction(size, count), antialias), count)
+            ratio = Fraction(size, count)
+            windows[place] = (interpolation(method, ratio, antialias), count)
+            if 1 not in (ratio.numerator, ratio.denominator) and layouts.axes_of(
+                value.layout[place]
+            ):
+                facts = {
+                    "certainty": "bound",
+                    "reason": f"{call.class_name} changes the size by a factor that is not whole, "
+                    "so that what a unit sees differs from place to place; counted is the most",
+                    **facts,
+                }
     moving = any(layouts.axes_of(value.layout[place]) for place in windows)
     effect = slide(
         call,
