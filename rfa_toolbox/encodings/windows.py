@@ -63,8 +63,7 @@ def interpolation(
     if support is None:
         return Window(factor, stride, begin=factor - 1, end=factor - 1, upsampling=factor)
     half = support * (max(stride, factor) if antialias else factor)
-    on_grid = aligned or (stride - factor) % 2 == 0
-    kernel = 2 * half - 1 if on_grid else 2 * half
+    kernel = 2 * half  # also where the last unit that is read has the weight 0
     begin = half - 1 - (0 if aligned else (stride - factor) // 2)
     end: int | None = kernel - 1 + factor - 1 - begin if stride == 1 else None
     return Window(kernel, stride, begin=begin, end=end, upsampling=factor)

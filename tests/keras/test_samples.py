@@ -183,7 +183,7 @@ def test_geometry_of_all_kinds_of_spatial_layers() -> None:
     assert (layer["dw"].filters, layer["sep"].dilation) == (16, (2, 2))
     assert layer["ct"].upsampling == (2, 2)
     assert (layer["ct"].kernel_size, layer["ct"].stride_size) == ((4, 4), (1, 1))
-    assert (layer["up"].kernel_size, layer["up"].upsampling) == ((4, 5), (2, 3))
+    assert (layer["up"].kernel_size, layer["up"].upsampling) == ((4, 6), (2, 3))
     assert layer["ap"].padding == ((0, 1), (0, 1))
     assert all(node.kernel_size == (1, 1) for name, node in nodes.items() if "drop" in name)
     assert nodes["fc"].layer_info.units == 3
