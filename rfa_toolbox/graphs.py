@@ -11,6 +11,7 @@ import itertools
 import math
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
@@ -32,6 +33,8 @@ __all__ = [
     "noop_filter",
     "receptive_field_provider",
     "receptive_field_provider_with_1x1_handling",
+    "require_node",
+    "require_nodes",
 ]
 
 GRAPH_FORMAT = "rfa_toolbox.graph"
@@ -70,7 +73,11 @@ def _to_upsampling(value: Any) -> Any:
 def _to_count(value: Any) -> Any:
     if value is None:
         return None
-    return arithmetic.normalise_integers(value, "The number of filters or units of a layer", 0)
+    what = "The number of filters or units of a layer"
+    count = arithmetic.normalise_integers(value, what, 0)
+    if isinstance(count, tuple):
+        raise InvalidLayerError(f"{what} is {value!r}; it must be one whole number, or None.")
+    return count
 
 
 def _to_layer_name(value: Any) -> str:
@@ -270,14 +277,26 @@ def _listed(value: Any, infinite: Any = None) -> Any:
 
 
 def _to_plain_sizes(value: Any) -> Any:
-    if isinstance(value, Iterable):
-        return tuple(_to_plain_sizes(item) for item in value)
     if type(value) is int:
         return value
-    return math.inf if value is None or value == math.inf else _plain_number(value)
+    try:
+        if isinstance(value, Iterable) and not isinstance(value, str | bytes):
+            if hasattr(value, "ndim") and value.ndim == 0:  # an array that is one number
+                return _plain_number(value)
+            return tuple(map(_plain_number, value))
+        return _plain_number(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise InvalidGraphError(
+            f"A receptive field or multiplicator is {value!r}; it must be a number (None or inf "
+            "where every position sees every other one), or a sequence of numbers, one per axis."
+        ) from error
 
 
 def _plain_number(value: Any) -> Any:
+    if value is None or value == math.inf:
+        return math.inf
+    if isinstance(value, str | bytes):
+        raise TypeError("A text is no number.")
     if hasattr(value, "item"):  # NumPy scalars would show their type in every label
         value = value.item()
     return int(value) if value == int(value) else value
@@ -352,21 +371,21 @@ _STORED_FILTERS: dict[str, InfoFilter] = {
 }
 
 
-def resolve_filter(filter_rf: str | InfoFilter | None) -> InfoFilter:
+def resolve_filter(filter_rf: str | InfoFilter | None, parameter: str = "filter_rf") -> InfoFilter:
     """Return the filter that a user named, or the function that they passed."""
     if filter_rf is None or isinstance(filter_rf, str):
-        if filter_rf not in KNOWN_FILTER_MAPPING:
-            raise InvalidGraphError(
-                f"filter_rf is {filter_rf!r}; valid are None, 'inf', or a function from a tuple "
-                "of ReceptiveFieldInfo to those that are kept."
-            )
-        return KNOWN_FILTER_MAPPING[filter_rf]
-    if not callable(filter_rf):
-        raise InvalidGraphError(
-            f"filter_rf is {filter_rf!r}; valid are None, 'inf', or a function from a tuple of "
-            "ReceptiveFieldInfo to those that are kept."
-        )
-    return filter_rf
+        if filter_rf in KNOWN_FILTER_MAPPING:
+            return KNOWN_FILTER_MAPPING[filter_rf]
+    elif callable(filter_rf):
+        return filter_rf
+    raise InvalidGraphError(
+        f"{parameter} is {filter_rf!r}; valid are None, 'inf', or a function from a tuple of "
+        "ReceptiveFieldInfo to those that are kept."
+    )
+
+
+def _to_filter(value: str | InfoFilter | None) -> InfoFilter:
+    return resolve_filter(value, "receptive_field_info_filter")
 
 
 def _infos(paths: tuple[Paths, ...], scalar: bool) -> tuple[ReceptiveFieldInfo, ...]:
@@ -385,12 +404,27 @@ def _rows(paths: tuple[Paths, ...]) -> list[tuple[PathState, ...]]:
     return list(zip(*(axis + (axis[-1],) * (longest - len(axis)) for axis in paths), strict=True))
 
 
-def _path_of_info(field: Size, jump: Jump) -> PathState:
+def _path_of_info(field: Size, jump: Size | Fraction) -> PathState:
     if field == math.inf:
         return arithmetic.INFINITE_PATH
+    jump = _exact_jump(jump)
+    if not isinstance(field, int) or field < 1 or jump <= 0:
+        raise InvalidGraphError(
+            f"A ReceptiveFieldInfo has receptive_field={field!r} and multiplicator={jump!s}; the "
+            "field must be a whole number of at least 1 (or inf), the multiplicator a positive "
+            "finite number."
+        )
     if isinstance(jump, int):
         return (field, jump, ())
     return (field, jump.numerator, ((jump.denominator, jump.denominator - 1, 1),))
+
+
+def _exact_jump(jump: Size | Fraction) -> Jump:
+    """Return a jump as the integer or the simple fraction that a float stands for; 0 for inf."""
+    if isinstance(jump, int):
+        return jump
+    exact = Fraction(jump).limit_denominator() if jump != math.inf else Fraction(0)
+    return int(exact) if exact.denominator == 1 else exact
 
 
 def _paths_of_infos(infos: Iterable[ReceptiveFieldInfo], axes: int) -> tuple[Paths, ...]:
@@ -407,6 +441,19 @@ def _paths_of_infos(infos: Iterable[ReceptiveFieldInfo], axes: int) -> tuple[Pat
     )
 
 
+def _to_infos(value: Any, what: str) -> tuple[ReceptiveFieldInfo, ...]:
+    """Return what a user gave as receptive fields, if it is at least one of them."""
+    infos = tuple(value) if isinstance(value, Iterable) else ()
+    wrong = [info for info in infos if not isinstance(info, ReceptiveFieldInfo)]
+    if wrong or not infos:
+        found = f"{value!r}, in which {wrong[0]!r} is none" if wrong else repr(value)
+        raise InvalidGraphError(
+            f"{what} {found}; it must be a sequence of at least one ReceptiveFieldInfo (a filter "
+            "returns its input where it would keep none)."
+        )
+    return infos
+
+
 def compute_receptive_field_sizes(
     receptive_field_info: Iterable[ReceptiveFieldInfo], layer_info: LayerDefinition
 ) -> tuple[ReceptiveFieldInfo, ...]:
@@ -415,7 +462,12 @@ def compute_receptive_field_sizes(
     >>> compute_receptive_field_sizes((ReceptiveFieldInfo(3, 2),), LayerDefinition("Conv", 3, 2))
     (ReceptiveFieldInfo(receptive_field=7, multiplicator=4),)
     """
-    infos = tuple(receptive_field_info)
+    infos = _to_infos(receptive_field_info, "receptive_field_info is")
+    if not isinstance(layer_info, LayerDefinition):
+        raise InvalidGraphError(
+            f"layer_info is {layer_info!r}; it must be a LayerDefinition, such as "
+            "LayerDefinition('Conv', kernel_size=3)."
+        )
     lengths = {
         len(info.receptive_field) for info in infos if isinstance(info.receptive_field, tuple)
     }
@@ -519,14 +571,33 @@ class _Links:
 
 
 def _to_nodes(value: Iterable[EnrichedNetworkNode]) -> tuple[EnrichedNetworkNode, ...]:
+    if not isinstance(value, Iterable):
+        raise InvalidGraphError(
+            f"The predecessors of a node are {value!r}; they must be a sequence of nodes: put a "
+            "single one into a list, and give [] for a node that reads the image."
+        )
     nodes = tuple(value)
     for node in nodes:
         if type(node) is not EnrichedNetworkNode and not isinstance(node, EnrichedNetworkNode):
             raise InvalidGraphError(
-                f"A predecessor is {node!r}, a {type(node).__name__}; every predecessor must be "
-                "an EnrichedNetworkNode."
+                f"A predecessor is {node!r}, {_a(node)}; every predecessor must be an "
+                "EnrichedNetworkNode."
             )
     return nodes
+
+
+def _a(value: object) -> str:
+    """Return the name of a value's type with its article: "an int"."""
+    name = type(value).__name__
+    return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
+
+
+def _check_layer(_node: object, _attribute: object, value: Any) -> None:
+    if not isinstance(value, LayerDefinition):
+        raise InvalidGraphError(
+            f"The layer_info of a node is {value!r}, {_a(value)}; it must be a LayerDefinition, "
+            "such as LayerDefinition('Conv', kernel_size=3)."
+        )
 
 
 def _check_text(_node: object, attribute: attrs.Attribute[Any], value: object) -> None:
@@ -551,7 +622,8 @@ class EnrichedNetworkNode:
         name: what to call this node; need not be unique.
         layer_info: what the layer does.
         predecessors: the nodes whose output this one reads, in order.
-        receptive_field_info_filter: which paths to keep.
+        receptive_field_info_filter: which paths to keep: a function from all of them to those
+            that are kept, of which there must be one; or a name as in ``filter_rf``.
         module_path: dotted path of the module that the layer ran in, "" at top level, None for
             nodes made by hand.
         certainty: "exact", "bound" (the fields are upper bounds) or "unknown" (an operation that
@@ -560,7 +632,7 @@ class EnrichedNetworkNode:
 
     Raises:
         InvalidGraphError: a ValueError, for predecessors that are no nodes, or whose number of
-            axes differs.
+            axes differs, and for a filter that returns anything but valid paths.
 
     >>> image = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
     >>> conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3, 2), [image])
@@ -569,11 +641,9 @@ class EnrichedNetworkNode:
     """
 
     name: str = attrs.field(validator=_check_text)
-    layer_info: LayerDefinition = attrs.field(
-        validator=attrs.validators.instance_of(LayerDefinition)
-    )
+    layer_info: LayerDefinition = attrs.field(validator=_check_layer)
     predecessors: tuple[EnrichedNetworkNode, ...] = attrs.field(converter=_to_nodes)
-    receptive_field_info_filter: InfoFilter = noop_filter
+    receptive_field_info_filter: InfoFilter = attrs.field(default=noop_filter, converter=_to_filter)
     module_path: str | None = attrs.field(default=None, validator=_check_text)
     certainty: Certainty = attrs.field(default="exact", validator=_check_certainty)
     certainty_reason: str = attrs.field(default="", validator=_check_text)
@@ -636,8 +706,8 @@ class EnrichedNetworkNode:
             object.__setattr__(
                 self,
                 "certainty_reason",
-                "units on an up-sampled map see windows of different size, and which of them this "
-                "layer reaches depends on its padding",
+                "units on an up-sampled map or behind windowed attention see windows of different "
+                "size, and which of them this layer reaches depends on its padding",
             )
 
     def _grows_exactly(self) -> bool:
@@ -830,6 +900,12 @@ class EnrichedNetworkNode:
         These are the own field, the fields and jumps in front (those of the image where nothing
         is in front), and the window.
         """
+        if not callable(provider):
+            raise InvalidGraphError(
+                f"receptive_field_provider is {provider!r}; it must be a function from a node to "
+                "its receptive field (None for a node that is not to be judged), such as "
+                "receptive_field_provider."
+            )
         layer = self.layer_info
         size = provider(self)
         field = None if size is None else arithmetic.broadcast(size, axes)
@@ -975,14 +1051,12 @@ def _filtered(paths: tuple[Paths, ...], keep: InfoFilter, axes: int | None) -> t
     rows = _rows(paths)
     infos = _infos(paths, axes is None)
     kept: list[tuple[PathState, ...]] = []
-    for info in keep(infos):
+    for info in _to_infos(keep(infos), f"The receptive_field_info_filter {keep!r} returned"):
         position = next((at for at, one in enumerate(infos) if one is info), None)
         if position is not None:
             kept.append(rows[position])
         else:
             kept.append(tuple(axis[0] for axis in _paths_of_infos((info,), axes or 1)))
-    if not kept:
-        return (((arithmetic.INFINITE_PATH),),) * (axes or 1)
     return tuple(arithmetic.prune(column) for column in zip(*kept, strict=True))
 
 
@@ -997,6 +1071,38 @@ def _connected(start: EnrichedNetworkNode) -> list[EnrichedNetworkNode]:
                 found.add(near)
                 waiting.append(near)
     return sorted(found, key=lambda node: node._serial)
+
+
+def require_node(value: Any) -> EnrichedNetworkNode:
+    """Return a node as it is; refuse what is none, such as a model that no encoder has read.
+
+    What merely has the attributes of a node (``rfa_toolbox.domain.Node``) passes as well.
+
+    >>> require_node(None)
+    Traceback (most recent call last):
+    rfa_toolbox.errors.InvalidGraphError: Expected is a node of a graph, but this is None; make a \
+graph of a model first, with create_graph_from_pytorch_model or create_graph_from_tensorflow_model.
+    """
+    if isinstance(value, EnrichedNetworkNode) or hasattr(value, "layer_info"):
+        node: EnrichedNetworkNode = value
+        return node
+    raise InvalidGraphError(
+        f"Expected is a node of a graph, but this is {'None' if value is None else _a(value)}; "
+        "make a graph of a model first, with create_graph_from_pytorch_model or "
+        "create_graph_from_tensorflow_model."
+    )
+
+
+def require_nodes(value: Any) -> list[EnrichedNetworkNode]:
+    """Return nodes as a list; refuse what is none, and a single node."""
+    if isinstance(value, EnrichedNetworkNode):
+        raise InvalidGraphError(
+            f"Expected are several nodes, but this is {value!r}; obtain_all_nodes(node) returns "
+            "those of its graph."
+        )
+    if not isinstance(value, Iterable):
+        require_node(value)
+    return [require_node(node) for node in value]
 
 
 def keep_together(nodes: Sequence[EnrichedNetworkNode]) -> None:

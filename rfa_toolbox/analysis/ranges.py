@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from rfa_toolbox import arithmetic
 from rfa_toolbox.arithmetic import Jump, Size
 from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError
-from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 
 __all__ = ["input_resolution_range"]
 
@@ -34,7 +34,8 @@ def input_resolution_range(
             fields *in front of* the layers decide, and the feature maps do not.
         filter_kernel_size_1: leave 1x1 layers out of the smallest resolution.
         cardinality: number of axes of the result; None is that of the graph, 2 where every field
-            is a scalar.
+            is a scalar. Scalar fields count for any number of axes; a graph with axes of its own
+            knows nothing of further ones, and leaves none out.
         lower_bound: ask only that no layer which expands the receptive field is unproductive.
         feature_map_bound: whether ``kernel * jump`` counts; None is as described above.
 
@@ -54,7 +55,7 @@ def input_resolution_range(
     >>> input_resolution_range(resnet18(), lower_bound=True)
     ((96, 96), (435, 435))
     """
-    nodes = graph.all_layers
+    nodes = require_node(graph).all_layers
     axes = _count_axes(nodes)
     if cardinality is None:
         count = axes or 2

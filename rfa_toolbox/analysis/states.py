@@ -12,7 +12,8 @@ from collections.abc import Iterable, Sequence
 from rfa_toolbox import arithmetic
 from rfa_toolbox.arithmetic import LayerState, Size
 from rfa_toolbox.domain import PerAxis, Resolution
-from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.errors import InvalidGraphError
+from rfa_toolbox.graphs import EnrichedNetworkNode, require_node, require_nodes
 
 __all__ = [
     "critical_layers",
@@ -42,7 +43,7 @@ def obtain_all_nodes(output_node: EnrichedNetworkNode) -> Nodes:
     >>> [node.name for node in obtain_all_nodes(vgg16())][:2]
     ['Input', 'Stage0-Conv0']
     """
-    return output_node.all_layers
+    return require_node(output_node).all_layers
 
 
 def filters_non_convolutional_node(nodes: Iterable[EnrichedNetworkNode]) -> Nodes:
@@ -52,7 +53,11 @@ def filters_non_convolutional_node(nodes: Iterable[EnrichedNetworkNode]) -> Node
     >>> [node.name for node in filters_non_convolutional_node(obtain_all_nodes(vgg16()))][-1]
     'Stage4-Pool'
     """
-    return [node for node in nodes if any(size < math.inf for size in smallest_fields(node))]
+    return [
+        node
+        for node in require_nodes(nodes)
+        if any(size < math.inf for size in smallest_fields(node))
+    ]
 
 
 def filters_non_infinite_rf_sizes(sizes: Iterable[PerAxis]) -> list[PerAxis]:
@@ -61,6 +66,11 @@ def filters_non_infinite_rf_sizes(sizes: Iterable[PerAxis]) -> list[PerAxis]:
     >>> filters_non_infinite_rf_sizes([3, float("inf"), (5, 7), (5, float("inf"))])
     [3, (5, 7)]
     """
+    if not isinstance(sizes, Iterable):
+        raise InvalidGraphError(
+            f"The receptive field sizes are {sizes!r}; they must be a sequence, such as the "
+            "receptive_field_sizes of a node."
+        )
     return [
         size for size in sizes if math.inf not in (size if isinstance(size, tuple) else (size,))
     ]
@@ -74,12 +84,12 @@ def filter_layers_not_expanding_receptive_field(nodes: Iterable[EnrichedNetworkN
     >>> any("Addition" in node.name for node in nodes)
     False
     """
-    return [node for node in nodes if any(node.layer_info.expands(node.axes or 1))]
+    return [node for node in require_nodes(nodes) if any(node.layer_info.expands(node.axes or 1))]
 
 
 def smallest_fields(node: EnrichedNetworkNode) -> tuple[Size, ...]:
     """Return the smallest receptive field that holds at any resolution, one number per axis."""
-    return tuple(map(arithmetic.smallest_field, node.lasting_paths))
+    return tuple(map(arithmetic.smallest_field, require_node(node).lasting_paths))
 
 
 # --- layers in a state -----------------------------------------------------------------------
@@ -243,7 +253,7 @@ def unproductive_resolution(node: EnrichedNetworkNode) -> Size:
     >>> layer.name, unproductive_resolution(layer)
     ('Stage2-Conv2', 32)
     """
-    return node.unproductive_resolution()
+    return require_node(node).unproductive_resolution()
 
 
 def find_smallest_resolution_with_no_unproductive_layer(graph: EnrichedNetworkNode) -> int:

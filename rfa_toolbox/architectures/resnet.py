@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+from rfa_toolbox.architectures.stages import checked_stages
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
 
 __all__ = [
@@ -157,8 +158,9 @@ def resnet(
     >>> resnet((1, 1), residual_block, stem_factory=small_stem).name
     'Softmax'
     """
+    stages = checked_stages(stage_config)
     node = stem_factory()
-    for index, blocks in enumerate(stage_config):
+    for index, blocks in enumerate(stages):
         node = stage(index, node, blocks, block)
     return head(node)
 

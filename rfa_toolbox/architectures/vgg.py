@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rfa_toolbox.architectures.stages import checked_stages
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
 
 __all__ = ["convolution", "head", "pooling", "vgg", "vgg11", "vgg13", "vgg16", "vgg19"]
@@ -39,9 +40,10 @@ def vgg(stage_config: Sequence[int], classes: int = 1000) -> EnrichedNetworkNode
     >>> vgg([1, 1], classes=10).all_layers[3].name
     'Stage1-Conv0'
     """
+    stages = checked_stages(stage_config)
     image = LayerDefinition("Input", kernel_size=1, stride_size=1, filters=3)
     node = EnrichedNetworkNode("Input", image, [])
-    for stage, convolutions in enumerate(stage_config):
+    for stage, convolutions in enumerate(stages):
         for position in range(convolutions):
             node = convolution(f"Stage{stage}-Conv{position}", node, min(64 * 2**stage, 512))
         node = pooling(f"Stage{stage}-Pool", node)

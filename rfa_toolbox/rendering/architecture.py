@@ -11,7 +11,7 @@ import attrs
 
 from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.domain import Resolution
-from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 from rfa_toolbox.rendering import concatenations, labels, style
 from rfa_toolbox.rendering.layout import DEFAULT_TIME_LIMIT, Picture
 
@@ -32,7 +32,9 @@ def node_id(node: EnrichedNetworkNode) -> str:
     >>> node_id(EnrichedNetworkNode("conv", LayerDefinition("Conv", 3, 1), [image]))
     'n1'
     """
-    return _identifier(next(at for at, one in enumerate(node.all_layers) if one is node))
+    return _identifier(
+        next(at for at, one in enumerate(require_node(node).all_layers) if one is node)
+    )
 
 
 def _identifier(position: int) -> str:
@@ -80,7 +82,7 @@ def visualize_architecture(
     >>> "fillcolor=red" in visualize_architecture(conv, "one layer", input_res=5).source
     True
     """
-    nodes = output_node.all_layers
+    nodes = require_node(output_node).all_layers
     positions = {node: position for position, node in enumerate(nodes)}
     resolution = style.resolution_of(nodes, input_res)
     boxes = [
@@ -164,7 +166,7 @@ def visualize_node(
     >>> "fillcolor=red" in picture.source
     True
     """
-    positions = {one: position for position, one in enumerate(node.all_layers)}
+    positions = {one: position for position, one in enumerate(require_node(node).all_layers)}
     identifier = _identifier(positions[node])
     state = style.shown_state(node, input_res, color_border, color_critical, filter_kernel_size_1)
     label = _label(node, input_res, include_rf_info, include_fm_info)

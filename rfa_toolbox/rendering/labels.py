@@ -139,10 +139,14 @@ def layer_text(layer: LayerDefinition) -> str:
     if not _is_one(layer.upsampling):
         facts.append(f"upsampling {size_text(layer.upsampling)}")
     if layer.filters is not None:
-        facts.append(f"{layer.filters} filters")
+        facts.append(_counted(layer.filters, "filter"))
     if layer.units is not None:
-        facts.append(f"{layer.units} units")
+        facts.append(_counted(layer.units, "unit"))
     return ", ".join(facts)
+
+
+def _counted(count: int, thing: str) -> str:
+    return f"{count} {thing}{'' if count == 1 else 's'}"
 
 
 def known_size(size: Any, certainty: Certainty) -> str:
@@ -185,7 +189,7 @@ def input_label(node: EnrichedNetworkNode, input_res: Resolution) -> Markup:
     """
     channels = node.layer_info.filters
     size = f"{size_text(node.compute_feature_map_size(input_res))} px"
-    return _label(node, [f"{channels} channels" if channels is not None else "", size])
+    return _label(node, [_counted(channels, "channel") if channels is not None else "", size])
 
 
 def _label(node: EnrichedNetworkNode, details: Sequence[str]) -> Markup:

@@ -12,6 +12,7 @@ import contextlib
 import importlib.util
 import locale
 import os
+import re
 import secrets
 import shutil
 import signal
@@ -20,6 +21,7 @@ import sys
 import tempfile
 import warnings
 from collections.abc import Sequence
+from numbers import Real
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
 
@@ -80,17 +82,15 @@ def lay_out(
     Raises:
         MissingRendererError: if neither the program nor pygraphviz is installed.
         LayoutTimeoutError: if it takes longer than the time limit.
+        ValueError: for a format or an engine that is not known or not installed, or a time limit
+            that is no time.
         graphviz.CalledProcessError: if the program fails; its own words are in ``stderr``.
 
     >>> lay_out("digraph { a -> b }", "plain")[:7]  # doctest: +SKIP
     b'graph 1'
     """
     _check(engine, format, renderer, formatter)
-    if time_limit is not None and not time_limit > 0:
-        raise ValueError(
-            f"time_limit is {time_limit!r}; it must be a positive number of seconds, or None for "
-            "no limit."
-        )
+    _check_time_limit(time_limit)
     target = ":".join(part for part in (format, renderer, formatter) if part is not None)
     command = _dot_command(engine, target, neato_no_op) or _pygraphviz_command(
         engine, target, neato_no_op
@@ -103,6 +103,9 @@ def lay_out(
         )
     returncode, output, messages = _run(command, source.encode("utf-8"), time_limit, directory)
     if returncode:
+        _refuse_unknown_format(target, messages.decode("utf-8", "replace"))
+        if _PYGRAPHVIZ_WORKER in command:  # nobody wants to read it in an error
+            command = ["pygraphviz", f"-K{engine}", f"-T{target}"]
         raise graphviz.CalledProcessError(returncode, command, output, messages)
     if not quiet:
         sys.stderr.write(_without_font_noise(messages.decode("utf-8", "replace")))
@@ -120,6 +123,30 @@ def _check(engine: str, format: str, renderer: str | None, formatter: str | None
     graphviz.Source("", engine=engine, format=format, renderer=renderer, formatter=formatter)
     if formatter is not None and renderer is None:
         raise graphviz.RequiredArgumentError("formatter given without renderer")
+
+
+def _check_time_limit(time_limit: Any) -> None:
+    if time_limit is None:
+        return
+    is_number = isinstance(time_limit, Real) and not isinstance(time_limit, bool)
+    if not (is_number and time_limit > 0):
+        raise ValueError(
+            f"time_limit is {time_limit!r}; it must be a positive number of seconds, or None for "
+            "no limit."
+        )
+
+
+def _refuse_unknown_format(target: str, messages: str) -> None:
+    """Raise if the words of Graphviz say that it cannot write a format."""
+    refusal = re.search(r'Format: ".*" not recognized\.(?: Use one of:(.*))?', messages)
+    if refusal:
+        valid = (refusal[1] or "").split() or sorted(graphviz.FORMATS)
+        name = target.partition(":")[0].lower()
+        meant = f" (did you mean {name!r}?)" if name in valid and name != target else ""
+        raise ValueError(
+            f"The installed Graphviz cannot write the format {target!r}{meant}; valid are: "
+            f"{', '.join(valid)}."
+        )
 
 
 def _dot_command(engine: str, target: str, neato_no_op: bool | int | None) -> list[str] | None:
@@ -214,6 +241,7 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz is untyped
     def __init__(
         self, *args: Any, time_limit: float | None = DEFAULT_TIME_LIMIT, **kwargs: Any
     ) -> None:
+        _check_time_limit(time_limit)
         super().__init__(*args, **kwargs)
         self.time_limit = time_limit
 

@@ -200,3 +200,11 @@ def test_results_are_plain_integers() -> None:
 
 def test_a_graph_of_dense_layers_takes_any_resolution() -> None:
     assert input_resolution_range(node(kernel=None)) == ((1, 1), (1, 1))
+
+
+def test_no_number_cuts_axes_and_none_makes_them_up() -> None:
+    graph = node(node(kernel=3), kernel=(3, 5))
+    assert input_resolution_range(graph, cardinality=2) == ((5, 7), (5, 7))
+    for cardinality in (1, 3):
+        with pytest.raises(InvalidResolutionError, match=f"{cardinality}; it must be .* 2 axes"):
+            input_resolution_range(graph, cardinality=cardinality)

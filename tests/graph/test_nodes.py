@@ -12,6 +12,7 @@ from collections.abc import Callable
 from fractions import Fraction
 
 import attrs
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -245,8 +246,93 @@ def test_a_filter_may_be_any_function_of_the_infos() -> None:
     assert shortest.receptive_field_sizes == (3,)
     made = gated(lambda infos: [ReceptiveFieldInfo(11, 4)])
     assert (made.receptive_field_max, made.get_maximum_scale_factor()) == (11, 4)
-    assert gated(lambda infos: ()).receptive_field_min == math.inf
     assert gated(naive_minmax_filter).receptive_field_sizes == (3, math.inf)
+
+
+def test_a_filter_may_be_named() -> None:
+    assert gated("inf").receptive_field_max == 3  # type: ignore[arg-type]
+    assert gated(None).receptive_field_max == math.inf  # type: ignore[arg-type]
+    for value in ("minmax", 3):
+        with pytest.raises(InvalidGraphError, match="valid are None, 'inf', or a function") as one:
+            gated(value)  # type: ignore[arg-type]
+        assert f"receptive_field_info_filter is {value!r}" in str(one.value)
+
+
+@pytest.mark.parametrize("returned", [None, 3, (), [3], [ReceptiveFieldInfo(3, 1), None], "inf"])
+def test_a_filter_that_returns_no_infos_is_quoted(returned: object) -> None:
+    with pytest.raises(InvalidGraphError, match="at least one ReceptiveFieldInfo") as caught:
+        gated(lambda infos: returned)
+    assert f"returned {returned!r}" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("field", "jump"),
+    [(0, 1), (-3, 1), (3.5, 1), (3, 0), (3, -2), (3, -0.5), (3, math.inf)],
+)
+def test_paths_that_no_layer_can_have_are_quoted(field: float, jump: float) -> None:
+    with pytest.raises(InvalidGraphError, match="whole number of at least 1") as caught:
+        gated(lambda infos: [ReceptiveFieldInfo(field, jump)])
+    assert f"receptive_field={field!r}" in str(caught.value)
+
+
+def test_a_jump_may_be_a_fraction_of_a_pixel() -> None:
+    for jump in (0.5, Fraction(1, 2), np.float32(0.5)):
+        half = gated(lambda infos, jump=jump: [ReceptiveFieldInfo(3, jump)])
+        assert (half.receptive_field_max, half.get_maximum_scale_factor()) == (3, Fraction(1, 2))
+        assert node(half, kernel=3, stride_size=2).get_maximum_scale_factor() == 1
+    third = gated(lambda infos: [ReceptiveFieldInfo(math.inf, 0), ReceptiveFieldInfo(3, 1 / 3)])
+    assert third.get_maximum_scale_factor() == Fraction(1, 3)
+    assert third.compute_feature_map_size(9) == 27
+
+
+@pytest.mark.parametrize("size", ["ab", b"ab", ((1, 2), 3), object(), float("nan")])
+def test_a_receptive_field_must_be_numbers(size: object) -> None:
+    with pytest.raises(InvalidGraphError, match="one per axis") as caught:
+        compute_receptive_field_sizes([ReceptiveFieldInfo(size, 1)], LayerDefinition("Conv", 3))
+    assert repr(size) in str(caught.value)
+
+
+@pytest.mark.parametrize("infos", [[], None, [3], ReceptiveFieldInfo(3, 1)])
+def test_sizes_grow_only_from_infos(infos: object) -> None:
+    with pytest.raises(InvalidGraphError, match="at least one ReceptiveFieldInfo") as caught:
+        compute_receptive_field_sizes(infos, LayerDefinition("Conv", 3))  # type: ignore[arg-type]
+    assert f"receptive_field_info is {infos!r}" in str(caught.value)
+    with pytest.raises(InvalidGraphError, match="layer_info is 3; it must be a LayerDefinition"):
+        compute_receptive_field_sizes([ReceptiveFieldInfo(3, 1)], 3)  # type: ignore[arg-type]
+
+
+def test_a_forgotten_list_of_predecessors_is_named() -> None:
+    layer = LayerDefinition("Conv", 3)
+    with pytest.raises(InvalidGraphError, match=r"'image'.*put a single one into a list"):
+        EnrichedNetworkNode("c", layer, node(name="image"))  # type: ignore[arg-type]
+    with pytest.raises(InvalidGraphError, match="None; they must be a sequence of nodes"):
+        EnrichedNetworkNode("c", layer, None)  # type: ignore[arg-type]
+    with pytest.raises(InvalidGraphError, match="A predecessor is 3, an int;"):
+        EnrichedNetworkNode("c", layer, [3])  # type: ignore[list-item]
+
+
+def test_a_layer_of_a_node_is_a_layer_definition() -> None:
+    with pytest.raises(InvalidGraphError, match=r"\{'name': 'x'\}, a dict.*LayerDefinition"):
+        EnrichedNetworkNode("c", {"name": "x"}, [])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("field", ["filters", "units"])
+def test_a_count_is_one_number(field: str) -> None:
+    with pytest.raises(InvalidLayerError, match=r"\(3, 4\); it must be one whole number"):
+        LayerDefinition("Conv", 3, **{field: (3, 4)})  # type: ignore[arg-type]
+
+
+def test_a_provider_that_is_no_function_is_quoted() -> None:
+    for question in (node().is_border, node().state):
+        with pytest.raises(InvalidGraphError, match="receptive_field_provider is None; it must"):
+            question(5, None)  # type: ignore[arg-type]
+
+
+def test_the_reason_of_a_bound_names_windowed_attention() -> None:
+    windows = node(node(kernel=1), kernel=4, blockwise=True)
+    behind = node(windows, kernel=2, stride_size=2)
+    assert behind.certainty == "bound"
+    assert "on an up-sampled map or behind windowed attention" in behind.certainty_reason
 
 
 def test_a_filter_of_a_user_sees_each_path_per_axis() -> None:

@@ -103,3 +103,10 @@ def test_a_long_name_keeps_its_beginning_and_its_end() -> None:
 
 def test_empty_names_still_make_a_label() -> None:
     assert label_of("", kind="").startswith("<<b>layer</b><br/><font")
+
+
+def test_one_thing_is_not_many() -> None:
+    assert labels.layer_text(LayerDefinition("Add", 1, 1, filters=1)) == "1 filter"
+    assert labels.layer_text(LayerDefinition("Dense", units=1)).endswith("1 unit")
+    image = EnrichedNetworkNode("x", LayerDefinition("Input", 1, 1, filters=1), [])
+    assert "1 channel<" in labels.input_label(image, 8)

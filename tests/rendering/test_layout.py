@@ -122,6 +122,22 @@ def test_a_failure_of_the_renderer_is_told_in_its_own_words(renderer: str) -> No
     assert b"syntax error" in caught.value.stderr
 
 
+def test_a_failure_does_not_show_the_program_that_runs_pygraphviz(no_dot: None) -> None:
+    with pytest.raises(graphviz.CalledProcessError, match="pygraphviz") as caught:
+        lay_out("digraph { a -> ", "svg")
+    assert "import" not in str(caught.value.cmd)
+
+
+@pytest.mark.parametrize(("kind", "hint"), [("SVG", "mean 'svg'"), ("exr", "'exr'; valid are")])
+def test_a_format_that_is_not_installed_is_refused_with_those_that_are(
+    renderer: str, picture: Picture, kind: str, hint: str
+) -> None:
+    with pytest.raises(ValueError, match=hint) as caught:
+        picture.pipe(kind)
+    assert f"format {kind!r}" in str(caught.value)
+    assert " svg, " in str(caught.value)
+
+
 def test_a_failure_leaves_the_files_of_before_alone(
     renderer: str, picture: Picture, tmp_path: Path
 ) -> None:
@@ -251,10 +267,15 @@ def test_an_interrupted_layout_is_stopped(
     assert started[0].returncode is not None
 
 
-@pytest.mark.parametrize("limit", [0, -1, float("nan")])
-def test_a_limit_that_is_no_time_is_refused(limit: float) -> None:
-    with pytest.raises(ValueError, match="time_limit"):
-        lay_out("digraph {}", "svg", time_limit=limit)
+@pytest.mark.parametrize("limit", [0, -1, float("nan"), True, False, "x", [1], 1j])
+def test_a_limit_that_is_no_time_is_refused(limit: Any) -> None:
+    for draw in (
+        lambda: lay_out("digraph {}", "svg", time_limit=limit),
+        lambda: Picture(time_limit=limit),
+    ):
+        with pytest.raises(ValueError, match="time_limit") as caught:
+            draw()
+        assert repr(limit) in str(caught.value)
 
 
 # --- a Digraph -------------------------------------------------------------------------------
