@@ -354,10 +354,6 @@ def largest_jump(paths: Paths) -> Jump | None:
     return max((jump_of(path) for path in paths if path[0] != math.inf), default=None)
 
 
-def _by_field(path: PathState) -> tuple[Size, PathState]:
-    return field_of(path), path
-
-
 # --- states of a layer -----------------------------------------------------------------------
 
 
