@@ -46,6 +46,18 @@ def copied_into(model: Any, x: torch.Tensor) -> torch.Tensor:
     return model.d(y)  # type: ignore[no-any-return]
 
 
+def copied_with_gaps(model: Any, x: torch.Tensor) -> torch.Tensor:
+    y = x.new_zeros(1, 3, 48, 48)
+    y[..., ::2, ::2].copy_(x)
+    return model.c(y)  # type: ignore[no-any-return]
+
+
+def added_with_gaps(model: Any, x: torch.Tensor) -> torch.Tensor:
+    y = x.new_zeros(1, 3, 48, 24)
+    y[:, :, 1::2].add_(model.a(x))
+    return model.c(y)  # type: ignore[no-any-return]
+
+
 def written_through_a_view(model: Any, x: torch.Tensor) -> torch.Tensor:
     y = model.c(x)
     view = y[:, :1]
@@ -99,6 +111,12 @@ CASES: dict[str, tuple[nn.Module, tuple[int, ...], tuple[float, ...]]] = {
         Function(interleaved, a=conv(padding=1), b=conv(padding=1), c=conv()), IMAGE, (4, 5)
     ),
     "a map is written with gaps": (Function(strided_write, c=conv()), IMAGE, (2, 2)),
+    "a map is copied with gaps": (Function(copied_with_gaps, c=conv()), IMAGE, (2, 2)),
+    "a map is added to nothing with gaps": (
+        Function(added_with_gaps, a=conv(padding=1), c=conv()),
+        IMAGE,
+        (4, 5),
+    ),
     "a map is copied into the middle": (Function(copied_into, c=conv(), d=conv()), IMAGE, (5, 5)),
     "a map is written through a view": (
         Function(written_through_a_view, c=conv(padding=1), d=conv(9, padding=4), e=conv(1)),

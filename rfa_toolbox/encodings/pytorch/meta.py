@@ -278,7 +278,9 @@ class _Recorder(TorchFunctionMode):
             self._constants.update((id(tensor), tensor) for tensor in tensors_of(result))
             return result
         if spelled == "copy_" and first is not None:
-            self._copied(arguments, args, first)
+            source = args[1] if len(args) > 1 else keywords["src"]
+            if self.knows(source):
+                self._overwritten(first, source)
             return result
         return self._recorded(described.name, arguments, args, first, version, result)
 
@@ -301,13 +303,17 @@ class _Recorder(TorchFunctionMode):
         if not outputs:
             return result
         self._write(name, arguments, outputs)
-        if result is first and first is not None and first._is_view():
-            base = first._base
-            if base is not None and base is not first and id(base) in self._numbers:
-                # Written through a view: the tensor behind it has changed as well.
-                whole, part = self.reference(base), self.reference(first)
-                self._write("setitem", {"input": whole, "index": (), "value": part}, (base,))
+        if result is first and first is not None:
+            self._write_behind(first, self.reference(first))
         return result
+
+    def _write_behind(self, view: torch.Tensor, written: TensorRef) -> None:
+        """Where a view was written to, the tensor behind it has changed as well."""
+        base = view._base if view._is_view() else None
+        if base is not None:
+            index = _index_of(view, base)
+            parts = {"input": self.reference(base), "index": index, "value": written}
+            self._write("setitem", parts, (base,))
 
     def _check_origin(self, found: Iterable[torch.Tensor]) -> None:
         """Refuse tensors that nobody saw being computed: they may depend on the input."""
@@ -331,20 +337,11 @@ class _Recorder(TorchFunctionMode):
         if outputs and any(reference.number >= 0 for reference in inputs.values()):
             self._write(f"TorchScript of {module.original_name}", inputs, outputs)
 
-    def _copied(
-        self, arguments: dict[str, Any], args: tuple[Any, ...], first: torch.Tensor
-    ) -> None:
-        """``copy_`` overwrites a tensor, and what it is a view of in part."""
-        source = args[1]
-        if not self.knows(source):
-            return
-        base = first._base if first._is_view() else None
-        if base is None:
-            self._numbers[id(first)] = self._numbers[id(source)]
-            self._kept.append(first)
-            return
-        parts = {"input": self.reference(base), "index": (), "value": arguments.get("1")}
-        self._write("setitem", parts, (base,))
+    def _overwritten(self, tensor: torch.Tensor, source: torch.Tensor) -> None:
+        """``copy_`` makes a tensor the same as another one."""
+        self._numbers[id(tensor)] = self._numbers[id(source)]
+        self._kept.append(tensor)
+        self._write_behind(tensor, self.reference(source))
 
     def _write(
         self, name: str, arguments: dict[str, Any], outputs: tuple[torch.Tensor, ...]
@@ -397,6 +394,26 @@ def _known_result(
     if keywords["training"] and tensor.numel() <= channels[0]:
         return None
     return torch.empty_like(tensor)
+
+
+def _index_of(view: torch.Tensor, base: torch.Tensor) -> tuple[slice, ...]:
+    """Return which part of a tensor a view is; nothing where slices alone do not make it."""
+    if view.dim() != base.dim() or not base.is_contiguous():
+        return ()
+    offset = int(view.storage_offset()) - int(base.storage_offset())
+    index = []
+    for size, whole, stride, own in zip(
+        view.shape, base.shape, base.stride(), view.stride(), strict=True
+    ):
+        start, offset = divmod(offset, max(1, stride))
+        step = own // stride if size > 1 and stride else 1
+        if size > 1 and (step < 1 or own != step * stride):
+            return ()
+        stop = start + (size - 1) * step + 1
+        if stop > whole:
+            return ()
+        index.append(slice(start, stop, step))
+    return tuple(index)
 
 
 def _is_device(value: Any) -> bool:

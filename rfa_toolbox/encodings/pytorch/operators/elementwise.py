@@ -150,7 +150,7 @@ def _written_dimension(dimension: Dimension, size: int, at: slice | None) -> Dim
     start, _, step = (slice(None) if at is None else at).indices(size)
     if count == size:
         return dimension
-    if len(dimension) == 1 and type(dimension[0]) is Atom:
+    if at not in (None, slice(None)) and len(dimension) == 1 and type(dimension[0]) is Atom:
         atom = dimension[0]
         if step > 1 and size in range((count - 1) * step + 1, count * step + 1):
             return (*dimension, *plain(step)) if size == count * step else (Lost(size, axes),)
