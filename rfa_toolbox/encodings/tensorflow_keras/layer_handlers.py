@@ -33,6 +33,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     mix,
     padding_of,
     per_axis,
+    pooled,
     resampled,
     settle,
     shape_of,
@@ -340,19 +341,7 @@ class PoolingBasedHandler(_Handler):
         dimensions, channel = place
         sizes = _sizes(call, count, "pool_size", "pool_length", default=2)
         strides = _sizes(call, count, "strides", "stride", default=sizes)
-        padding = padding_of(call)
-        return slide(
-            call,
-            value,
-            {
-                dimension: sliding(
-                    size, stride, 1, padding,
-                    dimension_size(value.layout[dimension]), size_known(value, dimension),
-                )
-                for dimension, size, stride in zip(dimensions, sizes, strides, strict=True)
-            },
-            channel=channel,
-        )  # fmt: skip
+        return pooled(call, value, dimensions, channel, sizes, strides, padding_of(call))
 
 
 @attrs.frozen

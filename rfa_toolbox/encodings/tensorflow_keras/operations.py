@@ -28,6 +28,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     keep,
     mix,
     per_axis,
+    pooled,
     resampled,
     size_known,
     slide,
@@ -281,18 +282,7 @@ def _pool(call: LayerCall) -> Effect:
     sizes = _window_sizes(call.get("pool_size", "ksize", "window_shape", default=2), count)
     strides = _window_sizes(call.get("strides", default=sizes), count)
     padding = str(call.get("padding", default="valid")).lower()
-    return slide(
-        call,
-        value,
-        {
-            place: sliding(
-                size, stride, 1, padding,
-                dimension_size(value.layout[place]), size_known(value, place),
-            )
-            for place, size, stride in zip(dimensions, sizes, strides, strict=True)
-        },
-        channel=channel,
-    )  # fmt: skip
+    return pooled(call, value, dimensions, channel, sizes, strides, padding)
 
 
 def _adaptive_pool(call: LayerCall) -> Effect:

@@ -46,6 +46,7 @@ __all__ = [
     "mix",
     "padding_of",
     "per_axis",
+    "pooled",
     "resampled",
     "resized",
     "settle",
@@ -509,6 +510,30 @@ def contracted(
     return Effect(
         base, (tuple(layout),), windows, product=free, blockwise=in_blocks(windows), **facts
     )
+
+
+def pooled(
+    call: LayerCall,
+    value: Value,
+    dimensions: Sequence[int],
+    channel: int | None,
+    sizes: Sequence[int],
+    strides: Sequence[int],
+    padding: str,
+) -> Effect:
+    """Return the effect of a pooling over some dimensions, as a layer or as an operation."""
+    windows = {
+        place: sliding(
+            size,
+            stride,
+            1,
+            padding,
+            dimension_size(value.layout[place]),
+            size_known(value, place),
+        )
+        for place, size, stride in zip(dimensions, sizes, strides, strict=True)
+    }
+    return slide(call, value, windows, channel=channel)
 
 
 def softmaxed(call: LayerCall, value: Value, axis: Any) -> Effect:
