@@ -9,6 +9,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import math
+import operator
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -16,10 +17,11 @@ from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from rfa_toolbox import arithmetic
+from rfa_toolbox import arithmetic, unit_windows
 from rfa_toolbox.arithmetic import Jump, LayerState, Paths, PathState, Size
 from rfa_toolbox.domain import Certainty, PerAxis, Resolution
 from rfa_toolbox.errors import GraphFormatError, InvalidGraphError, InvalidLayerError
+from rfa_toolbox.unit_windows import InputWindow, UnitWindows
 
 __all__ = [
     "KNOWN_FILTER_MAPPING",
@@ -563,11 +565,13 @@ FieldProvider: TypeAlias = "Callable[[EnrichedNetworkNode], PerAxis | None]"
 class _Links:
     """What was built on top of a node; kept beside it, so that the node itself never changes."""
 
-    __slots__ = ("companions", "successors")
+    __slots__ = ("companions", "successors", "windows")
 
     def __init__(self) -> None:
         self.successors: list[weakref.ref[EnrichedNetworkNode]] = []
         self.companions: tuple[EnrichedNetworkNode, ...] = ()
+        self.windows: tuple[UnitWindows | None, ...] | None = None
+        """Computed when first asked for: screening by size alone does not need them."""
 
 
 def _to_nodes(value: Iterable[EnrichedNetworkNode]) -> tuple[EnrichedNetworkNode, ...]:
@@ -590,6 +594,22 @@ def _a(value: object) -> str:
     """Return the name of a value's type with its article: "an int"."""
     name = type(value).__name__
     return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
+
+
+Offsets: TypeAlias = "tuple[tuple[tuple[int | None, ...], ...], ...]"
+
+
+def _to_offsets(value: Any) -> Offsets:
+    try:
+        return tuple(
+            tuple(tuple(None if one is None else int(one) for one in read) for read in reads)
+            for reads in value
+        )
+    except (TypeError, ValueError) as error:
+        raise InvalidGraphError(
+            f"The offsets of a node are {value!r}; they must be, per predecessor, a sequence of "
+            "reads, each with one whole number (or None) per axis, such as [[(0, 0), (4, 4)]]."
+        ) from error
 
 
 def _check_layer(_node: object, _attribute: object, value: Any) -> None:
@@ -629,6 +649,10 @@ class EnrichedNetworkNode:
         certainty: "exact", "bound" (the fields are upper bounds) or "unknown" (an operation that
             nothing knows was counted as neutral); never better than that of the predecessors.
         certainty_reason: why it is not exact.
+        offsets: where the maps of the predecessors lie, if not unit upon unit: per predecessor
+            one entry for each time that it is read, with the unit that this node's first unit
+            stands at, per axis (None: not known). ``x[1:] + x[:-1]`` reads x at 1 and at 0. Empty
+            stands for 0 everywhere. They do not change receptive fields, only ``window``.
 
     Raises:
         InvalidGraphError: a ValueError, for predecessors that are no nodes, or whose number of
@@ -647,6 +671,7 @@ class EnrichedNetworkNode:
     module_path: str | None = attrs.field(default=None, validator=_check_text)
     certainty: Certainty = attrs.field(default="exact", validator=_check_certainty)
     certainty_reason: str = attrs.field(default="", validator=_check_text)
+    offsets: Offsets = attrs.field(default=(), converter=_to_offsets)
     _paths: tuple[Paths, ...] = attrs.field(init=False)
     _lasting_paths: tuple[Paths, ...] = attrs.field(init=False)
     _scalar: bool = attrs.field(init=False)
@@ -668,6 +693,8 @@ class EnrichedNetworkNode:
                         "its predecessors are "
                         f"{[(one.name, one.receptive_field_max) for one in predecessors]!r}."
                     )
+        if self.offsets:
+            self._check_offsets(axes or 1)
         setter = object.__setattr__
         setter(self, "_scalar", axes is None)
         paths = _paths_behind([node._paths for node in predecessors], layer, axes)
@@ -690,6 +717,16 @@ class EnrichedNetworkNode:
         own = weakref.ref(self)
         for node in dict.fromkeys(self.predecessors):
             node._links.successors.append(own)
+
+    def _check_offsets(self, axes: int) -> None:
+        if len(self.offsets) != len(self.predecessors) or any(
+            len(read) != axes for reads in self.offsets for read in reads
+        ):
+            raise InvalidGraphError(
+                f"The node {self.name!r} has the offsets {self.offsets!r}; there must be one "
+                f"entry for each of its {len(self.predecessors)} predecessors, and in it, for "
+                f"each time that it is read, {axes} numbers, one per axis."
+            )
 
     def _inherit_certainty(self) -> None:
         if self._sees_everything():
@@ -799,6 +836,114 @@ class EnrichedNetworkNode:
             self._collapse(arithmetic.smallest_field, self._lasting_paths),
             self._collapse(arithmetic.largest_field, self._lasting_paths),
         )
+
+    # -- where units look
+
+    @property
+    def unit_windows(self) -> tuple[UnitWindows | None, ...]:
+        """What every unit sees, unit by unit over one period, one entry per axis (one if scalar).
+
+        None on an axis where it is not known: behind a layer of unknown padding, or where branches
+        meet whose jumps differ.
+
+        >>> up = LayerDefinition("Upsample", kernel_size=2, padding=1, upsampling=2)
+        >>> EnrichedNetworkNode("up", up, []).unit_windows
+        (UnitWindows(advance=1, firsts=(0, 0), lasts=(0, 0)),)
+        """
+        if self._links.windows is None:
+            _look(self)
+        return self._links.windows or ()
+
+    @property
+    def window(self) -> InputWindow | None:
+        """Where the units look on the input: start, size, jump and centre, in pixels per axis.
+
+        None if it is not known on some axis (see ``unit_windows``).
+
+        >>> EnrichedNetworkNode("conv", LayerDefinition("Conv", 7, 2, padding=3), []).window
+        InputWindow(start=(-3,), size=(7,), jump=(2,), centre=(Fraction(0, 1),))
+        """
+        windows = self.unit_windows
+        known = [one for one in windows if one is not None]
+        return unit_windows.window_at(known) if len(known) == len(windows) else None
+
+    def input_region(
+        self, position: Resolution, image_size: Resolution | None = None
+    ) -> tuple[tuple[Size, Size], ...]:
+        """Return the first and the last pixel that a unit sees, per axis.
+
+        Args:
+            position: index of the unit on its map, one number, or one per axis (row, column).
+            image_size: clip the region to an image of this many pixels, (height, width). An axis
+                along which the unit sees nothing but padding is then an error.
+
+        Raises:
+            InvalidGraphError: a ValueError, if the window is not known, or sees nothing at all.
+
+        >>> conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 7, 2, padding=3), [])
+        >>> conv.input_region(0), conv.input_region(0, image_size=32)
+        (((-3, 3),), ((0, 3),))
+        """
+        windows = self._known_windows()
+        units = _one_per_axis(position, len(windows), "The position of a unit")
+        regions = [
+            unit_windows.region_of(one, unit) for one, unit in zip(windows, units, strict=True)
+        ]
+        if image_size is not None:
+            sizes = arithmetic.normalise_resolution(image_size, len(windows))
+            regions = [
+                (max(first, 0), min(last, size - 1))
+                for (first, last), size in zip(regions, sizes, strict=True)
+            ]
+        if any(first > last for first, last in regions):
+            where = "" if image_size is None else f" of an image of {image_size!r} pixels"
+            raise InvalidGraphError(
+                f"The unit {position!r} of {self.name!r} sees no pixel{where}: choose one whose "
+                "region is not all padding."
+            )
+        return tuple(regions)
+
+    def units_seeing(self, pixel: Resolution) -> tuple[range, ...]:
+        """Return the units whose window has a pixel in it, per axis: the projective field.
+
+        They are counted from 0; where the size of the map is known, they end there, otherwise the
+        map is taken to be large enough.
+
+        Raises:
+            InvalidGraphError: a ValueError, if the window is not known, or all units see all.
+
+        >>> conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3, 2, padding=1), [])
+        >>> conv.units_seeing(5)
+        (range(2, 4),)
+        """
+        windows = self._known_windows()
+        pixels = _one_per_axis(pixel, len(windows), "A pixel")
+        found: list[range] = []
+        for axis, (one, at) in enumerate(zip(windows, pixels, strict=True)):
+            ends = unit_windows.units_that_see(one, at, at)
+            found.append(self._units_between(ends, axis))
+        return tuple(found)
+
+    def _units_between(self, ends: tuple[Size, Size] | None, axis: int) -> range:
+        if ends is None:
+            return range(0)
+        first, last = ends
+        if last == math.inf:
+            raise InvalidGraphError(
+                f"Every unit of {self.name!r} sees every pixel along axis {axis}, however many "
+                "there are; ask a layer in front of the one that sees everything."
+            )
+        return range(max(0, int(first)), max(0, int(last) + 1))
+
+    def _known_windows(self) -> list[UnitWindows]:
+        known = [one for one in self.unit_windows if one is not None]
+        if len(known) < len(self._paths):
+            raise InvalidGraphError(
+                f"It is not known where the units of {self.name!r} look: a layer in front has no "
+                "known padding, or branches of different jumps meet there. Give layers that were "
+                "made by hand their padding, as in LayerDefinition('Conv', 3, padding=1)."
+            )
+        return known
 
     @property
     def axes(self) -> int | None:
@@ -998,6 +1143,7 @@ class EnrichedNetworkNode:
                     "module_path": node.module_path,
                     "certainty": node.certainty,
                     "certainty_reason": node.certainty_reason,
+                    "offsets": _listed(node.offsets),
                     "filter": _filter_name(node),
                 }
                 for node in nodes
@@ -1058,6 +1204,86 @@ def _filtered(paths: tuple[Paths, ...], keep: InfoFilter, axes: int | None) -> t
         else:
             kept.append(tuple(axis[0] for axis in _paths_of_infos((info,), axes or 1)))
     return tuple(arithmetic.prune(column) for column in zip(*kept, strict=True))
+
+
+def _one_per_axis(value: Any, axes: int, what: str) -> tuple[int, ...]:
+    several = tuple(value) if isinstance(value, Iterable) else (value,) * axes
+    if len(several) != axes or any(
+        isinstance(one, bool) or not hasattr(one, "__index__") for one in several
+    ):
+        raise InvalidGraphError(
+            f"{what} is {value!r}; it must be a whole number, or one for each of the {axes} axes."
+        )
+    return tuple(map(operator.index, several))
+
+
+def _look(node: EnrichedNetworkNode) -> None:
+    """Find the windows of a node and of all that it depends on."""
+    waiting = [node]
+    found = {node}
+    while waiting:
+        for before in waiting.pop().predecessors:
+            if before._links.windows is None and before not in found:
+                found.add(before)
+                waiting.append(before)
+    for one in sorted(found, key=lambda one: one._serial):
+        one._links.windows = _windows_behind(one)
+
+
+def _windows_behind(node: EnrichedNetworkNode) -> tuple[UnitWindows | None, ...]:
+    layer = node.layer_info
+    axes = len(node._paths)
+    kernels, strides, dilations, upsamplings, paddings = (
+        arithmetic.broadcast(value, axes)
+        for value in (
+            layer.kernel_size,
+            layer.stride_size,
+            layer.dilation,
+            layer.upsampling,
+            layer.padding,
+        )
+    )
+    result: list[UnitWindows | None] = []
+    for axis in range(axes):
+        kernel, stride, upsampling = kernels[axis], strides[axis], upsamplings[axis]
+        if kernel == math.inf:
+            result.append(unit_windows.EVERYTHING)
+            continue
+        padding = paddings[axis]
+        if padding is None and (kernel, stride, upsampling) == (1, 1, 1):
+            padding = 0  # nobody pads a layer that looks at nothing but its own unit
+        before = _windows_read(node, axis)
+        if before == unit_windows.EVERYTHING:
+            result.append(before)
+        elif before is None or padding is None:
+            result.append(None)
+        else:
+            begin = padding if isinstance(padding, int) else padding[0]
+            if layer.blockwise and stride == dilations[axis] == upsampling == 1:
+                result.append(unit_windows.seen_in_blocks(before, kernel, begin))
+            else:
+                result.append(
+                    unit_windows.slid(before, kernel, stride, dilations[axis], upsampling, begin)
+                )
+    return tuple(result)
+
+
+def _windows_read(node: EnrichedNetworkNode, axis: int) -> UnitWindows | None:
+    """Return what the units of the grid see that a node's layer slides over."""
+    if not node.predecessors:
+        return unit_windows.IMAGE
+    several: list[UnitWindows | None] = []
+    for place, before in enumerate(node.predecessors):
+        windows = before._links.windows or ()
+        one = windows[axis if len(windows) > 1 else 0]
+        for read in node.offsets[place] if node.offsets else ((0,) * (axis + 1),):
+            offset = read[axis]
+            known = one is not None and offset is not None
+            several.append(unit_windows.shifted(one, offset) if known else None)  # type: ignore[arg-type]
+    if unit_windows.EVERYTHING in several:
+        return unit_windows.EVERYTHING
+    known_ones = [one for one in several if one is not None]
+    return unit_windows.union(known_ones) if len(known_ones) == len(several) else None
 
 
 def _connected(start: EnrichedNetworkNode) -> list[EnrichedNetworkNode]:
@@ -1164,6 +1390,7 @@ def _snapshot_of(node: EnrichedNetworkNode) -> tuple[_Snapshot, int]:
                 one.module_path,
                 one.certainty,
                 one.certainty_reason,
+                one.offsets,
             )
             for one in nodes
         ]
@@ -1227,6 +1454,7 @@ def _graph_from_dict(config: Mapping[str, Any]) -> EnrichedNetworkNode:
                 entry.get("module_path"),
                 entry.get("certainty", "exact"),
                 entry.get("certainty_reason", ""),
+                entry.get("offsets", ()),
             )
         except (InvalidGraphError, InvalidLayerError, GraphFormatError) as error:
             raise GraphFormatError(f"{where} is damaged: {error}") from error
