@@ -44,7 +44,7 @@ GRAPH_VERSION = 1
 
 T = TypeVar("T")
 
-Padding: TypeAlias = "int | tuple[tuple[int, int] | None, ...] | None"
+Padding: TypeAlias = "int | tuple[tuple[int, int | None] | None, ...] | None"
 
 
 # --- layers ----------------------------------------------------------------------------------
@@ -100,20 +100,19 @@ def _to_padding(value: Any) -> Padding:
     what = "The padding of a layer"
     if isinstance(value, str) or not isinstance(value, Iterable):
         return arithmetic.normalise_integers(value, what, minimum=-(10**9))  # type: ignore[return-value]
-    sides: list[tuple[int, int] | None] = []
+    sides: list[tuple[int, int | None] | None] = []
     for item in value:
-        if item is None:
-            sides.append(None)
-            continue
-        pair = arithmetic.normalise_integers(item, what, minimum=-(10**9))
-        if isinstance(pair, int):
-            pair = (pair, pair)
-        if len(pair) != 2:
+        pair = tuple(item) if isinstance(item, Iterable) else (item, item)
+        if isinstance(item, str) or len(pair) != 2:
             raise InvalidLayerError(
                 f"{what} is {value!r}; it must be one number, or per axis a number or a pair "
                 "(begin, end)."
             )
-        sides.append((pair[0], pair[1]))
+        begin, end = (
+            None if one is None else arithmetic.normalise_integers(one, what, minimum=-(10**9))
+            for one in pair
+        )
+        sides.append(None if begin is None else (begin, end))  # type: ignore[arg-type]
     return tuple(sides)
 
 
@@ -130,7 +129,8 @@ class LayerDefinition:
         units: number of output features of a dense layer, if it has any.
         dilation: distance between the units under the window.
         padding: units added in front and behind; one number for both sides of all axes, or per
-            axis a number or a pair (begin, end). Negative numbers crop. None is unknown.
+            axis a number or a pair (begin, end). Negative numbers crop. None is unknown, but for
+            a layer that looks at nothing but its own unit: nobody pads in front of that.
         upsampling: factor by which the layer makes the grid finer before its window slides over
             it, with zeros in between: 2 for a transposed convolution with stride 2.
         shortest_kernel_size: for a layer that stands for several: the window of the shortest
@@ -1250,8 +1250,8 @@ def _windows_behind(node: EnrichedNetworkNode) -> tuple[UnitWindows | None, ...]
             result.append(unit_windows.EVERYTHING)
             continue
         padding = paddings[axis]
-        if padding is None and (kernel, stride, upsampling) == (1, 1, 1):
-            padding = 0  # nobody pads a layer that looks at nothing but its own unit
+        if layer.padding is None and (kernel, stride, upsampling) == (1, 1, 1):
+            padding = 0
         before = _windows_read(node, axis)
         if before == unit_windows.EVERYTHING:
             result.append(before)

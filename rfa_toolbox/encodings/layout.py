@@ -31,10 +31,13 @@ __all__ = [
     "broadcast",
     "coalesce",
     "expand",
+    "grids",
     "image",
     "is_everywhere",
+    "is_in_place",
     "join",
     "mixing",
+    "offsets_between",
     "permute",
     "plain",
     "rescale",
@@ -139,6 +142,43 @@ def _collect(dimension: Dimension, found: dict[int, list[Atom]]) -> None:
         elif type(piece) is Joined:
             for part in piece.parts:
                 _collect(part, found)
+
+
+def is_in_place(layout: Layout) -> bool:
+    """Return whether every run of positions starts at the first unit of the feature map.
+
+    >>> is_in_place(image((1, 8), (1,))), is_in_place(((Atom(0, 4, origin=2),),))
+    (True, False)
+    """
+    for dimension in layout:
+        for piece in dimension:
+            if type(piece) is Atom:
+                if piece.origin:
+                    return False
+            elif type(piece) is Joined and not all(is_in_place((part,)) for part in piece.parts):
+                return False
+    return True
+
+
+def grids(layout: Layout) -> dict[int, tuple[int | None, tuple[tuple[int, int], ...]]]:
+    """Return per axis which unit a tensor's positions start at, and in what steps they go on.
+
+    The start is None where the order of positions is not followed.
+
+    >>> grids(((Atom(0, 4, step=2, origin=1),), (Atom(0, 2),)))
+    {0: (1, ((1, 2), (2, 4)))}
+    """
+    found: dict[int, tuple[int | None, tuple[tuple[int, int], ...]]] = {}
+    for axis, atoms in runs_by_axis(layout).items():
+        steps = {atom.step: atom for atom in atoms}
+        clear = len(steps) == len(atoms) or len({(one.size, one.origin) for one in atoms}) == 1
+        start = sum(atom.origin for atom in steps.values()) if clear else None
+        found[axis] = (start, tuple(sorted((atom.step, atom.size) for atom in steps.values())))
+    for dimension in layout:
+        for piece in dimension:
+            if type(piece) is Lost:
+                found.update(dict.fromkeys(piece.axes, (None, ())))
+    return found
 
 
 def permute(layout: Layout, order: Sequence[int]) -> Layout:
@@ -414,3 +454,45 @@ def mixing(layout: Layout, mixed: Iterable[int], extents: Sequence[int]) -> dict
     for axis in everything:
         result[axis] = Mixing(math.inf)
     return result
+
+
+Offsets: TypeAlias = "tuple[tuple[tuple[int | None, ...], ...], ...]"
+
+
+def offsets_between(
+    reads: Sequence[tuple[int, Layout]], sources: Sequence[int], axes: int
+) -> Offsets:
+    """Return at which units of their maps the operands of an operation stand upon each other.
+
+    Args:
+        reads: what is read, in order: who made it, and where its positions are.
+        sources: those who made something, each once, in the order of the result.
+        axes: number of spatial axes.
+
+    Returns:
+        per source, for each place that it is read at, one number per axis: how many units behind
+        those of the first operand that has positions on this axis. None where it is not known;
+        empty where all are 0.
+
+    >>> row = (Atom(0, 8),)
+    >>> offsets_between([(3, (row,)), (3, ((Atom(0, 8, origin=4),),))], [3], axes=1)
+    (((0,), (4,)),)
+    """
+    if len({layout for _, layout in reads}) == 1:
+        return ()
+    found = [(source, grids(layout)) for source, layout in reads]
+    several: dict[int, dict[tuple[int | None, ...], None]] = {source: {} for source in sources}
+    for source, own in found:
+        place: list[int | None] = []
+        for axis in range(axes):
+            first = next(grid[axis] for _, grid in found if axis in grid) if axis in own else None
+            if first is None or own[axis] == first:
+                place.append(0)
+            elif first[0] is None or own[axis][0] is None or own[axis][1] != first[1]:
+                place.append(None)
+            else:
+                place.append(own[axis][0] - first[0])  # type: ignore[operator]
+        several[source][tuple(place)] = None
+    if all(one == 0 for places in several.values() for place in places for one in place):
+        return ()
+    return tuple(tuple(several[source]) for source in sources)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -32,12 +32,13 @@ from rfa_toolbox.encodings.pytorch.substitutors import (
     output_substitutor,
     vector_substitutor,
 )
-from rfa_toolbox.encodings.windows import Window
+from rfa_toolbox.encodings.windows import NEUTRAL, Window
 from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.graphs import (
     EnrichedNetworkNode,
     InfoFilter,
     LayerDefinition,
+    Offsets,
     keep_together,
     noop_filter,
 )
@@ -229,6 +230,7 @@ class Digraph:
                 module_path=draft.module_path,
                 certainty=certainty,
                 certainty_reason=reason,
+                offsets=_offsets(inside, place, tuple(sources)),
             )
             nodes.append(node)
             for number in draft.steps:
@@ -332,6 +334,29 @@ def _unique(name: str, names: dict[str, int]) -> str:
     return name if count == 1 else _unique(f"{name}#{count}", names)
 
 
+def _offsets(
+    steps: Sequence[Step],
+    place: Mapping[int, EnrichedNetworkNode],
+    predecessors: Sequence[EnrichedNetworkNode],
+) -> Offsets:
+    """Return where the maps of the predecessors lie under the first units of a node.
+
+    What is read at several places within a node is part of its own window; see ``composed``.
+    """
+    own = {step.number for step in steps}
+    if not any(step.offsets for step in steps) or len(own) > 1:
+        return ()
+    (step,) = steps
+    found: dict[EnrichedNetworkNode, dict[tuple[int | None, ...], None]] = {
+        node: {} for node in predecessors
+    }
+    for source, reads in zip(step.sources, step.offsets, strict=True):
+        if source in place:
+            found[place[source]].update(dict.fromkeys(reads))
+    nothing = ((0,) * len(step.windows),)
+    return tuple(tuple(found[node]) or nothing for node in predecessors)
+
+
 def _certainty(steps: Iterable[Step]) -> tuple[Certainty, str]:
     worst: tuple[Certainty, str] = ("exact", "")
     for step in steps:
@@ -367,22 +392,24 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
         "resolution_dependent": any(step.resolution_dependent for step in steps),
     }
     decisive = [step for step in steps if not step.neutral]
-    if len(steps) == 1 or (len(decisive) <= 1 and _is_chain(steps)):
-        windows = (decisive or steps)[0].windows
-        counts["blockwise"] = (decisive or steps)[0].blockwise
-        return _layer(label, windows, **counts) if axes else LayerDefinition(label, 1, 1, **counts)
-    if not decisive:
-        return (
-            _layer(label, steps[-1].windows, **counts)
-            if axes
-            else LayerDefinition(label, 1, 1, **counts)
-        )
-    paths = _composed_node(steps).paths
+    if not axes:
+        return LayerDefinition(label, 1, 1, **counts)
+    if len(steps) == 1:
+        counts["blockwise"] = steps[0].blockwise
+        return _layer(label, steps[0].windows, **counts)
+    if len(decisive) <= 1 and _is_chain(steps):
+        counts["blockwise"] = bool(decisive) and decisive[0].blockwise
+        return _layer(label, _chained(steps), **counts)
+    node = _composed_node(steps)
+    paths = node.paths
     longest = [max(axis, key=arithmetic.field_of) for axis in paths]
     shortest = [min(axis, key=arithmetic.field_of) for axis in paths]
     if any(path[2] for path in longest) and all(map(_is_block, longest)):
         blocks = [path[0] for path in longest]
-        return LayerDefinition(label, blocks, (1,) * axes, blockwise=True, **counts)
+        begins = [None if one is None else -one.firsts[0] for one in node.unit_windows]
+        return LayerDefinition(
+            label, blocks, (1,) * axes, padding=_sides(begins), blockwise=True, **counts
+        )
     jumps = [Fraction(arithmetic.largest_jump(axis) or 1) for axis in paths]
     kernels = [_fine(path, jump) for path, jump in zip(longest, jumps, strict=True)]
     smallest = [_fine(path, jump) for path, jump in zip(shortest, jumps, strict=True)]
@@ -390,10 +417,43 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
         label,
         kernels,
         [jump.numerator for jump in jumps],
+        padding=_sides(_begins(node, kernels)),
         upsampling=[jump.denominator for jump in jumps],
         shortest_kernel_size=None if smallest == kernels else smallest,
         **counts,
     )
+
+
+def _chained(steps: Sequence[Step]) -> list[Window]:
+    """Return the windows of a chain of steps of which at most one is more than neutral."""
+    result: list[Window] = []
+    for windows in zip(*(step.windows for step in steps), strict=True):
+        combined = windows[0]
+        for window in windows[1:]:
+            begins = (combined.begin, window.begin)
+            if window[:3] == NEUTRAL[:3] and window.upsampling == 1:
+                main, unit = combined, combined.stride
+            else:
+                main, unit, begins = window, window.upsampling, begins[::-1]
+            moved = None if None in begins else begins[0] + begins[1] * unit  # type: ignore[operator]
+            end = main.end if moved == main.begin else None
+            combined = main._replace(begin=moved, end=end)
+        result.append(combined)
+    return result
+
+
+def _begins(node: EnrichedNetworkNode, kernels: Sequence[int | float]) -> list[int | None]:
+    """Return the padding in front of a window that stands for several steps, where it is one."""
+    return [
+        -int(one.firsts[0])
+        if one is not None and len(one.firsts) == 1 and one.size == kernel < math.inf
+        else None
+        for one, kernel in zip(node.unit_windows, kernels, strict=True)
+    ]
+
+
+def _sides(begins: Iterable[int | None]) -> tuple[tuple[int, None] | None, ...]:
+    return tuple(None if begin is None else (begin, None) for begin in begins)
 
 
 def _is_chain(steps: Sequence[Step]) -> bool:
@@ -428,7 +488,7 @@ def _composed_node(steps: Sequence[Step]) -> EnrichedNetworkNode:
     for step in steps:
         sources = [made.get(number, origin) for number in step.sources] or [origin]
         layer = _layer(step.name, step.windows, blockwise=step.blockwise)
-        made[step.number] = EnrichedNetworkNode(step.name, layer, sources)
+        made[step.number] = EnrichedNetworkNode(step.name, layer, sources, offsets=step.offsets)
     return made[steps[-1].number]
 
 

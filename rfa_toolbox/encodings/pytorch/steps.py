@@ -15,7 +15,7 @@ import attrs
 
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Atom, Layout
+from rfa_toolbox.encodings.layout import Atom, Layout, Offsets
 from rfa_toolbox.encodings.pytorch.domain import (
     ModuleCall,
     Operation,
@@ -42,6 +42,8 @@ class Step:
         positions: whether its result still has positions of the image.
         pooled: whether its result has none because whole images were mixed.
         everywhere: those of its sources that are the same at all positions of the others.
+        offsets: per source, for each time that it is read, the unit of its map that the first
+            unit of this step stands at, per axis; empty if they all stand at the first.
     """
 
     number: int
@@ -59,6 +61,7 @@ class Step:
     positions: bool = True
     pooled: bool = False
     everywhere: tuple[int, ...] = ()
+    offsets: Offsets = ()
 
     @property
     def neutral(self) -> bool:
@@ -201,6 +204,10 @@ class Trail:
         sources = tuple(dict.fromkeys(value.step for value in found))
         if base is None:
             base = max(found, key=lambda value: len(layouts.spatial_axes(value.layout)))
+        if len(found) > 1 and "offsets" not in facts:
+            facts["offsets"] = layouts.offsets_between(
+                [(value.step, value.layout) for value in found], sources, self.axes
+            )
         made = self._append(operation, sources, windows, base, results[0], facts)
         for place, tensor in enumerate(operation.outputs):
             layout = made.layout
@@ -221,7 +228,13 @@ class Trail:
     ) -> Value:
         runs = layouts.runs_by_axis(layout)
         number = len(self.steps)
-        if not windows and base.strided is None and layout is base.layout and len(sources) == 1:
+        if (
+            not windows
+            and base.strided is None
+            and layout is base.layout
+            and len(sources) == 1
+            and layouts.is_in_place(layout)
+        ):
             # By far the most common case: an element-wise operation on one feature map.
             complete, extents = self._neutral, base.extents
         else:

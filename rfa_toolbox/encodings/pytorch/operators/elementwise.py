@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Atom, Dimension, Lost, plain
+from rfa_toolbox.encodings.layout import Atom, Dimension, Layout, Lost, plain
 from rfa_toolbox.encodings.pytorch.domain import (
     Operation,
     tensors_in,
@@ -99,28 +99,38 @@ def setitem(trail: Trail, operation: Operation) -> None:
     (output,) = operation.outputs
     target, written = operation.arguments.get("input"), operation.arguments.get("value")
     if target is not None and trail.depends(target):
-        layout = trail.settled(target).layout
+        whole = trail.settled(target)
+        facts: dict[str, Any] = {}
         if written is not None and trail.depends(written):
-            trail.settled(written)
-        trail.step(operation, {}, layout, kind="pointwise")
+            part = trail.settled(written)
+            laid = _laid(part.layout, operation.arguments.get("index"), output.shape, written.shape)
+            reads = [(whole.step, whole.layout), (part.step, laid)]
+            sources = list(dict.fromkeys(step for step, _ in reads))
+            facts["offsets"] = layouts.offsets_between(reads, sources, trail.axes)
+        trail.step(operation, {}, whole.layout, base=whole, kind="pointwise", **facts)
         return
     value = trail.settled(written) if written is not None else None
     if value is None or written is None:
         return
     index = operation.arguments.get("index")
-    places = _written_places(index, output.shape, written.shape)
-    layout = tuple(
-        plain(size) if place is None else _written_dimension(value.layout[place], size, at)
-        for size, (place, at) in zip(output.shape, places, strict=True)
-    )
+    layout = _laid(value.layout, index, output.shape, written.shape)
     lost = set(layouts.spatial_axes(value.layout)) - set(layouts.runs_by_axis(layout))
-    facts: dict[str, Any] = {}
+    facts = {}
     if lost:
         facts = {
             "certainty": "bound",
             "reason": "positions are written to places that are not followed",
         }
     trail.step(operation, {}, layout, base=value, kind="pointwise", **facts)
+
+
+def _laid(layout: Layout, index: Any, shape: Sequence[int], written: Sequence[int]) -> Layout:
+    """Return the layout of a tensor of which a part was written, as if it held nothing else."""
+    places = _written_places(index, shape, written)
+    return tuple(
+        plain(size) if place is None else _written_dimension(layout[place], size, at)
+        for size, (place, at) in zip(shape, places, strict=True)
+    )
 
 
 def _written_places(

@@ -16,6 +16,7 @@ from rfa_toolbox.encodings.pytorch.steps import (
     Trail,
     Value,
 )
+from rfa_toolbox.encodings.windows import NEUTRAL
 
 __all__ = [
     "copied",
@@ -213,8 +214,16 @@ def repeat(trail: Trail, operation: Operation) -> None:
 
 def flip(trail: Trail, operation: Operation) -> None:
     """Windows keep their size when a map is mirrored; where they lie is no longer followed."""
-    _, value = _value(trail, operation)
-    trail.move(operation, value.layout)
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    default = {"fliplr": (1,), "flipud": (0,)}.get(operation.name)
+    places = places_of(operation.get("dims", default), len(tensor.shape))
+    axes = [axis for place in places for axis in layouts.axes_of(value.layout[place])]
+    if not axes:
+        trail.move(operation, value.layout)
+        return
+    mirrored = dict.fromkeys(axes, NEUTRAL._replace(begin=None, end=None))
+    trail.step(operation, mirrored, value.layout, base=value, kind="slice")
 
 
 def narrow(trail: Trail, operation: Operation) -> None:
