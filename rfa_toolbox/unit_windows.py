@@ -261,10 +261,10 @@ def units_that_see(windows: UnitWindows, first: int, last: int) -> tuple[Size, S
 class InputWindow:
     """Where the units of a map look on the input, in pixels; one number per axis, (height, width).
 
-    Unit ``i`` sees the pixels ``start + i*jump`` to ``start + i*jump + size - 1``; nothing is clipped,
-    so units near the border look at padding. On up-sampled maps, where units see windows of
-    different size, ``size`` is that of the largest one, and ``start`` and ``centre`` are those of
-    unit 0; ``EnrichedNetworkNode.input_region`` is exact for every unit.
+    Unit ``i`` sees the pixels ``start + i*jump`` to ``start + i*jump + size - 1``; nothing is
+    clipped, so units near the border look at padding. On up-sampled maps, where units see windows
+    of different size, ``size`` is that of the largest one, and ``start`` and ``centre`` are those
+    of unit 0; ``EnrichedNetworkNode.input_region`` is exact for every unit.
 
     Attributes:
         start: first pixel that unit 0 sees; negative in the padding, -inf if it sees everything.

@@ -170,14 +170,17 @@ def grids(layout: Layout) -> dict[int, tuple[int | None, tuple[tuple[int, int], 
     """
     found: dict[int, tuple[int | None, tuple[tuple[int, int], ...]]] = {}
     for axis, atoms in runs_by_axis(layout).items():
-        steps = {atom.step: atom for atom in atoms}
-        clear = len(steps) == len(atoms) or len({(one.size, one.origin) for one in atoms}) == 1
-        start = sum(atom.origin for atom in steps.values()) if clear else None
-        found[axis] = (start, tuple(sorted((atom.step, atom.size) for atom in steps.values())))
+        distinct = dict.fromkeys(atoms)  # scores of an attention have an axis twice
+        clear = len({atom.step for atom in distinct}) == len(distinct)
+        start = sum(atom.origin for atom in distinct) if clear else None
+        found[axis] = (start, tuple(sorted((atom.step, atom.size) for atom in distinct)))
     for dimension in layout:
         for piece in dimension:
             if type(piece) is Lost:
                 found.update(dict.fromkeys(piece.axes, (None, ())))
+            elif type(piece) is Joined:
+                carried = [axis for part in piece.parts for axis in axes_of(part)]
+                found.update((axis, (None, ())) for axis in carried if carried.count(axis) > 1)
     return found
 
 

@@ -28,6 +28,7 @@ class Draft:
         positions: whether its result still has positions of the image.
         output: whether its result leaves the model.
         chained: whether it is a function that reads another function of the same module call.
+        aligned: whether everything that it reads stands unit upon unit.
     """
 
     steps: tuple[int, ...]
@@ -41,6 +42,7 @@ class Draft:
     home: ModuleCall | None
     positions: bool
     chained: bool = False
+    aligned: bool = True
     output: bool = False
 
 

@@ -318,6 +318,7 @@ def _draft(
         kind=last.kind if len(numbers) == 1 else "group",
         home=scope[-1] if scope and call is None else None,
         positions=last.positions,
+        aligned=not any(steps[number].offsets for number in numbers),
         sources=tuple(
             dict.fromkeys(
                 source
@@ -406,7 +407,7 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
     shortest = [min(axis, key=arithmetic.field_of) for axis in paths]
     if any(path[2] for path in longest) and all(map(_is_block, longest)):
         blocks = [path[0] for path in longest]
-        begins = [None if one is None else -one.firsts[0] for one in node.unit_windows]
+        begins = [None if one is None else -int(one.firsts[0]) for one in node.unit_windows]
         return LayerDefinition(
             label, blocks, (1,) * axes, padding=_sides(begins), blockwise=True, **counts
         )
@@ -435,7 +436,7 @@ def _chained(steps: Sequence[Step]) -> list[Window]:
                 main, unit = combined, combined.stride
             else:
                 main, unit, begins = window, window.upsampling, begins[::-1]
-            moved = None if None in begins else begins[0] + begins[1] * unit  # type: ignore[operator]
+            moved = None if None in begins else begins[0] + begins[1] * unit
             end = main.end if moved == main.begin else None
             combined = main._replace(begin=moved, end=end)
         result.append(combined)

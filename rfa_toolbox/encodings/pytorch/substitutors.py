@@ -169,11 +169,15 @@ def output_substitutor() -> PatternSubstitutor:
 def input_substitutor() -> PatternSubstitutor:
     """Return the rewrite that takes out an input which feeds a single layer and nothing else.
 
-    That layer is then the first one of the graph and reads the image itself.
+    That layer is then the first one of the graph and reads the image itself; one that reads it at
+    several places needs the input to say at which.
     """
     return PatternSubstitutor(
         "input",
         lambda draft, readers: (
-            not draft.output and len(readers) == 1 and readers[0].sources == draft.steps
+            not draft.output
+            and len(readers) == 1
+            and readers[0].sources == draft.steps
+            and readers[0].aligned
         ),
     )

@@ -316,6 +316,7 @@ def _graph(
                 step.record.path,
                 step.certainty,
                 step.reason,
+                step.offsets,
             )
         )
     keep_together(nodes)
@@ -361,6 +362,7 @@ class _Step:
     link: Link
     certainty: Certainty = "exact"
     reason: str = ""
+    offsets: layouts.Offsets = ()
 
 
 class _Walk:
@@ -445,7 +447,9 @@ class _Walk:
                 (window.kernel, window.stride, window.upsampling) == (1, 1, 1) for window in windows
             ),
         )
-        self.steps.append(_Step(record, layer, link, effect.certainty, effect.reason))
+        reads = [(value.step, value.layout) for value in carrying]
+        offsets = layouts.offsets_between(reads, sources, self.axes)
+        self.steps.append(_Step(record, layer, link, effect.certainty, effect.reason, offsets))
         self.values[number] = values
 
     def _per_axis(self, layer: Any, handler: Any) -> LayerDefinition:

@@ -137,8 +137,7 @@ def definition(label: str, windows: Sequence[Window], effect: Effect) -> LayerDe
     if not windows:
         return LayerDefinition(label, 1, 1, **facts)
     paddings = tuple(
-        None if window.begin is None or window.end is None else (window.begin, window.end)
-        for window in windows
+        None if window.begin is None else (window.begin, window.end) for window in windows
     )
     return LayerDefinition(
         label,

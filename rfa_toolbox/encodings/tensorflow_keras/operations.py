@@ -38,7 +38,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     unknown,
     words,
 )
-from rfa_toolbox.encodings.windows import Window, in_blocks, mixed_windows
+from rfa_toolbox.encodings.windows import NEUTRAL, Window, in_blocks, mixed_windows
 
 __all__ = ["RULES", "Rule", "canonical"]
 
@@ -663,6 +663,12 @@ def _roll(call: LayerCall) -> Effect:
     return keep(call, tuple(layout))
 
 
+def _flipped(call: LayerCall) -> Effect:
+    """Windows keep their size when a map is mirrored; where they lie is no longer followed."""
+    anywhere = NEUTRAL._replace(begin=None, end=None)
+    return keep(call, windows=dict.fromkeys(layouts.spatial_axes(call.value.layout), anywhere))
+
+
 def _repeat(call: LayerCall) -> Effect:
     """Every position several times in a row: nearest up-sampling."""
     value = call.value
@@ -751,9 +757,10 @@ zeroslike
 _NORMALISATIONS = words("""
 batchnorm batchnormalization fusedbatchnorm l2normalize layernorm localresponsenormalization lrn
 normalize rmsnorm clipbynorm perimagestandardization adjustbrightness adjustcontrast adjusthue
-adjustsaturation fliplr flipud flip fliplefright flipleftright flipupdown reverse checknumerics
-ensureshape viewascomplex viewasreal shuffle
+adjustsaturation checknumerics ensureshape viewascomplex viewasreal shuffle
 """)
+
+_FLIPS = words("fliplr flipud flip fliplefright flipleftright flipupdown reverse")
 
 _REDUCTIONS = words("""
 all amax amin any argmax argmin average countnonzero logsumexp max mean median min moments nanmax
@@ -830,6 +837,7 @@ RULES: dict[str, Rule] = {
 for _names, _rule in (
     (_POINTWISE, _pointwise),
     (_NORMALISATIONS, _neutral),
+    (_FLIPS, _flipped),
     (_REDUCTIONS, _reduce),
     (_SCANS, _scan),
     (_FOURIER, _fourier),
