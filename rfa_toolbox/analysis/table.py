@@ -9,6 +9,7 @@ import csv
 import io
 import json
 import math
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,7 @@ class Analysis:
         extracting = [row for row in unproductive if row.in_feature_extractor]
         split = f" ({len(extracting)} in the feature extractor)" if unproductive else ""
         first = next(iter(extracting or unproductive), None)
-        named = "-" if first is None else f"{_one_line(first.name)} (#{first.index})"
+        named = "-" if first is None else f"{one_line(first.name)} (#{first.index})"
         low, high = self.resolution_range
         return (
             f"{len(self.rows)} layers at {_cell(self.input_resolution)} px: "
@@ -195,7 +196,7 @@ class Analysis:
         return pd.DataFrame(rows, columns=list(COLUMNS)).set_index("index")
 
     def __str__(self) -> str:
-        return f"{_aligned(self.rows)}\n\n{self.summary()}"
+        return f"{aligned(text_columns(self.rows))}\n\n{self.summary()}"
 
 
 def analyze(
@@ -272,8 +273,12 @@ def _cell(value: Any, nothing: str = "-") -> str:
     return str(value)
 
 
-def _one_line(text: str) -> str:
-    """Return a text without line breaks and of bearable length, for a column of a table."""
+def one_line(text: str) -> str:
+    r"""Return a text without line breaks and of bearable length, for a column of a table.
+
+    >>> print(one_line("two\nlines"))
+    two\nlines
+    """
     text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
     if len(text) <= WIDEST_COLUMN:
         return text
@@ -281,37 +286,67 @@ def _one_line(text: str) -> str:
     return f"{text[: kept // 2]}...{text[-(kept - kept // 2) :]}"
 
 
-def _aligned(rows: tuple[LayerRow, ...]) -> str:
-    """Return the rows in columns; columns that say nothing about any layer are left out."""
-    columns: list[tuple[str, list[str]]] = [
-        ("#", [str(row.index) for row in rows]),
-        ("layer", [row.name for row in rows]),
-    ]
+@attrs.frozen
+class TextColumn:
+    """A column of a table in a terminal.
+
+    Attributes:
+        title: what stands above it.
+        cells: one line of printable text per row.
+        number: whether the cells are numbers, which stand at the right.
+    """
+
+    title: str
+    cells: tuple[str, ...]
+    number: bool
+
+
+def text_columns(rows: Sequence[LayerRow]) -> tuple[TextColumn, ...]:
+    """Return the rows as columns of text; those that say nothing about any layer are left out.
+
+    >>> from rfa_toolbox.architectures.vgg import vgg16
+    >>> [column.title for column in text_columns(analyze(vgg16(), 32).rows)][:3]
+    ['#', 'layer', 'type']
+    """
+    columns: list[TextColumn] = []
+
+    def add(title: str, cells: Iterable[str], number: bool = False) -> None:
+        columns.append(TextColumn(title, tuple(map(one_line, cells)), number))
+
+    add("#", (str(row.index) for row in rows), number=True)
+    add("layer", (row.name for row in rows))
     if any(row.module_path and row.module_path not in row.name for row in rows):
-        columns.append(("module", [_cell(row.module_path) for row in rows]))
-    columns += [
-        ("type", [row.type for row in rows]),
-        ("kernel", [_cell(row.kernel_size) for row in rows]),
-        ("stride", [_cell(row.stride_size) for row in rows]),
-    ]
+        add("module", (_cell(row.module_path) for row in rows))
+    add("type", (row.type for row in rows))
+    add("kernel", (_cell(row.kernel_size) for row in rows), number=True)
+    add("stride", (_cell(row.stride_size) for row in rows), number=True)
     dilations = [_cell(row.dilation) for row in rows]
     if any(set(dilation.split("x")) != {"1"} for dilation in dilations):
-        columns.append(("dilation", dilations))
-    columns += [
-        ("r_min", [_cell(row.receptive_field_min) for row in rows]),
-        ("r_max", [_cell(row.receptive_field_max) for row in rows]),
-        ("jump", [_cell(row.jump) for row in rows]),
-        ("map", [_cell(row.feature_map_size) for row in rows]),
-        ("out", [_cell(row.units if row.filters is None else row.filters) for row in rows]),
-        ("state", [row.state for row in rows]),
-    ]
+        add("dilation", dilations, number=True)
+    add("r_min", (_cell(row.receptive_field_min) for row in rows), number=True)
+    add("r_max", (_cell(row.receptive_field_max) for row in rows), number=True)
+    add("jump", (_cell(row.jump) for row in rows), number=True)
+    add("map", (_cell(row.feature_map_size) for row in rows), number=True)
+    outputs = (row.units if row.filters is None else row.filters for row in rows)
+    add("out", map(_cell, outputs), number=True)
+    add("state", (row.state for row in rows))
     if any(row.certainty != "exact" for row in rows):
-        columns.append(("certainty", [row.certainty for row in rows]))
-    numbers = {"#", "kernel", "stride", "dilation", "r_min", "r_max", "jump", "map", "out"}
+        add("certainty", (row.certainty for row in rows))
+    return tuple(columns)
+
+
+def aligned(columns: Iterable[TextColumn]) -> str:
+    """Return columns side by side, each as wide as its widest cell.
+
+    >>> print(aligned([TextColumn("a", ("long", "b"), False), TextColumn("n", ("1", "22"), True)]))
+    a      n
+    long   1
+    b     22
+    """
     padded: list[list[str]] = []
-    for title, values in columns:
-        cells = [title, *map(_one_line, values)]
+    for column in columns:
+        cells = [column.title, *column.cells]
         width = max(map(len, cells))
-        adjust = str.rjust if title in numbers else str.ljust
+        adjust = str.rjust if column.number else str.ljust
         padded.append([adjust(cell, width) for cell in cells])
     return "\n".join("  ".join(line).rstrip() for line in zip(*padded, strict=True))

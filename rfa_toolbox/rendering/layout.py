@@ -13,7 +13,6 @@ import importlib.util
 import locale
 import os
 import re
-import secrets
 import shutil
 import signal
 import subprocess
@@ -28,6 +27,7 @@ from typing import IO, Any, Final, TypeAlias
 import graphviz
 
 from rfa_toolbox.errors import MissingRendererError, RFAError
+from rfa_toolbox.rendering.files import write_whole
 
 __all__ = ["DEFAULT_TIME_LIMIT", "LayoutTimeoutError", "Picture", "lay_out"]
 
@@ -295,7 +295,8 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz is untyped
         path = Path(self.filepath)
         if not (skip_existing and path.exists()):
             encoding = self.encoding or locale.getpreferredencoding(False)
-            _write(path, self.source.encode(encoding))
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_whole(path, self.source.encode(encoding))
         return str(self.filepath)
 
     def render(
@@ -363,7 +364,8 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz is untyped
             self.save(filename, directory)
         elif source.exists() and not overwrite_source:
             source.unlink()  # cleanup means: no DOT text lies beside the picture afterwards
-        _write(result, drawn)
+        result.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(result, drawn)
         if view or quiet_view:
             graphviz.view(os.fspath(result), quiet=quiet_view)
         return os.fspath(result)
@@ -397,14 +399,3 @@ def _format_of(result: Path, format: str | None) -> str:
         )
         return format
     return known
-
-
-def _write(path: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    try:
-        draft.write_bytes(content)
-        draft.replace(path)
-    finally:
-        draft.unlink(missing_ok=True)
