@@ -27,6 +27,7 @@ __all__ = [
     "KNOWN_FILTER_MAPPING",
     "EnrichedNetworkNode",
     "LayerDefinition",
+    "Measures",
     "ReceptiveFieldInfo",
     "compute_receptive_field_sizes",
     "filter_all_rf_info_with_infinite_receptive_field",
@@ -73,11 +74,12 @@ def _to_upsampling(value: Any) -> Any:
 
 
 def _to_count(value: Any) -> Any:
-    if value is None:
-        return None
-    what = "The number of filters or units of a layer"
-    count = arithmetic.normalise_integers(value, what, 0)
-    if isinstance(count, tuple):
+    return None if value is None else _whole(value, "The number of filters or units of a layer")
+
+
+def _whole(value: Any, what: str) -> int:
+    count = None if value is None else arithmetic.normalise_integers(value, what, 0)
+    if not isinstance(count, int):
         raise InvalidLayerError(f"{what} is {value!r}; it must be one whole number, or None.")
     return count
 
@@ -273,6 +275,120 @@ def _listed(value: Any, infinite: Any = None) -> Any:
     if isinstance(value, tuple):
         return [_listed(item, infinite) for item in value]
     return infinite if value == math.inf else value
+
+
+# --- what a layer costs ----------------------------------------------------------------------
+
+
+def _to_sizes(value: Any) -> tuple[int, ...] | None:
+    what = "A size among the measures of a node"
+    if value is None:
+        return None
+    if isinstance(value, str) or not isinstance(value, Iterable):
+        raise InvalidLayerError(f"{what} is {value!r}; it must be a sequence, one number per axis.")
+    return tuple(_whole(one, what) for one in value)
+
+
+def _to_parameters(value: Any) -> int | None:
+    return None if value is None else _whole(value, "The number of parameters of a node")
+
+
+def _to_work(value: Any) -> tuple[tuple[int, tuple[int, ...]], ...] | None:
+    if value is None:
+        return None
+    what = "The work of a node"
+    try:
+        pairs = [(count, tuple(exponents)) for count, exponents in value]
+    except (TypeError, ValueError):
+        raise InvalidLayerError(
+            f"{what} is {value!r}; it must be a sequence of pairs (count, exponents), such as "
+            "[(1000, (1, 1))]: 1000 multiply-accumulates that grow with the height and with the "
+            "width of the feature map."
+        ) from None
+    return tuple(
+        (_whole(count, what), tuple(_whole(one, what) for one in exponents))
+        for count, exponents in pairs
+    )
+
+
+@attrs.frozen(slots=True)
+class Measures:
+    """What a layer has and does at the input size that its graph was made with.
+
+    Attributes:
+        encoded_resolution: that size in pixels, one number per spatial axis.
+        feature_map: units of the layer's output along every spatial axis; 1 where no positions
+            are left.
+        parameters: number of parameters that the layer is the first one to use.
+        work: multiply-accumulates as pairs of a count at that size and, per spatial axis, the
+            exponent with which the count grows with the feature map: 1 for a convolution, 0 where
+            no positions are left, 2 for products of all positions with all others.
+
+    None is unknown.
+
+    Raises:
+        InvalidLayerError: a ValueError, for anything but whole numbers that are not negative,
+            and for different numbers of axes.
+
+    >>> Measures((224, 224), (112, 112), 9408, [(118013952, (1, 1))]).multiply_accumulates
+    118013952
+    """
+
+    encoded_resolution: tuple[int, ...] | None = attrs.field(default=None, converter=_to_sizes)
+    feature_map: tuple[int, ...] | None = attrs.field(default=None, converter=_to_sizes)
+    parameters: int | None = attrs.field(default=None, converter=_to_parameters)
+    work: tuple[tuple[int, tuple[int, ...]], ...] | None = attrs.field(
+        default=None, converter=_to_work
+    )
+
+    def __attrs_post_init__(self) -> None:
+        sizes = [one for one in (self.encoded_resolution, self.feature_map) if one is not None]
+        sizes += [exponents for _, exponents in self.work or ()]
+        if len(set(map(len, sizes))) > 1:
+            raise InvalidLayerError(
+                f"The measures of a node mix different numbers of axes: encoded_resolution="
+                f"{self.encoded_resolution!r}, feature_map={self.feature_map!r}, work="
+                f"{self.work!r}; give each of them one number per spatial axis."
+            )
+
+    @property
+    def multiply_accumulates(self) -> int | None:
+        """Multiply-accumulates of convolutions and dense products, None if unknown."""
+        return None if self.work is None else sum(count for count, _ in self.work)
+
+    @classmethod
+    def from_dict(cls, config: Mapping[str, Any] | None) -> Measures:
+        """Make measures from what ``to_dict`` returned.
+
+        >>> Measures.from_dict({"parameters": 3}).parameters, Measures.from_dict(None).parameters
+        (3, None)
+        """
+        if config is None:
+            return _UNMEASURED
+        known = {field.name for field in attrs.fields(cls)}
+        given: object = config
+        if not isinstance(given, Mapping) or not known.issuperset(given):
+            raise GraphFormatError(
+                f"The measures of a node are {config!r}; they must be an object with none but the "
+                f"keys {sorted(known)!r}."
+            )
+        return cls(**config)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the measures as plain values that JSON can hold.
+
+        >>> Measures(parameters=3).to_dict()["parameters"]
+        3
+        """
+        return {
+            "encoded_resolution": _listed(self.encoded_resolution),
+            "feature_map": _listed(self.feature_map),
+            "parameters": self.parameters,
+            "work": _listed(self.work),
+        }
+
+
+_UNMEASURED = Measures()
 
 
 # --- receptive fields of single paths --------------------------------------------------------
@@ -625,6 +741,14 @@ def _check_text(_node: object, attribute: attrs.Attribute[Any], value: object) -
         raise InvalidGraphError(f"The {attribute.name} of a node is {value!r}; it must be a text.")
 
 
+def _check_measures(_node: object, _attribute: object, value: object) -> None:
+    if type(value) is not Measures:
+        raise InvalidGraphError(
+            f"The measures of a node are {value!r}, {_a(value)}; they must be Measures, such as "
+            "Measures(parameters=9408)."
+        )
+
+
 def _check_certainty(_node: object, _attribute: object, value: object) -> None:
     if not isinstance(value, str) or value not in _CERTAINTIES:
         raise InvalidGraphError(
@@ -653,6 +777,8 @@ class EnrichedNetworkNode:
             one entry for each time that it is read, with the unit that this node's first unit
             stands at, per axis (None: not known). ``x[1:] + x[:-1]`` reads x at 1 and at 0. Empty
             stands for 0 everywhere. They do not change receptive fields, only ``window``.
+        measures: what the layer has and does at the input size that the graph was made with, as
+            far as that is known; no part of the receptive field.
 
     Raises:
         InvalidGraphError: a ValueError, for predecessors that are no nodes, or whose number of
@@ -672,6 +798,7 @@ class EnrichedNetworkNode:
     certainty: Certainty = attrs.field(default="exact", validator=_check_certainty)
     certainty_reason: str = attrs.field(default="", validator=_check_text)
     offsets: Offsets = attrs.field(default=(), converter=_to_offsets)
+    measures: Measures = attrs.field(default=_UNMEASURED, validator=_check_measures)
     _paths: tuple[Paths, ...] = attrs.field(init=False)
     _lasting_paths: tuple[Paths, ...] = attrs.field(init=False)
     _scalar: bool = attrs.field(init=False)
@@ -962,6 +1089,36 @@ class EnrichedNetworkNode:
         """Stride of the layer."""
         return self.layer_info.stride_size
 
+    # -- what the layer costs
+
+    @property
+    def encoded_resolution(self) -> tuple[int, ...] | None:
+        """Size of the input that the graph was made with, in pixels per axis; None if unknown."""
+        return self.measures.encoded_resolution
+
+    @property
+    def feature_map(self) -> tuple[int, ...] | None:
+        """Units of the output per axis at ``encoded_resolution``; None if unknown."""
+        return self.measures.feature_map
+
+    @property
+    def parameters(self) -> int | None:
+        """Number of parameters that this node is the first one to use; None if unknown.
+
+        >>> layer = LayerDefinition("Dense", units=10)
+        >>> EnrichedNetworkNode("dense", layer, [], measures=Measures(parameters=5130)).parameters
+        5130
+        """
+        return self.measures.parameters
+
+    @property
+    def multiply_accumulates(self) -> int | None:
+        """Multiply-accumulates at ``encoded_resolution``; None if unknown.
+
+        Those of convolutions and dense products count, as in published tables.
+        """
+        return self.measures.multiply_accumulates
+
     # -- feature maps and states
 
     def get_maximum_scale_factor(self) -> Jump | tuple[Jump | None, ...] | None:
@@ -1145,6 +1302,7 @@ class EnrichedNetworkNode:
                     "certainty_reason": node.certainty_reason,
                     "offsets": _listed(node.offsets),
                     "filter": _filter_name(node),
+                    "measures": (None if node.measures == _UNMEASURED else node.measures.to_dict()),
                 }
                 for node in nodes
             ],
@@ -1391,6 +1549,7 @@ def _snapshot_of(node: EnrichedNetworkNode) -> tuple[_Snapshot, int]:
                 one.certainty,
                 one.certainty_reason,
                 one.offsets,
+                one.measures,
             )
             for one in nodes
         ]
@@ -1455,6 +1614,7 @@ def _graph_from_dict(config: Mapping[str, Any]) -> EnrichedNetworkNode:
                 entry.get("certainty", "exact"),
                 entry.get("certainty_reason", ""),
                 entry.get("offsets", ()),
+                Measures.from_dict(entry.get("measures")),
             )
         except (InvalidGraphError, InvalidLayerError, GraphFormatError) as error:
             raise GraphFormatError(f"{where} is damaged: {error}") from error

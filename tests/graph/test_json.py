@@ -15,6 +15,7 @@ from rfa_toolbox.errors import GraphFormatError
 from rfa_toolbox.graphs import (
     EnrichedNetworkNode,
     LayerDefinition,
+    Measures,
     filter_all_rf_info_with_infinite_receptive_field,
     naive_minmax_filter,
     noop_filter,
@@ -44,6 +45,19 @@ layers = st.builds(
     ),
     resolution_dependent=st.booleans(),
 )
+sizes = st.one_of(st.none(), st.tuples(st.integers(0, 500), st.integers(0, 500)))
+measures = st.builds(
+    Measures,
+    encoded_resolution=sizes,
+    feature_map=sizes,
+    parameters=counts,
+    work=st.one_of(
+        st.none(),
+        st.lists(
+            st.tuples(st.integers(0, 10**12), st.tuples(st.integers(0, 2), st.integers(0, 2)))
+        ),
+    ),
+)
 filters = st.sampled_from(
     (noop_filter, naive_minmax_filter, filter_all_rf_info_with_infinite_receptive_field)
 )
@@ -64,6 +78,7 @@ def graphs(draw: st.DrawFn) -> list[EnrichedNetworkNode]:
                 draw(st.one_of(st.none(), st.text(max_size=4))),
                 draw(st.sampled_from(("exact", "bound", "unknown"))),  # type: ignore[arg-type]
                 draw(st.text(max_size=4)),
+                measures=draw(measures),
             )
         )
     return nodes
@@ -74,7 +89,7 @@ def facts(nodes: list[EnrichedNetworkNode]) -> list[tuple[Any, ...]]:
         (
             node.name, node.layer_info, [nodes.index(one) for one in node.predecessors],
             node.receptive_field_info_filter, node.module_path, node.certainty,
-            node.certainty_reason, node.paths, node.lasting_paths, node.axes,
+            node.certainty_reason, node.measures, node.paths, node.lasting_paths, node.axes,
         )
         for node in nodes
     ]  # fmt: skip

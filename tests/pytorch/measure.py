@@ -59,6 +59,7 @@ def signature(graph: EnrichedNetworkNode) -> list[tuple[Any, ...]]:
             node.certainty,
             node.module_path,
             tuple(before.name for before in node.predecessors),
+            node.measures,
         )
         for node in graph.all_layers
     ]

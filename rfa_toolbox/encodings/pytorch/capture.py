@@ -22,7 +22,16 @@ from torch.nn.modules import module as module_hooks
 from rfa_toolbox.encodings.pytorch.domain import ModuleCall, TensorRef
 from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
 
-__all__ = ["Example", "Failure", "ModuleScopes", "OperatorCall", "describe_call", "undisturbed"]
+__all__ = [
+    "Example",
+    "Failure",
+    "ModuleScopes",
+    "OperatorCall",
+    "describe_call",
+    "origins_of",
+    "sizes_of",
+    "undisturbed",
+]
 
 
 @attrs.frozen
@@ -135,6 +144,19 @@ def _plain(value: Any, reference: Callable[[torch.Tensor], TensorRef]) -> Any:
     if isinstance(value, int | torch.SymInt):
         return int(value)
     return str(value)
+
+
+# --- parameters ------------------------------------------------------------------------------
+
+
+def origins_of(model: nn.Module) -> dict[int, tuple[str, ...]]:
+    """Return the name of every parameter under its ``id``; one that is shared has its first."""
+    return {id(parameter): (name,) for name, parameter in model.named_parameters()}
+
+
+def sizes_of(model: nn.Module) -> dict[str, int]:
+    """Return how many numbers every parameter has."""
+    return {name: parameter.numel() for name, parameter in model.named_parameters()}
 
 
 # --- modules ---------------------------------------------------------------------------------

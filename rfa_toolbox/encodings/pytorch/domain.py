@@ -48,12 +48,17 @@ class ModuleCall(NamedTuple):
 
 @attrs.frozen(slots=True)
 class Operation:
-    """One operator that ran: its canonical name, its arguments, and where it ran."""
+    """One operator that ran: its canonical name, its arguments, and where it ran.
+
+    ``parameters`` are the names of the model's parameters that it reads, or that constants among
+    its arguments were computed from.
+    """
 
     name: str
     arguments: Mapping[str, Any]
     outputs: tuple[TensorRef, ...]
     scope: tuple[ModuleCall, ...]
+    parameters: tuple[str, ...] = ()
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an argument, or ``default`` where it is missing or None."""
@@ -63,12 +68,16 @@ class Operation:
 
 @attrs.frozen(slots=True)
 class Record:
-    """Everything that happened while a model ran once, in order."""
+    """Everything that happened while a model ran once, in order.
+
+    ``parameters`` are the sizes of the model's parameters by name.
+    """
 
     model_name: str
     inputs: tuple[TensorRef, ...]
     outputs: tuple[TensorRef, ...]
     operations: tuple[Operation, ...]
+    parameters: Mapping[str, int] = attrs.field(factory=dict)
 
 
 def tensors_in(value: Any) -> Iterator[TensorRef]:

@@ -15,6 +15,7 @@ from torch import nn
 from rfa_toolbox import arithmetic
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.encodings.chain import HandlerChain
+from rfa_toolbox.encodings.pytorch.costs import Costs
 from rfa_toolbox.encodings.pytorch.domain import ModuleCall, NodeSubstitutor, Record
 from rfa_toolbox.encodings.pytorch.drafts import Draft, ordered
 from rfa_toolbox.encodings.pytorch.gates import Gate, find_gates
@@ -97,7 +98,7 @@ class Digraph:
         drafts = self._drafts(steps, gates, set(trail.outputs))
         for substitutor in self.substitutors:
             drafts, _ = substitutor(drafts)
-        return self._nodes(drafts, steps, trail.outputs, trail.axes)
+        return self._nodes(drafts, steps, trail.outputs, trail.axes, Costs(trail, steps))
 
     # -- which global operations count
 
@@ -194,7 +195,12 @@ class Digraph:
     # -- nodes
 
     def _nodes(
-        self, drafts: list[Draft], steps: dict[int, Step], outputs: Sequence[int], axes: int
+        self,
+        drafts: list[Draft],
+        steps: dict[int, Step],
+        outputs: Sequence[int],
+        axes: int,
+        costs: Costs,
     ) -> EnrichedNetworkNode:
         modules = dict(self.ref_mod.named_modules()) if self.ref_mod is not None else {}
         place: dict[int, EnrichedNetworkNode] = {}
@@ -231,6 +237,7 @@ class Digraph:
                 certainty=certainty,
                 certainty_reason=reason,
                 offsets=_offsets(inside, place, tuple(sources)),
+                measures=costs.of(draft.steps),
             )
             nodes.append(node)
             for number in draft.steps:

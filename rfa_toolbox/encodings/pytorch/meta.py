@@ -22,7 +22,9 @@ from rfa_toolbox.encodings.pytorch.capture import (
     ModuleScopes,
     calling_line,
     describe_call,
+    origins_of,
     plain_arguments,
+    sizes_of,
     undisturbed,
 )
 from rfa_toolbox.encodings.pytorch.domain import Operation, Record, TensorRef
@@ -66,7 +68,7 @@ def capture(model: nn.Module, example: Example) -> Record:
         twin = meta_copy(model)
         inputs = example.map(lambda tensor: torch.empty_like(tensor, device="meta"))
     scopes = ModuleScopes(twin)
-    recorder = _Recorder(scopes, _held_by(twin))
+    recorder = _Recorder(scopes, _held_by(twin), origins_of(twin))
     references = tuple(recorder.register(tensor) for tensor in inputs.tensors)
     with undisturbed(), scopes.recording():
         try:
@@ -80,7 +82,9 @@ def capture(model: nn.Module, example: Example) -> Record:
     outputs = tuple(
         recorder.reference(tensor) for tensor in tensors_of(result) if recorder.knows(tensor)
     )
-    return Record(type(model).__name__, references, outputs, tuple(recorder.operations))
+    return Record(
+        type(model).__name__, references, outputs, tuple(recorder.operations), sizes_of(model)
+    )
 
 
 def tensors_of(result: Any) -> Iterator[torch.Tensor]:
@@ -202,7 +206,12 @@ def _inside_a_kernel(filename: str) -> bool:
 class _Recorder(TorchFunctionMode):
     """Writes down every function of PyTorch that is called on something the input reaches."""
 
-    def __init__(self, scopes: ModuleScopes, constants: Iterable[torch.Tensor]) -> None:
+    def __init__(
+        self,
+        scopes: ModuleScopes,
+        constants: Iterable[torch.Tensor],
+        origins: Mapping[int, tuple[str, ...]],
+    ) -> None:
         super().__init__()
         self.scopes = scopes
         self.operations: list[Operation] = []
@@ -212,6 +221,7 @@ class _Recorder(TorchFunctionMode):
         self._meta_twins: dict[int, torch.Tensor] = {}
         self._next = 0
         self._constants = {id(tensor): tensor for tensor in constants}
+        self._origins = dict(origins)
         scopes.on_result = self._scripted
 
     def register(self, tensor: torch.Tensor) -> TensorRef:
@@ -274,27 +284,38 @@ class _Recorder(TorchFunctionMode):
                     tuple(tuple(tensor.shape) for tensor in found),
                 )
             raise
+        parameters = self._parameters_of(found)
         if arguments is None:
-            self._constants.update((id(tensor), tensor) for tensor in tensors_of(result))
+            made = list(tensors_of(result if result is not None else first))
+            self._constants.update((id(tensor), tensor) for tensor in made)
+            if parameters:
+                self._origins.update((id(tensor), parameters) for tensor in made)
             return result
         if spelled == "copy_" and first is not None:
             source = args[1] if len(args) > 1 else keywords["src"]
             if self.knows(source):
                 self._overwritten(first, source)
             return result
-        return self._recorded(described.name, arguments, args, first, version, result)
+        return self._recorded(described.name, arguments, parameters, first, version, result)
+
+    def _parameters_of(self, tensors: Iterable[torch.Tensor]) -> tuple[str, ...]:
+        """Return the names of the parameters that tensors are, or were computed from."""
+        origins = self._origins
+        return tuple(
+            dict.fromkeys(name for tensor in tensors for name in origins.get(id(tensor), ()))
+        )
 
     def _recorded(
         self,
         name: str,
         arguments: dict[str, Any],
-        args: tuple[Any, ...],
+        parameters: tuple[str, ...],
         first: torch.Tensor | None,
         version: int,
         result: Any,
     ) -> Any:
         if name == "setitem" and first is not None:
-            self._write(name, arguments, (first,))
+            self._write(name, arguments, (first,), parameters)
             return result
         if result is first and first is not None and first._version == version:
             # Returned as it came in (dropout in eval mode): a value of its own all the same.
@@ -302,7 +323,7 @@ class _Recorder(TorchFunctionMode):
         outputs = tuple(tensors_of(result)) if not isinstance(result, torch.Tensor) else (result,)
         if not outputs:
             return result
-        self._write(name, arguments, outputs)
+        self._write(name, arguments, outputs, parameters)
         if result is first and first is not None:
             self._write_behind(first, self.reference(first))
         return result
@@ -335,7 +356,8 @@ class _Recorder(TorchFunctionMode):
         outputs = tuple(tensors_of(result))
         inputs = {str(at): self.reference(one) for at, one in enumerate(tensors_of(arguments))}
         if outputs and any(reference.number >= 0 for reference in inputs.values()):
-            self._write(f"TorchScript of {module.original_name}", inputs, outputs)
+            parameters = self._parameters_of(module.parameters())
+            self._write(f"TorchScript of {module.original_name}", inputs, outputs, parameters)
 
     def _overwritten(self, tensor: torch.Tensor, source: torch.Tensor) -> None:
         """``copy_`` makes a tensor the same as another one."""
@@ -344,10 +366,16 @@ class _Recorder(TorchFunctionMode):
         self._write_behind(tensor, self.reference(source))
 
     def _write(
-        self, name: str, arguments: dict[str, Any], outputs: tuple[torch.Tensor, ...]
+        self,
+        name: str,
+        arguments: dict[str, Any],
+        outputs: tuple[torch.Tensor, ...],
+        parameters: tuple[str, ...] = (),
     ) -> None:
         references = tuple(self.register(tensor) for tensor in outputs)
-        self.operations.append(Operation(name, arguments, references, self.scopes.current))
+        self.operations.append(
+            Operation(name, arguments, references, self.scopes.current, parameters)
+        )
 
     def _on_meta(
         self, name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]

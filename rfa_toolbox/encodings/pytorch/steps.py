@@ -7,6 +7,7 @@ operator does stands in :mod:`.operators`; this module walks. Neither needs torc
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -44,6 +45,8 @@ class Step:
         everywhere: those of its sources that are the same at all positions of the others.
         offsets: per source, for each time that it is read, the unit of its map that the first
             unit of this step stands at, per axis; empty if they all stand at the first.
+        feature_map: units of its output per axis, 1 where no positions are left; None where they
+            are not followed.
     """
 
     number: int
@@ -62,6 +65,7 @@ class Step:
     pooled: bool = False
     everywhere: tuple[int, ...] = ()
     offsets: Offsets = ()
+    feature_map: tuple[int, ...] | None = None
 
     @property
     def neutral(self) -> bool:
@@ -118,6 +122,8 @@ class Trail:
         self.steps: list[Step] = []
         self.outputs: list[int] = []
         self.values: dict[int, Value] = {}
+        self.ran: dict[int, list[tuple[Operation, Layout]]] = {}
+        self._aside: dict[int, tuple[str, ...]] = {}
         self._neutral = (NEUTRAL,) * self.axes
         for tensor, dimensions in zip(record.inputs, spatial, strict=True):
             extents = [1] * self.axes
@@ -125,7 +131,11 @@ class Trail:
                 extents[axis] = tensor.shape[dimension]
             layout = layouts.image(tensor.shape, dimensions)
             number = len(self.steps)
-            self.steps.append(Step(number, "input", (), (), self._neutral, kind="input"))
+            self.steps.append(
+                Step(
+                    number, "input", (), (), self._neutral, kind="input", feature_map=tuple(extents)
+                )
+            )
             self.values[tensor.number] = Value(number, layout, tuple(extents))
 
     def run(self) -> Trail:
@@ -136,12 +146,33 @@ class Trail:
                 one.number in values for one in tensors_in(operation.arguments)
             ):
                 self.rules.get(operation.name, unknown)(self, operation)
+            self._note(operation)
         for tensor in self.record.outputs:
             if tensor.number in values:
                 step = self.settled(tensor).step
                 if step not in self.outputs:
                     self.outputs.append(step)
         return self
+
+    def _note(self, operation: Operation) -> None:
+        """Write down in ``ran`` which operations a step stands for: its own, and plumbing on it.
+
+        Every one comes with the layout of its result. Parameters in what takes nothing but its
+        shape from the input count where that is used.
+        """
+        aside = self._aside
+        if aside:
+            names = [operation.parameters]
+            names += [aside.get(one.number, ()) for one in tensors_in(operation.arguments)]
+            merged = tuple(dict.fromkeys(itertools.chain.from_iterable(names)))
+            operation = attrs.evolve(operation, parameters=merged)
+        for tensor in operation.outputs:
+            if tensor.number in self.values:
+                value = self.values[tensor.number]
+                self.ran.setdefault(value.step, []).append((operation, value.layout))
+                return
+        if operation.parameters:
+            aside.update((tensor.number, operation.parameters) for tensor in operation.outputs)
 
     # -- what rules ask for
 
@@ -253,6 +284,7 @@ class Trail:
                 complete,
                 positions=positions,
                 pooled=pooled,
+                feature_map=_feature_map(layout, runs, extents),
                 **facts,
             )
         )
@@ -282,6 +314,16 @@ class Trail:
                 extents[axis] = sum((atom.size - 1) * atom.step for atom in distinct) // common + 1
             complete.append(window)
         return tuple(complete), tuple(extents), layout
+
+
+def _feature_map(
+    layout: Layout, runs: Mapping[int, list[Atom]], extents: tuple[int, ...]
+) -> tuple[int, ...] | None:
+    """Return the units of a feature map per axis, None where positions are no longer followed."""
+    carried = layouts.spatial_axes(layout)
+    if any(axis not in runs for axis in carried):
+        return None
+    return tuple(extent if axis in carried else 1 for axis, extent in enumerate(extents))
 
 
 Rule: TypeAlias = "Callable[[Trail, Operation], None]"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.jit._trace import _get_trace_graph
+from torch.jit._trace import _get_trace_graph, _unique_state_dict
 from torch.overrides import TorchFunctionMode
 
 from rfa_toolbox.encodings.pytorch.capture import (
@@ -18,7 +18,9 @@ from rfa_toolbox.encodings.pytorch.capture import (
     Failure,
     ModuleScopes,
     describe_call,
+    origins_of,
     plain_arguments,
+    sizes_of,
     undisturbed,
 )
 from rfa_toolbox.encodings.pytorch.domain import (
@@ -61,8 +63,18 @@ def capture(model: nn.Module, example: Example) -> Record:
                 with contextlib.suppress(AttributeError):
                     error.rfa_failure = marks.failure  # type: ignore[attr-defined]
             raise
-    names = [value.debugName() for value in graph.inputs()][: len(example.tensors)]
-    return _Reader(marks.table, marks.composites).read(graph, names, type(model).__name__, {})
+    names = [value.debugName() for value in graph.inputs()]
+    count = len(example.tensors)
+    origins = origins_of(model)
+    # The tracer passes the tensors that a model holds behind the arguments, in this order.
+    state = _unique_state_dict(target, keep_vars=True)  # type: ignore[no-untyped-call]
+    held = {
+        name: origins[id(tensor)]
+        for name, tensor in zip(names[count:], state.values(), strict=True)
+        if id(tensor) in origins
+    }
+    reader = _Reader(marks.table, marks.composites, held)
+    return reader.read(graph, names[:count], type(model).__name__, sizes_of(model), {})
 
 
 class _WithKeywords(nn.Module):
@@ -95,7 +107,11 @@ def read_traced(traced: Any, reference: nn.Module | None) -> Record:
     for path, module in traced.named_modules():
         classes.setdefault(path, module)
     name = type(reference).__name__ if reference is not None else str(traced.original_name)
-    return _Reader(_ScriptScopes(classes), {}).read(graph, inputs, name, {own: traced})
+    parameters = list(traced.parameters())  # while they live, a script module returns no others
+    reader = _Reader(_ScriptScopes(classes), {}, {}, origins_of(traced))
+    record = reader.read(graph, inputs, name, sizes_of(traced), {own: traced})
+    del parameters
+    return record
 
 
 @contextlib.contextmanager
@@ -341,8 +357,13 @@ class _Reader:
         self,
         scopes: Mapping[str, tuple[ModuleCall, ...]] | _ScriptScopes,
         composites: Mapping[str, tuple[str, dict[str, Any]]],
+        held: Mapping[str, tuple[str, ...]],
+        attributes: Mapping[int, tuple[str, ...]] | None = None,
     ) -> None:
         self._scopes = scopes
+        self._held = held
+        self._attributes = attributes or {}
+        self._origins: dict[int, tuple[str, ...]] = {}
         self._composites = composites
         self._values: dict[str, Any] = {}
         self._next = 0
@@ -352,7 +373,12 @@ class _Reader:
         self._viewed: dict[str, _View] = {}
 
     def read(
-        self, graph: Any, inputs: list[str], model_name: str, known: Mapping[str, Any]
+        self,
+        graph: Any,
+        inputs: list[str],
+        model_name: str,
+        sizes: Mapping[str, int],
+        known: Mapping[str, Any],
     ) -> Record:
         """Return the record of a trace; ``inputs`` are the names of the model's arguments."""
         self._values.update(known)
@@ -362,6 +388,8 @@ class _Reader:
             if name in self._values:
                 continue
             reference = self._number(value)
+            if name in self._held:
+                self._origins[reference.number] = self._held[name]
             if name in inputs:
                 references.append(reference)
                 self._dependent.add(reference.number)
@@ -374,7 +402,8 @@ class _Reader:
             for one in tensors_in(self._values.get(value.debugName()))
             if one.number in self._dependent
         ]
-        return Record(model_name, tuple(references), tuple(outputs), tuple(self._operations))
+        operations = tuple(self._operations)
+        return Record(model_name, tuple(references), tuple(outputs), operations, sizes)
 
     def _number(self, value: Any) -> TensorRef:
         reference = TensorRef(self._next, _shape(value))
@@ -440,7 +469,10 @@ class _Reader:
         elif kind == "GetAttr":
             found = getattr(inputs[0], node.s("name"), None)
             if isinstance(found, torch.Tensor):
-                found = TensorRef(_CONSTANT, tuple(found.shape))
+                reference = TensorRef(self._next, tuple(found.shape))
+                self._next += 1
+                self._origins[reference.number] = self._attributes.get(id(found), ())
+                found = reference
             self._values[outputs[0].debugName()] = found
         elif kind in ("NumToTensor", "unchecked_cast", "data"):
             self._values[outputs[0].debugName()] = inputs[0]
@@ -506,9 +538,15 @@ class _Reader:
         outputs: tuple[TensorRef, ...],
         scope: tuple[ModuleCall, ...],
     ) -> None:
-        if any(one.number in self._dependent for one in tensors_in(arguments)):
+        numbers = [one.number for one in tensors_in(arguments)]
+        parameters = tuple(
+            dict.fromkeys(name for number in numbers for name in self._origins.get(number, ()))
+        )
+        if any(number in self._dependent for number in numbers):
             self._dependent.update(one.number for one in outputs)
-            self._operations.append(Operation(name, arguments, outputs, scope))
+            self._operations.append(Operation(name, arguments, outputs, scope, parameters))
+        elif parameters:
+            self._origins.update((one.number, parameters) for one in outputs)
 
     # -- functions that left several operators
 

@@ -21,6 +21,7 @@ from rfa_toolbox.encodings.windows import Window, in_blocks
 __all__ = [
     "attention",
     "einsum",
+    "einsum_terms",
     "flatten",
     "linear",
     "matmul",
@@ -143,6 +144,11 @@ def matmul(trail: Trail, operation: Operation) -> None:
 
 def einsum(trail: Trail, operation: Operation) -> None:
     """Multiply and sum by an equation: the letters that disappear are mixed."""
+    _contract(trail, operation, *einsum_terms(operation))
+
+
+def einsum_terms(operation: Operation) -> tuple[list[tuple[TensorRef, str]], str]:
+    """Return the tensors of an equation with a letter per dimension, and the result's letters."""
     equation = str(operation.arguments.get("equation")).replace(" ", "")
     operands = list(tensors_in(operation.arguments.get("operands")))
     left, arrow, result = equation.partition("->")
@@ -165,8 +171,7 @@ def einsum(trail: Trail, operation: Operation) -> None:
         letters = "".join(spelled)
         rest = sorted({x for x in letters if letters.count(x) == 1 and x not in filling})
         result = filling + "".join(rest)
-    result = result.replace("...", filling)
-    _contract(trail, operation, list(zip(operands, spelled, strict=False)), result)
+    return list(zip(operands, spelled, strict=False)), result.replace("...", filling)
 
 
 def _contract(

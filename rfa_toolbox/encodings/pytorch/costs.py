@@ -1,0 +1,235 @@
+"""What operations cost: their parameters, and the multiply-accumulates of dense products.
+
+Convolutions, matrix products, attention and recurrent layers count, one for every product of two
+numbers; biases, norms, activations, pooling and other arithmetic count nothing. That is the
+convention of published tables (He et al., "Deep Residual Learning for Image Recognition", 2016,
+table 1; Tan and Le, "EfficientNet", 2019, table 2), and of ``torch.utils.flop_counter``, which
+counts every product twice. What does not depend on the input is not counted either, as it could be
+computed once: a weight that is standardised, a position embedding that is resized.
+This module needs no torch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+from rfa_toolbox.encodings import layout as layouts
+from rfa_toolbox.encodings.layout import Atom, Layout
+from rfa_toolbox.encodings.pytorch.domain import Operation, TensorRef, tensors_in
+from rfa_toolbox.encodings.pytorch.operators import RULES
+from rfa_toolbox.encodings.pytorch.operators.mixing import einsum_terms
+from rfa_toolbox.encodings.pytorch.steps import Step, Trail
+from rfa_toolbox.graphs import Measures
+
+__all__ = ["Costs", "Products", "products"]
+
+Depends: TypeAlias = "Callable[[Any], bool]"
+
+
+class Products(NamedTuple):
+    """Multiply-accumulates of one operation.
+
+    ``held`` are those with numbers that a model holds, ``mutual`` those of two tensors that both
+    depend on the input.
+    """
+
+    held: int = 0
+    mutual: int = 0
+
+
+class Costs:
+    """The measures of groups of steps; every parameter counts once, where it is used first.
+
+    Args:
+        trail: what followed the record.
+        living: the numbers of the steps that are in the graph.
+    """
+
+    def __init__(self, trail: Trail, living: Iterable[int]) -> None:
+        self._trail = trail
+        images = [step for step in trail.steps[: len(trail.record.inputs)] if step.positions]
+        self._encoded = images[0].feature_map if images else (1,) * trail.axes
+        self._parameters: dict[int, int] = {}
+        counted: set[str] = set()
+        for number in sorted(living):
+            used = {name for one, _ in trail.ran.get(number, ()) for name in one.parameters}
+            self._parameters[number] = sum(trail.record.parameters[name] for name in used - counted)
+            counted |= used
+
+    def of(self, numbers: Sequence[int]) -> Measures:
+        """Return the measures of a node that stands for these steps, in order of execution."""
+        return Measures(
+            self._encoded,
+            self._trail.steps[numbers[-1]].feature_map,
+            sum(self._parameters[number] for number in numbers),
+            self._work(numbers),
+        )
+
+    def _work(self, numbers: Sequence[int]) -> list[tuple[int, tuple[int, ...]]] | None:
+        work: dict[tuple[int, ...], int] = {}
+        for number in numbers:
+            for operation, layout in self._trail.ran.get(number, ()):
+                found = products(operation, self._trail.depends)
+                if found is None:
+                    return None
+                if found.held:
+                    carried = layouts.spatial_axes(layout)
+                    growth = tuple(int(axis in carried) for axis in range(self._trail.axes))
+                    work[growth] = work.get(growth, 0) + found.held
+                if found.mutual:
+                    growth = _mutual_growth(self._trail.steps[number], layout)
+                    work[growth] = work.get(growth, 0) + found.mutual
+        return [(count, growth) for growth, count in sorted(work.items())]
+
+
+def _mutual_growth(step: Step, layout: Layout) -> tuple[int, ...]:
+    """Return per axis how the products of a step grow with the map that it reads or writes.
+
+    Summing over all positions of an axis, as well as having it in the result, makes them grow
+    once each; scores of all positions for all others have it there twice.
+    """
+    return tuple(
+        _times(layout, axis) + (window.kernel == math.inf)
+        for axis, window in enumerate(step.windows)
+    )
+
+
+def _times(layout: Layout, axis: int) -> int:
+    """Return how often a tensor runs over all of an axis; blocks and the places in them do once."""
+    pieces = [piece for dimension in layout for piece in dimension]
+    runs = [piece for piece in pieces if type(piece) is Atom and piece.axis == axis]
+    others = [piece for piece in pieces if type(piece) is not Atom]
+    times = sum(axis in layouts.axes_of((piece,)) for piece in others)
+    extent = max((run.size * run.step for run in runs), default=1)
+    if extent > 1:
+        times += max(1, int(math.log(math.prod(run.size for run in runs), extent) + 1e-9))
+    return times
+
+
+# --- products of operators -------------------------------------------------------------------
+
+
+def products(operation: Operation, depends: Depends) -> Products | None:
+    """Return the multiply-accumulates of an operation from its shapes; None if nothing knows it.
+
+    ``depends`` says whether an argument is a tensor that depends on the input.
+
+    >>> shapes = {"input": (1, 3, 9, 9), "weight": (8, 3, 3, 3)}
+    >>> read = {name: TensorRef(0, shape) for name, shape in shapes.items()}
+    >>> conv = Operation("conv2d", read, (TensorRef(1, (1, 8, 7, 7)),), ())
+    >>> products(conv, lambda tensor: True)
+    Products(held=10584, mutual=0)
+    """
+    rule = _PRODUCTS.get(operation.name)
+    if rule is not None:
+        return rule(operation, depends)
+    return Products() if operation.name in RULES else None
+
+
+def _shape(operation: Operation, name: str) -> tuple[int, ...] | None:
+    tensor = operation.arguments.get(name)
+    return tensor.shape if isinstance(tensor, TensorRef) else None
+
+
+def _convolution(operation: Operation, depends: Depends) -> Products | None:
+    """Every unit of the output reads the kernel over the channels of its group."""
+    weight = _shape(operation, "weight")
+    if weight is None:
+        return None
+    return Products(math.prod(operation.outputs[0].shape) * math.prod(weight[1:]))
+
+
+def _transposed(operation: Operation, depends: Depends) -> Products | None:
+    """Every unit of the input writes the kernel into the channels of its group."""
+    weight, read = _shape(operation, "weight"), _shape(operation, "input")
+    if weight is None or read is None:
+        return None
+    return Products(math.prod(read) * math.prod(weight[1:]))
+
+
+def _linear(operation: Operation, depends: Depends) -> Products | None:
+    weight = _shape(operation, "weight")
+    if weight is None:
+        return None
+    count = math.prod(operation.outputs[0].shape) * weight[-1]
+    both = depends(operation.arguments.get("input")) and depends(operation.arguments["weight"])
+    return Products(0, count) if both else Products(count)
+
+
+def _matmul(operation: Operation, depends: Depends) -> Products | None:
+    left, right = operation.arguments.get("input"), operation.arguments.get("other")
+    if not isinstance(left, TensorRef) or not isinstance(right, TensorRef):
+        return None
+    count = math.prod(operation.outputs[0].shape) * left.shape[-1]
+    return Products(0, count) if depends(left) and depends(right) else Products(count)
+
+
+def _einsum(operation: Operation, depends: Depends) -> Products | None:
+    """Several tensors are multiplied one after another, from the left."""
+    terms, result = einsum_terms(operation)
+    sizes = {
+        letter: size
+        for tensor, letters in terms
+        for letter, size in zip(letters, tensor.shape, strict=False)
+        if size > 1
+    }
+    count = 0
+    mutual = False
+    for place in range(1, len(terms)):
+        later = {*result, *(letter for _, letters in terms[place + 1 :] for letter in letters)}
+        before = {letter for _, letters in terms[:place] for letter in letters}
+        last = set(terms[place][1])
+        if place > 1:  # what nothing needs any more was summed up with the term before
+            before &= {*later, *last}
+        summed = (before & last) - later
+        if summed:
+            count += math.prod(sizes.get(letter, 1) for letter in before | last)
+        mutual = sum(depends(tensor) for tensor, _ in terms) > 1
+    return Products(0, count) if mutual else Products(count)
+
+
+def _attention(operation: Operation, depends: Depends) -> Products | None:
+    query, key = _shape(operation, "query"), _shape(operation, "key")
+    value = _shape(operation, "value")
+    if query is None or key is None or value is None:
+        return None
+    return Products(0, math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1]))
+
+
+def _multi_head_attention(operation: Operation, depends: Depends) -> Products | None:
+    """Projections of queries, keys, values and results, and the attention of all heads."""
+    query, key = _shape(operation, "query"), _shape(operation, "key")
+    value = _shape(operation, "value")
+    if query is None or key is None or value is None:
+        return None
+    channels = query[-1]
+    projections = (2 * math.prod(query) + math.prod(key) + math.prod(value)) * channels
+    keys = key[0] + (_shape(operation, "bias_k") is not None) + bool(operation.get("add_zero_attn"))
+    return Products(projections, 2 * math.prod(query) * keys)
+
+
+def _recurrent(operation: Operation, depends: Depends) -> Products | None:
+    """Every step of every sequence is multiplied with all the weight matrices once."""
+    read = _shape(operation, "input")
+    if read is None:
+        return None
+    weights = [
+        one.shape
+        for one in tensors_in(operation.arguments)
+        if len(one.shape) == 2 and not depends(one)
+    ]
+    return Products(math.prod(read[:-1]) * sum(map(math.prod, weights)))
+
+
+_PRODUCTS: dict[str, Callable[[Operation, Depends], Products | None]] = {
+    **dict.fromkeys(("linear",), _linear),
+    **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot", "addmm", "baddbmm"), _matmul),
+    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _recurrent),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "deform_conv2d"), _convolution),
+    **dict.fromkeys((f"conv_transpose{count}d" for count in "123"), _transposed),
+    "einsum": _einsum,
+    "scaled_dot_product_attention": _attention,
+    "multi_head_attention_forward": _multi_head_attention,
+}
