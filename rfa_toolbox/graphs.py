@@ -142,6 +142,9 @@ class LayerDefinition:
             attention.
         resolution_dependent: the window is that of one input size and grows with the image, as
             in adaptive pooling. Questions about resolutions treat it as infinite.
+        ignored_global: something in the layer depends on the whole image and was left out of
+            account, as in squeeze-and-excitation or in a norm that takes its statistics from the
+            image. Tiled inference has to know.
 
     Raises:
         InvalidLayerError: a ValueError, for a negative, zero or fractional number, or when
@@ -164,6 +167,7 @@ class LayerDefinition:
     shortest_kernel_size: Any = attrs.field(default=None, converter=_to_shortest_kernel)
     blockwise: bool = attrs.field(default=False, converter=_to_flag)
     resolution_dependent: bool = attrs.field(default=False, converter=_to_flag)
+    ignored_global: bool = attrs.field(default=False, converter=_to_flag)
     axes: int | None = attrs.field(init=False, repr=False, eq=False)
     """Number of spatial axes that the layer was described with; None if all values are scalar."""
 
@@ -260,6 +264,7 @@ class LayerDefinition:
             ),
             "blockwise": self.blockwise,
             "resolution_dependent": self.resolution_dependent,
+            "ignored_global": self.ignored_global,
         }
 
 
@@ -981,6 +986,22 @@ class EnrichedNetworkNode:
             _look(self)
         return self._links.windows or ()
 
+    def branches(self, axis: int) -> list[UnitWindows | None]:
+        """Return what the units see that this layer reads along an axis, one entry per read.
+
+        Unit i of each of them is read for unit i of the grid that the layer slides over; None
+        where that is not known. Empty for a layer that reads the image.
+        """
+        several: list[UnitWindows | None] = []
+        for place, before in enumerate(self.predecessors):
+            windows = before.unit_windows
+            one = windows[axis if len(windows) > 1 else 0]
+            for read in self.offsets[place] if self.offsets else ((0,) * (axis + 1),):
+                offset = read[axis]
+                known = one is not None and offset is not None
+                several.append(unit_windows.shifted(one, offset) if known else None)  # type: ignore[arg-type]
+        return several
+
     @property
     def window(self) -> InputWindow | None:
         """Where the units look on the input: start, size, jump and centre, in pixels per axis.
@@ -1011,7 +1032,7 @@ class EnrichedNetworkNode:
         >>> conv.input_region(0), conv.input_region(0, image_size=32)
         (((-3, 3),), ((0, 3),))
         """
-        windows = self._known_windows()
+        windows = self.known_unit_windows()
         units = _one_per_axis(position, len(windows), "The position of a unit")
         regions = [
             unit_windows.region_of(one, unit) for one, unit in zip(windows, units, strict=True)
@@ -1043,26 +1064,38 @@ class EnrichedNetworkNode:
         >>> conv.units_seeing(5)
         (range(2, 4),)
         """
-        windows = self._known_windows()
-        pixels = _one_per_axis(pixel, len(windows), "A pixel")
+        pixels = _one_per_axis(pixel, len(self._paths), "A pixel")
+        return self.units_touching([(at, at) for at in pixels])
+
+    def units_touching(self, box: Sequence[tuple[int, int]]) -> tuple[range, ...]:
+        """Return the units whose window has a pixel of a box in it, per axis.
+
+        ``box`` has the first and the last pixel, both included, of every axis. Otherwise as
+        ``units_seeing``.
+
+        >>> conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3, 2, padding=1), [])
+        >>> conv.units_touching([(4, 9)])
+        (range(2, 6),)
+        """
         found: list[range] = []
-        for axis, (one, at) in enumerate(zip(windows, pixels, strict=True)):
-            ends = unit_windows.units_that_see(one, at, at)
-            found.append(self._units_between(ends, axis))
+        windows = self.known_unit_windows()
+        for axis, (one, (first, last)) in enumerate(zip(windows, box, strict=True)):
+            if one == unit_windows.EVERYTHING:
+                raise InvalidGraphError(
+                    f"Every unit of {self.name!r} sees every pixel along axis {axis}, however "
+                    "many there are; ask a layer in front of the one that sees everything."
+                )
+            ends = unit_windows.units_that_see(one, first, last)
+            stop = 0 if ends is None else max(0, ends[1] + 1)
+            found.append(range(max(0, ends[0]) if stop else 0, stop))  # type: ignore[index]
         return tuple(found)
 
-    def _units_between(self, ends: tuple[Size, Size] | None, axis: int) -> range:
-        if ends is None:
-            return range(0)
-        first, last = ends
-        if last == math.inf:
-            raise InvalidGraphError(
-                f"Every unit of {self.name!r} sees every pixel along axis {axis}, however many "
-                "there are; ask a layer in front of the one that sees everything."
-            )
-        return range(max(0, int(first)), max(0, int(last) + 1))
+    def known_unit_windows(self) -> list[UnitWindows]:
+        """Return ``unit_windows``, which must be known on every axis.
 
-    def _known_windows(self) -> list[UnitWindows]:
+        Raises:
+            InvalidGraphError: a ValueError, if they are not.
+        """
         known = [one for one in self.unit_windows if one is not None]
         if len(known) < len(self._paths):
             raise InvalidGraphError(
@@ -1430,18 +1463,11 @@ def _windows_read(node: EnrichedNetworkNode, axis: int) -> UnitWindows | None:
     """Return what the units of the grid see that a node's layer slides over."""
     if not node.predecessors:
         return unit_windows.IMAGE
-    several: list[UnitWindows | None] = []
-    for place, before in enumerate(node.predecessors):
-        windows = before._links.windows or ()
-        one = windows[axis if len(windows) > 1 else 0]
-        for read in node.offsets[place] if node.offsets else ((0,) * (axis + 1),):
-            offset = read[axis]
-            known = one is not None and offset is not None
-            several.append(unit_windows.shifted(one, offset) if known else None)  # type: ignore[arg-type]
+    several = node.branches(axis)
     if unit_windows.EVERYTHING in several:
         return unit_windows.EVERYTHING
-    known_ones = [one for one in several if one is not None]
-    return unit_windows.union(known_ones) if len(known_ones) == len(several) else None
+    known = [one for one in several if one is not None]
+    return unit_windows.union(known) if len(known) == len(several) else None
 
 
 def _connected(start: EnrichedNetworkNode) -> list[EnrichedNetworkNode]:

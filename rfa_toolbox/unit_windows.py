@@ -27,6 +27,7 @@ __all__ = [
     "MAX_PERIOD",
     "InputWindow",
     "UnitWindows",
+    "centre_of",
     "region_of",
     "seen_in_blocks",
     "shifted",
@@ -232,16 +233,14 @@ def region_of(windows: UnitWindows, unit: int) -> tuple[Size, Size]:
     )
 
 
-def units_that_see(windows: UnitWindows, first: int, last: int) -> tuple[Size, Size] | None:
+def units_that_see(windows: UnitWindows, first: int, last: int) -> tuple[int, int] | None:
     """Return the first and the last unit whose window has at least one pixel of a run in it.
 
-    None if no unit has one; infinite where all units do.
+    None if no unit has one. The windows must be finite.
 
     >>> units_that_see(slid(IMAGE, 3, stride=2, begin=1), 5, 5)
     (2, 3)
     """
-    if windows == EVERYTHING:
-        return -math.inf, math.inf
     period = len(windows.firsts)
     found: list[int] = []
     for phase, (low, high) in enumerate(zip(windows.firsts, windows.lasts, strict=True)):

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from rfa_toolbox.analysis.placement import (
+    MisalignedMerge,
+    cells_of_box,
+    misaligned_merges,
+    object_sizes,
+)
 from rfa_toolbox.analysis.ranges import input_resolution_range
 from rfa_toolbox.analysis.states import (
     critical_layers,
@@ -18,21 +24,29 @@ from rfa_toolbox.analysis.states import (
     unproductive_resolution,
 )
 from rfa_toolbox.analysis.table import Analysis, LayerRow, analyze
+from rfa_toolbox.analysis.tiling import Tile, TilePlan, tile_plan
 
 __all__ = [
     "Analysis",
     "LayerRow",
+    "MisalignedMerge",
+    "Tile",
+    "TilePlan",
     "analyze",
+    "cells_of_box",
     "critical_layers",
     "filter_layers_not_expanding_receptive_field",
     "filters_non_convolutional_node",
     "filters_non_infinite_rf_sizes",
     "find_smallest_resolution_with_no_unproductive_layer",
     "input_resolution_range",
+    "misaligned_merges",
+    "object_sizes",
     "obtain_all_critical_layers",
     "obtain_all_nodes",
     "obtain_border_layers",
     "partially_critical_layers",
+    "tile_plan",
     "underutilized_layers",
     "unproductive_layers",
     "unproductive_resolution",

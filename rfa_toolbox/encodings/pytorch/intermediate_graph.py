@@ -114,7 +114,7 @@ class Digraph:
             windows = steps[number].windows
             if any(window.kernel == math.inf for window in windows):
                 neutral = tuple(Window() if one.kernel == math.inf else one for one in windows)
-                steps[number] = attrs.evolve(steps[number], windows=neutral)
+                steps[number] = attrs.evolve(steps[number], windows=neutral, ignored_global=True)
         return steps, gates
 
     # -- which steps make one node
@@ -398,6 +398,7 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
         "filters": next((s.filters for s in reversed(steps) if s.filters is not None), None),
         "units": next((s.units for s in reversed(steps) if s.units is not None), None),
         "resolution_dependent": any(step.resolution_dependent for step in steps),
+        "ignored_global": any(step.ignored_global for step in steps),
     }
     decisive = [step for step in steps if not step.neutral]
     if not axes:

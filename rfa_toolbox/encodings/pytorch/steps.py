@@ -40,6 +40,7 @@ class Step:
         sources: the steps that it reads.
         windows: one per spatial axis.
         kind: "input", "slice", "pointwise", "scaling" (by a constant), "layer" or "unknown".
+        ignored_global: whether it depends on the whole image in a way that does not count.
         positions: whether its result still has positions of the image.
         pooled: whether its result has none because whole images were mixed.
         everywhere: those of its sources that are the same at all positions of the others.
@@ -61,6 +62,7 @@ class Step:
     reason: str = ""
     blockwise: bool = False
     resolution_dependent: bool = False
+    ignored_global: bool = False
     positions: bool = True
     pooled: bool = False
     everywhere: tuple[int, ...] = ()

@@ -336,6 +336,7 @@ def _without_infinite(layer: LayerDefinition) -> LayerDefinition:
         layer,
         kernel_size=finite(layer.kernel_size),
         shortest_kernel_size=finite(layer.shortest_kernel_size),
+        ignored_global=layer.ignored_global or finite(layer.kernel_size) != layer.kernel_size,
     )
 
 

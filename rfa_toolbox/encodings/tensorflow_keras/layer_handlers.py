@@ -133,6 +133,7 @@ def definition(label: str, windows: Sequence[Window], effect: Effect) -> LayerDe
         "units": effect.units,
         "blockwise": effect.blockwise,
         "resolution_dependent": effect.resolution_dependent,
+        "ignored_global": effect.ignored_global,
     }
     if not windows:
         return LayerDefinition(label, 1, 1, **facts)
@@ -837,6 +838,21 @@ class NeutralHandler(_Handler):
     """
 
     kinds = frozenset(_NEUTRAL)
+
+    def effect(self, call: LayerCall) -> Effect:
+        """Return the effect: none, but that norms may take their statistics from positions."""
+        effect = super().effect(call)
+        rank = len(call.value.layout)
+        axes = call.get("axis", default=-1)
+        places = {one % rank for one in (axes if isinstance(axes, list) else [axes]) if rank}
+        groups = call.class_name == "GroupNormalization"
+        layers = call.class_name.startswith("LayerNormalization")
+        mixed = [
+            dimension
+            for place, dimension in enumerate(call.value.layout)
+            if groups or (layers and place in places)
+        ]
+        return attrs.evolve(effect, ignored_global=bool(layouts.spatial_axes(tuple(mixed))))
 
 
 @attrs.frozen

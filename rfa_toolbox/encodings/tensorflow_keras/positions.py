@@ -181,6 +181,7 @@ class Effect:
             stride follows from that.
         windows: per axis of the image; axes that are missing are left alone.
         blockwise: whether the windows stand still, as those of attention do.
+        ignored_global: whether it depends on the whole image in a way that does not count.
         opens: whether sizes stay open where they were.
         product: whether the outputs are the product of several tensors.
         numbers: content of the output, where it is a shape.
@@ -195,6 +196,7 @@ class Effect:
     reason: str = ""
     blockwise: bool = False
     resolution_dependent: bool = False
+    ignored_global: bool = False
     opens: bool = True
     product: bool = False
     numbers: tuple[int, ...] | None = None

@@ -51,7 +51,24 @@ def same_shape(trail: Trail, operation: Operation) -> None:
     """Normalisation, dropout and the like: neutral, whatever statistics they take."""
     tensor = trail.main(operation)
     value = trail.settled(tensor)
-    trail.step(operation, {}, value.layout, base=value, kind="pointwise")
+    trail.step(
+        operation,
+        {},
+        value.layout,
+        base=value,
+        kind="pointwise",
+        ignored_global=_normalises_positions(operation, value.layout),
+    )
+
+
+def _normalises_positions(operation: Operation, layout: Layout) -> bool:
+    """Whether a norm takes its statistics from positions of the image, also when predicting."""
+    if operation.name in ("group_norm", "instance_norm"):
+        return bool(layouts.spatial_axes(layout))
+    if operation.name in ("layer_norm", "native_layer_norm"):
+        count = len(operation.get("normalized_shape", ()))
+        return bool(count and layouts.spatial_axes(layout[-count:]))
+    return False
 
 
 def cat(trail: Trail, operation: Operation) -> None:

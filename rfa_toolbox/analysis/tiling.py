@@ -1,0 +1,209 @@
+"""Tiled inference: which tiles to cut, and what to keep of each, so that nothing changes.
+
+A unit comes out of a tile as it does out of the whole image if the tile holds all that the unit
+sees, or ends where the image ends. The windows of the output say which units these are, and the
+grids of all the layers in between say where a tile may start.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import attrs
+
+from rfa_toolbox import arithmetic
+from rfa_toolbox.domain import Resolution
+from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError
+from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
+from rfa_toolbox.unit_windows import EVERYTHING, UnitWindows
+
+__all__ = ["Tile", "TilePlan", "tile_plan"]
+
+
+@attrs.frozen(slots=True)
+class Tile:
+    """One tile: what to cut, what to keep of its output, and where that belongs.
+
+    Every attribute holds one slice per spatial axis. Those of the last tile along an axis end
+    openly, as the output does.
+
+    Attributes:
+        source: pixels of the image to run the network on.
+        keep: units of the tile's output that are right.
+        target: where those units belong in the output of the whole image.
+    """
+
+    source: tuple[slice, ...]
+    keep: tuple[slice, ...]
+    target: tuple[slice, ...]
+
+
+@attrs.frozen(slots=True)
+class TilePlan:
+    """How to run a network on an image tile by tile.
+
+    Attributes:
+        tile_size: pixels of a tile, per axis; the last tile may be smaller.
+        overlap: pixels that neighbouring tiles share, per axis (0 if one tile covers the axis).
+        margin: how far a unit of the output looks beyond its own share of the image, in front and
+            behind, in pixels per axis. Tiles must overlap by at least both together.
+        alignment: tiles start at multiples of this many pixels, per axis.
+        tiles: the tiles, row by row.
+    """
+
+    tile_size: tuple[int, ...]
+    overlap: tuple[int, ...]
+    margin: tuple[tuple[int, int], ...]
+    alignment: tuple[int, ...]
+    tiles: tuple[Tile, ...]
+
+
+def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Resolution) -> TilePlan:
+    """Return the tiles with which tiled inference gives what the whole image would give.
+
+    For every tile run the network on ``image[..., *tile.source]`` and put
+    ``output[..., *tile.keep]`` into ``result[..., *tile.target]``.
+
+    Args:
+        node: the node whose output is wanted; the encoders return that of the first output.
+        image_size: pixels of the whole image, one number, or one per axis (height, width).
+        tile_size: how large tiles may be. They are made a little smaller where needed, so that
+            paddings that depend on the size stay what they are on the whole image.
+
+    Raises:
+        InvalidGraphError: a ValueError, if some layer depends on the whole image, also in a way
+            that receptive fields do not count (squeeze-and-excitation, group norm), or if it is
+            not known where units look: then no margin makes tiles equal to the whole.
+        InvalidResolutionError: a ValueError, if tiles are too small to get ahead.
+
+    >>> from rfa_toolbox.graphs import LayerDefinition
+    >>> conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 7, padding=3), [])
+    >>> [(tile.source[0], tile.keep[0]) for tile in tile_plan(conv, 20, 14).tiles]
+    [(slice(0, 14, None), slice(0, 11, None)), (slice(6, 20, None), slice(5, None, None))]
+    """
+    require_node(node)
+    before = _all_before(node)
+    for layer in before:
+        if layer.layer_info.ignored_global or layer.layer_info.resolution_dependent:
+            raise InvalidGraphError(
+                f"{layer.name!r} ({layer.layer_info.name}) depends on the whole image, though its "
+                "receptive field does not count that; no tile can stand for the whole. Ask a "
+                "layer in front of it."
+            )
+    windows = node.known_unit_windows()
+    if EVERYTHING in windows:
+        raise InvalidGraphError(
+            f"The units of {node.name!r} see the whole image, so no tile can stand for it; ask a "
+            "layer in front of the first one that sees everything."
+        )
+    axes = len(windows)
+    images = arithmetic.normalise_resolution(image_size, axes)
+    wanted = arithmetic.normalise_resolution(tile_size, axes)
+    per_axis: list[list[tuple[slice, slice, slice]]] = []
+    sizes, overlaps, margins, alignments = [], [], [], []
+    for axis, one in enumerate(windows):
+        alignment = math.lcm(*(_advance(every, axis) for every in before))
+        margin = _margin(one)
+        size = min(images[axis], _fitting(wanted[axis], images[axis], alignment))
+        starts = _starts(one, images[axis], size, alignment)
+        if starts is None:
+            least = sum(margin) + 2 * alignment
+            raise InvalidResolutionError(
+                f"tile_size is {tile_size!r}; along axis {axis} a tile needs at least {least} "
+                f"pixels: its margins are {margin[0]} and {margin[1]}, and tiles start at "
+                f"multiples of {alignment}."
+            )
+        sizes.append(size)
+        overlaps.append(size - starts[1] if len(starts) > 1 else 0)
+        margins.append(margin)
+        alignments.append(alignment)
+        per_axis.append(_slices(one, images[axis], size, starts))
+    tiles = tuple(Tile(*zip(*parts, strict=True)) for parts in itertools.product(*per_axis))
+    return TilePlan(tuple(sizes), tuple(overlaps), tuple(margins), tuple(alignments), tiles)
+
+
+def _all_before(node: EnrichedNetworkNode) -> list[EnrichedNetworkNode]:
+    found = {node: None}
+    waiting = [node]
+    while waiting:
+        for before in waiting.pop().predecessors:
+            if before not in found:
+                found[before] = None
+                waiting.append(before)
+    return list(found)
+
+
+def _advance(node: EnrichedNetworkNode, axis: int) -> int:
+    windows = node.unit_windows
+    one = windows[axis if len(windows) > 1 else 0]
+    return 1 if one is None else one.advance
+
+
+def _margin(windows: UnitWindows) -> tuple[int, int]:
+    """Return how far windows reach over both ends of the pixels that one period stands for."""
+    in_front = -min(windows.firsts)
+    behind = max(windows.lasts) - (windows.advance - 1)
+    return max(0, int(in_front)), max(0, int(behind))
+
+
+def _fitting(wanted: int, image: int, alignment: int) -> int:
+    """Return the largest size up to the wanted one that leaves the same rest as the image."""
+    return wanted - (wanted - image) % alignment
+
+
+def _starts(windows: UnitWindows, image: int, size: int, alignment: int) -> list[int] | None:
+    """Return where tiles start along one axis; None if they are too small to get ahead."""
+    starts = [0]
+    while starts[-1] + size < image:
+        done = _first_wrong_behind(windows, starts[-1] + size - 1)
+        following = starts[-1] + alignment
+        if size < 1 or _first_right(windows, following) > done:
+            return None
+        # As far ahead as the units in front of it are done, but not beyond what the end needs.
+        while following + size < image and _first_right(windows, following + alignment) <= done:
+            following += alignment
+        starts.append(following)
+    return starts
+
+
+def _first_right(windows: UnitWindows, start: int) -> int:
+    """Return the unit from which on no unit sees a pixel in front of ``start``."""
+    if start == 0:
+        return 0
+    period = len(windows.firsts)
+    return (
+        max(
+            phase + -(-(start - int(first)) // windows.advance) * period - period
+            for phase, (first, last) in enumerate(zip(windows.firsts, windows.lasts, strict=True))
+            if first <= last
+        )
+        + 1
+    )
+
+
+def _first_wrong_behind(windows: UnitWindows, end: int) -> int:
+    """Return the first unit that sees a pixel behind ``end``."""
+    period = len(windows.firsts)
+    return min(
+        phase + ((end - int(last)) // windows.advance + 1) * period
+        for phase, (first, last) in enumerate(zip(windows.firsts, windows.lasts, strict=True))
+        if first <= last
+    )
+
+
+def _slices(
+    windows: UnitWindows, image: int, size: int, starts: Sequence[int]
+) -> list[tuple[slice, slice, slice]]:
+    result: list[tuple[slice, slice, slice]] = []
+    done = 0
+    for place, start in enumerate(starts):
+        own = start // windows.advance * len(windows.firsts)  # the tile's unit 0 in the whole
+        end = min(start + size, image)
+        last = place == len(starts) - 1
+        stop = None if last else _first_wrong_behind(windows, end - 1)
+        keep = slice(done - own, None if stop is None else stop - own)
+        result.append((slice(start, end), keep, slice(done, stop)))
+        done = stop if stop is not None else done
+    return result

@@ -1,0 +1,132 @@
+"""Misaligned branches, boxes of cells and sizes of objects."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import pytest
+
+from rfa_toolbox.analysis import cells_of_box, misaligned_merges, object_sizes, tile_plan
+from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError
+from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
+
+
+def node(name, layer, *before, **facts):
+    return EnrichedNetworkNode(name, layer, before, **facts)
+
+
+def image():
+    return node("image", LayerDefinition("Input", 1, 1))
+
+
+def test_branches_with_the_same_centre_are_aligned():
+    root = image()
+    wide = node("wide", LayerDefinition("Conv", 5, padding=2), root)
+    narrow = node("narrow", LayerDefinition("Conv", 3, padding=1), root)
+    pooled = node("pooled", LayerDefinition("Pool"), root)
+    assert misaligned_merges(node("add", LayerDefinition("Add", 1, 1), wide, narrow, pooled)) == []
+
+
+def test_a_one_sided_padding_moves_a_branch_and_every_merge_says_by_how_much():
+    root = image()
+    conv = node("conv", LayerDefinition("Conv", 3, padding=[(2, 0)]), root)
+    first = node("first", LayerDefinition("Add", 1, 1), root, conv)
+    second = node("second", LayerDefinition("Add", 1, 1), first, root)
+    found = misaligned_merges(root)
+    assert [(one.node.name, one.offset) for one in found] == [
+        ("first", (Fraction(1),)),
+        ("second", (Fraction(1),)),
+    ]
+    assert second.window.size == (3,)
+
+
+def test_offsets_of_one_map_are_a_misaligned_merge_as_well():
+    add = node("add", LayerDefinition("Add", 1, 1), image(), offsets=[[(0,), (4,)]])
+    (found,) = misaligned_merges(add)
+    assert found.offset == (Fraction(4),)
+
+
+def test_branches_whose_jumps_differ_drift_apart():
+    root = image()
+    pool = node("pool", LayerDefinition("Pool", 2, 2, padding=0), root)
+    (found,) = misaligned_merges(node("add", LayerDefinition("Add", 1, 1), root, pool))
+    assert found.offset == (None,)
+
+
+def test_on_an_upsampled_map_the_worst_unit_counts():
+    root = image()
+    pool = node("pool", LayerDefinition("Pool", 2, 2, padding=0), root)
+    up = node("up", LayerDefinition("Up", 2, padding=[(1, 1)], upsampling=2), pool)
+    (found,) = misaligned_merges(node("add", LayerDefinition("Add", 1, 1), root, up))
+    assert found.offset == (Fraction(1, 2),)
+
+
+def test_boxes_and_cells():
+    conv = node("conv", LayerDefinition("Conv", (3, 1), 2, padding=((1, 1), (0, 0))), image())
+    assert cells_of_box(conv, [(4, 9), (4, 9)]) == (range(2, 6), range(2, 5))
+    assert cells_of_box(conv, [(4, 9), (4, 9)], "inside") == (range(3, 5), range(2, 5))
+    assert cells_of_box(conv, [(3, 3), (3, 3)], "inside") == (range(0), range(0))
+    for box in ([(4, 9)], [(9, 4), (0, 1)]):
+        with pytest.raises(InvalidGraphError, match="box"):
+            cells_of_box(conv, box)
+    with pytest.raises(InvalidGraphError, match="'middle'"):
+        cells_of_box(conv, [(4, 9), (4, 9)], "middle")
+    everything = node("dense", LayerDefinition("Dense"), conv)
+    with pytest.raises(InvalidGraphError, match="sees every pixel"):
+        cells_of_box(everything, [(4, 9), (4, 9)])
+
+
+@pytest.mark.parametrize(("kernel", "stride"), [(7, 2), (3, 1), (5, 4), (2, 3)])
+def test_every_object_up_to_the_largest_lies_in_some_window_and_no_larger_one_does(kernel, stride):
+    conv = node("conv", LayerDefinition("Conv", kernel, stride, padding=3), image())
+    ((smallest, largest),) = object_sizes(conv)
+    assert smallest == stride
+
+    def fits(start, size):
+        return any(
+            first <= start and start + size - 1 <= last
+            for ((first, last),) in map(conv.input_region, range(40))
+        )
+
+    assert all(fits(start, largest) for start in range(10, 20))
+    assert not all(fits(start, largest + 1) for start in range(10, 20))
+
+
+# --- tiles (that their results are equal is shown on real networks, with each framework) ------
+
+
+def test_a_plan_says_its_margin_overlap_and_alignment():
+    conv = node("conv", LayerDefinition("Conv", 7, 2, padding=3), image())
+    plan = tile_plan(conv, image_size=64, tile_size=25)
+    assert plan.alignment == (2,)
+    assert plan.margin == ((3, 2),)
+    assert plan.tile_size == (24,)
+    assert plan.overlap == (6,)
+    covered = [slice_ for tile in plan.tiles for slice_ in tile.target]
+    assert covered[0].start == 0
+    assert covered[-1].stop is None
+    assert [one.stop for one in covered[:-1]] == [one.start for one in covered[1:]]
+
+
+def test_an_image_that_fits_is_one_tile():
+    conv = node("conv", LayerDefinition("Conv", 7, 2, padding=3), image())
+    (tile,) = tile_plan(conv, image_size=20, tile_size=100).tiles
+    assert (tile.source, tile.keep, tile.target) == (
+        (slice(0, 20),),
+        (slice(0, None),),
+        (slice(0, None),),
+    )
+
+
+def test_what_no_tile_can_do_is_said():
+    conv = node("conv", LayerDefinition("Conv", 7, 2, padding=3), image())
+    with pytest.raises(InvalidResolutionError, match="needs at least 9 pixels"):
+        tile_plan(conv, 64, 6)
+    pooled = node("pool", LayerDefinition("Pool"), conv)
+    with pytest.raises(InvalidGraphError, match="see the whole image"):
+        tile_plan(pooled, 64, 32)
+    gate = node("gate", LayerDefinition("SqueezeExcitation", 1, 1, ignored_global=True), conv)
+    with pytest.raises(InvalidGraphError, match="'gate'"):
+        tile_plan(node("last", LayerDefinition("Conv", 1, 1), gate), 64, 32)
+    with pytest.raises(InvalidGraphError, match="padding"):
+        tile_plan(node("conv", LayerDefinition("Conv", 3), conv), 64, 32)

@@ -1,0 +1,252 @@
+"""Windows with a place, against the plainest possible model of a network: sets of pixels."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import pickle
+from fractions import Fraction
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rfa_toolbox import unit_windows
+from rfa_toolbox.errors import InvalidGraphError, InvalidLayerError
+from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
+from rfa_toolbox.unit_windows import EVERYTHING, IMAGE, UnitWindows, region_of
+
+UNITS = range(-12, 13)
+
+layers = st.fixed_dictionaries(
+    {
+        "kernel": st.integers(1, 5),
+        "stride": st.integers(1, 3),
+        "dilation": st.integers(1, 3),
+        "upsampling": st.integers(1, 3),
+        "begin": st.integers(-2, 5),
+    }
+)
+
+
+class Pixels:
+    """A map of which every unit knows by name the pixels that it sees."""
+
+    def __init__(self, seen=lambda unit: {unit}):
+        self.seen = seen
+
+    def slid(self, kernel, stride=1, dilation=1, upsampling=1, begin=0):
+        def seen(unit):
+            places = [stride * unit - begin + tap * dilation for tap in range(kernel)]
+            real = [place // upsampling for place in places if place % upsampling == 0]
+            return set().union(*(self.seen(place) for place in real))
+
+        return Pixels(seen)
+
+    def in_blocks(self, block, begin):
+        def seen(unit):
+            first = unit // block * block - begin
+            return set().union(*(self.seen(first + place) for place in range(block)))
+
+        return Pixels(seen)
+
+    def shifted(self, offset):
+        return Pixels(lambda unit: self.seen(unit + offset))
+
+    def joined(self, other):
+        return Pixels(lambda unit: self.seen(unit) | other.seen(unit))
+
+
+def assert_same(windows: UnitWindows, pixels: Pixels) -> None:
+    for unit in UNITS:
+        first, last = region_of(windows, unit)
+        seen = pixels.seen(unit)
+        if seen:
+            assert (first, last) == (min(seen), max(seen)), unit
+        else:
+            assert first > last, unit
+
+
+@given(st.lists(layers, max_size=3))
+def test_a_stack_of_layers_sees_what_its_units_see_by_name(stack):
+    windows, pixels = IMAGE, Pixels()
+    for layer in stack:
+        windows, pixels = unit_windows.slid(windows, **layer), pixels.slid(**layer)
+    assert_same(windows, pixels)
+
+
+@given(st.lists(layers, max_size=2), st.integers(1, 4), st.integers(-3, 3), st.integers(-5, 5))
+def test_blocks_and_shifts_see_what_their_units_see_by_name(stack, block, begin, offset):
+    windows, pixels = IMAGE, Pixels()
+    for layer in stack:
+        windows, pixels = unit_windows.slid(windows, **layer), pixels.slid(**layer)
+    windows = unit_windows.shifted(unit_windows.seen_in_blocks(windows, block, begin), offset)
+    assert_same(windows, pixels.in_blocks(block, begin).shifted(offset))
+
+
+@given(layers, layers, st.integers(-4, 4))
+def test_branches_of_equal_jump_see_both_and_others_are_not_guessed(left, right, offset):
+    one = unit_windows.slid(IMAGE, **left)
+    other = unit_windows.shifted(unit_windows.slid(IMAGE, **right), offset)
+    both = unit_windows.union([one, other])
+    if one.jump != other.jump:
+        assert both is None
+        return
+    assert_same(both, Pixels().slid(**left).joined(Pixels().slid(**right).shifted(offset)))
+
+
+@given(st.lists(layers, min_size=1, max_size=3))
+def test_a_period_is_the_shortest_and_keeps_the_jump(stack):
+    windows, jump = IMAGE, Fraction(1)
+    for layer in stack:
+        windows = unit_windows.slid(windows, **layer)
+        jump *= Fraction(layer["stride"], layer["upsampling"])
+    assert windows.jump == jump
+    assert unit_windows._reduced(*windows) == windows
+
+
+@given(st.lists(layers, max_size=2), st.integers(-20, 20), st.integers(0, 6))
+def test_the_units_that_see_a_pixel_are_those_whose_region_has_it(stack, first, more):
+    windows = IMAGE
+    for layer in stack:
+        windows = unit_windows.slid(windows, **layer)
+    ends = unit_windows.units_that_see(windows, first, first + more)
+    found = [
+        unit
+        for unit in range(-400, 400)
+        if region_of(windows, unit)[0] <= first + more
+        and region_of(windows, unit)[1] >= first
+        and region_of(windows, unit)[0] <= region_of(windows, unit)[1]
+    ]
+    assert ends == ((min(found), max(found)) if found else None)
+
+
+def test_everything_stays_everything():
+    assert unit_windows.slid(EVERYTHING, 3, stride=2) == EVERYTHING
+    assert unit_windows.slid(IMAGE, math.inf) == EVERYTHING
+    assert unit_windows.shifted(EVERYTHING, 5) == EVERYTHING
+    assert unit_windows.union([IMAGE, EVERYTHING]) == EVERYTHING
+
+
+def test_windows_that_repeat_too_seldom_are_not_followed():
+    assert unit_windows.slid(IMAGE, 1, upsampling=unit_windows.MAX_PERIOD + 1) is None
+
+
+# --- on nodes --------------------------------------------------------------------------------
+
+
+def chain(*layers_of_chain: LayerDefinition) -> EnrichedNetworkNode:
+    node = None
+    for number, layer in enumerate(layers_of_chain):
+        node = EnrichedNetworkNode(str(number), layer, [] if node is None else [node])
+    return node
+
+
+def test_start_size_and_jump_follow_the_formulas_of_a_single_path():
+    node = chain(
+        LayerDefinition("Conv", 7, 2, padding=3),
+        LayerDefinition("Pool", 3, 2, padding=1),
+        LayerDefinition("Conv", 3, padding=1, dilation=2),
+    )
+    window = node.window
+    assert window.start == (-3 - 2 - 4,)
+    assert window.size == (node.receptive_field_max,) == (7 + 2 * 2 + 4 * 4,)
+    assert window.jump == (4,)
+    assert window.effective_padding == (9,)
+    assert window.centre == (Fraction(-9 + -9 + 27 - 1, 2),)
+
+
+def test_axes_have_windows_of_their_own():
+    layer = LayerDefinition("Conv", (3, 1), (1, 2), padding=((1, 1), (0, 0)))
+    window = chain(layer, LayerDefinition("Mean", (math.inf, 1))).window
+    assert window.start == (-math.inf, 0)
+    assert window.size == (math.inf, 1)
+    assert window.jump == (1, 2)
+
+
+def test_an_unknown_padding_gives_nothing_and_no_guess():
+    node = chain(LayerDefinition("Conv", 3), LayerDefinition("ReLU", 1, 1))
+    assert node.window is None
+    with pytest.raises(InvalidGraphError, match="padding=1"):
+        node.input_region(0)
+    everything = EnrichedNetworkNode("dense", LayerDefinition("Dense"), [node])
+    assert everything.window.size == (math.inf,)
+
+
+def test_a_begin_alone_is_enough_and_the_end_may_be_unknown():
+    node = chain(LayerDefinition("Conv", 3, padding=[(1, None)]))
+    assert node.window.start == (-1,)
+    assert chain(LayerDefinition("Conv", 3, padding=[None])).window is None
+    assert chain(LayerDefinition("Mirror", 1, 1, padding=[(None, None)])).window is None
+
+
+def test_a_node_that_reads_a_map_twice_sees_both_places():
+    image = EnrichedNetworkNode("image", LayerDefinition("Input", (1, 1), 1), [])
+    add = EnrichedNetworkNode(
+        "add", LayerDefinition("Add", 1, 1), [image], offsets=[[(0, 0), (4, -1)]]
+    )
+    conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3, padding=1), [add])
+    assert add.window.start == (0, -1)
+    assert add.window.size == (5, 2)
+    assert conv.window.size == (7, 4)
+    assert conv.receptive_field_max == (3, 3)
+    for other in (
+        EnrichedNetworkNode.from_dict(json.loads(json.dumps(conv.to_dict()))),
+        pickle.loads(pickle.dumps(conv)),
+        copy.deepcopy(conv),
+    ):
+        assert other.window == conv.window
+
+
+@pytest.mark.parametrize("offsets", [[[(0,)], [(0,)]], [[(0, 0)]], 7, [[["a"]]], [[0]]])
+def test_offsets_that_do_not_fit_are_refused(offsets):
+    image = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+    with pytest.raises(InvalidGraphError, match="offsets"):
+        EnrichedNetworkNode("add", LayerDefinition("Add", 1, 1), [image], offsets=offsets)
+
+
+@pytest.mark.parametrize("padding", ["same", [(1, 2, 3)], [(1.5, 2)], ["ab"]])
+def test_a_padding_that_is_none_is_refused(padding):
+    with pytest.raises(InvalidLayerError, match="padding"):
+        LayerDefinition("Conv", 3, padding=padding)
+
+
+def test_regions_are_clipped_on_request_and_padding_is_no_pixel():
+    node = chain(LayerDefinition("Conv", 7, 2, padding=9))
+    assert node.input_region(1) == ((-7, -1),)
+    assert node.input_region(2, image_size=8) == ((0, 1),)
+    with pytest.raises(InvalidGraphError, match="no pixel of an image of 8 pixels"):
+        node.input_region(1, image_size=8)
+    with pytest.raises(InvalidGraphError, match="'a'"):
+        node.input_region("a")
+    with pytest.raises(InvalidGraphError, match="axes"):
+        node.input_region((1, 2))
+
+
+@given(st.lists(layers, max_size=2), st.integers(0, 30))
+def test_the_projective_field_is_the_inverse_of_the_region(stack, pixel):
+    node = chain(
+        LayerDefinition("Input", 1, 1),
+        *(
+            LayerDefinition(
+                "Layer",
+                layer["kernel"],
+                layer["stride"],
+                dilation=layer["dilation"],
+                upsampling=layer["upsampling"],
+                padding=[(layer["begin"], 0)],
+            )
+            for layer in stack
+        ),
+    )
+    (units,) = node.units_seeing(pixel)
+    for unit in range(60):
+        first, last = region_of(node.unit_windows[0], unit)
+        if first <= pixel <= last:
+            assert unit in units
+
+
+def test_a_long_chain_of_nodes_does_not_recurse():
+    node = chain(*[LayerDefinition("Conv", 3, padding=1)] * 20_000)
+    assert node.window.size == (40_001,)
