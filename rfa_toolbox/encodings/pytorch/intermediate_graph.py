@@ -325,7 +325,7 @@ def _draft(
         kind=last.kind if len(numbers) == 1 else "group",
         home=scope[-1] if scope and call is None else None,
         positions=last.positions,
-        aligned=not any(steps[number].offsets for number in numbers),
+        aligned=len(numbers) > 1 or not last.offsets,
         sources=tuple(
             dict.fromkeys(
                 source
