@@ -48,7 +48,7 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"(.*\.)?(CaptureMode|Certainty|FieldProvider|GlobalOps|InfoFilter|Jump|LayerState|Paths?|PathState)",
     ),
-    (r"py:.*", r"(.*\.)?(PerAxis|Resolution|Size|Call|Call_contra|T)"),
+    (r"py:.*", r"(.*\.)?(Offsets|PerAxis|Resolution|Size|Call|Call_contra|T)"),
     # Classes that are no part of the interface.
     (r"py:.*", r".*\._\w+"),
     (r"py:.*", r"rfa_toolbox\.encodings\.tensorflow_keras\.(model_json|positions)\..*"),

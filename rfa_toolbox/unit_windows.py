@@ -1,6 +1,6 @@
 """Which pixels the units of a feature map look at: exact to the pixel, on any grid, per axis.
 
-Unlike the sizes of :mod:`rfa_toolbox.arithmetic`, which judge a layer whatever its padding, these
+Unlike the sizes that a graph decides by, which judge a layer whatever its padding, these
 windows have a place. They are what an experiment measures: poison a pixel, and see which units
 notice.
 
