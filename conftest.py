@@ -12,6 +12,10 @@ collect_ignore_glob = (
     else ["rfa_toolbox/encodings/pytorch", "rfa_toolbox/frameworks.py", "tests/pytorch"]
 )
 
+# The command line needs its extra, but for the one line that says so.
+if find_spec("typer") is None or find_spec("rich") is None:
+    collect_ignore_glob += ["rfa_toolbox/cli", "tests/cli"]
+
 # Keras asks for TensorFlow unless it is told what else there is.
 if find_spec("tensorflow") is None and find_spec("torch") is not None:
     os.environ.setdefault("KERAS_BACKEND", "torch")

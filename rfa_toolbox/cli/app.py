@@ -1,0 +1,388 @@
+"""The commands of ``rfa``: each reads its options, asks the package, and hands the answer on."""
+
+from __future__ import annotations
+
+import subprocess
+import warnings
+from collections.abc import Sequence
+from enum import Enum
+from typing import Annotated, Any
+
+import typer
+
+import rfa_toolbox
+from rfa_toolbox import EnrichedNetworkNode, analyze, input_resolution_range
+from rfa_toolbox.analysis.table import Analysis
+from rfa_toolbox.cli import arguments, specs, tables
+from rfa_toolbox.cli.output import progress, target
+from rfa_toolbox.cli.problems import UsageError, complain, remark
+from rfa_toolbox.domain import Resolution
+from rfa_toolbox.errors import RFAError
+
+__all__ = ["app", "run"]
+
+DEFAULT_RESOLUTION = 224
+
+OK, FOUND, PROBLEM, INTERRUPTED = 0, 1, 2, 130
+
+app = typer.Typer(
+    name="rfa",
+    help="Find the layers of a neural network that cannot help, before training it.",
+    epilog=(
+        "SPEC is a built-in architecture (resnet18, vgg16, ...), package.module:callable "
+        "(torchvision.models:resnet50), path/to/file.py:callable, a Keras JSON or .keras file, "
+        "or a graph stored as JSON. "
+        "Exit codes: 0 fine, 1 --fail-on found such layers, 2 wrong usage or input, 130 Ctrl-C. "
+        "Example: rfa analyze resnet18 --input-res 32"
+    ),
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+
+# click's in older versions of typer, typer's own in newer ones
+_ParserError: Any = typer.BadParameter.__base__
+
+
+class FailOn(str, Enum):
+    """Which layers make a run fail."""
+
+    UNPRODUCTIVE = "unproductive"
+    CRITICAL = "critical"
+
+
+def _complete_spec(incomplete: str) -> list[str]:
+    return [name for name in specs.BUILT_IN if name.startswith(incomplete)]
+
+
+def _show_version(value: bool) -> None:
+    if value:
+        typer.echo(f"rfa {rfa_toolbox.__version__}")
+        raise typer.Exit
+
+
+Spec = Annotated[
+    str,
+    typer.Argument(
+        metavar="SPEC",
+        help="The model: a built-in architecture, a file, or the code that makes it.",
+        autocompletion=_complete_spec,
+    ),
+]
+Specs = Annotated[
+    list[str],
+    typer.Argument(metavar="SPEC...", help="The models.", autocompletion=_complete_spec),
+]
+InputRes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-res",
+        "-r",
+        metavar="SIZE",
+        help="Resolution of the images in pixels: 32, or 32x64 (height x width). Several are "
+        "separated by commas.",
+        show_default="that of --input-shape, or 224",
+    ),
+]
+InputShape = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--input-shape",
+        metavar="SHAPE",
+        help="Shape of the input of a PyTorch model, such as 1x3x224x224. Several inputs are "
+        "separated by commas.",
+    ),
+]
+Kwargs = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--kwargs",
+        "-k",
+        metavar="JSON",
+        help="""Arguments of the callable: '{"num_classes": 10}', or num_classes=10. Repeatable.""",
+    ),
+]
+Format = Annotated[
+    str | None,
+    typer.Option("--format", "-f", metavar="FORMAT", help="table, json or csv."),
+]
+PictureFormat = Annotated[
+    str | None,
+    typer.Option("--format", "-f", metavar="FORMAT", help="svg, pdf, png or dot."),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Write into a file; its suffix says the format.",
+        show_default="standard output",
+    ),
+]
+Spare1x1 = Annotated[
+    bool,
+    typer.Option(
+        "--filter-kernel-size-1",
+        metavar="",
+        help="Never call a 1x1 layer unproductive for its field.",
+    ),
+]
+Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
+
+_TABLES = ("table", "json", "csv")
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version",
+            metavar="",
+            callback=_show_version,
+            is_eager=True,
+            help="Show the version and exit.",
+        ),
+    ] = False,
+    debug: Debug = False,
+) -> None:
+    """Find the layers of a neural network that cannot help, before training it."""
+
+
+@app.command("analyze", epilog="Example: rfa analyze resnet18 --input-res 32")
+def analyze_command(
+    spec: Spec,
+    input_res: InputRes = None,
+    input_shape: InputShape = None,
+    kwargs: Kwargs = None,
+    format_name: Format = None,
+    output: Output = None,
+    fail_on: Annotated[
+        FailOn | None,
+        typer.Option(
+            metavar="STATE",
+            help="unproductive or critical: exit with 1 if the feature extractor has layers in "
+            "this state or a worse one.",
+        ),
+    ] = None,
+    filter_kernel_size_1: Spare1x1 = False,
+    debug: Debug = False,
+) -> int:
+    """Show every layer of a model, and which of them cannot help at a resolution."""
+    where = target(output, format_name, _TABLES, "table")
+    resolutions = _resolutions(input_res, input_shape)
+    source, graph = _encoded(spec, input_shape, kwargs)
+    found = [analyze(graph, resolution, filter_kernel_size_1) for resolution in resolutions]
+    if where.format == "table":
+        content = "\n".join(tables.analysis_text(one, plain=where.is_plain()) for one in found)
+    elif where.format == "json":
+        results = [one.to_dict() for one in found]
+        content = tables.as_json("analysis", {"model": source.title, "results": results})
+    else:
+        content = tables.analyses_as_csv(found)
+    where.deliver(content)
+    return OK if fail_on is None else _judge(found, fail_on)
+
+
+def _judge(found: Sequence[Analysis], fail_on: FailOn) -> int:
+    """Return 1 if layers in a state, or in a worse one, are where images are looked at.
+
+    The layers behind the global pooling see everything at any resolution, and do not count.
+    """
+    states = ("unproductive",) if fail_on is FailOn.UNPRODUCTIVE else ("unproductive", "critical")
+    code = OK
+    for analysis in found:
+        bad = [row for row in analysis.rows if row.state in states and row.in_feature_extractor]
+        if bad:
+            code = FOUND
+            resolution = "x".join(map(str, analysis.input_resolution))
+            complain(
+                f"{len(bad)} layers of the feature extractor are {' or '.join(states)} at "
+                f"{resolution} px (--fail-on {fail_on.value}), the first is {bad[0].name}."
+            )
+    return code
+
+
+@app.command(
+    "draw",
+    epilog="Example: rfa draw resnet18 --input-res 32 --output resnet18.pdf",
+)
+def draw_command(
+    spec: Spec,
+    input_res: InputRes = None,
+    input_shape: InputShape = None,
+    kwargs: Kwargs = None,
+    format_name: PictureFormat = None,
+    output: Output = None,
+    clusters: Annotated[
+        bool,
+        typer.Option(
+            "--clusters", metavar="", help="Put a frame around the layers of each module."
+        ),
+    ] = False,
+    legend: Annotated[bool, typer.Option(metavar="", help="Explain colours and borders.")] = True,
+    filter_kernel_size_1: Spare1x1 = False,
+    time_limit: Annotated[
+        float, typer.Option(metavar="SECONDS", help="Give up laying out after this time.")
+    ] = 60.0,
+    debug: Debug = False,
+) -> int:
+    """Draw the architecture, each layer in the colour of its state, as svg, pdf, png or dot."""
+    where = target(output, format_name, ("svg", "pdf", "png", "dot"), "dot")
+    resolutions = _resolutions(input_res, input_shape)
+    if len(resolutions) > 1:
+        raise UsageError(
+            f"--input-res names {len(resolutions)} resolutions, and a picture shows one; draw one "
+            "after the other, or see them in one page with rfa report."
+        )
+    source, graph = _encoded(spec, input_shape, kwargs)
+    picture = rfa_toolbox.visualize_architecture(
+        graph,
+        source.title,
+        input_res=resolutions[0],
+        filter_kernel_size_1=filter_kernel_size_1,
+        clusters=clusters,
+        legend=legend,
+        time_limit=time_limit,
+    )
+    if where.format == "dot":
+        where.deliver(picture.source)
+        return OK
+    with progress(f"Laying out {source.title}"):
+        drawn = picture.pipe(where.format, quiet=True)
+    where.deliver(drawn)
+    return OK
+
+
+@app.command("range", epilog="Example: rfa range vgg16 --format json")
+def range_command(
+    spec: Spec,
+    input_shape: InputShape = None,
+    kwargs: Kwargs = None,
+    format_name: Format = None,
+    output: Output = None,
+    lower_bound: Annotated[
+        bool,
+        typer.Option(
+            "--lower-bound",
+            metavar="",
+            help="Ask it only of layers that make the receptive field grow.",
+        ),
+    ] = False,
+    filter_kernel_size_1: Spare1x1 = False,
+    debug: Debug = False,
+) -> int:
+    """Show which input resolutions fit a model."""
+    where = target(output, format_name, _TABLES, "table")
+    source, graph = _encoded(spec, input_shape, kwargs)
+    low, high = input_resolution_range(
+        graph, filter_kernel_size_1=filter_kernel_size_1, lower_bound=lower_bound
+    )
+    if where.format == "json":
+        content = tables.as_json("range", {"model": source.title, "min": low, "max": high})
+    else:
+        least, most = ("x".join(map(str, one)) for one in (low, high))
+        if where.format == "csv":
+            content = tables.as_csv([{"model": source.title, "min": least, "max": most}])
+        else:
+            content = tables.range_text(source.title, least, most)
+    where.deliver(content)
+    return OK
+
+
+@app.command("compare", epilog="Example: rfa compare resnet18 resnet50 vgg16 --input-res 32,224")
+def compare_command(
+    several: Specs,
+    input_res: InputRes = None,
+    input_shape: InputShape = None,
+    kwargs: Kwargs = None,
+    format_name: Format = None,
+    output: Output = None,
+    filter_kernel_size_1: Spare1x1 = False,
+    debug: Debug = False,
+) -> int:
+    """Show several models side by side."""
+    where = target(output, format_name, _TABLES, "table")
+    resolutions = _resolutions(input_res, input_shape)
+    graphs = _all_encoded(several, input_shape, kwargs)
+    rows = [
+        tables.comparison_row(title, analyze(graph, resolution, filter_kernel_size_1))
+        for title, graph in graphs.items()
+        for resolution in resolutions
+    ]
+    if where.format == "json":
+        where.deliver(tables.as_json("comparison", {"models": rows}))
+    elif where.format == "csv":
+        where.deliver(tables.as_csv(rows))
+    else:
+        where.deliver(tables.comparison_text(rows, plain=where.is_plain()))
+    return OK
+
+
+# --- what the commands share -----------------------------------------------------------------
+
+
+def _encoded(
+    spec: str, input_shape: list[str] | None, kwargs: list[str] | None
+) -> tuple[specs.ModelSource, EnrichedNetworkNode]:
+    shapes = arguments.parse_shapes(input_shape or ())
+    values = arguments.parse_kwargs(kwargs or ())
+    with progress(f"Reading {spec}"):
+        source = specs.load(spec, values)
+        return source, source.graph(shapes)
+
+
+def _all_encoded(
+    several: list[str], input_shape: list[str] | None, kwargs: list[str] | None
+) -> dict[str, EnrichedNetworkNode]:
+    """Return the graphs of several models under names that tell them apart."""
+    read = [_encoded(spec, input_shape, kwargs) for spec in several]
+    titles = [source.title for source, _ in read]
+    named: dict[str, EnrichedNetworkNode] = {}
+    for source, graph in read:
+        name = source.title if titles.count(source.title) == 1 else source.spec
+        count = 1
+        while name in named:
+            count += 1
+            name = f"{source.spec} ({count})"
+        named[name] = graph
+    return named
+
+
+def _resolutions(
+    input_res: list[str] | None, input_shape: list[str] | None
+) -> tuple[Resolution, ...]:
+    if input_res:
+        return arguments.parse_resolutions(input_res)
+    shapes = arguments.parse_shapes(input_shape or ())
+    return (shapes[0][2:] if shapes else DEFAULT_RESOLUTION,)
+
+
+# --- from an error to an exit code -----------------------------------------------------------
+
+
+def run(words: Sequence[str]) -> int:
+    """Run the command line on what stands behind ``rfa``, and return its exit code."""
+    debug = "--debug" in words
+    try:
+        with warnings.catch_warnings():
+            warnings.showwarning = lambda message, *_, **__: remark(message)
+            command = typer.main.get_command(app)
+            code = command.main(args=[*words] or ["--help"], prog_name="rfa", standalone_mode=False)
+    except (KeyboardInterrupt, typer.Abort):
+        return INTERRUPTED
+    except _ParserError as error:
+        path = error.ctx.command_path if error.ctx is not None else "rfa"
+        complain(f"{error.format_message()} See {path} --help.")
+        return PROBLEM
+    except (RFAError, OSError, subprocess.SubprocessError) as error:
+        complain(error, debug)
+        return PROBLEM
+    except Exception as error:  # noqa: BLE001 - the last resort: one line that asks for a report
+        complain(
+            f"{type(error).__name__}: {error}. This is a mistake in RFA-Toolbox; please report it "
+            "with what --debug shows.",
+            debug,
+        )
+        return PROBLEM
+    return code if isinstance(code, int) else OK
