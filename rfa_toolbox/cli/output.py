@@ -149,7 +149,7 @@ def _print(content: str | bytes) -> None:
             if isinstance(sys.stdout, io.TextIOWrapper):
                 # Letters that its encoding lacks are spelled out; CSV brings its own line ends.
                 sys.stdout.reconfigure(errors="backslashreplace", newline="")
-            sys.stdout.write(content if content.endswith("\n") else f"{content}\n")
+            sys.stdout.write(content)
         sys.stdout.flush()
     except OSError as error:
         if error.errno not in (errno.EPIPE, errno.EINVAL):  # Windows says EINVAL

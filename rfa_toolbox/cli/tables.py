@@ -47,6 +47,9 @@ _EXPENDABLE = (
     "map",
     "kernel",
     "certainty",
+    "#",
+    "r_max",
+    "r_min",
 )
 """Columns that a narrow terminal can do without, the first to go first."""
 
@@ -256,7 +259,7 @@ def _short(value: Any) -> str:
 def as_json(kind: str, content: Mapping[str, Any]) -> str:
     """Return a result as JSON that says what it is.
 
-    >>> print(as_json("range", {"min": [32]}))
+    >>> print(as_json("range", {"min": [32]}), end="")
     {
       "format": "rfa.range",
       "version": 1,
@@ -266,7 +269,7 @@ def as_json(kind: str, content: Mapping[str, Any]) -> str:
     }
     """
     head = {"format": f"rfa.{kind}", "version": SCHEMA_VERSION}
-    return json.dumps({**head, **content}, indent=2, allow_nan=False)
+    return json.dumps({**head, **content}, indent=2, allow_nan=False) + "\n"
 
 
 def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:

@@ -1,0 +1,498 @@
+"""``rfa`` as a program: its formats, its exit codes, its files and its manners."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import rfa_toolbox
+from rfa_toolbox.architectures import vgg16
+from tests.cli.conftest import COMMAND, Run, environment, run_in_terminal, run_process
+
+Rfa = Callable[..., Run]
+
+unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other terminals and signals")
+ESCAPE = "\x1b"
+HOSTILE = "[red]x[/red] \x1b[31m\x07\n\u202e[/] '\"<b>"
+
+
+def is_table(text: str) -> bool:
+    return "r_min" in text.splitlines()[0] and "productive" in text
+
+
+def is_range(text: str) -> bool:
+    return "from 212x212 px" in text
+
+
+def is_comparison(text: str) -> bool:
+    return text.splitlines()[0].split()[:2] == ["model", "input"]
+
+
+def is_json(text: str) -> bool:
+    return str(json.loads(text)["format"]).startswith("rfa.") and json.loads(text)["version"] == 1
+
+
+def is_csv(text: str) -> bool:
+    rows = list(csv.reader(io.StringIO(text)))
+    return len(rows) > 1 and len({len(row) for row in rows}) == 1 and text.endswith("\r\n")
+
+
+def starts(*heads: str) -> Callable[[str], bool]:
+    return lambda text: text.lstrip().startswith(heads)
+
+
+FORMATS = [
+    ("analyze", "txt", is_table),
+    ("analyze", "json", is_json),
+    ("analyze", "csv", is_csv),
+    ("range", "txt", is_range),
+    ("range", "json", is_json),
+    ("range", "csv", is_csv),
+    ("compare", "txt", is_comparison),
+    ("compare", "json", is_json),
+    ("compare", "csv", is_csv),
+    ("draw", "svg", starts("<?xml")),
+    ("draw", "pdf", starts("%PDF")),
+    ("draw", "png", starts("\x89PNG")),
+    ("draw", "dot", starts("digraph")),
+]
+
+
+@pytest.mark.parametrize(("command", "suffix", "is_right"), FORMATS)
+def test_every_command_writes_every_format_to_a_file_and_to_a_pipe(
+    tmp_path: Path, command: str, suffix: str, is_right: Callable[[str], bool]
+) -> None:
+    path = tmp_path / f"result.{suffix}"
+    run = run_process([command, "vgg16", "--output", path])
+    assert (run.code, run.out) == (0, "")
+    assert run.err == f"Wrote {path}\n"
+    content = path.read_bytes()
+    assert is_right(content.decode("latin-1"))
+    assert [one.name for one in tmp_path.iterdir()] == [path.name]
+    named = "table" if suffix == "txt" else suffix
+    piped = subprocess.run(
+        [*COMMAND, command, "vgg16", "--format", named],
+        capture_output=True,
+        check=True,
+        env=environment(),
+    )
+    assert piped.stderr == b""
+    if suffix != "pdf":  # a PDF tells when it was made
+        assert piped.stdout == content
+
+
+def test_the_default_of_a_command_is_text(rfa: Rfa) -> None:
+    assert is_table(rfa("analyze", "vgg16").out)
+    assert is_range(rfa("range", "vgg16").out)
+    assert is_comparison(rfa("compare", "vgg16", "resnet18").out)
+    assert rfa("draw", "vgg16").out.startswith("digraph")
+
+
+# --- exit codes ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("resolution", "fail_on", "code"),
+    [
+        ("32", "unproductive", 1),
+        ("32", "critical", 1),
+        ("230", "unproductive", 0),
+        ("230", "critical", 0),
+        ("230,32", "unproductive", 1),
+        ("100x230", "critical", 0),
+    ],
+)
+def test_layers_that_cannot_help_fail_a_run_if_asked(
+    rfa: Rfa, resolution: str, fail_on: str, code: int
+) -> None:
+    run = rfa("analyze", "vgg16", "-r", resolution, "--fail-on", fail_on, "-f", "json")
+    assert run.code == code
+    assert json.loads(run.out), "the result is there all the same"
+    assert (f"--fail-on {fail_on}" in run.err) == (code == 1)
+
+
+def test_critical_layers_alone_fail_a_run_only_if_they_are_named(rfa: Rfa) -> None:
+    # At this resolution the extractor of ResNet18 has critical layers and no unproductive ones.
+    at = next(
+        size
+        for size in range(230, 1, -1)
+        if {
+            row.state
+            for row in rfa_toolbox.analyze(rfa_toolbox.architectures.resnet18(), size).rows
+            if row.in_feature_extractor
+        }
+        == {"productive", "critical"}
+    )
+    assert rfa("analyze", "resnet18", "-r", at, "--fail-on", "unproductive").code == 0
+    assert rfa("analyze", "resnet18", "-r", at, "--fail-on", "critical").code == 1
+
+
+def test_the_exit_codes_are_those_of_the_program() -> None:
+    assert run_process(["--version"]).out == f"rfa {rfa_toolbox.__version__}\n"
+    assert run_process(["analyze", "vgg16", "-r", "32", "--fail-on", "critical"]).code == 1
+    assert "--help" in run_process(["analyze"]).complaint()
+    assert run_process([]).code == 0
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["analyze"],
+        ["analyse", "vgg16"],
+        ["--frobnicate"],
+        ["analyze", "vgg16", "--frobnicate"],
+        ["analyze", "vgg16", "--fail-on", "sunshine"],
+        ["analyze", "vgg16", "--input-res"],
+        ["analyze", "vgg16", "--input-res", "32x32x32x32,x"],
+        ["analyze", "vgg16", "resnet18"],
+        ["analyze", "vgg16", "--format", "xml"],
+        ["analyze", "vgg16", "--output", "x.svg"],
+        ["analyze", "vgg16", "--output", "x.json", "--format", "csv"],
+        ["analyze", "vgg16", "--output", "x.weird"],
+        ["analyze", "vgg16", "--output", "x"],
+        ["draw", "vgg16", "--format", "json"],
+        ["draw", "vgg16", "--output", "x.html"],
+        ["draw", "vgg16", "-r", "32,64"],
+        ["draw", "vgg16", "--time-limit", "soon"],
+        ["draw", "vgg16", "--time-limit", "-1"],
+        ["compare"],
+    ],
+)
+def test_wrong_usage_is_one_line(rfa: Rfa, words: list[str]) -> None:
+    assert rfa(*words).complaint()
+
+
+def test_a_resolution_with_the_wrong_number_of_axes_is_one_line(rfa: Rfa, tmp_path: Path) -> None:
+    layer = {"class_name": "Conv1D", "config": {"kernel_size": [3], "filters": 8}}
+    path = tmp_path / "sound.json"
+    path.write_text(json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}}))
+    assert "32" in rfa("analyze", path, "-r", "32x32").complaint()
+
+
+def test_the_remedy_for_a_contradiction_is_named(rfa: Rfa) -> None:
+    said = rfa("analyze", "vgg16", "--output", "x.json", "--format", "csv").complaint()
+    assert "contradict" in said
+    assert ".csv" in said
+    assert ".txt, .json or .csv" in rfa("analyze", "vgg16", "-o", "x.weird").complaint()
+
+
+def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text("raise RuntimeError('broken on purpose')", "utf-8")
+    words = ["analyze", f"{tmp_path / 'net.py'}:make"]
+    assert "broken on purpose" in run_process(words).complaint()
+    shown = run_process([*words, "--debug"])
+    assert shown.code == 2
+    assert "Traceback" in shown.err
+    assert shown.out == ""
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "place", ["missing/result.json", "file/result.json", "/proc/result.json", "folder.json"]
+)
+def test_a_place_that_cannot_be_written_is_one_line(rfa: Rfa, tmp_path: Path, place: str) -> None:
+    if place.startswith("/proc") and not Path("/proc/self").exists():
+        place = "missing/too/result.json"
+    (tmp_path / "file").write_text("x")
+    (tmp_path / "folder.json").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    said = rfa("analyze", "vgg16", "--output", tmp_path / place).complaint()
+    assert "cannot be written" in said
+    assert "--output" in said
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.skipif(
+    sys.platform == "win32" or os.geteuid() == 0, reason="nothing is read-only for root"
+)
+def test_a_read_only_folder_is_one_line(rfa: Rfa, tmp_path: Path) -> None:
+    (tmp_path / "old.json").write_text("old")
+    tmp_path.chmod(0o555)
+    try:
+        assert "cannot be written" in rfa("range", "vgg16", "-o", tmp_path / "old.json").complaint()
+        assert "cannot be written" in rfa("range", "vgg16", "-o", tmp_path / "x.json").complaint()
+    finally:
+        tmp_path.chmod(0o755)
+    assert (tmp_path / "old.json").read_text() == "old"
+
+
+def test_a_disk_that_is_full_leaves_the_old_file(
+    rfa: Rfa, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "old.json"
+    path.write_text("old")
+
+    def fill(self: Path, content: bytes) -> None:
+        with self.open("wb") as file:
+            file.write(content[:10])
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "write_bytes", fill)
+    assert "No space left on device" in rfa("range", "vgg16", "-o", path).complaint()
+    assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("old.json", "old")]
+
+
+@unix
+def test_links_and_devices_stay_what_they_are(rfa: Rfa, tmp_path: Path) -> None:
+    (tmp_path / "real.json").write_text("old")
+    (tmp_path / "link.json").symlink_to("real.json")
+    assert rfa("range", "vgg16", "-o", tmp_path / "link.json").code == 0
+    assert (tmp_path / "link.json").is_symlink()
+    assert is_json((tmp_path / "real.json").read_text())
+    assert rfa("range", "vgg16", "-f", "json", "-o", "/dev/null").code == 0
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_dash_is_standard_output(rfa: Rfa) -> None:
+    assert is_csv(rfa("range", "vgg16", "-o", "-", "-f", "csv").out)
+
+
+# --- pipes and signals -----------------------------------------------------------------------
+
+
+@unix
+@pytest.mark.parametrize("words", [["analyze", "vgg16"], ["analyze", "vgg16", "-f", "json"]])
+def test_a_reader_that_goes_away_is_no_error(words: list[str]) -> None:
+    # So many resolutions that the pipe is full before all is written.
+    words = [*words, "-r", ",".join(map(str, range(20, 60)))]
+    program = subprocess.Popen(
+        [*COMMAND, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
+    )
+    assert program.stdout is not None
+    assert program.stderr is not None
+    program.stdout.readline()
+    program.stdout.close()
+    said = program.stderr.read()
+    program.stderr.close()
+    assert (program.wait(60), said) == (0, b"")
+
+
+@unix
+def test_standard_output_that_is_full_is_one_line() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, "analyze", "vgg16"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            env=environment(),
+        )
+    assert "No space left on device" in Run(done.returncode, "", done.stderr).complaint()
+
+
+@unix
+def test_control_c_ends_a_run_with_nothing_half_written(tmp_path: Path) -> None:
+    started = tmp_path / "started"
+    (tmp_path / "slow.py").write_text(
+        "import pathlib, time\n"
+        "def make():\n"
+        f"    pathlib.Path({str(started)!r}).touch()\n"
+        "    time.sleep(60)\n",
+        "utf-8",
+    )
+    (tmp_path / "old.json").write_text("old")
+    program = subprocess.Popen(
+        [*COMMAND, "analyze", f"{tmp_path / 'slow.py'}:make", "-o", str(tmp_path / "old.json")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    for _ in range(600):
+        if started.exists():
+            break
+        time.sleep(0.05)
+    program.send_signal(signal.SIGINT)
+    out, err = program.communicate(timeout=60)
+    assert (program.returncode, out, err) == (130, b"", b"")
+    assert (tmp_path / "old.json").read_text() == "old"
+    left = {one.name for one in tmp_path.iterdir()} - {"__pycache__"}
+    assert left == {"slow.py", "started", "old.json"}
+
+
+# --- terminals -------------------------------------------------------------------------------
+
+
+def table_of(run: Run) -> list[str]:
+    """Return the lines from the heading of a table on, as they can be seen."""
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", run.out).splitlines()
+    return lines[next(at for at, line in enumerate(lines) if line.endswith("state")) :]
+
+
+def test_nothing_but_text_goes_into_a_pipe() -> None:
+    run = run_process(["analyze", "resnet18", "-r", "32"], TERM="xterm-256color")
+    assert ESCAPE not in run.out
+    assert run.err == ""
+
+
+@unix
+def test_a_terminal_gets_colours_and_no_more_than_its_width() -> None:
+    run = run_in_terminal(["analyze", "resnet18", "-r", "32"])
+    assert run.code == 0
+    assert f"{ESCAPE}[1;31m" in run.out, "unproductive layers are red"
+    assert max(map(len, table_of(run))) <= 80
+
+
+@unix
+@pytest.mark.parametrize("columns", [40, 80, 140])
+def test_a_table_fits_into_the_terminal_and_names_every_state(columns: int) -> None:
+    run = run_in_terminal(["analyze", "resnet18", "-r", "32x64"], columns, NO_COLOR="1")
+    table = table_of(run)
+    assert max(map(len, table)) <= columns
+    rows = table[1:34]
+    assert all(row.endswith(("productive", "critical")) for row in rows)
+    assert ("jump" in table[0]) == (columns == 140)
+
+
+@unix
+def test_no_color_means_no_colour() -> None:
+    for words in (["analyze", "vgg16"], ["compare", "vgg16"], ["range", "nothing.json"]):
+        run = run_in_terminal(words, NO_COLOR="1")
+        assert not re.search(r"\x1b\[[0-9;]*m", run.out), run.out
+
+
+@unix
+def test_a_dumb_terminal_gets_plain_text() -> None:
+    assert ESCAPE not in run_in_terminal(["analyze", "vgg16"], TERM="dumb").out
+
+
+@unix
+@pytest.mark.parametrize("form", ["png", "svg"])
+def test_a_picture_is_not_poured_into_a_terminal(form: str) -> None:
+    run = run_in_terminal(["draw", "vgg16", "--format", form])
+    assert run.code == 2
+    assert "--output" in run.out
+
+
+@unix
+@pytest.mark.parametrize(
+    "words", [["analyze"], ["analyze", "-f", "csv"], ["compare"], ["draw", "-f", "dot"]]
+)
+def test_names_cannot_steer_a_terminal(tmp_path: Path, words: list[str]) -> None:
+    graph = vgg16().to_dict()
+    for node in graph["nodes"]:
+        node["name"] = f"{HOSTILE}{node['name']}"
+    path = tmp_path / "[blink]hostile\x1b]0;title\x07.json"
+    path.write_text(json.dumps(graph), "utf-8")
+    command, *options = words
+    run = run_in_terminal([command, str(path), *options, "-r", "32"], 140, NO_COLOR="1")
+    assert run.code == 0, run.out
+    own = re.sub(r"\x1b\[(\?25[lh]|[0-9]*A|2K)|\r", "", run.out)  # the sign of progress
+    assert ESCAPE not in own
+    assert "\x07" not in own
+    assert "\u202e" not in own
+    if command == "analyze" and not options:
+        assert "[red]" in own, "markup is shown as it stands"
+
+
+def test_errors_cannot_steer_a_terminal(rfa: Rfa) -> None:
+    said = rfa("analyze", "\x1b[31m[red]\n.json").complaint()
+    assert ESCAPE not in said
+    assert "[red]" in said
+
+
+def test_names_stay_as_they_are_in_files(rfa: Rfa, tmp_path: Path) -> None:
+    graph = vgg16().to_dict()
+    graph["nodes"][0]["name"] = HOSTILE
+    (tmp_path / "graph.json").write_text(json.dumps(graph), "utf-8")
+    shown = json.loads(rfa("analyze", tmp_path / "graph.json", "-f", "json").out)
+    assert shown["results"][0]["rows"][0]["name"] == HOSTILE
+    rows = csv.DictReader(io.StringIO(rfa("analyze", tmp_path / "graph.json", "-f", "csv").out))
+    assert next(rows)["name"] == HOSTILE
+
+
+def test_letters_that_an_encoding_lacks_do_not_end_a_run(tmp_path: Path) -> None:
+    graph = vgg16().to_dict()
+    graph["nodes"][0]["name"] = "größe \ud800 \N{CJK UNIFIED IDEOGRAPH-4E2D}"
+    (tmp_path / "graph.json").write_text(json.dumps(graph), "utf-8")
+    for words in (["analyze"], ["analyze", "-f", "csv"]):
+        run = run_process(
+            [*words, tmp_path / "graph.json"], PYTHONIOENCODING="ascii", PYTHONUTF8="0"
+        )
+        assert run.code == 0, run.err
+        assert "gr\\xf6\\xdfe" in run.out
+
+
+# --- help and completion ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("command", ["analyze", "draw", "range", "compare"])
+def test_the_help_of_a_command_has_an_example_that_works(
+    rfa: Rfa, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.setenv("TERMINAL_WIDTH", "200")
+    shown = rfa(command, "--help")
+    assert shown.code == 0
+    example = re.search(r"Example: rfa (.*?)\s*$", shown.out, re.MULTILINE)
+    assert example is not None, shown.out
+    monkeypatch.chdir(tmp_path)
+    assert rfa(*example[1].split()).code == 0
+
+
+def test_no_words_are_answered_with_help(rfa: Rfa) -> None:
+    assert "analyze" in rfa().out
+    assert rfa().code == 0
+
+
+def complete(words: str, count: int, **changes: str) -> str:
+    done = subprocess.run(
+        COMMAND,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(
+            _RFA_COMPLETE="complete_bash", COMP_WORDS=words, COMP_CWORD=str(count), **changes
+        ),
+    )
+    assert done.stderr == ""
+    return done.stdout
+
+
+def test_the_shell_completes_commands_and_architectures(tmp_path: Path) -> None:
+    assert complete("rfa ana", 1, HOME=str(tmp_path)).split() == ["analyze"]
+    assert complete("rfa analyze resnet1", 2).split() == ["resnet18", "resnet101", "resnet152"]
+    assert not list(tmp_path.iterdir()), "nothing is installed unasked"
+
+
+def test_the_script_for_completion_is_shown_on_request(tmp_path: Path) -> None:
+    done = subprocess.run(
+        COMMAND,
+        capture_output=True,
+        text=True,
+        check=True,
+        env=environment(_RFA_COMPLETE="source_bash", HOME=str(tmp_path)),
+    )
+    assert "_RFA_COMPLETE=complete_bash" in done.stdout
+    assert not list(tmp_path.iterdir())
+
+
+# --- speed -----------------------------------------------------------------------------------
+
+
+def test_no_framework_is_imported_unless_the_model_needs_it() -> None:
+    code = (
+        "import sys; from rfa_toolbox.cli import main; main(['analyze', 'vgg16']);"
+        "print(*sys.modules, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment()
+    )
+    loaded = {name.partition(".")[0] for name in done.stderr.split()}
+    assert "rich" in loaded
+    assert not loaded & {"torch", "keras", "tensorflow", "pandas", "pygraphviz", "jinja2"}
