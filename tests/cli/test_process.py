@@ -331,7 +331,7 @@ def test_control_c_ends_a_run_with_nothing_half_written(tmp_path: Path) -> None:
 def table_of(run: Run) -> list[str]:
     """Return the lines from the heading of a table on, as they can be seen."""
     lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", run.out).splitlines()
-    return lines[next(at for at, line in enumerate(lines) if line.endswith("state")) :]
+    return lines[next(at for at, line in enumerate(lines) if line.rstrip().endswith("state")) :]
 
 
 def test_nothing_but_text_goes_into_a_pipe() -> None:
