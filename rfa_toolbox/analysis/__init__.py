@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from rfa_toolbox.analysis.costs import TotalCosts, compute_at, total_costs
 from rfa_toolbox.analysis.placement import (
     MisalignedMerge,
     cells_of_box,
@@ -32,8 +33,10 @@ __all__ = [
     "MisalignedMerge",
     "Tile",
     "TilePlan",
+    "TotalCosts",
     "analyze",
     "cells_of_box",
+    "compute_at",
     "critical_layers",
     "filter_layers_not_expanding_receptive_field",
     "filters_non_convolutional_node",
@@ -47,6 +50,7 @@ __all__ = [
     "obtain_border_layers",
     "partially_critical_layers",
     "tile_plan",
+    "total_costs",
     "underutilized_layers",
     "unproductive_layers",
     "unproductive_resolution",

@@ -15,6 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
+from rfa_toolbox.analysis.costs import (
+    TotalCosts,
+    compute_at,
+    short_number,
+    sum_of_costs,
+)
 from rfa_toolbox.analysis.ranges import input_resolution_range
 from rfa_toolbox.analysis.states import filters_non_convolutional_node, obtain_all_nodes
 from rfa_toolbox.arithmetic import Jump, LayerState, Size, normalise_resolution
@@ -52,6 +58,9 @@ class LayerRow:
         feature_map_size: units of the layer's output.
         filters: number of output channels.
         units: number of output features of a dense layer.
+        parameters: number of parameters that the layer is the first one to use.
+        multiply_accumulates: at this resolution; an estimate if the graph was made with another
+            one (``Analysis.compute_is_estimated``).
         state: how useful the layer can be.
         in_feature_extractor: whether the layer's smallest field is finite on some axis, at any
             resolution; all others stand behind a global operation.
@@ -72,6 +81,8 @@ class LayerRow:
     feature_map_size: int | tuple[int, ...]
     filters: int | None
     units: int | None
+    parameters: int | None
+    multiply_accumulates: int | None
     state: LayerState
     in_feature_extractor: bool
     certainty: Certainty
@@ -92,11 +103,14 @@ class Analysis:
             number where the graph has no axes of its own).
         resolution_range: smallest and largest useful resolution, one number per axis each.
         rows: one per layer, predecessors first.
+        compute_is_estimated: whether the multiply-accumulates are an estimate, as the graph was
+            made with another input size.
     """
 
     input_resolution: tuple[int, ...]
     resolution_range: tuple[tuple[Size, ...], tuple[Size, ...]]
     rows: tuple[LayerRow, ...]
+    compute_is_estimated: bool = False
 
     def layers_in(self, state: LayerState) -> tuple[LayerRow, ...]:
         """Return the rows of the layers in a state.
@@ -107,8 +121,17 @@ class Analysis:
         """
         return tuple(row for row in self.rows if row.state == state)
 
+    def costs_of(self, state: LayerState | None = None) -> TotalCosts:
+        """Return what the layers in a state cost together; by default what all of them cost.
+
+        >>> from rfa_toolbox.architectures.vgg import vgg16
+        >>> analyze(vgg16(), 32).costs_of("unproductive").parameters is None
+        True
+        """
+        return sum_of_costs(self.rows if state is None else self.layers_in(state))
+
     def summary(self) -> str:
-        """Return the findings in three lines.
+        """Return the findings in three lines, and in a fourth what they cost, where that is known.
 
         >>> from rfa_toolbox.architectures.vgg import vgg16
         >>> print(analyze(vgg16(), 32).summary())
@@ -130,8 +153,35 @@ class Analysis:
             f"{len(self.layers_in('partially critical'))} partially critical, "
             f"{len(self.layers_in('productive'))} productive.\n"
             f"First unproductive layer: {named}.\n"
-            f"Useful input resolutions: {_cell(low)} to {_cell(high)} px."
+            f"Useful input resolutions: {_cell(low)} to {_cell(high)} px.{self._shares()}"
         )
+
+    def _shares(self) -> str:
+        """Return which share of the costs lies in layers that cannot help, or not much."""
+        total = self.costs_of()
+        if total.parameters is None and total.multiply_accumulates is None:
+            return ""
+        least = "at least " if total.unknown else ""
+        found = []
+        for count, what, about in (
+            ("parameters", "parameters", ""),
+            (
+                "multiply_accumulates",
+                "multiply-accumulates",
+                "about " if self.compute_is_estimated else "",
+            ),
+        ):
+            whole = getattr(total, count)
+            if whole:
+                wasted, critical = (
+                    (getattr(self.costs_of(state), count) or 0) / whole
+                    for state in ("unproductive", "critical")
+                )
+                found.append(
+                    f"{wasted:.1%} ({critical:.1%} critical) of {least}{about}"
+                    f"{short_number(whole)} {what}"
+                )
+        return f"\nCosts of unproductive layers: {', '.join(found) or 'none'}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values that JSON can hold.
@@ -147,6 +197,7 @@ class Analysis:
         return {
             "input_resolution": _plain(self.input_resolution),
             "resolution_range": {"min": _plain(low), "max": _plain(high)},
+            "compute_is_estimated": self.compute_is_estimated,
             "rows": [
                 {column: _plain(getattr(row, column)) for column in COLUMNS} for row in self.rows
             ],
@@ -220,8 +271,10 @@ def analyze(
     nodes = obtain_all_nodes(graph)
     extractor = set(filters_non_convolutional_node(nodes))
     axes = max((node.axes or 0 for node in nodes), default=0) or None
+    resolution = normalise_resolution(input_res, axes)
+    work = compute_at(graph, input_res)
     return Analysis(
-        input_resolution=normalise_resolution(input_res, axes),
+        input_resolution=resolution,
         resolution_range=input_resolution_range(
             graph, cardinality=axes, filter_kernel_size_1=filter_kernel_size_1
         ),
@@ -240,12 +293,18 @@ def analyze(
                 feature_map_size=node.compute_feature_map_size(input_res),
                 filters=node.layer_info.filters,
                 units=node.layer_info.units,
+                parameters=node.parameters,
+                multiply_accumulates=work[node],
                 state=node.state(input_res, filter_kernel_size_1=filter_kernel_size_1),
                 in_feature_extractor=node in extractor,
                 certainty=node.certainty,
                 certainty_reason=node.certainty_reason,
             )
             for index, node in enumerate(nodes)
+        ),
+        compute_is_estimated=any(
+            node.multiply_accumulates is not None and node.encoded_resolution != resolution
+            for node in nodes
         ),
     )
 
@@ -329,6 +388,10 @@ def text_columns(rows: Sequence[LayerRow]) -> tuple[TextColumn, ...]:
     add("map", (_cell(row.feature_map_size) for row in rows), number=True)
     outputs = (row.units if row.filters is None else row.filters for row in rows)
     add("out", map(_cell, outputs), number=True)
+    if any(row.parameters is not None for row in rows):
+        add("parameters", (_cell(row.parameters) for row in rows), number=True)
+    if any(row.multiply_accumulates is not None for row in rows):
+        add("MACs", (_cell(row.multiply_accumulates) for row in rows), number=True)
     add("state", (row.state for row in rows))
     if any(row.certainty != "exact" for row in rows):
         add("certainty", (row.certainty for row in rows))
