@@ -19,7 +19,7 @@ from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
 )
 from rfa_toolbox.frameworks import create_graph_from_pytorch_model
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition, ReceptiveFieldInfo
-from rfa_toolbox.rendering import visualize_architecture
+from rfa_toolbox.rendering import Report, make_report, visualize_architecture, write_report
 
 __version__ = "2.0.0"
 
@@ -29,11 +29,14 @@ __all__ = [
     "LayerDefinition",
     "LayerRow",
     "ReceptiveFieldInfo",
+    "Report",
     "__version__",
     "analyze",
     "create_graph_from_keras_json",
     "create_graph_from_pytorch_model",
     "create_graph_from_tensorflow_model",
     "input_resolution_range",
+    "make_report",
     "visualize_architecture",
+    "write_report",
 ]

@@ -53,6 +53,7 @@ __all__ = [
     "normalise_resolution",
     "prune",
     "smallest_field",
+    "unproductive_limits",
     "unproductive_up_to",
     "window_of",
 ]
@@ -376,15 +377,8 @@ def layer_state(
     'unproductive'
     """
     axes = range(len(resolution))
-    if all(
-        resolution[axis] <= limit
-        for axis in axes
-        for limit in _beyond_limits(field, predecessor_fields, axis)
-    ) or all(
-        resolution[axis] <= limit
-        for axis in axes
-        for limit in _map_limits(predecessor_jumps, window, axis)
-    ):
+    limits = unproductive_limits(field, predecessor_fields, predecessor_jumps, window)
+    if any(all(map(operator.le, resolution, rule)) for rule in limits):
         return "unproductive"
     beyond = [False if field is None else field[axis] > resolution[axis] for axis in axes]
     if all(beyond):
@@ -406,10 +400,28 @@ def unproductive_up_to(
     >>> unproductive_up_to((40, 40), [(32, 32)], [(8, 8)], (3, 3))
     32
     """
+    return max(map(min, unproductive_limits(field, predecessor_fields, predecessor_jumps, window)))
+
+
+def unproductive_limits(
+    field: Sequence[Size] | None,
+    predecessor_fields: Sequence[Sequence[Size]],
+    predecessor_jumps: Sequence[Sequence[Jump | None]],
+    window: Sequence[Size],
+) -> tuple[tuple[Size, ...], tuple[Size, ...]]:
+    """Return up to which resolution each of the two rules calls a layer unproductive, per axis.
+
+    The first rule is that nothing new in the image is left to see, the second that the feature
+    map is not larger than the window. A rule holds where the resolution is at most its limit on
+    every axis. 0 is never, inf always.
+
+    >>> unproductive_limits((40, 40), [(32, 32)], [(8, 8)], (3, 3))
+    ((32, 32), (31, 31))
+    """
     axes = range(len(window))
-    return max(
-        min(limit for axis in axes for limit in _beyond_limits(field, predecessor_fields, axis)),
-        min(limit for axis in axes for limit in _map_limits(predecessor_jumps, window, axis)),
+    return (
+        tuple(min(_beyond_limits(field, predecessor_fields, axis)) for axis in axes),
+        tuple(min(_map_limits(predecessor_jumps, window, axis)) for axis in axes),
     )
 
 

@@ -17,7 +17,7 @@ from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from rfa_toolbox import arithmetic, unit_windows
+from rfa_toolbox import arithmetic, unit_windows, views
 from rfa_toolbox.arithmetic import Jump, LayerState, Paths, PathState, Size
 from rfa_toolbox.domain import Certainty, PerAxis, Resolution
 from rfa_toolbox.errors import GraphFormatError, InvalidGraphError, InvalidLayerError
@@ -1222,6 +1222,23 @@ class EnrichedNetworkNode:
             *self._judged_by(len(self._paths), receptive_field_provider, filter_kernel_size_1)
         )
 
+    def unproductive_limits(
+        self, filter_kernel_size_1: bool = False
+    ) -> tuple[tuple[Size, ...], tuple[Size, ...]]:
+        """Return up to which resolution each of two rules calls this layer unproductive, per axis.
+
+        The first rule is that everything in front of the layer, and the layer itself, has seen
+        the whole image; the second that the feature map is not larger than the window. A rule
+        holds where the resolution in pixels is at most its limit on every axis; then ``state``
+        is unproductive. 0 is never, inf always. There is one axis where ``axes`` is None.
+
+        >>> EnrichedNetworkNode("conv", LayerDefinition("Conv", 7), []).unproductive_limits()
+        ((1,), (7,))
+        """
+        return arithmetic.unproductive_limits(
+            *self._judged_by(len(self._paths), receptive_field_provider, filter_kernel_size_1)
+        )
+
     def _judged_by(
         self, axes: int, provider: FieldProvider, filter_kernel_size_1: bool
     ) -> tuple[
@@ -1302,6 +1319,9 @@ class EnrichedNetworkNode:
             f"{self.kernel_size}, stride_size={self.stride_size}, receptive_field_min="
             f"{self.receptive_field_min}, receptive_field_max={self.receptive_field_max})"
         )
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return views.bundle(self, repr(self))
 
     # -- copies and stored forms
 

@@ -27,6 +27,7 @@ from rfa_toolbox.arithmetic import Jump, LayerState, Size, normalise_resolution
 from rfa_toolbox.domain import Certainty, PerAxis, Resolution
 from rfa_toolbox.errors import MissingFrameworkError
 from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.views import bundle, page_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -105,11 +106,15 @@ class Analysis:
         rows: one per layer, predecessors first.
         compute_is_estimated: whether the multiply-accumulates are an estimate, as the graph was
             made with another input size.
+        graph: the node that was asked about.
+        filter_kernel_size_1: whether 1x1 layers are never called unproductive for their field.
     """
 
     input_resolution: tuple[int, ...]
     resolution_range: tuple[tuple[Size, ...], tuple[Size, ...]]
     rows: tuple[LayerRow, ...]
+    graph: EnrichedNetworkNode = attrs.field(repr=False, eq=False)
+    filter_kernel_size_1: bool = attrs.field(default=False, repr=False)
     compute_is_estimated: bool = False
 
     def layers_in(self, state: LayerState) -> tuple[LayerRow, ...]:
@@ -246,6 +251,24 @@ class Analysis:
         rows = [[getattr(row, column) for column in COLUMNS] for row in self.rows]
         return pd.DataFrame(rows, columns=list(COLUMNS)).set_index("index")
 
+    def to_html(self) -> str:
+        """Return the graph as a whole HTML page that opens at this resolution.
+
+        It is the page of ``rfa_toolbox.write_report``, which needs no network and no server.
+
+        Raises:
+            MissingRendererError: if no Graphviz is installed.
+            LayoutTimeoutError: if laying out the graph takes too long.
+
+        >>> from rfa_toolbox.architectures.vgg import vgg16
+        >>> analyze(vgg16(), 32).to_html()[:15]
+        '<!doctype html>'
+        """
+        return page_of(self)
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return bundle(self, str(self))
+
     def __str__(self) -> str:
         return f"{aligned(text_columns(self.rows))}\n\n{self.summary()}"
 
@@ -306,6 +329,8 @@ def analyze(
             node.multiply_accumulates is not None and node.encoded_resolution != resolution
             for node in nodes
         ),
+        graph=graph,
+        filter_kernel_size_1=filter_kernel_size_1,
     )
 
 

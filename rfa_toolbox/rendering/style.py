@@ -17,7 +17,7 @@ from rfa_toolbox.domain import Certainty, Resolution
 from rfa_toolbox.graphs import EnrichedNetworkNode, receptive_field_provider
 from rfa_toolbox.rendering.labels import Markup
 
-__all__ = ["FONT", "LOOKS", "Look", "legend_table", "shown_state"]
+__all__ = ["FONT", "LOOKS", "Look", "legend_table", "resolution_of", "shown_state"]
 
 FONT = "Helvetica,Arial,sans-serif"
 

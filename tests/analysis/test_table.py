@@ -220,6 +220,6 @@ def test_the_first_unproductive_layer_is_one_of_the_feature_extractor_if_there_i
 
 
 def test_infinite_ranges_are_said() -> None:
-    table = Analysis((32,), ((math.inf,), (math.inf,)), ())
+    table = Analysis((32,), ((math.inf,), (math.inf,)), (), vgg16())
     assert "inf to inf px" in table.summary()
     assert table.to_dict()["resolution_range"] == {"min": ["inf"], "max": ["inf"]}

@@ -9,14 +9,15 @@ from importlib.util import find_spec
 import pytest
 
 VARIABLE = "RFA_TEST_REQUIRE"
+PROGRAMS = ("chromium", "dot", "npx")
 
 
 def missing(required: str) -> list[str]:
-    """Return the names that are neither an importable module nor (for dot) a program."""
+    """Return the names that are neither importable modules nor, for some, programs."""
     return [
         name
         for name in required.split()
-        if (shutil.which(name) if name == "dot" else find_spec(name)) is None
+        if (shutil.which(name) if name in PROGRAMS else find_spec(name)) is None
     ]
 
 

@@ -1,0 +1,121 @@
+"""Small views of graphs and tables for notebooks: tables in plain HTML, without any script.
+
+Their looks are written at the elements themselves, as notebooks keep no style sheets, and take
+the colours of the notebook except for the states.
+"""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+
+from rfa_toolbox.analysis import Analysis, LayerRow, input_resolution_range
+from rfa_toolbox.arithmetic import LayerState
+from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.rendering import labels
+from rfa_toolbox.rendering.report.page import make_report
+from rfa_toolbox.rendering.style import LOOKS
+from rfa_toolbox.views import page_of, view_of
+
+__all__ = ["MOST_ROWS"]
+
+MOST_ROWS = 40
+"""Layers of a table that a notebook shows; more are left out of its middle."""
+
+_CELL = 'style="text-align:left;padding:.15em .8em .15em 0;vertical-align:top"'
+_SIGNS: dict[LayerState, str] = {
+    "productive": "○",
+    "partially critical": "◐",
+    "critical": "▲",
+    "unproductive": "✕",
+}
+
+
+def _text(value: str, longest: int = 60) -> str:
+    """Return a text of a model for HTML: shortened, isolated, and never markup.
+
+    >>> _text("<b>")
+    '<bdi>&lt;b&gt;</bdi>'
+    """
+    seen = labels.visible(labels.shortened(value, longest))
+    return f"<bdi>{html.escape(seen)}</bdi>"
+
+
+def _state(state: LayerState) -> str:
+    look = LOOKS[state]
+    return (
+        f'<span style="background:{look.colour};color:black;border:1px {look.border} gray;'
+        f'border-radius:.4em;padding:0 .4em;white-space:nowrap">{_SIGNS[state]} {state}</span>'
+    )
+
+
+def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    titles = "".join(f'<th scope="col" {_CELL}>{title}</th>' for title in head)
+    lines = (f"<tr>{''.join(f'<td {_CELL}>{cell}</td>' for cell in row)}</tr>" for row in rows)
+    return (
+        f'<table style="border-collapse:collapse"><thead><tr>{titles}</tr></thead>'
+        f"<tbody>{''.join(lines)}</tbody></table>"
+    )
+
+
+@view_of.register
+def _view_of_node(node: EnrichedNetworkNode) -> str:
+    nodes = node.all_layers
+    position = next(at for at, one in enumerate(nodes) if one is node)
+    smallest, largest = node.lasting_receptive_fields
+    facts = [
+        ("type", _text(node.layer_info.name)),
+        ("module", _text(node.module_path) if node.module_path else "-"),
+        ("layer", html.escape(labels.layer_text(node.layer_info)) or "-"),
+        ("smallest field", f"{labels.size_text(smallest)} px"),
+        ("largest field", f"{labels.size_text(largest)} px"),
+        ("known", node.certainty if node.certainty == "exact" else _text(node.certainty_reason)),
+    ]
+    low, high = input_resolution_range(node, cardinality=node.axes)
+    lines = "".join(
+        f'<tr><th scope="row" {_CELL}>{title}</th><td {_CELL}>{value}</td></tr>'
+        for title, value in facts
+    )
+    return (
+        f"<div><p><b>{_text(node.name)}</b>, layer {position} of a graph of {len(nodes)}; useful "
+        f"input resolutions: {labels.size_text(low)} to {labels.size_text(high)} px</p>"
+        f'<table style="border-collapse:collapse">{lines}</table></div>'
+    )
+
+
+@view_of.register
+def _view_of_table(table: Analysis) -> str:
+    summary = "<br>".join(html.escape(line) for line in table.summary().splitlines())
+    shown: Sequence[LayerRow | None] = table.rows
+    if len(table.rows) > MOST_ROWS:
+        half = MOST_ROWS // 2
+        shown = [*table.rows[:half], None, *table.rows[-half:]]
+    rows = [_row(row) if row else ["…", f"{len(table.rows) - MOST_ROWS} more"] for row in shown]
+    head = ("#", "layer", "type", "kernel", "stride", "r_min", "r_max", "map", "state")
+    return f"<div><p>{summary}</p>{_table(head, rows)}</div>"
+
+
+def _row(row: LayerRow) -> list[str]:
+    sizes = (
+        row.kernel_size,
+        row.stride_size,
+        row.receptive_field_min,
+        row.receptive_field_max,
+        row.feature_map_size,
+    )
+    return [
+        str(row.index),
+        _text(row.name, 48),
+        _text(row.type, 30),
+        *map(labels.size_text, sizes),
+        _state(row.state),
+    ]
+
+
+@page_of.register
+def _page_of_table(table: Analysis) -> str:
+    return make_report(
+        table.graph,
+        table.input_resolution,
+        filter_kernel_size_1=table.filter_kernel_size_1,
+    ).html

@@ -1,0 +1,353 @@
+"""The report as a file: structure, safety and errors. tests/browser looks at the page itself."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterator
+from fractions import Fraction
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rfa_toolbox import (
+    EnrichedNetworkNode,
+    LayerDefinition,
+    analyze,
+    input_resolution_range,
+    make_report,
+    write_report,
+)
+from rfa_toolbox.architectures.resnet import resnet18
+from rfa_toolbox.architectures.vgg import vgg11
+from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError, MissingRendererError
+from rfa_toolbox.rendering.concatenations import Arrow
+from rfa_toolbox.rendering.report import ReportFileError, report_html
+from rfa_toolbox.rendering.report.placement import BOX, place
+
+
+class Page(HTMLParser):
+    """The elements of a page and the text of its scripts and styles."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, tuple[tuple[str, str | None], ...]]] = []
+        self.texts: dict[str, str] = {}
+        self._inside = ""
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, tuple(attrs)))
+        self._inside = str(dict(attrs).get("id", tag)) if tag in ("script", "style") else tag
+
+    def handle_endtag(self, tag: str) -> None:
+        self._inside = ""
+
+    def handle_data(self, data: str) -> None:
+        self.texts[self._inside] = self.texts.get(self._inside, "") + data
+
+    @property
+    def facts(self) -> Any:
+        return json.loads(self.texts["facts"])
+
+    @property
+    def policy(self) -> str:
+        for tag, attributes in self.elements:
+            found = dict(attributes)
+            if tag == "meta" and found.get("http-equiv") == "Content-Security-Policy":
+                return str(found["content"])
+        raise AssertionError("no Content-Security-Policy")
+
+
+def chain(*names: str, kind: str = "Conv") -> EnrichedNetworkNode:
+    node = None
+    for name in names:
+        before = [] if node is None else [node]
+        node = EnrichedNetworkNode(name, LayerDefinition(kind, 3), before)
+    assert node is not None
+    return node
+
+
+def hash_of(text: str) -> str:
+    return "'sha256-" + base64.b64encode(hashlib.sha256(text.encode()).digest()).decode() + "'"
+
+
+# --- structure and safety --------------------------------------------------------------------
+
+
+def test_the_page_allows_its_own_script_and_style_and_nothing_else() -> None:
+    page = Page(report_html(resnet18(), 32))
+    assert page.policy.split("; ") == [
+        "default-src 'none'",
+        f"script-src {hash_of(page.texts['script'])}",
+        f"style-src {hash_of(page.texts['style'])}",
+        "img-src data:",
+        "base-uri 'none'",
+        "form-action 'none'",
+    ]
+    assert [
+        dict(attributes).get("type") for tag, attributes in page.elements if tag == "script"
+    ] == [
+        "application/json",
+        None,
+    ]
+
+
+def test_the_page_refers_to_nothing_outside_of_it() -> None:
+    text = report_html(resnet18(), 32)
+    addresses = set(re.findall(r"\b(?:https?|ftp|wss?):[^\s\"'`)]*", text))
+    assert addresses == {"http://www.w3.org/2000/svg"}  # a name, which nobody loads
+    for _, attributes in Page(text).elements:
+        found = dict(attributes)
+        assert "style" not in found
+        assert not any(name.startswith("on") for name in found)
+        assert str(found.get("href", "#"))[:1] in ("#", "d")  # the icon is data:
+
+
+HOSTILE = [
+    "</script><script>alert(1)</script>",
+    "\"'`<img src=x onerror=alert(1)>",
+    "two\nlines\r\n\0",
+    "back\\slash \\N \\G {{script}} {{facts}}",
+    "\u202eright to left\u202c \u05e9\u05dc\u05d5\u05dd",
+    "<!--",
+    "]]>",
+    "\ud800 alone",
+    "x" * 10_000,
+]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.one_of(st.text(st.characters(), max_size=40), st.sampled_from(HOSTILE)),
+        min_size=1,
+        max_size=3,
+    )
+)
+def test_what_a_model_says_is_data_and_never_markup(names: list[str]) -> None:
+    graph = chain(*names, kind=names[0])
+    page = Page(report_html({names[-1]: graph}, 32))
+    harmless = Page(report_html({"model": chain(*("conv" for _ in names))}, 32))
+    assert page.elements == harmless.elements
+    assert page.texts["script"] == harmless.texts["script"]
+    model = page.facts["models"][0]
+    assert model["name"] == names[-1]
+    assert model["nodes"]["name"] == names
+    assert model["layers"][0]["type"] == names[0]
+
+
+def test_names_do_not_reach_graphviz(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[str] = []
+
+    def spy(source: str, *arguments: Any, **options: Any) -> bytes:
+        texts.append(source)
+        return real(source, *arguments, **options)
+
+    from rfa_toolbox.rendering.report import placement
+
+    real = placement.lay_out
+    monkeypatch.setattr(placement, "lay_out", spy)
+    node = EnrichedNetworkNode("secret", LayerDefinition("Secret", 3), [], module_path="a.secret")
+    after = EnrichedNetworkNode("b", LayerDefinition("Conv", 3), [node], module_path="a.b")
+    make_report({"secret": after}, 32)
+    assert "cluster" in texts[0]
+    assert "secret" not in texts[0].lower()
+
+
+def test_the_same_graph_gives_the_same_bytes() -> None:
+    assert report_html(resnet18(), 32) == report_html(resnet18(), 32)
+
+
+def test_a_report_is_small() -> None:
+    assert len(report_html({"resnet18": resnet18()}, 32)) < 200_000
+
+
+# --- what the page is told -------------------------------------------------------------------
+
+
+def test_a_page_knows_all_layers_at_their_places(branching: EnrichedNetworkNode) -> None:
+    model = Page(report_html({"branching": branching}, 32)).facts["models"][0]
+    nodes = branching.all_layers
+    assert model["nodes"]["name"] == [node.name for node in nodes]
+    assert model["nodes"]["inputs"] == [
+        [nodes.index(before) for before in node.predecessors] for node in nodes
+    ]
+    assert [[size] * 2 for size in model["range"]] == [
+        list(bound) for bound in input_resolution_range(branching)
+    ]
+    picture = model["picture"]
+    boxes = list(zip(picture["x"], picture["y"], strict=True))
+    assert len(set(boxes)) == len(nodes)
+    for tail, head, _, *curve in picture["arrows"]:
+        assert boxes[tail][1] < boxes[head][1]
+        assert len(curve) % 6 == 2  # a point, and three for each piece of a curve
+
+
+def test_jumps_and_fields_keep_their_exact_values() -> None:
+    up = EnrichedNetworkNode("up", LayerDefinition("Up", 2, upsampling=2), [])
+    wide = EnrichedNetworkNode("wide", LayerDefinition("Wide", (3, None)), [up])
+    nodes = Page(report_html(wide, 32)).facts["models"][0]["nodes"]
+    assert up.get_maximum_scale_factor() == Fraction(1, 2)
+    assert nodes["jump"] == ["1/2", ["1/2", None]]
+    assert nodes["smallest"][1] == [wide.receptive_field_min[0], None]  # type: ignore[index]
+    assert wide.receptive_field_min[1] == math.inf  # type: ignore[index]
+
+
+def test_a_region_of_a_module_holds_no_other_box() -> None:
+    contents: dict[str, list[int | str]] = {"": [0, "a", 3, "b"], "a": [1, 2], "b": [4, 5]}
+    arrows = [Arrow(0, 1), Arrow(0, 3), Arrow(1, 2), Arrow(2, 4), Arrow(3, 4), Arrow(0, 5)]
+    placement = place(6, contents, arrows, 60)
+    width, height = BOX
+    for module in ((1, 2), (4, 5)):
+        xs = [placement.centres[node][0] for node in module]
+        ys = [placement.centres[node][1] for node in module]
+        for other in set(range(6)) - set(module):
+            x, y = placement.centres[other]
+            beside = x + width / 2 < min(xs) - width / 2 or x - width / 2 > max(xs) + width / 2
+            above = y + height / 2 < min(ys) - height / 2 or y - height / 2 > max(ys) + height / 2
+            assert beside or above
+
+
+def test_arrows_that_stand_for_several_keep_their_curves() -> None:
+    arrows = [Arrow(0, 1), Arrow(0, 1), Arrow(0, 1, joined=True)]
+    placement = place(2, {"": [0, 1]}, arrows, 60)
+    assert len(set(placement.curves)) == 3
+
+
+# --- several graphs, errors ------------------------------------------------------------------
+
+
+def test_several_graphs_keep_their_names_and_order() -> None:
+    graphs = {"b": resnet18(), "a": vgg11()}
+    assert [model["name"] for model in Page(report_html(graphs, 32)).facts["models"]] == ["b", "a"]
+    assert [
+        model["name"] for model in Page(report_html(list(graphs.values()), 32)).facts["models"]
+    ] == ["model 1", "model 2"]
+    assert make_report(graphs, 32).title == "b, a"
+    assert make_report(graphs, 32, title="<two>").title == "<two>"
+
+
+def test_resolutions_to_compare_are_kept() -> None:
+    facts = Page(report_html(resnet18(), (32, 64), compare_at=[96, (128, 64)])).facts
+    assert facts["resolution"] == [32, 64]
+    assert facts["compare"] == [[96], [128, 64]]
+
+
+@pytest.mark.parametrize("graphs", [[], {}, ()])
+def test_a_report_on_nothing_is_refused(graphs: Any) -> None:
+    with pytest.raises(InvalidGraphError, match=re.escape(repr(graphs))):
+        make_report(graphs, 32)
+
+
+@pytest.mark.parametrize("graphs", [None, 7, "resnet18", [resnet18(), None], {"a": "b"}])
+def test_what_is_no_graph_is_refused(graphs: Any) -> None:
+    with pytest.raises(InvalidGraphError, match="node"):
+        make_report(graphs, 32)
+
+
+@pytest.mark.parametrize("resolution", [0, -3, 1.5, "32", None, (32, 32, 0)])
+def test_a_wrong_resolution_is_refused(resolution: Any) -> None:
+    with pytest.raises(InvalidResolutionError, match=re.escape(repr(resolution))):
+        make_report(resnet18(), resolution)
+    with pytest.raises(InvalidResolutionError, match=re.escape(repr(resolution))):
+        make_report(resnet18(), 32, compare_at=[resolution])
+
+
+def test_graphs_of_different_axes_are_refused() -> None:
+    line = EnrichedNetworkNode("line", LayerDefinition("Conv1d", (3,)), [])
+    plane = EnrichedNetworkNode("plane", LayerDefinition("Conv2d", (3, 3)), [])
+    with pytest.raises(InvalidGraphError, match="1 and 2 spatial axes"):
+        make_report([line, plane], 32)
+
+
+def test_a_missing_renderer_is_named(no_dot: None, no_pygraphviz: None) -> None:
+    with pytest.raises(MissingRendererError, match="rfa_toolbox"):
+        make_report(resnet18(), 32)
+
+
+def test_both_renderers_make_a_report(renderer: str) -> None:
+    assert len(Page(report_html(resnet18(), 32)).facts["models"][0]["picture"]["x"]) == 33
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+def test_a_file_holds_the_whole_page(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    assert write_report(resnet18(), str(path), input_res=32) == path
+    assert path.read_text(encoding="utf-8") == report_html(resnet18(), 32)
+    assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_an_older_file_stays_if_the_report_fails(tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    path.write_text("old")
+    with pytest.raises(InvalidResolutionError):
+        write_report(resnet18(), path, input_res=0)
+    assert path.read_text() == "old"
+    assert [one.name for one in tmp_path.iterdir()] == ["report.html"]
+
+
+def test_wrong_paths_are_named(tmp_path: Path) -> None:
+    report = make_report(vgg11(), 32)
+    with pytest.raises(ReportFileError, match="is a folder"):
+        report.save(tmp_path)
+    (tmp_path / "file").write_text("")
+    for wrong in (tmp_path / "file" / "report.html", tmp_path / "missing" / "report.html"):
+        with pytest.raises(OSError, match=re.escape(str(wrong))):
+            report.save(wrong)
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
+# --- notebooks -------------------------------------------------------------------------------
+
+
+def attributes_of(text: str, tag: str) -> Iterator[dict[str, str | None]]:
+    return (dict(attributes) for name, attributes in Page(text).elements if name == tag)
+
+
+def test_a_notebook_shows_a_report_in_a_frame() -> None:
+    report = make_report({"vgg": vgg11()}, 32)
+    bundle = report._repr_mimebundle_()
+    assert bundle["text/plain"].startswith("Report('vgg', ")
+    (frame,) = attributes_of(bundle["text/html"], "iframe")
+    assert frame["srcdoc"] == report.html
+
+
+def test_a_notebook_shows_a_graph_and_a_table_with_their_names_as_text() -> None:
+    hostile = "<script>alert(1)</script>\u202e"
+    graph = chain(hostile, "b", kind=hostile)
+    for value in (graph.all_layers[0], analyze(graph, 4)):
+        bundle = value._repr_mimebundle_()
+        assert bundle["text/plain"] in (repr(value), str(value))
+        page = Page(bundle["text/html"])
+        assert not {"script", "style"} & {tag for tag, _ in page.elements}
+        assert html.escape("<script>") in bundle["text/html"]
+        assert "\u202e" not in bundle["text/html"]
+    assert "2 layers" in analyze(graph, 4)._repr_mimebundle_()["text/html"]
+
+
+def test_a_notebook_shows_a_part_of_a_long_table() -> None:
+    graph = chain(*map(str, range(1000)))
+    text = analyze(graph, 4)._repr_mimebundle_()["text/html"]
+    assert len(text) < 60_000
+    assert Counter(tag for tag, _ in Page(text).elements)["tr"] == 1 + 40 + 1
+    assert "960 more" in text
+
+
+def test_a_table_becomes_the_page_of_its_graph() -> None:
+    graph = resnet18()
+    facts = Page(analyze(graph, (32, 48), filter_kernel_size_1=True).to_html()).facts
+    assert facts["resolution"] == [32, 48]
+    assert facts == Page(report_html(graph, (32, 48), filter_kernel_size_1=True)).facts
