@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal
 
@@ -325,7 +325,7 @@ def _draft(
         kind=last.kind if len(numbers) == 1 else "group",
         home=scope[-1] if scope and call is None else None,
         positions=last.positions,
-        aligned=len(numbers) > 1 or not last.offsets,
+        aligned=_is_aligned([steps[number] for number in numbers]),
         sources=tuple(
             dict.fromkeys(
                 source
@@ -351,18 +351,61 @@ def _offsets(
 
     What is read at several places within a node is part of its own window; see ``composed``.
     """
-    own = {step.number for step in steps}
-    if not any(step.offsets for step in steps) or len(own) > 1:
+    if _has_window(steps):
         return ()
-    (step,) = steps
     found: dict[EnrichedNetworkNode, dict[tuple[int | None, ...], None]] = {
         node: {} for node in predecessors
     }
-    for source, reads in zip(step.sources, step.offsets, strict=True):
-        if source in place:
-            found[place[source]].update(dict.fromkeys(reads))
-    nothing = ((0,) * len(step.windows),)
+    for source, reads in _reads_of(steps):
+        if source in place and place[source] in found:
+            found[place[source]][reads] = None
+    if all(one == 0 for reads in found.values() for read in reads for one in read):
+        return ()
+    nothing = ((0,) * len(steps[0].windows),)
     return tuple(tuple(found[node]) or nothing for node in predecessors)
+
+
+def _has_window(steps: Sequence[Step]) -> bool:
+    """Whether several steps are described by one window, so that their reads are part of it."""
+    return len(steps) > 1 and (_is_chain(steps) or not all(step.neutral for step in steps))
+
+
+def _is_aligned(steps: Sequence[Step]) -> bool:
+    return _has_window(steps) or not any(
+        step.offsets or (step.neutral and any(window.begin for window in step.windows))
+        for step in steps
+    )
+
+
+def _reads_of(steps: Sequence[Step]) -> Iterator[tuple[int, tuple[int | None, ...]]]:
+    """Yield what one step, or several neutral ones together, read from others, and at which units.
+
+    The padding of a single step is part of its window, that of several is part of the offsets.
+    """
+    (*_, last) = steps
+    inside = {step.number: step for step in steps}
+    nowhere = (0,) * len(last.windows)
+    reached: dict[int, dict[tuple[int | None, ...], None]] = {last.number: {nowhere: None}}
+    for step in reversed(steps):
+        places = tuple(reached.get(step.number, ()))
+        if len(steps) > 1:
+            begins = [None if one.begin is None else -one.begin for one in step.windows]
+            places = tuple(_added(place, begins) for place in places)
+        for source, reads in zip(
+            step.sources, step.offsets or ((nowhere,),) * len(step.sources), strict=True
+        ):
+            for read, place in itertools.product(reads, places):
+                if source in inside:
+                    reached.setdefault(source, {})[_added(place, read)] = None
+                else:
+                    yield source, _added(place, read)
+
+
+def _added(first: Sequence[int | None], second: Sequence[int | None]) -> tuple[int | None, ...]:
+    return tuple(
+        None if one is None or other is None else one + other
+        for one, other in zip(first, second, strict=True)
+    )
 
 
 def _certainty(steps: Iterable[Step]) -> tuple[Certainty, str]:
@@ -409,6 +452,8 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
     if len(decisive) <= 1 and _is_chain(steps):
         counts["blockwise"] = bool(decisive) and decisive[0].blockwise
         return _layer(label, _chained(steps), **counts)
+    if not decisive:
+        return _layer(label, (NEUTRAL,) * axes, **counts)
     node = _composed_node(steps)
     paths = node.paths
     longest = [max(axis, key=arithmetic.field_of) for axis in paths]

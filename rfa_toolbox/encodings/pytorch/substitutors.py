@@ -112,6 +112,7 @@ class FoldingSubstitutor:
                 steps=tuple(sorted(inside)),
                 sources=tuple(one for one in sources if one not in inside),
                 kind=second.kind,
+                aligned=first.aligned and second.aligned,
             )
             for source in first.sources:
                 readers[source].discard(first.steps[-1])
