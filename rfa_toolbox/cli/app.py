@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import warnings
+from collections import Counter
 from collections.abc import Sequence
 from enum import Enum
 from typing import Annotated, Any
 
+import attrs
 import typer
 
 import rfa_toolbox
@@ -18,6 +20,7 @@ from rfa_toolbox.cli.output import progress, target
 from rfa_toolbox.cli.problems import UsageError, complain, remark
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import RFAError
+from rfa_toolbox.rendering.layout import DEFAULT_TIME_LIMIT, LayoutTimeoutError
 
 __all__ = ["app", "run"]
 
@@ -80,7 +83,7 @@ InputRes = Annotated[
         metavar="SIZE",
         help="Resolution of the images in pixels: 32, or 32x64 (height x width). Several are "
         "separated by commas.",
-        show_default="that of --input-shape, or 224",
+        show_default="that of the model or of --input-shape, else 224",
     ),
 ]
 InputShape = Annotated[
@@ -127,6 +130,9 @@ Spare1x1 = Annotated[
         help="Never call a 1x1 layer unproductive for its field.",
     ),
 ]
+TimeLimit = Annotated[
+    float, typer.Option(metavar="SECONDS", help="Give up laying out a picture after this time.")
+]
 Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
 
 _TABLES = ("table", "json", "csv")
@@ -170,14 +176,17 @@ def analyze_command(
 ) -> int:
     """Show every layer of a model, and which of them cannot help at a resolution."""
     where = target(output, format_name, _TABLES, "table")
-    resolutions = _resolutions(input_res, input_shape)
-    source, graph = _encoded(spec, input_shape, kwargs)
-    found = [analyze(graph, resolution, filter_kernel_size_1) for resolution in resolutions]
+    asked = arguments.parse_resolutions(input_res or ())
+    (model,) = _read([spec], input_shape, kwargs)
+    found = [
+        analyze(model.graph, resolution, filter_kernel_size_1)
+        for resolution in asked or (model.resolution,)
+    ]
     if where.format == "table":
         content = "\n".join(tables.analysis_text(one, plain=where.is_plain()) for one in found)
     elif where.format == "json":
         results = [one.to_dict() for one in found]
-        content = tables.as_json("analysis", {"model": source.title, "results": results})
+        content = tables.as_json("analysis", {"model": model.title, "results": results})
     else:
         content = tables.analyses_as_csv(found)
     where.deliver(content)
@@ -222,24 +231,23 @@ def draw_command(
     ] = False,
     legend: Annotated[bool, typer.Option(metavar="", help="Explain colours and borders.")] = True,
     filter_kernel_size_1: Spare1x1 = False,
-    time_limit: Annotated[
-        float, typer.Option(metavar="SECONDS", help="Give up laying out after this time.")
-    ] = 60.0,
+    time_limit: TimeLimit = DEFAULT_TIME_LIMIT,
     debug: Debug = False,
 ) -> int:
     """Draw the architecture, each layer in the colour of its state, as svg, pdf, png or dot."""
     where = target(output, format_name, ("svg", "pdf", "png", "dot"), "dot")
-    resolutions = _resolutions(input_res, input_shape)
-    if len(resolutions) > 1:
+    asked = arguments.parse_resolutions(input_res or ())
+    if len(asked) > 1:
         raise UsageError(
-            f"--input-res names {len(resolutions)} resolutions, and a picture shows one; draw one "
+            f"--input-res names {len(asked)} resolutions, and a picture shows one; draw one "
             "after the other, or see them in one page with rfa report."
         )
-    source, graph = _encoded(spec, input_shape, kwargs)
+    (model,) = _read([spec], input_shape, kwargs)
+    (resolution,) = asked or (model.resolution,)
     picture = rfa_toolbox.visualize_architecture(
-        graph,
-        source.title,
-        input_res=resolutions[0],
+        model.graph,
+        model.title,
+        input_res=resolution,
         filter_kernel_size_1=filter_kernel_size_1,
         clusters=clusters,
         legend=legend,
@@ -248,7 +256,7 @@ def draw_command(
     if where.format == "dot":
         where.deliver(picture.source)
         return OK
-    with progress(f"Laying out {source.title}"):
+    with progress(f"Laying out {model.title}"):
         drawn = picture.pipe(where.format, quiet=True)
     where.deliver(drawn)
     return OK
@@ -274,18 +282,18 @@ def range_command(
 ) -> int:
     """Show which input resolutions fit a model."""
     where = target(output, format_name, _TABLES, "table")
-    source, graph = _encoded(spec, input_shape, kwargs)
+    (model,) = _read([spec], input_shape, kwargs)
     low, high = input_resolution_range(
-        graph, filter_kernel_size_1=filter_kernel_size_1, lower_bound=lower_bound
+        model.graph, filter_kernel_size_1=filter_kernel_size_1, lower_bound=lower_bound
     )
     if where.format == "json":
-        content = tables.as_json("range", {"model": source.title, "min": low, "max": high})
+        content = tables.as_json("range", {"model": model.title, "min": low, "max": high})
     else:
         least, most = ("x".join(map(str, one)) for one in (low, high))
         if where.format == "csv":
-            content = tables.as_csv([{"model": source.title, "min": least, "max": most}])
+            content = tables.as_csv([{"model": model.title, "min": least, "max": most}])
         else:
-            content = tables.range_text(source.title, least, most)
+            content = tables.range_text(model.title, least, most)
     where.deliver(content)
     return OK
 
@@ -303,12 +311,11 @@ def compare_command(
 ) -> int:
     """Show several models side by side."""
     where = target(output, format_name, _TABLES, "table")
-    resolutions = _resolutions(input_res, input_shape)
-    graphs = _all_encoded(several, input_shape, kwargs)
+    asked = arguments.parse_resolutions(input_res or ())
     rows = [
-        tables.comparison_row(title, analyze(graph, resolution, filter_kernel_size_1))
-        for title, graph in graphs.items()
-        for resolution in resolutions
+        tables.comparison_row(model.title, analyze(model.graph, resolution, filter_kernel_size_1))
+        for model in _read(several, input_shape, kwargs)
+        for resolution in asked or (model.resolution,)
     ]
     if where.format == "json":
         where.deliver(tables.as_json("comparison", {"models": rows}))
@@ -319,43 +326,73 @@ def compare_command(
     return OK
 
 
+@app.command(
+    "report",
+    epilog="Example: rfa report resnet18 resnet50 --input-res 32,224 --output report.html",
+)
+def report_command(
+    several: Specs,
+    input_res: InputRes = None,
+    input_shape: InputShape = None,
+    kwargs: Kwargs = None,
+    output: Output = None,
+    filter_kernel_size_1: Spare1x1 = False,
+    time_limit: TimeLimit = DEFAULT_TIME_LIMIT,
+    debug: Debug = False,
+) -> int:
+    """Write one HTML page to explore a model in a browser, or several side by side."""
+    where = target(output, None, ("html",), "html")
+    asked = arguments.parse_resolutions(input_res or ())
+    models = _read(several, input_shape, kwargs)
+    first, *others = asked or (models[0].resolution,)
+    with progress(f"Laying out {', '.join(model.title for model in models)}"):
+        page = rfa_toolbox.make_report(
+            {model.title: model.graph for model in models},
+            first,
+            compare_at=others,
+            filter_kernel_size_1=filter_kernel_size_1,
+            time_limit=time_limit,
+        )
+    where.deliver(page.html)
+    return OK
+
+
 # --- what the commands share -----------------------------------------------------------------
 
 
-def _encoded(
-    spec: str, input_shape: list[str] | None, kwargs: list[str] | None
-) -> tuple[specs.ModelSource, EnrichedNetworkNode]:
+@attrs.frozen
+class _Model:
+    """A model as the commands need it: its names, its graph, and the resolution it is made for."""
+
+    spec: str
+    title: str
+    graph: EnrichedNetworkNode
+    resolution: Resolution
+
+
+def _read(
+    several: list[str], input_shape: list[str] | None, kwargs: list[str] | None
+) -> list[_Model]:
+    """Return several models, with titles that tell them apart."""
     shapes = arguments.parse_shapes(input_shape or ())
     values = arguments.parse_kwargs(kwargs or ())
-    with progress(f"Reading {spec}"):
-        source = specs.load(spec, values)
-        return source, source.graph(shapes)
-
-
-def _all_encoded(
-    several: list[str], input_shape: list[str] | None, kwargs: list[str] | None
-) -> dict[str, EnrichedNetworkNode]:
-    """Return the graphs of several models under names that tell them apart."""
-    read = [_encoded(spec, input_shape, kwargs) for spec in several]
-    titles = [source.title for source, _ in read]
-    named: dict[str, EnrichedNetworkNode] = {}
-    for source, graph in read:
-        name = source.title if titles.count(source.title) == 1 else source.spec
-        count = 1
-        while name in named:
-            count += 1
-            name = f"{source.spec} ({count})"
-        named[name] = graph
-    return named
-
-
-def _resolutions(
-    input_res: list[str] | None, input_shape: list[str] | None
-) -> tuple[Resolution, ...]:
-    if input_res:
-        return arguments.parse_resolutions(input_res)
-    shapes = arguments.parse_shapes(input_shape or ())
-    return (shapes[0][2:] if shapes else DEFAULT_RESOLUTION,)
+    models: list[_Model] = []
+    for spec in several:
+        with progress(f"Reading {spec}"):
+            source = specs.load(spec, values)
+            graph = source.graph(shapes)
+        # A PyTorch model does not say what it is made for.
+        chosen = graph.encoded_resolution if shapes or source.kind != "PyTorch" else None
+        models.append(_Model(spec, source.title, graph, chosen or DEFAULT_RESOLUTION))
+    counts = Counter(one.title for one in models)
+    names = [one.title if counts[one.title] == 1 else one.spec for one in models]
+    return [
+        attrs.evolve(
+            one,
+            title=name if names.count(name) == 1 else f"{name} ({names[: at + 1].count(name)})",
+        )
+        for at, (one, name) in enumerate(zip(models, names, strict=True))
+    ]
 
 
 # --- from an error to an exit code -----------------------------------------------------------
@@ -375,14 +412,21 @@ def run(words: Sequence[str]) -> int:
         path = error.ctx.command_path if error.ctx is not None else "rfa"
         complain(f"{error.format_message()} See {path} --help.")
         return PROBLEM
+    except LayoutTimeoutError as error:
+        complain(
+            "The picture took too long to lay out; give it more time with --time-limit SECONDS, "
+            "or leave the layout to another program: rfa draw SPEC --output FILE.dot.",
+            error if debug else None,
+        )
+        return PROBLEM
     except (RFAError, OSError, subprocess.SubprocessError) as error:
-        complain(error, debug)
+        complain(str(error), error if debug else None)
         return PROBLEM
     except Exception as error:  # noqa: BLE001 - the last resort: one line that asks for a report
         complain(
             f"{type(error).__name__}: {error}. This is a mistake in RFA-Toolbox; please report it "
             "with what --debug shows.",
-            debug,
+            error if debug else None,
         )
         return PROBLEM
     return code if isinstance(code, int) else OK

@@ -21,8 +21,9 @@ __all__ = ["Target", "progress", "target"]
 _SUFFIXES = {".txt": "table", ".gv": "dot", ".htm": "html"}
 """Suffixes that are not called like their format."""
 
-_BINARY = ("pdf", "png")
-_PAGES = (*_BINARY, "svg", "html")
+_WRITERS = {"html": "rfa report", **dict.fromkeys(("svg", "pdf", "png", "dot"), "rfa draw")}
+
+_PAGES = ("pdf", "png", "svg", "html")
 """Formats that are of no use on the screen of a terminal."""
 
 
@@ -96,7 +97,7 @@ def target(
     if known and named not in formats:
         raise UsageError(
             f"--output is {output!r}, and this command cannot write {suffix}; it writes "
-            f"{_listed(formats)}."
+            f"{_listed(formats)}. Another command does: {_WRITERS.get(named, 'rfa analyze')}."
         )
     if known and format_name not in (None, named):
         raise UsageError(

@@ -35,11 +35,11 @@ def printable(text: str, kept: str = "") -> str:
     )
 
 
-def complain(error: BaseException | str, debug: bool = False) -> None:
-    """Say in one line on standard error what is wrong, behind the traceback if it is asked for."""
-    if debug and isinstance(error, BaseException):
-        sys.stderr.write("".join(traceback.format_exception(error)))
-    _say("error", str(error))
+def complain(text: str, shown: BaseException | None = None) -> None:
+    """Say in one line on standard error what is wrong, behind the traceback of an exception."""
+    if shown is not None:
+        sys.stderr.write("".join(traceback.format_exception(shown)))
+    _say("error", text)
 
 
 def remark(text: object) -> None:

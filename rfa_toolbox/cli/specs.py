@@ -304,8 +304,8 @@ def _checked_arguments(
         signature.bind(**arguments)
     except TypeError as error:
         raise UsageError(
-            f"The arguments do not fit {spec!r}: {error}. It takes {signature}; name them with "
-            """--kwargs '{"name": value}'."""
+            f"The arguments do not fit {spec!r}: {error}. It takes "
+            f"{', '.join(signature.parameters) or 'none'}; --kwargs sets them."
         ) from None
     for name, value in defaults.items():
         remark(f"{spec} is called with {name}={value}, so that no weights are loaded.")
@@ -334,17 +334,23 @@ def _model_code(spec: str) -> Iterator[None]:
     except RFAError:
         raise
     except (Exception, SystemExit) as error:
-        remedy = "--debug shows where"
-        if isinstance(error, ModuleNotFoundError) and error.name == "tensorflow":
-            remedy = (
-                "Keras looks for TensorFlow; set the environment variable KERAS_BACKEND to torch "
-                "or jax if you have one of these"
-            )
-        elif isinstance(error, ModuleNotFoundError) and error.name:
-            package = error.name.partition(".")[0]
-            remedy = f"pip install {package}, or put it where Python finds it"
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise ModelCodeError(f"{spec!r} failed with {said} ({remedy}).") from error
+        raise ModelCodeError(f"{spec!r} failed with {said} ({_remedy(error)}).") from error
+
+
+def _remedy(error: BaseException) -> str:
+    """Return what helps against an exception of a user's code."""
+    if isinstance(error, ModuleNotFoundError) and error.name == "tensorflow":
+        return (
+            "Keras looks for TensorFlow; set the environment variable KERAS_BACKEND to torch or "
+            "jax if you have one of these"
+        )
+    if isinstance(error, ModuleNotFoundError) and error.name:
+        package = error.name.partition(".")[0]
+        return f"pip install {package}, or put it where Python finds it"
+    if "operator torchvision::" in str(error):
+        return "torch and torchvision are not of the same build; install both from one index"
+    return "--debug shows where"
 
 
 @contextlib.contextmanager

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rfa_toolbox.analysis.costs import short_number
 from rfa_toolbox.analysis.table import Analysis, TextColumn, aligned, one_line, text_columns
 
 __all__ = [
@@ -38,11 +39,15 @@ _STYLES = {
 }
 _EXPENDABLE = (
     "first unproductive",
+    "MACs",
+    "params",
+    "layers",
     "jump",
     "dilation",
     "module",
     "out",
     "stride",
+    "parameters",
     "type",
     "map",
     "kernel",
@@ -189,11 +194,14 @@ def comparison_row(title: str, analysis: Analysis) -> dict[str, Any]:
     >>> row = comparison_row("vgg16", analyze(vgg16(), 32))
     >>> row["layers"], row["unproductive"], row["first_unproductive"]
     (22, 10, 'Stage2-Conv2')
+    >>> row["parameters"] is None  # of a graph that was made by hand
+    True
     """
     extractor = [row for row in analysis.rows if row.in_feature_extractor]
     states = [row.state for row in extractor]
     first = next((row.name for row in extractor if row.state == "unproductive"), None)
     low, high = analysis.resolution_range
+    total, wasted = analysis.costs_of(), analysis.costs_of("unproductive")
     return {
         "model": title,
         "input_resolution": list(analysis.input_resolution),
@@ -204,37 +212,66 @@ def comparison_row(title: str, analysis: Analysis) -> dict[str, Any]:
         "first_unproductive": first,
         "min_resolution": list(low),
         "max_resolution": list(high),
+        "parameters": total.parameters,
+        "unproductive_parameters": wasted.parameters,
+        "multiply_accumulates": total.multiply_accumulates,
+        "unproductive_multiply_accumulates": wasted.multiply_accumulates,
+        "compute_is_estimated": analysis.compute_is_estimated,
     }
-
-
-_COMPARED = {
-    "model": "model",
-    "input_resolution": "input",
-    "layers": "layers",
-    "unproductive": "unproductive",
-    "critical": "critical",
-    "min_resolution": "from",
-    "max_resolution": "to",
-    "first_unproductive": "first unproductive",
-}
 
 
 def comparison_text(rows: Sequence[Mapping[str, Any]], plain: bool) -> str:
     """Return models side by side."""
+    shown = [
+        {
+            "model": row["model"],
+            "input": _square(row["input_resolution"]),
+            "layers": row["layers"],
+            "unproductive": row["unproductive"],
+            "critical": row["critical"],
+            "from": _square(row["min_resolution"]),
+            "to": _square(row["max_resolution"]),
+            "params": _with_share(row["parameters"], row["unproductive_parameters"]),
+            "MACs": _with_share(
+                row["multiply_accumulates"], row["unproductive_multiply_accumulates"]
+            ),
+            "first unproductive": row["first_unproductive"],
+        }
+        for row in rows
+    ]
     columns = [
         TextColumn(
             heading,
-            tuple(one_line(_short(row[key])) for row in rows),
-            key not in ("model", "first_unproductive"),
+            tuple(one_line(text_of(row[heading])) for row in shown),
+            heading not in ("model", "first unproductive"),
         )
-        for key, heading in _COMPARED.items()
+        for heading in shown[0]
+        if any(row[heading] is not None for row in shown)
     ]
-    states = ["unproductive" if row["unproductive"] else "productive" for row in rows]
     note = (
-        "unproductive, critical: layers of the feature extractor in that state; "
-        "from, to: useful input resolutions. All in pixels."
+        "unproductive, critical: layers of the feature extractor in that state.\n"
+        "from, to: useful input resolutions in pixels."
     )
+    if any(row["params"] is not None for row in shown):
+        note += "\nparams, MACs: of all layers, and the share in unproductive ones."
+    states = ["unproductive" if row["unproductive"] else "productive" for row in rows]
     return table_text(columns, note, plain, states)
+
+
+def _square(size: list[Any]) -> Any:
+    """Return one number for a square."""
+    return size[0] if len(set(size)) == 1 else size
+
+
+def _with_share(whole: int | None, part: int | None) -> str | None:
+    """Return a count and the share of a part of it.
+
+    >>> _with_share(11_700_000, 5_850_000), _with_share(None, None)
+    ('11.70 M (50%)', None)
+    """
+    if whole is None:
+        return None
+    return f"{short_number(whole)} ({(part or 0) / max(whole, 1):.0%})"
 
 
 def text_of(value: Any) -> str:
@@ -246,11 +283,6 @@ def text_of(value: Any) -> str:
     if isinstance(value, list):
         return "x".join(map(str, value))
     return "-" if value is None else str(value)
-
-
-def _short(value: Any) -> str:
-    """Return a plain value as text, with one number for a square."""
-    return text_of(value[:1] if isinstance(value, list) and len(set(value)) == 1 else value)
 
 
 # --- for programs ----------------------------------------------------------------------------

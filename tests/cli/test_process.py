@@ -13,12 +13,15 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 
 import rfa_toolbox
 from rfa_toolbox.architectures import vgg16
-from tests.cli.conftest import COMMAND, Run, environment, run_in_terminal, run_process
+from rfa_toolbox.cli.app import app
+from tests.cli.conftest import COMMAND, ROOT, Run, environment, run_in_terminal, run_process
 
 Rfa = Callable[..., Run]
 
@@ -66,6 +69,7 @@ FORMATS = [
     ("draw", "pdf", starts("%PDF")),
     ("draw", "png", starts("\x89PNG")),
     ("draw", "dot", starts("digraph")),
+    ("report", "html", starts("<!doctype html>")),
 ]
 
 
@@ -80,9 +84,9 @@ def test_every_command_writes_every_format_to_a_file_and_to_a_pipe(
     content = path.read_bytes()
     assert is_right(content.decode("latin-1"))
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
-    named = "table" if suffix == "txt" else suffix
+    named = [] if command == "report" else ["--format", "table" if suffix == "txt" else suffix]
     piped = subprocess.run(
-        [*COMMAND, command, "vgg16", "--format", named],
+        [*COMMAND, command, "vgg16", *named],
         capture_output=True,
         check=True,
         env=environment(),
@@ -163,6 +167,9 @@ def test_the_exit_codes_are_those_of_the_program() -> None:
         ["analyze", "vgg16", "--output", "x"],
         ["draw", "vgg16", "--format", "json"],
         ["draw", "vgg16", "--output", "x.html"],
+        ["report", "vgg16", "--output", "x.pdf"],
+        ["report", "vgg16", "--time-limit", "0"],
+        ["draw", "vgg16", "--format", "svg", "--time-limit", "0.001"],
         ["draw", "vgg16", "-r", "32,64"],
         ["draw", "vgg16", "--time-limit", "soon"],
         ["draw", "vgg16", "--time-limit", "-1"],
@@ -178,6 +185,17 @@ def test_a_resolution_with_the_wrong_number_of_axes_is_one_line(rfa: Rfa, tmp_pa
     path = tmp_path / "sound.json"
     path.write_text(json.dumps({"class_name": "Sequential", "config": {"layers": [layer]}}))
     assert "32" in rfa("analyze", path, "-r", "32x32").complaint()
+
+
+def test_a_report_opens_at_the_first_resolution_and_shows_the_others_beside_it(
+    rfa: Rfa, tmp_path: Path
+) -> None:
+    path = tmp_path / "page.html"
+    assert rfa("report", "vgg11", "vgg16", "-r", "48,96", "-o", path).code == 0
+    expected = rfa_toolbox.make_report(
+        {"vgg11": rfa_toolbox.architectures.vgg11(), "vgg16": vgg16()}, 48, compare_at=[96]
+    )
+    assert path.read_text("utf-8") == expected.html
 
 
 def test_the_remedy_for_a_contradiction_is_named(rfa: Rfa) -> None:
@@ -372,9 +390,9 @@ def test_a_dumb_terminal_gets_plain_text() -> None:
 
 
 @unix
-@pytest.mark.parametrize("form", ["png", "svg"])
-def test_a_picture_is_not_poured_into_a_terminal(form: str) -> None:
-    run = run_in_terminal(["draw", "vgg16", "--format", form])
+@pytest.mark.parametrize("words", [["draw", "-f", "png"], ["draw", "-f", "svg"], ["report"]])
+def test_a_picture_is_not_poured_into_a_terminal(words: list[str]) -> None:
+    run = run_in_terminal([*words, "vgg16"])
     assert run.code == 2
     assert "--output" in run.out
 
@@ -431,7 +449,7 @@ def test_letters_that_an_encoding_lacks_do_not_end_a_run(tmp_path: Path) -> None
 # --- help and completion ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["analyze", "draw", "range", "compare"])
+@pytest.mark.parametrize("command", ["analyze", "draw", "range", "compare", "report"])
 def test_the_help_of_a_command_has_an_example_that_works(
     rfa: Rfa, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -443,6 +461,18 @@ def test_the_help_of_a_command_has_an_example_that_works(
     assert example is not None, shown.out
     monkeypatch.chdir(tmp_path)
     assert rfa(*example[1].split()).code == 0
+
+
+def test_every_option_is_in_the_reference() -> None:
+    page = (ROOT / "docs" / "reference" / "command_line.md").read_text("utf-8")
+    guide = (ROOT / "docs" / "guides" / "command_line.md").read_text("utf-8")
+    group = typer.main.get_command(app)
+    commands: dict[str, Any] = group.commands  # type: ignore[attr-defined]
+    assert all(f"`rfa {name} SPEC" in guide for name in commands)
+    for one in (group, *commands.values()):
+        names = {name for parameter in one.params for name in parameter.opts}
+        missing = {name for name in names if name.startswith("-") and f"`{name}`" not in page}
+        assert missing <= {"--install-completion", "--show-completion"}, missing
 
 
 def test_no_words_are_answered_with_help(rfa: Rfa) -> None:

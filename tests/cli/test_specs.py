@@ -290,7 +290,7 @@ def test_a_file_that_is_no_model_says_so(
         ("make", ["--kwargs", "{"], "is no JSON"),
         ("make", ["--kwargs", "[1]"], "must be a JSON object"),
         ("make", ["--kwargs", "3"], "must be a JSON object"),
-        ("make", ["--kwargs", "depth=3"], "It takes (kernel=3, name='conv')"),
+        ("make", ["--kwargs", "depth=3"], "It takes kernel, name;"),
         ("make", ["--kwargs", '{"kernel": "big"}'], "kernel"),
         ("ready", ["--kwargs", "a=1"], "is a model already"),
         ("make", ["--input-shape", "1x3x8x8"], "--input-shape is for PyTorch models"),
@@ -356,7 +356,7 @@ def test_specs_of_several_kinds_are_told_apart(rfa: Rfa, tmp_path: Path) -> None
     one, two = (tmp_path / folder / "net.py" for folder in "ab")
     run = rfa("compare", f"{one}:make", f"{two}:make", f"{two}:make", "vgg16", "-f", "json")
     models = [row["model"] for row in json.loads(run.out)["models"]]
-    assert models == [f"{one}:make", f"{two}:make", f"{two}:make (2)", "vgg16"]
+    assert models == [f"{one}:make", f"{two}:make (1)", f"{two}:make (2)", "vgg16"]
 
 
 def test_a_missing_extra_is_named_with_its_remedy(tmp_path: Path) -> None:

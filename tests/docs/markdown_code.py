@@ -98,3 +98,19 @@ def run_blocks(blocks: list[Block], path: Path) -> dict[str, Any]:
         if result.failed:
             raise AssertionError("".join(report))
     return namespace
+
+
+def console_examples(block: Block) -> list[tuple[str, str]]:
+    r"""Return the commands of a ``console`` block, and what the reader is told that they show.
+
+    >>> console_examples(Block("console", "$ echo a\na\n$ true\n", 1))
+    [('echo a', 'a\n'), ('true', '')]
+    """
+    examples: list[tuple[str, str]] = []
+    for line in block.text.splitlines(keepends=True):
+        if line.startswith("$ "):
+            examples.append((line[2:].rstrip("\n"), ""))
+        else:
+            command, shown = examples.pop()
+            examples.append((command, shown + line))
+    return examples

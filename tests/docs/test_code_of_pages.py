@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import doctest
+import os
 import re
+import shutil
+import subprocess
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 
 import graphviz
 import pytest
 
-from tests.docs.markdown_code import RUN, code_blocks, fenced_blocks, imported_modules, run_blocks
+from tests.docs.markdown_code import (
+    RUN,
+    code_blocks,
+    console_examples,
+    fenced_blocks,
+    imported_modules,
+    run_blocks,
+)
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(
@@ -18,6 +30,7 @@ PAGES = sorted(
     if "_build" not in path.parts
 )
 WITH_CODE = [path for path in PAGES if code_blocks(path.read_text("utf-8"))]
+WITH_CONSOLE = [path for path in PAGES if "```console" in path.read_text("utf-8")]
 NOT_RUN = {"sh", "text", "bibtex", "dot", "json", "{toctree}", "{eval-rst}", "{include}"}
 OPTIONAL = {"keras", "pandas", "tensorflow", "torch", "torchvision"}
 
@@ -37,7 +50,9 @@ def test_every_block_names_a_language_that_is_run_or_known_as_not_run(path: Path
     languages = {
         re.sub(r"\s.*", "", one.language) for one in fenced_blocks(path.read_text("utf-8"))
     }
-    assert languages <= {*RUN, *NOT_RUN}, "A language that nobody knows is code that nobody runs."
+    assert languages <= {*RUN, "console", *NOT_RUN}, (
+        "A language that nobody knows is code that nobody runs."
+    )
 
 
 @pytest.mark.slow
@@ -61,6 +76,35 @@ def test_the_code_of_a_page_runs_and_shows_what_it_says(
     run_blocks(blocks, path)
     assert len(opened) == sum(block.text.count(".view()") for block in blocks)
     assert all(Path(one).stat().st_size for one in opened)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="the pages show a shell of Unix")
+@pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
+@pytest.mark.skipif(find_spec("typer") is None, reason="the command line is not installed")
+@pytest.mark.parametrize("path", WITH_CONSOLE, ids=name_of)
+def test_the_commands_of_a_page_show_what_it_says(path: Path, tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
+    program = tmp_path / "bin" / "rfa"
+    program.parent.mkdir()
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m rfa_toolbox "$@"\n', "utf-8")
+    program.chmod(0o755)
+    folders = os.pathsep.join((str(program.parent), os.environ["PATH"]))
+    options = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
+    for block in fenced_blocks(path.read_text("utf-8")):
+        for command, expected in console_examples(block) if block.language == "console" else ():
+            done = subprocess.run(
+                ["bash", "-c", command],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                text=True,
+                check=False,
+                cwd=tmp_path,
+                env={**os.environ, "PATH": folders, "PYTHONPATH": str(ROOT)},
+            )
+            assert doctest.OutputChecker().check_output(expected, done.stdout, options), (
+                f"{path.name}: {command}\n{done.stdout}"
+            )
 
 
 @pytest.mark.parametrize("path", PAGES, ids=name_of)
