@@ -46,6 +46,7 @@ __all__ = [
     "shift",
     "slice_dimension",
     "spatial_axes",
+    "times_over",
 ]
 
 
@@ -182,6 +183,22 @@ def grids(layout: Layout) -> dict[int, tuple[int | None, tuple[tuple[int, int], 
                 carried = [axis for part in piece.parts for axis in axes_of(part)]
                 found.update((axis, (None, ())) for axis in carried if carried.count(axis) > 1)
     return found
+
+
+def times_over(layout: Layout, axis: int) -> int:
+    """Return how often a tensor runs over all of an axis; blocks and the places in them do once.
+
+    >>> scores = ((Atom(0, 8, step=7),), (Atom(0, 7),), (Atom(0, 7),))
+    >>> times_over(scores, 0), times_over(((Atom(0, 56),), (Atom(0, 56),)), 0)
+    (1, 2)
+    """
+    pieces = [piece for dimension in layout for piece in dimension]
+    runs = [piece for piece in pieces if type(piece) is Atom and piece.axis == axis]
+    times = sum(axis in axes_of((piece,)) for piece in pieces if type(piece) is not Atom)
+    extent = max((run.size * run.step for run in runs), default=1)
+    if extent > 1:
+        times += max(1, int(math.log(math.prod(run.size for run in runs), extent) + 1e-9))
+    return times
 
 
 def permute(layout: Layout, order: Sequence[int]) -> Layout:

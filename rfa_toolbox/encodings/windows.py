@@ -14,7 +14,16 @@ from typing import NamedTuple
 from rfa_toolbox.encodings import layout as layouts
 from rfa_toolbox.encodings.layout import Layout
 
-__all__ = ["NEUTRAL", "Window", "in_blocks", "interpolation", "mixed_windows", "resampling"]
+__all__ = [
+    "NEUTRAL",
+    "Products",
+    "Window",
+    "grown",
+    "in_blocks",
+    "interpolation",
+    "mixed_windows",
+    "resampling",
+]
 
 
 class Window(NamedTuple):
@@ -102,3 +111,40 @@ def in_blocks(windows: Mapping[int, Window]) -> bool:
     (True, False)
     """
     return any(1 < window.kernel < math.inf for window in windows.values())
+
+
+class Products(NamedTuple):
+    """Multiply-accumulates of one operation.
+
+    ``held`` are those with numbers that a model holds, ``mutual`` those of two tensors that both
+    depend on the input.
+    """
+
+    held: int = 0
+    mutual: int = 0
+
+
+def grown(
+    products: Products, layout: Layout, windows: Sequence[Window]
+) -> list[tuple[tuple[int, ...], int]]:
+    """Return the products of an operation with the exponents of their growth, one per axis.
+
+    Products with numbers of the model grow with the axes that the result has. Those of positions
+    with each other grow once for every time that the result runs over an axis, as scores do that
+    all positions have for all others, and once more where they are summed over all of it.
+
+    >>> tokens = ((), (layouts.Atom(0, 8),), layouts.plain(3))
+    >>> grown(Products(24, 100), tokens, [Window(math.inf)])
+    [((1,), 24), ((2,), 100)]
+    """
+    found = []
+    if products.held:
+        carried = layouts.spatial_axes(layout)
+        found.append((tuple(int(axis in carried) for axis in range(len(windows))), products.held))
+    if products.mutual:
+        times = tuple(
+            layouts.times_over(layout, axis) + (window.kernel == math.inf)
+            for axis, window in enumerate(windows)
+        )
+        found.append((times, products.mutual))
+    return found

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import json
 import math
+import pickle
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rfa_toolbox.errors import GraphFormatError
+from rfa_toolbox.errors import GraphFormatError, InvalidGraphError, InvalidLayerError
 from rfa_toolbox.graphs import (
     EnrichedNetworkNode,
     LayerDefinition,
@@ -235,3 +236,58 @@ def test_a_filter_of_a_user_cannot_be_stored() -> None:
     node = EnrichedNetworkNode("own", LayerDefinition("Conv", 3), [], lambda infos: infos)
     with pytest.raises(GraphFormatError, match=r"'own'.*'minmax'"):
         node.to_dict()
+
+
+# --- measures --------------------------------------------------------------------------------
+
+
+def test_a_file_without_measures_is_read() -> None:
+    node = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3), [])
+    stored = node.to_dict()
+    assert stored["nodes"][0].pop("measures") is None
+    old = EnrichedNetworkNode.from_dict(stored)
+    assert (old.parameters, old.multiply_accumulates, old.feature_map) == (None, None, None)
+
+
+def test_copies_keep_measures() -> None:
+    known = Measures((8, 8), (4, 4), 10, [(640, (1, 1)), (3, (0, 0))])
+    node = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3), [], measures=known)
+    for twin in (copy.deepcopy(node), pickle.loads(pickle.dumps(node))):
+        assert twin is not node
+        assert twin.measures == known
+        assert twin.multiply_accumulates == 643
+        assert twin.receptive_field_max == 3
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"parameters": -1}, "number of parameters of a node.*-1"),
+        ({"parameters": (3, 4)}, "one whole number"),
+        ({"feature_map": 7}, "7.*one number per axis"),
+        ({"feature_map": (7, 1.5)}, "1.5"),
+        ({"encoded_resolution": "32"}, "one number per axis"),
+        ({"work": 5}, r"5; it must be a sequence of pairs"),
+        ({"work": [(5, (1, -1))]}, "-1"),
+        ({"feature_map": (7,), "encoded_resolution": (7, 7)}, "different numbers of axes"),
+        ({"feature_map": (7,), "work": [(7, (1, 1))]}, "different numbers of axes"),
+    ],
+)
+def test_measures_that_nothing_can_have(values: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidLayerError, match=message):
+        Measures(**values)
+    layer = LayerDefinition("Conv", 3)
+    damaged = EnrichedNetworkNode("conv", layer, []).to_dict()
+    damaged["nodes"][0]["measures"] = values
+    with pytest.raises(GraphFormatError, match=message):
+        EnrichedNetworkNode.from_dict(damaged)
+
+
+@pytest.mark.parametrize("measures", [3, {"flops": 3}])
+def test_measures_of_another_form_are_refused(measures: Any) -> None:
+    damaged = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3), []).to_dict()
+    damaged["nodes"][0]["measures"] = measures
+    with pytest.raises(GraphFormatError, match="none but the keys"):
+        EnrichedNetworkNode.from_dict(damaged)
+    with pytest.raises(InvalidGraphError, match="must be Measures"):
+        EnrichedNetworkNode("conv", LayerDefinition("Conv", 3), [], measures=measures)

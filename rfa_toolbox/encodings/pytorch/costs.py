@@ -13,30 +13,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, TypeAlias
 
-from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Atom, Layout
 from rfa_toolbox.encodings.pytorch.domain import Operation, TensorRef, tensors_in
 from rfa_toolbox.encodings.pytorch.operators import RULES
 from rfa_toolbox.encodings.pytorch.operators.mixing import einsum_terms
-from rfa_toolbox.encodings.pytorch.steps import Step, Trail
+from rfa_toolbox.encodings.pytorch.steps import Trail
+from rfa_toolbox.encodings.windows import Products, grown
 from rfa_toolbox.graphs import Measures
 
-__all__ = ["Costs", "Products", "products"]
+__all__ = ["Costs", "products"]
 
 Depends: TypeAlias = "Callable[[Any], bool]"
-
-
-class Products(NamedTuple):
-    """Multiply-accumulates of one operation.
-
-    ``held`` are those with numbers that a model holds, ``mutual`` those of two tensors that both
-    depend on the input.
-    """
-
-    held: int = 0
-    mutual: int = 0
 
 
 class Costs:
@@ -74,38 +62,9 @@ class Costs:
                 found = products(operation, self._trail.depends)
                 if found is None:
                     return None
-                if found.held:
-                    carried = layouts.spatial_axes(layout)
-                    growth = tuple(int(axis in carried) for axis in range(self._trail.axes))
-                    work[growth] = work.get(growth, 0) + found.held
-                if found.mutual:
-                    growth = _mutual_growth(self._trail.steps[number], layout)
-                    work[growth] = work.get(growth, 0) + found.mutual
+                for growth, count in grown(found, layout, self._trail.steps[number].windows):
+                    work[growth] = work.get(growth, 0) + count
         return [(count, growth) for growth, count in sorted(work.items())]
-
-
-def _mutual_growth(step: Step, layout: Layout) -> tuple[int, ...]:
-    """Return per axis how the products of a step grow with the map that it reads or writes.
-
-    Summing over all positions of an axis, as well as having it in the result, makes them grow
-    once each; scores of all positions for all others have it there twice.
-    """
-    return tuple(
-        _times(layout, axis) + (window.kernel == math.inf)
-        for axis, window in enumerate(step.windows)
-    )
-
-
-def _times(layout: Layout, axis: int) -> int:
-    """Return how often a tensor runs over all of an axis; blocks and the places in them do once."""
-    pieces = [piece for dimension in layout for piece in dimension]
-    runs = [piece for piece in pieces if type(piece) is Atom and piece.axis == axis]
-    others = [piece for piece in pieces if type(piece) is not Atom]
-    times = sum(axis in layouts.axes_of((piece,)) for piece in others)
-    extent = max((run.size * run.step for run in runs), default=1)
-    if extent > 1:
-        times += max(1, int(math.log(math.prod(run.size for run in runs), extent) + 1e-9))
-    return times
 
 
 # --- products of operators -------------------------------------------------------------------

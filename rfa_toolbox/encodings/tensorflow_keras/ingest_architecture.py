@@ -5,10 +5,11 @@ No framework is imported here: a model is asked for its JSON, and that is all th
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, TypeAlias
 
@@ -19,7 +20,7 @@ from rfa_toolbox.domain import Certainty
 from rfa_toolbox.encodings import layout as layouts
 from rfa_toolbox.encodings.chain import HandlerChain
 from rfa_toolbox.encodings.layout import Atom, Dimension
-from rfa_toolbox.encodings.tensorflow_keras import layer_handlers
+from rfa_toolbox.encodings.tensorflow_keras import costs, layer_handlers
 from rfa_toolbox.encodings.tensorflow_keras.gates import Link, find_gates
 from rfa_toolbox.encodings.tensorflow_keras.layer_handlers import definition
 from rfa_toolbox.encodings.tensorflow_keras.model_json import (
@@ -51,6 +52,7 @@ from rfa_toolbox.graphs import (
     EnrichedNetworkNode,
     InfoFilter,
     LayerDefinition,
+    Measures,
     keep_together,
     resolve_filter,
 )
@@ -317,6 +319,7 @@ def _graph(
                 step.certainty,
                 step.reason,
                 step.offsets,
+                step.measures,
             )
         )
     keep_together(nodes)
@@ -361,6 +364,7 @@ class _Step:
     record: CallRecord
     layer: LayerDefinition
     link: Link
+    measures: Measures
     certainty: Certainty = "exact"
     reason: str = ""
     offsets: layouts.Offsets = ()
@@ -388,6 +392,7 @@ class _Walk:
         self.steps: list[_Step] = []
         self.made: dict[int, int] = {}
         self.values: dict[int, list[Value]] = {}
+        self.encoded: tuple[int, ...] | None = None
 
     def run(self) -> _Walk:
         for number, record in enumerate(self.record.calls):
@@ -404,7 +409,10 @@ class _Walk:
     ) -> None:
         value = input_value(len(self.steps), shape, dimensions, self.axes)
         layer = definition(record.kind, (NEUTRAL,) * self.axes, Effect(value, ()))
-        self.steps.append(_Step(record, layer, Link()))
+        if dimensions and self.encoded is None and not value.open:
+            self.encoded = value.extents
+        measures = Measures(self.encoded, costs.feature_map(value), 0, ())
+        self.steps.append(_Step(record, layer, Link(), measures))
         self.values[number] = [value]
 
     def _call(self, number: int, record: CallRecord) -> None:
@@ -417,7 +425,9 @@ class _Walk:
         if not call.values:  # a layer that reads nothing brings nothing of the image with it
             value = Value(step, (), (1,) * self.axes, foreign=True)
             layer = definition(call.label, (NEUTRAL,) * self.axes, Effect(value, ()))
-            self.steps.append(_Step(record, layer, Link(sources, positions=False)))
+            measures = Measures(self.encoded)
+            link = Link(sources, positions=False)
+            self.steps.append(_Step(record, layer, link, measures))
             self.values[number] = [value]
             return
         handler = self.chain.find(call)
@@ -437,6 +447,8 @@ class _Walk:
         if depth:
             effect = without_leading(effect, self._unfolded(record)[: depth + 1])
         windows, values = settle(effect, self.axes, step)
+        unsure = effect.certainty == "unknown" or any(value.guessed for value in call.values)
+        values = [attrs.evolve(value, guessed=unsure) for value in values]
         layer = layer_of_user or definition(call.label, windows, effect)
         positions = any(layouts.spatial_axes(value.layout) for value in values)
         link = Link(
@@ -450,7 +462,13 @@ class _Walk:
         )
         reads = [(value.step, value.layout) for value in carrying]
         offsets = layouts.offsets_between(reads, sources, self.axes)
-        self.steps.append(_Step(record, layer, link, effect.certainty, effect.reason, offsets))
+        measures = Measures(self.encoded)
+        if layer_of_user is None and not self.probing:
+            with _readable(call):
+                measures = costs.measures(call, effect, windows, values, self.encoded)
+        self.steps.append(
+            _Step(record, layer, link, measures, effect.certainty, effect.reason, offsets)
+        )
         self.values[number] = values
 
     def _per_axis(self, layer: Any, handler: Any) -> LayerDefinition:
@@ -511,8 +529,15 @@ class _Walk:
 
 
 def _effect(handler: Any, call: LayerCall) -> Effect:
+    with _readable(call):
+        return _counted(activated(call, handler.effect(call)))
+
+
+@contextlib.contextmanager
+def _readable(call: LayerCall) -> Iterator[None]:
+    """Tell of which layer it is that cannot be read."""
     try:
-        effect = _counted(activated(call, handler.effect(call)))
+        yield
     except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
         config = {key: value for key, value in call.config.items() if "initializer" not in key}
         raise UnsupportedModelError(
@@ -520,7 +545,6 @@ def _effect(handler: Any, call: LayerCall) -> Effect:
             f"({type(error).__name__}: {error}); it gets tensors of the shapes "
             f"{call.input_shapes!r}, and its configuration is {str(config)[:400]}."
         ) from error
-    return effect
 
 
 def _counted(effect: Effect) -> Effect:
@@ -559,6 +583,14 @@ def _fitted(value: Value, shape: Shape | None) -> Value:
 
     They differ behind layers that nothing knows, whose output shape only Keras could tell.
     """
+    value = _reshaped(value, shape)
+    if value.guessed and shape is not None and len(shape) == len(value.layout):
+        left = [value.layout[at] for at, one in enumerate(shape) if at and one is None]
+        return attrs.evolve(value, guessed=not all(map(layouts.axes_of, left)))
+    return value
+
+
+def _reshaped(value: Value, shape: Shape | None) -> Value:
     if shape is None or shape == value.shape:
         return value
     if len(shape) != len(value.layout):

@@ -72,6 +72,7 @@ class CallRecord:
         keywords: keyword arguments, likewise.
         wrappers: the wrappers around the layer, outermost first.
         known: whether class and wrappers are those of Keras itself.
+        number: 1 for the first call of the layer.
     """
 
     name: str
@@ -83,6 +84,7 @@ class CallRecord:
     keywords: Mapping[str, Any] = attrs.field(factory=dict)
     wrappers: tuple[Wrapper, ...] = ()
     known: bool = True
+    number: int = 1
 
     @property
     def tensors(self) -> tuple[TensorRef, ...]:
@@ -431,8 +433,9 @@ class _Reader:
             return self.call({**inner, "name": name}, path, node, around, known)
         full = "/".join((*path, name))
         self.seen[full] += 1
-        if self.seen[full] > 1:
-            full = f"{full}#{self.seen[full]}"
+        number = self.seen[full]
+        if number > 1:
+            full = f"{full}#{number}"
         self.calls.append(
             CallRecord(
                 full,
@@ -444,6 +447,7 @@ class _Reader:
                 node.keywords,
                 wrappers,
                 known and own,
+                number,
             )
         )
         return TensorRef(len(self.calls) - 1, 0)

@@ -206,7 +206,12 @@ def _operands(call: LayerCall) -> tuple[Value, Value]:
     for place, one in enumerate(found):
         if not isinstance(one, Value):
             shape = _numbers_shape(one) or (width, width)
-            found[place] = attrs.evolve(first, layout=tuple(map(plain, shape)), numbers=None)
+            found[place] = attrs.evolve(
+                first,
+                layout=tuple(map(plain, shape)),
+                numbers=None,
+                guessed=not _numbers_shape(one),
+            )
     return found[0], found[1]
 
 

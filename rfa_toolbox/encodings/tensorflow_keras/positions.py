@@ -77,6 +77,7 @@ class Value:
         extents: size of that call's feature map along every axis.
         open: axes whose size the model leaves open; the sizes above are stand-ins there.
         pooled: whether it is what a layer that sees everything made of whole maps.
+        guessed: whether the size of a dimension without positions is a stand-in.
         foreign: whether it comes only from inputs whose dimensions are no axes of the image.
         numbers: its own content, where it is the shape of a tensor.
     """
@@ -88,6 +89,7 @@ class Value:
     foreign: bool = False
     numbers: tuple[int, ...] | None = None
     pooled: bool = False
+    guessed: bool = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -184,6 +186,8 @@ class Effect:
         ignored_global: whether it depends on the whole image in a way that does not count.
         opens: whether sizes stay open where they were.
         product: whether the outputs are the product of several tensors.
+        terms: tensors that are multiplied, with a name per dimension; dimensions that are summed
+            over have a name in common that the outputs do not have.
         numbers: content of the output, where it is a shape.
     """
 
@@ -199,6 +203,7 @@ class Effect:
     ignored_global: bool = False
     opens: bool = True
     product: bool = False
+    terms: Sequence[tuple[Value, Sequence[str]]] = ()
     numbers: tuple[int, ...] | None = None
 
 
@@ -510,8 +515,9 @@ def contracted(
     base = max((value for value, _ in terms), key=lambda one: len(layouts.spatial_axes(one.layout)))
     free = all(letter in result for _, letters in terms for letter in letters)
     return Effect(
-        base, (tuple(layout),), windows, product=free, blockwise=in_blocks(windows), **facts
-    )
+        base, (tuple(layout),), windows, product=free, blockwise=in_blocks(windows),
+        terms=() if free else terms, **facts,
+    )  # fmt: skip
 
 
 def pooled(
@@ -862,6 +868,8 @@ def input_value(step: int, shape: Shape, spatial: Sequence[int], axes: int) -> V
     for axis, place in enumerate(spatial):
         extents[axis] = sizes[place]
     opened = frozenset(axis for axis, place in enumerate(spatial) if shape[place] is None)
+    guessed = any(one is None for place, one in enumerate(shape) if place and place not in spatial)
+    foreign = not spatial and len(shape) > 2
     return Value(
-        step, layouts.image(sizes, spatial), tuple(extents), opened, not spatial and len(shape) > 2
+        step, layouts.image(sizes, spatial), tuple(extents), opened, foreign, guessed=guessed
     )
