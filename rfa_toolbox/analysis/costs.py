@@ -8,17 +8,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import Any, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import attrs
 
 from rfa_toolbox import arithmetic
 from rfa_toolbox.analysis.states import obtain_all_nodes
-from rfa_toolbox.arithmetic import normalise_resolution
+from rfa_toolbox.arithmetic import Size, normalise_resolution
 from rfa_toolbox.domain import Resolution
-from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
 
-__all__ = ["TotalCosts", "compute_at", "sum_of_costs", "total_costs"]
+__all__ = [
+    "MapStep",
+    "TotalCosts",
+    "compute_at",
+    "map_steps",
+    "sum_of_costs",
+    "total_costs",
+]
 
 
 @attrs.frozen
@@ -147,30 +154,57 @@ def _maps_behind(node: EnrichedNetworkNode, before: Sequence[tuple[_Map, ...]]) 
     at the other one as well.
     """
     layer = node.layer_info
-    axes = len(before[0])
+    result = []
+    for axis, step in enumerate(map_steps(layer, len(before[0]))):
+        largest = max(one[axis] for one in before)
+        units = largest[0] if node.feature_map is None else node.feature_map[axis]
+        then, now = next((one[axis] for one in before if one[axis][0] == units), largest)
+        kernel = step.kernel
+        if layer.resolution_dependent or (kernel == math.inf and units != then):
+            now = units  # it has this size at any resolution
+        elif layer.blockwise and kernel != math.inf:
+            block = int(kernel)
+            blocks = [-(-size // block) * block for size in (then, now)]
+            now = blocks[1] if units == blocks[0] else now + units - then
+        elif kernel != math.inf:
+            sizes = [((size - 1) * step.factor - step.reach) // step.stride for size in (then, now)]
+            now = units + sizes[1] - sizes[0]
+        result.append((units, max(1, now)))
+    return tuple(result)
+
+
+class MapStep(NamedTuple):
+    """How a layer changes the size of a feature map on one axis.
+
+    From ``size`` units it makes ``((size - 1)*factor - reach) // stride + 1``, but for what the
+    model rounds or crops otherwise. ``reach`` is the length of the window without the padding.
+    """
+
+    kernel: Size
+    stride: int
+    factor: int
+    reach: int
+
+
+def map_steps(layer: LayerDefinition, axes: int) -> tuple[MapStep, ...]:
+    """Return how a layer changes the size of a feature map, per axis.
+
+    >>> from rfa_toolbox.graphs import LayerDefinition
+    >>> map_steps(LayerDefinition("Conv", 7, 2, padding=3), axes=1)
+    (MapStep(kernel=7, stride=2, factor=1, reach=0),)
+    """
     kernels, strides, dilations, factors = (
         arithmetic.broadcast(value, axes)
         for value in (layer.kernel_size, layer.stride_size, layer.dilation, layer.upsampling)
     )
     paddings = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,) * axes
-    result = []
-    for axis in range(axes):
-        largest = max(one[axis] for one in before)
-        units = largest[0] if node.feature_map is None else node.feature_map[axis]
-        then, now = next((one[axis] for one in before if one[axis][0] == units), largest)
-        kernel, stride = kernels[axis], strides[axis]
-        if layer.resolution_dependent or (kernel == math.inf and units != then):
-            now = units  # it has this size at any resolution
-        elif layer.blockwise and kernel != math.inf:
-            blocks = [-(-size // kernel) * kernel for size in (then, now)]
-            now = blocks[1] if units == blocks[0] else now + units - then
-        elif kernel != math.inf:
-            reach = dilations[axis] * (kernel - 1)
-            reach -= _padded(paddings[axis], reach, stride)
-            sizes = [((size - 1) * factors[axis] - reach) // stride for size in (then, now)]
-            now = units + sizes[1] - sizes[0]
-        result.append((units, max(1, now)))
-    return tuple(result)
+    steps: list[MapStep] = []
+    for kernel, stride, dilation, factor, padding in zip(
+        kernels, strides, dilations, factors, paddings, strict=True
+    ):
+        reach = 0 if kernel == math.inf else dilation * (int(kernel) - 1)
+        steps.append(MapStep(kernel, stride, factor, reach - _padded(padding, reach, stride)))
+    return tuple(steps)
 
 
 def _padded(padding: Any, reach: int, stride: int) -> int:

@@ -31,12 +31,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Any]:
-    """Return the browser that Debian calls chromium."""
-    program = shutil.which("chromium")
-    if program is None and "chromium" not in os.environ.get("RFA_TEST_REQUIRE", "").split():
-        pytest.skip("chromium is not installed")
-    playwright = pytest.importorskip("playwright.sync_api")
-    with playwright.sync_playwright() as running:
+    """Return a Chromium of the system, or Chrome, which is made of it."""
+    program = shutil.which("chromium") or shutil.which("google-chrome")
+    if "playwright" not in os.environ.get("RFA_TEST_REQUIRE", "").split():
+        pytest.importorskip("playwright")
+        if program is None:
+            pytest.skip("neither chromium nor google-chrome is installed")
+    assert program, "RFA_TEST_REQUIRE asks for playwright, which needs chromium or google-chrome"
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as running:
         started = running.chromium.launch(executable_path=program, args=ARGUMENTS)
         yield started
         started.close()

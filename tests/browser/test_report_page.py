@@ -15,6 +15,7 @@ from rfa_toolbox.analysis import (
     filters_non_convolutional_node,
     find_smallest_resolution_with_no_unproductive_layer,
 )
+from rfa_toolbox.analysis.costs import compute_at
 from rfa_toolbox.architectures.resnet import resnet18
 from rfa_toolbox.architectures.vgg import vgg16
 from tests.browser.graphs import HOSTILE, hostile, large, random_graph
@@ -77,6 +78,20 @@ def test_states_are_those_of_the_library(
             }
             seen.update(expected)
     assert len(seen) == (3 if axes == 1 else 4)
+
+
+@pytest.mark.parametrize("name", ["resnet18", "squeezenet1_0", "shufflenet_v2_x1_0", "swin_t"])
+def test_compute_is_that_of_the_library(open_page: Open, torchvision: Any, name: str) -> None:
+    graph = encoded(torchvision, name)
+    nodes = graph.all_layers
+    page = open_page({name: graph}, 224)
+    assert page.evaluate("view.work") == [node.multiply_accumulates for node in nodes]
+    for size in (32, 97, 300, (64, 301)):
+        set_pixels(page, *(size if isinstance(size, tuple) else (size,)))
+        expected = compute_at(graph, size)
+        assert page.evaluate("view.work") == pytest.approx(
+            [expected[node] for node in nodes], rel=1e-9, abs=1
+        )
 
 
 def test_feature_maps_and_the_summary_are_those_of_the_library(open_page: Open) -> None:

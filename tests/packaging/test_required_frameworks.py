@@ -9,7 +9,7 @@ from importlib.util import find_spec
 import pytest
 
 VARIABLE = "RFA_TEST_REQUIRE"
-PROGRAMS = ("chromium", "dot", "npx")
+PROGRAMS = ("dot", "npx")
 
 
 def missing(required: str) -> list[str]:

@@ -12,6 +12,7 @@ from fractions import Fraction
 from typing import Any
 
 from rfa_toolbox.analysis import filters_non_convolutional_node, input_resolution_range
+from rfa_toolbox.analysis.costs import map_steps
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
 from rfa_toolbox.rendering import concatenations, labels
 from rfa_toolbox.rendering.architecture import clustered
@@ -38,7 +39,7 @@ def graph_facts(
     extractor = set(filters_non_convolutional_node(nodes))
     limits = [node.unproductive_limits(filter_kernel_size_1) for node in nodes]
     axes = next((node.axes for node in nodes if node.axes is not None), None)
-    layers, layer = _listed_once(_layer_facts(node.layer_info) for node in nodes)
+    layers, layer = _listed_once(_layer_facts(node.layer_info, axes or 1) for node in nodes)
     reasons, reason = _listed_once((node.certainty, node.certainty_reason) for node in nodes)
     return {
         "name": name,
@@ -69,7 +70,7 @@ def graph_facts(
             "window": [_window_facts(node) for node in nodes],
             "map": [node.feature_map for node in nodes],
             "parameters": [node.parameters for node in nodes],
-            "macs": [node.multiply_accumulates for node in nodes],
+            "work": [node.measures.work for node in nodes],
         },
         "picture": _picture_facts(nodes, inputs, time_limit),
     }
@@ -115,8 +116,11 @@ def _window_facts(node: EnrichedNetworkNode) -> tuple[Any, Any] | None:
     return None if window is None else (_sizes(window.start), _sizes(window.size))
 
 
-def _layer_facts(layer: LayerDefinition) -> tuple[tuple[str, Any], ...]:
-    window = layer.window(layer.axes or 1)
+def _layer_facts(layer: LayerDefinition, axes: int) -> tuple[tuple[str, Any], ...]:
+    steps = (
+        (_sizes(step.kernel), step.stride, step.factor, step.reach)
+        for step in map_steps(layer, axes)
+    )
     return (
         ("type", layer.name),
         ("text", labels.layer_text(layer)),
@@ -127,7 +131,9 @@ def _layer_facts(layer: LayerDefinition) -> tuple[tuple[str, Any], ...]:
         ("padding", _padding_text(layer.padding)),
         ("filters", layer.filters),
         ("units", layer.units),
-        ("window", _sizes(window)),
+        ("window", _sizes(layer.window(axes))),
+        ("steps", tuple(steps)),
+        ("blocks", layer.blockwise),
         ("grows", layer.resolution_dependent),
     )
 

@@ -7,15 +7,17 @@
  * @typedef {number | string | null} Jump */
 /** @typedef {{type: string, text: string, kernel: string, stride: string, dilation: string,
  *   upsampling: string, padding: string | null, filters: number | null, units: number | null,
- *   window: Sizes, grows: boolean}} Layer */
+ *   window: Sizes, steps: [number | null, number, number, number][], blocks: boolean,
+ *   grows: boolean}} Layer */
 /** @typedef {{name: string[], path: (string | null | 0)[], layer: number[], inputs: number[][],
  *   smallest: Sizes[], largest: Sizes[], jump: (Jump | Jump[])[], seen: Sizes[], filled: Sizes[],
- *   extracts: number[], certainty: number[], parameters?: (number | null)[],
- *   macs?: (number | null)[], map?: (number[] | null)[], window?: ([Sizes, Sizes] | null)[]}} Nodes */
+ *   extracts: number[], certainty: number[], parameters: (number | null)[],
+ *   work: ([number, number[]][] | null)[], map: (number[] | null)[],
+ *   window: ([Sizes, Sizes] | null)[]}} Nodes */
 /** @typedef {{box: [number, number], size: [number, number], x: number[], y: number[],
  *   arrows: number[][], modules: [string, number][], module: number[]}} Picture */
 /** @typedef {{name: string, axes: number | null, range: [Sizes, Sizes], layers: Layer[],
- *   certainties: [string, string][], encoded?: number[] | null, nodes: Nodes, picture: Picture}} Model */
+ *   certainties: [string, string][], encoded: number[] | null, nodes: Nodes, picture: Picture}} Model */
 /** @typedef {{title: string, resolution: number[], compare: number[][], axes: number | null,
  *   models: Model[]}} Facts */
 /** @typedef {"productive" | "partially" | "critical" | "unproductive"} State */
@@ -50,6 +52,8 @@ const view = {
   resolution: facts.resolution,
   /** @type {State[]} the states of the current model's nodes */
   states: [],
+  /** Their multiply-accumulates, null where they are not known. @type {(number | null)[]} */
+  work: [],
   /** The chosen node, or -1. */
   chosen: -1,
   /** The chosen folded module, or -1. */
@@ -237,6 +241,63 @@ function firstUsefulResolution(one) {
     }
   });
   return largest + 1;
+}
+
+// --- compute ---------------------------------------------------------------------------------
+
+/** Units of a feature map on one axis: at the encoded resolution, and at the one in question.
+ * @typedef {[number, number]} MapSize */
+
+/** Multiply-accumulates of every layer, as rfa_toolbox.analysis.compute_at estimates them. @param {Model} one @param {number[]} resolution @returns {(number | null)[]} */
+function workAt(one, resolution) {
+  const sizes = spread(one, resolution);
+  const encoded = one.encoded ?? [];
+  const image = sizes.map((size, axis) => /** @type {MapSize} */ ([encoded[axis], size]));
+  /** @type {MapSize[][]} */
+  const maps = [];
+  return one.nodes.work.map((work, node) => {
+    if (work === null) return null;
+    const known = work.reduce((sum, [count]) => sum + count, 0);
+    if (encoded.length === sizes.length && encoded.every((size, axis) => size === sizes[axis])) return known;
+    if (encoded.length !== sizes.length) return work.some(([, powers]) => powers.some(Boolean)) ? null : known;
+    const inputs = one.nodes.inputs[node];
+    maps[node] = mapsBehind(one, node, inputs.length ? inputs.map((before) => maps[before] ?? image) : [image]);
+    const growth = maps[node].map(([then, now]) => Math.max(1, now) / Math.max(1, then));
+    return Math.round(work.reduce((sum, [count, powers]) => sum + count * powers.reduce((all, power, axis) => all * growth[axis] ** power, 1), 0));
+  });
+}
+
+/** @param {Model} one @param {number} node @param {MapSize[][]} before the maps that the node reads @returns {MapSize[]} */
+function mapsBehind(one, node, before) {
+  const layer = layerOf(one, node);
+  return layer.steps.map(([kernel, stride, factor, reach], axis) => {
+    const read = before.map((map) => map[axis]);
+    const largest = read.reduce((best, map) => (map[0] > best[0] || (map[0] === best[0] && map[1] > best[1]) ? map : best));
+    const units = one.nodes.map[node]?.[axis] ?? largest[0];
+    const [then, size] = read.find((map) => map[0] === units) ?? largest;
+    let now = size;
+    if (layer.grows || (kernel === null && units !== then)) now = units;
+    else if (layer.blocks && kernel !== null) {
+      const [blocks, more] = [then, size].map((one) => Math.ceil(one / kernel) * kernel);
+      now = units === blocks ? more : size + units - then;
+    } else if (kernel !== null) {
+      const [old, fresh] = [then, size].map((one) => Math.floor(((one - 1) * factor - reach) / stride));
+      now = units + fresh - old;
+    }
+    return [units, Math.max(1, now)];
+  });
+}
+
+/** Total and unproductive costs of a model, null where they are not known. @param {Model} one @param {State[]} states @param {(number | null)[]} values of every layer */
+function costs(one, states, values) {
+  if (values.every((value) => value === null)) return null;
+  let total = 0;
+  let wasted = 0;
+  values.forEach((value, node) => {
+    total += value ?? 0;
+    if (states[node] === "unproductive" && one.nodes.extracts[node]) wasted += value ?? 0;
+  });
+  return total ? { total, wasted, share: wasted / total } : null;
 }
 
 /** @param {Model} one @param {number} node @returns {Layer} */

@@ -23,6 +23,7 @@ function search(query) {
 function setResolution(resolution) {
   view.resolution = resolution;
   view.states = statesAt(model(), resolution);
+  view.work = workAt(model(), resolution);
   paintPicture();
   showSummary();
   showDetails();
@@ -71,6 +72,7 @@ function showModel(at) {
   view.chosen = -1;
   view.module = -1;
   view.states = statesAt(model(), view.resolution);
+  view.work = workAt(model(), view.resolution);
   for (const tab of byId("models").children) {
     tab.setAttribute("aria-selected", String(tab === byId("models").children[at]));
     tab.setAttribute("tabindex", tab === byId("models").children[at] ? "0" : "-1");

@@ -1,18 +1,5 @@
 /* Everything around the picture: summary, comparison, details of a layer, charts and the table. */
 
-/** Total and unproductive costs of a model, null where they are not known. @param {Model} one @param {State[]} states @param {"parameters" | "macs"} what */
-function costs(one, states, what) {
-  const values = one.nodes[what];
-  if (!values || values.every((value) => value === null)) return null;
-  let total = 0;
-  let wasted = 0;
-  values.forEach((value, node) => {
-    total += value ?? 0;
-    if (states[node] === "unproductive" && one.nodes.extracts[node]) wasted += value ?? 0;
-  });
-  return { total, wasted, share: total ? wasted / total : 0 };
-}
-
 /** A large number with three digits and a letter. @param {number} value */
 function shortNumber(value) {
   for (const [size, letter] of /** @type {const} */ ([[1e12, "T"], [1e9, "G"], [1e6, "M"], [1e3, "k"]]))
@@ -68,12 +55,12 @@ function showSummary() {
     ),
   );
 
-  const parameters = costs(one, view.states, "parameters");
-  const macs = costs(one, view.states, "macs");
+  const parameters = costs(one, view.states, one.nodes.parameters);
+  const macs = costs(one, view.states, view.work);
   /** @type {[string, Child, string][]} */
   const figures = [["Unproductive layers", percent(sum.layers ? wasted / sum.layers : 0), `${wasted} of ${sum.layers}`]];
   if (parameters) figures.push(["Their parameters", percent(parameters.share), `${shortNumber(parameters.wasted)} of ${shortNumber(parameters.total)}`]);
-  if (macs) figures.push(["Their compute", percent(macs.share), `${shortNumber(macs.wasted)} of ${shortNumber(macs.total)} multiply-adds${encodedText(one)}`]);
+  if (macs) figures.push(["Their compute", percent(macs.share), `${shortNumber(macs.wasted)} of ${shortNumber(macs.total)} multiply-adds${aboutText(one, view.resolution)}`]);
   figures.push(["Feasible resolutions", rangeText(one), "smallest and largest that make sense"]);
   const first = sum.first;
   figures.push([
@@ -92,6 +79,13 @@ function showSummary() {
 /** @param {Model} one */
 function encodedText(one) {
   return one.encoded ? ` at ${one.encoded.join(" × ")} px` : "";
+}
+
+/** Of which resolution a compute is, and whether it is an estimate. @param {Model} one @param {number[]} resolution */
+function aboutText(one, resolution) {
+  const sizes = spread(one, resolution);
+  const exact = one.encoded?.length === sizes.length && one.encoded.every((size, axis) => size === sizes[axis]);
+  return exact ? "" : ", estimated for this resolution";
 }
 
 /** @param {Record<State, number>} counts @param {string} kind */
@@ -283,9 +277,10 @@ function layerDetails(one, node) {
   const unless = (/** @type {string} */ text) => (/^1(x1)*$/.test(text) ? "" : text.replaceAll("x", " × "));
   const jump = nodes.jump[node];
   const jumps = Array.isArray(jump) ? jump.map((one) => one ?? "–").join(" × ") : jump;
-  const window_ = nodes.window?.[node];
-  const parameters = nodes.parameters?.[node];
-  const macs = nodes.macs?.[node];
+  const measured = nodes.map[node];
+  const window_ = nodes.window[node];
+  const parameters = nodes.parameters[node];
+  const macs = view.work[node];
   return [
     crumbs(one.picture.module[node]),
     html("h2", {}, named(nodes.name[node])),
@@ -308,9 +303,9 @@ function layerDetails(one, node) {
       ...fact("Jump", jumps === null ? null : `${jumps} px between neighbours`),
       ...fact("Window", window_ && windowText(one, window_)),
       ...fact("Feature map", `${mapSize(jump, resolution).join(" × ")} at ${resolutionText(view.resolution)}`),
-      ...fact("Measured map", nodes.map?.[node] ? `${nodes.map[node].join(" × ")}${encodedText(one)}` : null),
-      ...fact("Parameters", parameters === null || parameters === undefined ? null : parameters.toLocaleString("en")),
-      ...fact("Multiply-adds", macs === null || macs === undefined ? null : `${shortNumber(macs)}${encodedText(one)}`),
+      ...fact("Measured map", measured ? `${measured.join(" × ")}${encodedText(one)}` : null),
+      ...fact("Parameters", parameters === null ? null : parameters.toLocaleString("en")),
+      ...fact("Multiply-adds", macs === null ? null : `${shortNumber(macs)}${aboutText(one, view.resolution)}`),
       ...fact("Known as", certainty === "exact" ? "exact" : named(`${certainty}: ${reason}`)),
       ...fact("Reads", nodes.inputs[node].length ? links(one, nodes.inputs[node]) : "the image"),
     ),
@@ -342,10 +337,10 @@ function moduleDetails(one, module) {
   /** @type {Record<State, number>} */
   const counts = { unproductive: 0, critical: 0, partially: 0, productive: 0 };
   for (const node of inside) counts[view.states[node]] += 1;
-  /** @param {(number | null)[] | undefined} values */
-  const total = (values) => (values && inside.some((node) => values[node] !== null) ? inside.reduce((sum, node) => sum + (values[node] ?? 0), 0) : null);
+  /** @param {(number | null)[]} values */
+  const total = (values) => (inside.some((node) => values[node] !== null) ? inside.reduce((sum, node) => sum + (values[node] ?? 0), 0) : null);
   const parameters = total(one.nodes.parameters);
-  const macs = total(one.nodes.macs);
+  const macs = total(view.work);
   const folded = stage.folded.has(module);
   return [
     crumbs(one.picture.modules[module][1]),
@@ -356,7 +351,7 @@ function moduleDetails(one, module) {
       "dl",
       { class: "facts" },
       ...fact("Parameters", parameters === null ? null : parameters.toLocaleString("en")),
-      ...fact("Multiply-adds", macs === null ? null : `${shortNumber(macs)}${encodedText(one)}`),
+      ...fact("Multiply-adds", macs === null ? null : `${shortNumber(macs)}${aboutText(one, view.resolution)}`),
       ...fact("First layer", chooser(one, inside[0], 40)),
       ...fact("Last layer", chooser(one, inside[inside.length - 1], 40)),
     ),
@@ -610,7 +605,7 @@ function paintCards() {
     const resolution = card.resolution ?? view.resolution;
     const states = card.resolution === null && card.model === view.model ? view.states : statesAt(one, resolution);
     const sum = balance(one, states);
-    const [parameters, macs] = [costs(one, states, "parameters"), costs(one, states, "macs")];
+    const [parameters, macs] = [costs(one, states, one.nodes.parameters), costs(one, states, card.resolution === null && card.model === view.model ? view.work : workAt(one, resolution))];
     card.follow?.(resolution);
     card.body?.replaceChildren(
       html("p", { class: "soft" }, `at ${resolutionText(resolution)}`),
@@ -658,8 +653,8 @@ const COLUMNS = [
   { title: "Smallest field", key: "receptive_field_min", number: true, value: (one, node) => sortSize(one.nodes.smallest[node]), text: (one, node) => shortText(one.nodes.smallest[node]) },
   { title: "Largest field", key: "receptive_field_max", number: true, value: (one, node) => sortSize(one.nodes.largest[node]), text: (one, node) => shortText(one.nodes.largest[node]) },
   { title: "Feature map", key: "feature_map_size", number: true, value: (one, node) => Math.max(...mapSize(one.nodes.jump[node], spread(one, view.resolution))), text: (one, node) => mapSize(one.nodes.jump[node], spread(one, view.resolution)).join(" × ") },
-  { title: "Parameters", key: "parameters", number: true, value: (one, node) => one.nodes.parameters?.[node] ?? null, text: (one, node) => one.nodes.parameters?.[node]?.toLocaleString("en") ?? "–" },
-  { title: "Multiply-adds", key: "multiply_accumulates", number: true, value: (one, node) => one.nodes.macs?.[node] ?? null, text: (one, node) => { const value = one.nodes.macs?.[node]; return value === null || value === undefined ? "–" : shortNumber(value); } },
+  { title: "Parameters", key: "parameters", number: true, value: (one, node) => one.nodes.parameters[node], text: (one, node) => one.nodes.parameters[node]?.toLocaleString("en") ?? "–" },
+  { title: "Multiply-adds", key: "multiply_accumulates", number: true, value: (_, node) => view.work[node], text: () => null },
   { title: "State", key: "state", number: false, value: (_, node) => STATES.indexOf(view.states[node]), text: () => null },
 ];
 
@@ -674,7 +669,7 @@ const table = {
 
 function drawTable() {
   const one = model();
-  table.columns = COLUMNS.filter((column) => !(column.key === "parameters" && !costs(one, view.states, "parameters")) && !(column.key === "multiply_accumulates" && !costs(one, view.states, "macs")));
+  table.columns = COLUMNS.filter((column) => !(column.key === "parameters" && !costs(one, view.states, one.nodes.parameters)) && !(column.key === "multiply_accumulates" && !costs(one, view.states, view.work)));
   const head = html("tr", {}, ...table.columns.map((column) => {
     const cell = html("th", { scope: "col", class: column.number && "number", "data-key": column.key });
     cell.append(button(column.title, {}, () => {
@@ -711,10 +706,14 @@ function sortTable() {
 function paintTable() {
   const one = model();
   const map = table.columns.findIndex((column) => column.key === "feature_map_size");
+  const work = table.columns.findIndex((column) => column.key === "multiply_accumulates");
   view.states.forEach((state, node) => {
     const row = table.rows[node];
     const size = String(table.columns[map].text?.(one, node) ?? "");
     if (row.cells[map].textContent !== size) row.cells[map].textContent = size;
+    const cost = view.work[node];
+    const costText = cost === null ? "–" : shortNumber(cost);
+    if (work >= 0 && row.cells[work].textContent !== costText) row.cells[work].textContent = costText;
     if (row.dataset.state === state) return;
     row.dataset.state = state;
     row.cells[row.cells.length - 1].replaceChildren(html("span", { class: `ink-${state}` }, sign(state), STATE_NAMES[state]));
@@ -761,8 +760,8 @@ function tableAsCsv() {
     ["feature_map_size", (node) => mapSize(one.nodes.jump[node], resolution).join("x")],
     ["filters", (node) => layerOf(one, node).filters],
     ["units", (node) => layerOf(one, node).units],
-    ["parameters", (node) => one.nodes.parameters?.[node]],
-    ["multiply_accumulates", (node) => one.nodes.macs?.[node]],
+    ["parameters", (node) => one.nodes.parameters[node]],
+    ["multiply_accumulates", (node) => view.work[node]],
     ["state", (node) => STATE_NAMES[view.states[node]]],
     ["in_feature_extractor", (node) => (one.nodes.extracts[node] ? "True" : "False")],
     ["certainty", (node) => one.certainties[one.nodes.certainty[node]][0]],
