@@ -199,7 +199,8 @@ function begin() {
   listenToPicture(pressPicture);
   byId("download").addEventListener("click", downloadTable);
   new ResizeObserver(() => look()).observe(pictureElement);
-  addEventListener("beforeprint", fitPicture);
+  addEventListener("beforeprint", putOnPaper);
+  addEventListener("afterprint", takeFromPaper);
 
   if (view.resolution.every((size) => size === view.resolution[0])) view.resolution = [view.resolution[0]];
   drawTools();

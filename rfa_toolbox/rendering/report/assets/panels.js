@@ -85,7 +85,7 @@ function encodedText(one) {
 function aboutText(one, resolution) {
   const sizes = spread(one, resolution);
   const exact = one.encoded?.length === sizes.length && one.encoded.every((size, axis) => size === sizes[axis]);
-  return exact ? "" : ", estimated for this resolution";
+  return exact ? "" : ", estimated";
 }
 
 /** @param {Record<State, number>} counts @param {string} kind */
@@ -305,7 +305,7 @@ function layerDetails(one, node) {
       ...fact("Feature map", `${mapSize(jump, resolution).join(" × ")} at ${resolutionText(view.resolution)}`),
       ...fact("Measured map", measured ? `${measured.join(" × ")}${encodedText(one)}` : null),
       ...fact("Parameters", parameters === null ? null : parameters.toLocaleString("en")),
-      ...fact("Multiply-adds", macs === null ? null : `${shortNumber(macs)}${aboutText(one, view.resolution)}`),
+      ...fact("Multiply-adds", macs === null ? null : macs ? `${shortNumber(macs)}${aboutText(one, view.resolution)}` : "0"),
       ...fact("Known as", certainty === "exact" ? "exact" : named(`${certainty}: ${reason}`)),
       ...fact("Reads", nodes.inputs[node].length ? links(one, nodes.inputs[node]) : "the image"),
     ),
@@ -318,7 +318,7 @@ function windowText(one, [start, size]) {
   const axes = Array.from({ length: same ? 1 : one.axes ?? 1 }, (_, axis) => axis);
   const ends = axes.map((axis) => {
     const [first, many] = [on(start, axis), pixels(size, axis)];
-    return first === null || many === Infinity ? "everything" : `${first} to ${first + many - 1}`;
+    return first === null || many === Infinity ? "everything" : `${first} to ${first + many - 1}`.replaceAll("-", "−");
   });
   return ends.every((one) => one === "everything") ? "sees everything" : `${sizesText(size)} px; unit 0 sees ${ends.join(" × ")}`;
 }
@@ -351,7 +351,7 @@ function moduleDetails(one, module) {
       "dl",
       { class: "facts" },
       ...fact("Parameters", parameters === null ? null : parameters.toLocaleString("en")),
-      ...fact("Multiply-adds", macs === null ? null : `${shortNumber(macs)}${aboutText(one, view.resolution)}`),
+      ...fact("Multiply-adds", macs === null ? null : macs ? `${shortNumber(macs)}${aboutText(one, view.resolution)}` : "0"),
       ...fact("First layer", chooser(one, inside[0], 40)),
       ...fact("Last layer", chooser(one, inside[inside.length - 1], 40)),
     ),

@@ -460,6 +460,34 @@ function fitPicture() {
   look(-MARGIN, -MARGIN, Math.min(width / (stage.width + 2 * MARGIN), height / (stage.height + 2 * MARGIN), 1.2));
 }
 
+/** Cut a long picture into columns, as many as let it be largest on paper. */
+function putOnPaper() {
+  const [paperWidth, paperHeight] = [186, 230];
+  const [width, height] = [stage.width + 2 * MARGIN, stage.height + 2 * MARGIN];
+  /** @param {number} columns */
+  const scaleOf = (columns) => Math.min(paperWidth / (columns * width), (paperHeight * columns) / height);
+  let columns = 1;
+  while (columns < 12 && scaleOf(columns + 1) > scaleOf(columns)) columns += 1;
+  const scale = scaleOf(columns);
+  stage.layer.removeAttribute("transform");
+  stage.layer.id = "whole-picture";
+  const cuts = Array.from({ length: columns }, (_, at) =>
+    svg(
+      "svg",
+      { x: (at * paperWidth) / columns, width: width * scale, height: (height / columns) * scale, viewBox: `${-MARGIN} ${(at * height) / columns - MARGIN} ${width} ${height / columns}` },
+      svg("use", { href: "#whole-picture" }),
+    ),
+  );
+  pictureElement.setAttribute("viewBox", `0 0 ${paperWidth} ${Math.min(paperHeight, (height / columns) * scale)}`);
+  pictureElement.replaceChildren(svg("defs", {}, stage.layer), ...cuts);
+}
+
+function takeFromPaper() {
+  pictureElement.removeAttribute("viewBox");
+  pictureElement.replaceChildren(stage.layer);
+  look();
+}
+
 /** Show the beginning, as large as it can be read. */
 function beginPicture() {
   const { width } = pictureElement.getBoundingClientRect();
