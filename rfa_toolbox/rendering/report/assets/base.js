@@ -212,13 +212,16 @@ function statesAt(one, resolution) {
   return one.nodes.name.map((_, node) => stateOf(one.nodes, node, sizes));
 }
 
-/** What a model is worth at a resolution. @param {Model} one @param {State[]} states */
+/** What a model is worth at a resolution: its layers by state, the first and the last unproductive
+ * layer of the feature extractor (end), and the last one that helps. @param {Model} one @param {State[]} states */
 function balance(one, states) {
   /** @type {Record<State, number>} */
   const extractor = { unproductive: 0, critical: 0, partially: 0, productive: 0 };
   /** @type {Record<State, number>} */
   const all = { ...extractor };
   let first = -1;
+  let last = -1;
+  let end = -1;
   let layers = 0;
   states.forEach((state, node) => {
     all[state] += 1;
@@ -226,8 +229,10 @@ function balance(one, states) {
     layers += 1;
     extractor[state] += 1;
     if (state === "unproductive" && first < 0) first = node;
+    if (state === "unproductive") end = node;
+    else last = node;
   });
-  return { all, extractor, layers, behind: states.length - layers, first };
+  return { all, extractor, layers, behind: states.length - layers, first, last, end };
 }
 
 /** The smallest resolution, equal on all axes, without unproductive layers in the feature extractor. @param {Model} one */

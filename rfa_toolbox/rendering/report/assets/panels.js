@@ -126,10 +126,14 @@ function advice(one, sum, parameters, macs) {
   const found = [];
   if (sum.extractor.unproductive) {
     found.push([
-      "Cut the unproductive layers",
-      `From `, chooser(one, sum.first, 40), ` on, ${counted(sum.extractor.unproductive, "layer")} cannot improve on what reaches ${sum.extractor.unproductive === 1 ? "it" : "them"}`,
-      saved.length ? `; together they hold ${listed(saved)}.` : ".",
-      " Without them the network is cheaper, and was observed to lose nothing.",
+      "Cut what cannot help",
+      `${counted(sum.extractor.unproductive, "layer")}, first `, chooser(one, sum.first, 40), `, cannot improve on what reaches ${sum.extractor.unproductive === 1 ? "it" : "them"}`,
+      saved.length ? `; together they hold ${listed(saved)}. ` : ". ",
+      ...(sum.last < 0
+        ? ["At this size no layer helps at all."]
+        : sum.last > sum.end
+          ? []
+          : ["Behind ", chooser(one, sum.last, 40), " no layer helps any more: what follows can go, and was observed not to be missed."]),
     ]);
     const early = earlyStrides(one);
     found.push([
