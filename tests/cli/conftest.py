@@ -68,14 +68,13 @@ def environment(**changes: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(ROOT), **changes}
 
 
-def run_process(words: Sequence[str | Path], cwd: Path | None = None, **changes: str) -> Run:
-    """Run ``rfa`` as a program."""
+def run_process(words: Sequence[str | Path], prefix: Sequence[str] = (), **changes: str) -> Run:
+    """Run ``rfa`` as a program, through the program ``prefix`` if there is one."""
     done = subprocess.run(
-        [*COMMAND, *map(str, words)],
+        [*prefix, *COMMAND, *map(str, words)],
         capture_output=True,
         timeout=120,
         check=False,
-        cwd=cwd,
         env=environment(**changes),
         stdin=subprocess.DEVNULL,
     )
