@@ -198,6 +198,22 @@ def test_a_plumbing_operation_gives_its_parameters_to_the_layer_it_works_on(capt
     assert sum(costs(model, (1, 3, 8, 8), capture).values()) == 18
 
 
+@captures
+@pytest.mark.parametrize("name", ["Input", "Output"])
+def test_a_layer_that_is_called_like_a_marker_is_in_the_graph(name: str, capture: str) -> None:
+    kind = type(name, (Function,), {})
+    inner = kind(lambda s, x: F.conv2d(x, s.p), p=nn.Parameter(torch.ones(4, 4, 3, 3)))
+    for model in (nn.Sequential(inner, nn.ReLU()), nn.Sequential(nn.Conv2d(4, 4, 3), inner)):
+        graph = encode(model, (1, 4, 16, 16), capture)
+        total = total_costs(graph)
+        assert total.parameters == sum(one.numel() for one in model.parameters())
+        assert graph.receptive_field_max == (1 + 2 * total_convolutions(model),) * 2
+
+
+def total_convolutions(model: nn.Module) -> int:
+    return sum(parameter.dim() == 4 for parameter in model.parameters())
+
+
 def test_an_unknown_operation_has_unknown_compute() -> None:
     model = Function(lambda s, x: torch.bucketize(s.a(x), torch.arange(3.0)), a=nn.Conv2d(3, 4, 1))
     with pytest.warns(UserWarning, match="bucketize"):

@@ -163,8 +163,11 @@ def vector_substitutor() -> FoldingSubstitutor:
 
 
 def output_substitutor() -> PatternSubstitutor:
-    """Return the rewrite that takes out markers of outputs."""
-    return PatternSubstitutor("output")
+    """Return the rewrite that takes out markers of outputs.
+
+    A module whose class has that name is no marker, but a layer.
+    """
+    return PatternSubstitutor("output", lambda draft, readers: draft.call is None)
 
 
 def input_substitutor() -> PatternSubstitutor:
@@ -176,7 +179,8 @@ def input_substitutor() -> PatternSubstitutor:
     return PatternSubstitutor(
         "input",
         lambda draft, readers: (
-            not draft.output
+            draft.call is None
+            and not draft.output
             and len(readers) == 1
             and readers[0].sources == draft.steps
             and readers[0].aligned
