@@ -16,7 +16,12 @@ from rfa_toolbox import arithmetic
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.encodings.chain import HandlerChain
 from rfa_toolbox.encodings.pytorch.costs import Costs
-from rfa_toolbox.encodings.pytorch.domain import ModuleCall, NodeSubstitutor, Record
+from rfa_toolbox.encodings.pytorch.domain import (
+    ModuleCall,
+    NodeSubstitutor,
+    Record,
+    TensorRef,
+)
 from rfa_toolbox.encodings.pytorch.drafts import Draft, ordered
 from rfa_toolbox.encodings.pytorch.gates import Gate, find_gates
 from rfa_toolbox.encodings.pytorch.layer_handlers import (
@@ -25,7 +30,7 @@ from rfa_toolbox.encodings.pytorch.layer_handlers import (
     default_chain,
 )
 from rfa_toolbox.encodings.pytorch.operators import follow
-from rfa_toolbox.encodings.pytorch.steps import Step
+from rfa_toolbox.encodings.pytorch.steps import Step, Trail
 from rfa_toolbox.encodings.pytorch.substitutors import (
     concatenation_substitutor,
     input_substitutor,
@@ -74,6 +79,8 @@ class Digraph:
         display_se_modules: show the insides of gates.
         global_ops: which global operations count (see the docs on numbers).
         spatial: per input its spatial dimensions; found out if None.
+        trail: the walk over the record, once the graph was made.
+        results: per node the tensor that it makes, once the graph was made.
     """
 
     ref_mod: nn.Module | None
@@ -85,10 +92,12 @@ class Digraph:
     global_ops: GlobalOps = "ignore_gates"
     substitutors: Sequence[NodeSubstitutor] = SUBSTITUTION_STRATEGY
     spatial: Sequence[Sequence[int]] | None = None
+    trail: Trail | None = attrs.field(default=None, init=False)
+    results: dict[EnrichedNetworkNode, TensorRef] = attrs.field(factory=dict, init=False)
 
     def to_graph(self) -> EnrichedNetworkNode:
         """Return the node of the model's first output; all the others hang together with it."""
-        trail = follow(self.record, self.spatial)
+        trail = self.trail = follow(self.record, self.spatial)
         if not trail.outputs:
             raise UnsupportedModelError(
                 f"No output of {self.record.model_name} depends on its input, so there is no "
@@ -98,7 +107,7 @@ class Digraph:
         drafts = self._drafts(steps, gates, set(trail.outputs))
         for substitutor in self.substitutors:
             drafts, _ = substitutor(drafts)
-        return self._nodes(drafts, steps, trail.outputs, trail.axes, Costs(trail, steps))
+        return self._nodes(drafts, steps, trail, Costs(trail, steps))
 
     # -- which global operations count
 
@@ -195,12 +204,7 @@ class Digraph:
     # -- nodes
 
     def _nodes(
-        self,
-        drafts: list[Draft],
-        steps: dict[int, Step],
-        outputs: Sequence[int],
-        axes: int,
-        costs: Costs,
+        self, drafts: list[Draft], steps: dict[int, Step], trail: Trail, costs: Costs
     ) -> EnrichedNetworkNode:
         modules = dict(self.ref_mod.named_modules()) if self.ref_mod is not None else {}
         place: dict[int, EnrichedNetworkNode] = {}
@@ -216,7 +220,7 @@ class Digraph:
                 draft.operator,
                 draft.module_path,
                 modules.get(call.path) if call is not None else None,
-                composed(draft.label, inside, axes),
+                composed(draft.label, inside, trail.axes),
             )
             handler = self.handlers.find(handled)
             certainty, reason = _certainty(inside)
@@ -240,12 +244,13 @@ class Digraph:
                 measures=costs.of(draft.steps),
             )
             nodes.append(node)
+            self.results[node] = trail.results[draft.steps[-1]]
             for number in draft.steps:
                 place[number] = node
         keep_together(nodes)
         if unknown:
             _warn_of_unknown(list(unknown))
-        return place[outputs[0]]
+        return place[trail.outputs[0]]
 
 
 def _living(steps: Sequence[Step], outputs: Sequence[int]) -> dict[int, Step]:

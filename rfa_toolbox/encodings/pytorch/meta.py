@@ -8,7 +8,7 @@ import functools
 import sys
 import types
 from collections import OrderedDict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
 from rfa_toolbox.encodings.pytorch.domain import Operation, Record, TensorRef
 from rfa_toolbox.errors import CaptureError, DataDependentControlFlowError
 
-__all__ = ["capture", "meta_copy"]
+__all__ = ["Recorder", "capture", "held_by", "meta_copy", "tensors_of", "twin_of"]
 
 _SMALL = 4096
 _READ_VALUES = {
@@ -68,23 +68,7 @@ def capture(model: nn.Module, example: Example) -> Record:
         twin = meta_copy(model)
         inputs = example.map(lambda tensor: torch.empty_like(tensor, device="meta"))
     scopes = ModuleScopes(twin)
-    recorder = _Recorder(scopes, _held_by(twin), origins_of(twin))
-    references = tuple(recorder.register(tensor) for tensor in inputs.tensors)
-    with undisturbed(), scopes.recording():
-        try:
-            with recorder:
-                result = twin(*inputs.arguments, **inputs.keywords)
-        except Exception as error:
-            if recorder.failure is not None and not hasattr(error, "rfa_failure"):
-                with contextlib.suppress(AttributeError):
-                    error.rfa_failure = recorder.failure  # type: ignore[attr-defined]
-            raise
-    outputs = tuple(
-        recorder.reference(tensor) for tensor in tensors_of(result) if recorder.knows(tensor)
-    )
-    return Record(
-        type(model).__name__, references, outputs, tuple(recorder.operations), sizes_of(model)
-    )
+    return Recorder(scopes, held_by(twin), origins_of(twin)).record(twin, inputs)
 
 
 def tensors_of(result: Any) -> Iterator[torch.Tensor]:
@@ -102,7 +86,7 @@ def tensors_of(result: Any) -> Iterator[torch.Tensor]:
             yield from tensors_of(item)
 
 
-def _held_by(model: nn.Module) -> Iterator[torch.Tensor]:
+def held_by(model: nn.Module) -> Iterator[torch.Tensor]:
     """Yield the tensors that a model holds: parameters, buffers and plain attributes."""
     for module in model.modules():
         for value in (
@@ -119,16 +103,28 @@ def meta_copy(model: nn.Module) -> nn.Module:
     Single numbers and small integer tensors keep their values: models read them to decide what
     to do.
     """
+    return twin_of(model, _meta_parameter, _meta_or_small)
+
+
+def twin_of(
+    model: nn.Module,
+    parameter_twin: Callable[[nn.Parameter], nn.Parameter],
+    tensor_twin: Callable[[torch.Tensor], torch.Tensor],
+) -> nn.Module:
+    """Return a copy of a model that shares no state with it but the tensors that are passed on.
+
+    Args:
+        model: is not touched.
+        parameter_twin: returns what stands for a parameter in the copy.
+        tensor_twin: the same for buffers and for tensors that are plain attributes.
+    """
     memo: dict[int, Any] = {}
     for parameter in model.parameters():
-        if parameter.numel() > 1 or parameter.is_meta:
-            memo[id(parameter)] = nn.Parameter(
-                torch.empty_like(parameter, device="meta"), parameter.requires_grad
-            )
+        memo[id(parameter)] = parameter_twin(parameter)
     for module in model.modules():
         for value in (*module._buffers.values(), *vars(module).values()):
             if isinstance(value, torch.Tensor) and id(value) not in memo:
-                memo[id(value)] = _meta_or_small(value)
+                memo[id(value)] = tensor_twin(value)
     modules = [module for module in model.modules() if _is_copied_plainly(type(module))]
     for module in modules:
         memo[id(module)] = type(module).__new__(type(module))
@@ -144,6 +140,13 @@ def meta_copy(model: nn.Module) -> nn.Module:
     for module in twin.modules():
         module._compiled_call_impl = None
     return twin
+
+
+def _meta_parameter(parameter: nn.Parameter) -> nn.Parameter:
+    if parameter.numel() > 1 or parameter.is_meta:
+        empty = torch.empty_like(parameter, device="meta")
+        return nn.Parameter(empty, parameter.requires_grad)
+    return copy.deepcopy(parameter)
 
 
 _IMMUTABLE = frozenset(
@@ -203,7 +206,7 @@ def _inside_a_kernel(filename: str) -> bool:
     return path.name == "_meta_registrations.py" or not _KERNELS.isdisjoint(path.parts)
 
 
-class _Recorder(TorchFunctionMode):
+class Recorder(TorchFunctionMode):
     """Writes down every function of PyTorch that is called on something the input reaches."""
 
     def __init__(
@@ -223,6 +226,29 @@ class _Recorder(TorchFunctionMode):
         self._constants = {id(tensor): tensor for tensor in constants}
         self._origins = dict(origins)
         scopes.on_result = self._scripted
+
+    def record(self, model: nn.Module, inputs: Example) -> Record:
+        """Run a model, which must be the one that the scopes belong to, and return what it did.
+
+        Raises:
+            Exception: whatever the model itself raises, with a ``Failure`` as its ``rfa_failure``.
+        """
+        references = tuple(self.register(tensor) for tensor in inputs.tensors)
+        with undisturbed(), self.scopes.recording():
+            try:
+                with self:
+                    result = model(*inputs.arguments, **inputs.keywords)
+            except Exception as error:
+                if self.failure is not None and not hasattr(error, "rfa_failure"):
+                    with contextlib.suppress(AttributeError):
+                        error.rfa_failure = self.failure  # type: ignore[attr-defined]
+                raise
+        outputs = tuple(
+            self.reference(tensor) for tensor in tensors_of(result) if self.knows(tensor)
+        )
+        return Record(
+            type(model).__name__, references, outputs, tuple(self.operations), sizes_of(model)
+        )
 
     def register(self, tensor: torch.Tensor) -> TensorRef:
         """Give a tensor a new number: it is new, or was changed in place."""
@@ -273,8 +299,9 @@ class _Recorder(TorchFunctionMode):
         if dependent:
             arguments = plain_arguments(described.name, args, keywords, self.reference)
         try:
-            result = _known_result(described.name, args, keywords) if dependent else None
-            if result is None:
+            if dependent:
+                result = self.call(described.name, function, args, keywords)
+            else:
                 result = function(*args, **keywords)
         except Exception:
             if self.failure is None:
@@ -304,6 +331,13 @@ class _Recorder(TorchFunctionMode):
         return tuple(
             dict.fromkeys(name for tensor in tensors for name in origins.get(id(tensor), ()))
         )
+
+    def call(
+        self, name: str, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]
+    ) -> Any:
+        """Call a function of PyTorch on something that the input reaches."""
+        result = _known_result(name, args, keywords)
+        return function(*args, **keywords) if result is None else result
 
     def _recorded(
         self,

@@ -108,6 +108,12 @@ class Trail:
         spatial: per input its spatial dimensions, in axis order.
         rules: per operator name what to do.
         probing: raise :class:`FirstWindow` at the first sliding window.
+
+    Attributes:
+        steps: what was found, in order of execution.
+        outputs: the numbers of the steps whose results leave the model.
+        values: per number of a tensor where its positions are.
+        results: per number of a step the (first) tensor that it makes.
     """
 
     def __init__(
@@ -126,6 +132,7 @@ class Trail:
         self.values: dict[int, Value] = {}
         self.ran: dict[int, list[tuple[Operation, Layout]]] = {}
         self._aside: dict[int, tuple[str, ...]] = {}
+        self.results: dict[int, TensorRef] = {}
         self._neutral = (NEUTRAL,) * self.axes
         for tensor, dimensions in zip(record.inputs, spatial, strict=True):
             extents = [1] * self.axes
@@ -139,6 +146,7 @@ class Trail:
                 )
             )
             self.values[tensor.number] = Value(number, layout, tuple(extents))
+            self.results[number] = tensor
 
     def run(self) -> Trail:
         """Make the steps of all operations, and note which ones are outputs."""
@@ -199,6 +207,7 @@ class Trail:
             self.values[tensor.number] = value = self._append(
                 slicing, (value.step,), {}, value, value.layout, {"kind": "slice"}
             )
+            self.results[value.step] = tensor
         return value
 
     def mixing(self, value: Value, dimensions: Iterable[int]) -> dict[int, Window]:
@@ -242,6 +251,8 @@ class Trail:
                 [(value.step, value.layout) for value in found], sources, self.axes
             )
         made = self._append(operation, sources, windows, base, results[0], facts)
+        if operation.outputs:
+            self.results[made.step] = operation.outputs[0]
         for place, tensor in enumerate(operation.outputs):
             layout = made.layout
             if place and place < len(results):
