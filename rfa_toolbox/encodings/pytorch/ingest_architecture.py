@@ -25,7 +25,7 @@ from rfa_toolbox.errors import (
 )
 from rfa_toolbox.graphs import EnrichedNetworkNode, InfoFilter, noop_filter, resolve_filter
 
-__all__ = ["CaptureMode", "create_graph_from_model", "make_graph", "record_model"]
+__all__ = ["CaptureMode", "create_graph_from_model", "make_graph", "record_model", "unwrapped"]
 
 CaptureMode = Literal["auto", "meta", "jit"]
 _CAPTURES: tuple[CaptureMode, ...] = ("auto", "meta", "jit")
@@ -63,7 +63,7 @@ def create_graph_from_model(
             "RESOLVING_STRATEGY.with_handler(my_handler)."
         )
     keep = resolve_filter(filter_rf)
-    model = _unwrapped(model)
+    model = unwrapped(model)
     record = record_model(model, input_res, capture)
     return Digraph(
         model,
@@ -129,7 +129,7 @@ def _check_choice(name: str, value: Any, valid: Iterable[str]) -> None:
         )
 
 
-def _unwrapped(model: Any) -> nn.Module:
+def unwrapped(model: Any) -> nn.Module:
     """Return the module inside wrappers that only run it elsewhere or faster."""
     while True:
         if isinstance(model, nn.DataParallel | nn.parallel.DistributedDataParallel):

@@ -12,7 +12,7 @@ from rfa_toolbox.encodings.pytorch.domain import Record
 from rfa_toolbox.encodings.pytorch.operators import elementwise, mixing, plumbing, windows
 from rfa_toolbox.encodings.pytorch.steps import FirstWindow, Rule, Trail
 
-__all__ = ["RULES", "follow"]
+__all__ = ["RULES", "follow", "spatial_dimensions"]
 
 
 def follow(record: Record, spatial: Sequence[Sequence[int]] | None = None) -> Trail:
@@ -23,10 +23,11 @@ def follow(record: Record, spatial: Sequence[Sequence[int]] | None = None) -> Tr
         spatial: per input its spatial dimensions, in axis order. By default all but the batch and
             what the first convolution or pooling takes for channels.
     """
-    return Trail(record, _spatial(record) if spatial is None else spatial, RULES).run()
+    return Trail(record, spatial_dimensions(record) if spatial is None else spatial, RULES).run()
 
 
-def _spatial(record: Record) -> list[tuple[int, ...]]:
+def spatial_dimensions(record: Record) -> list[tuple[int, ...]]:
+    """Return per input its spatial dimensions: none where it is no image like the first one."""
     rank = len(record.inputs[0].shape)
     candidates: list[tuple[int, ...]] = [tuple(range(1, rank))]
     candidates += [()] * (len(record.inputs) - 1)

@@ -1,0 +1,299 @@
+"""Keras 3 models on the bench of the structural experiment, on any backend.
+
+The layers of the model are called one by one in the order of its graph, on images of any size
+that they take; nothing is rebuilt, and no layer learns anything of it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from rfa_toolbox.empirical.readings import Mask
+from rfa_toolbox.empirical.structural import Interval
+from rfa_toolbox.encodings.tensorflow_keras import create_graph_from_model
+from rfa_toolbox.errors import InvalidResolutionError, UnsupportedModelError
+
+__all__ = ["KerasBench", "KerasSetting"]
+
+_STEP = 448
+"""Lengths differ by multiples of it, so that 'same' pads strided layers as it does at the size of
+the model: what is padded depends on the remainder by the stride."""
+
+_DOUBLINGS = 5
+_WIDTHS = (32, 64, 96, 128, 192, 224)
+_DEFAULT = 224
+_BATCH = 8
+_NUMBERS = 2**27
+"""How many numbers an image may have, all channels of all layers together."""
+
+_NORMS = {"LayerNormalization", "GroupNormalization", "UnitNormalization", "RMSNormalization"}
+
+
+class KerasBench:
+    """A functional or sequential model of Keras 3.
+
+    Args:
+        model: is not touched.
+        input_shape: (batch, height, width, channels), in the model's own order; None takes that of
+            the model, and 224 pixels where it says none.
+        global_ops: which global operations count, "ignore_gates" or "count".
+        max_length: the longest image to try.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        input_shape: Sequence[int] | None = None,
+        global_ops: Literal["ignore_gates", "count"] = "ignore_gates",
+        max_length: int | None = None,
+    ) -> None:
+        functional = getattr(model, "_functional", None) or model
+        if not hasattr(functional, "_run_through_graph"):
+            raise UnsupportedModelError(
+                f"{type(model).__name__} is no functional or built sequential model of Keras 3; "
+                "its layers cannot be run one by one."
+            )
+        if len(functional.inputs) != 1:
+            raise UnsupportedModelError(
+                f"The model {model.name!r} has {len(functional.inputs)} inputs; the experiment "
+                "poisons models with one."
+            )
+        if global_ops not in {"ignore_gates", "count"}:
+            raise UnsupportedModelError(
+                f"global_ops is {global_ops!r}; valid for an experiment with a Keras model are "
+                "'ignore_gates' and 'count'."
+            )
+        self.functional = functional
+        self.model_name = str(model.name)
+        self.global_ops = global_ops
+        self.graph = create_graph_from_model(model, global_ops=global_ops)
+        self.nodes = {node.name: node for node in self.graph.all_layers}
+        own = tuple(functional.inputs[0].shape)
+        given = own if input_shape is None else tuple(input_shape)
+        if len(given) != len(own):
+            raise InvalidResolutionError(
+                f"input_shape is {given!r}; the model takes {len(own)} dimensions: {own!r}."
+            )
+        first = _has_channels_first(functional)
+        self.spatial = tuple(range(2, len(own))) if first else tuple(range(1, len(own) - 1))
+        self.base = tuple(
+            1 if place == 0 else size or (_DEFAULT if place in self.spatial else 3)
+            for place, size in enumerate(given)
+        )
+        self.axes = len(self.spatial)
+        self.max_length = max_length
+        self._settings: dict[tuple[int, int], KerasSetting | None] = {}
+
+    def lengths(self, axis: int) -> Sequence[int]:
+        """Lengths of the image to try along an axis; only the model's own if no other runs."""
+        base = self.base[self.spatial[axis]]
+        lengths = [base + _STEP * (2**step - 1) for step in range(1, _DOUBLINGS + 1)]
+        lengths = [one for one in lengths if self.max_length is None or one <= self.max_length]
+        if lengths and self.setting(axis, lengths[0]) is not None:
+            return lengths
+        return (base,)
+
+    def setting(self, axis: int, length: int) -> KerasSetting | None:
+        """Return the model on an image that is as narrow as it may be along the other axes."""
+        base = self.base[self.spatial[axis]]
+        length = base + (length - base) // _STEP * _STEP
+        key = (axis, length)
+        if key not in self._settings:
+            self._settings[key] = next(self._that_run(axis, length), None)
+        return self._settings[key]
+
+    def _that_run(self, axis: int, length: int) -> Iterator[KerasSetting]:
+        for width in (*_WIDTHS, None):
+            shape = list(self.base)
+            for place, dimension in enumerate(self.spatial):
+                if place == axis:
+                    shape[dimension] = length
+                elif width is not None:
+                    if shape[dimension] <= width:
+                        break
+                    shape[dimension] = width
+            else:
+                # What a layer raises where an image is too small, or has to have another size,
+                # is up to its backend.
+                with contextlib.suppress(Exception):
+                    setting = KerasSetting(self, axis, tuple(shape))
+                    if setting.numbers <= _NUMBERS:
+                        yield setting
+
+
+class KerasSetting:
+    """A Keras model on an image of one size, ready for poison along one axis."""
+
+    def __init__(self, bench: KerasBench, axis: int, shape: tuple[int, ...]) -> None:
+        self.bench = bench
+        self.axis = axis
+        self.shape = shape
+        self.length = shape[bench.spatial[axis]]
+        self.output_shapes: dict[str, tuple[int, ...]] = {}
+        self._maps: list[tuple[int, ...]] = []
+        self._batch = 1
+        clean = self._run([(0, 0)])[0]
+        self.numbers = sum(math.prod(one) for one in self.output_shapes.values())
+        self.units = {name: mask.size for name, mask in clean.items()}
+        self.blind = {
+            name: "it is NaN without poison" for name, mask in clean.items() if mask.any()
+        }
+        self.nodes = {name: node for name, node in bench.nodes.items() if name in self.units}
+        for name in bench.nodes.keys() - self.units.keys():
+            self.nodes[name] = bench.nodes[name]
+            self.units[name] = 1
+            self.blind[name] = "the experiment does not see it being called"
+            self.output_shapes[name] = ()
+        self.units = {name: self.units[name] for name in self.nodes}
+        self._batch = max(1, min(_BATCH, _NUMBERS // max(1, self.numbers)))
+
+    def masks(self, intervals: Sequence[Interval]) -> list[dict[str, Mask]]:
+        """Poison each of the intervals of rows in turn; return which units are NaN, per layer."""
+        found: list[dict[str, Mask]] = []
+        for place in range(0, len(intervals), self._batch):
+            found.extend(self._run(intervals[place : place + self._batch]))
+        return found
+
+    def _run(self, intervals: Sequence[Interval]) -> list[dict[str, Mask]]:
+        keras = importlib.import_module("keras")
+        count = len(intervals)
+        images = np.full((count, *self.shape[1:]), 0.5, "float32")
+        for image, (start, stop) in zip(images, intervals, strict=True):
+            np.moveaxis(image, self.bench.spatial[self.axis] - 1, 0)[start:stop] = np.nan
+        found: list[dict[str, Mask]] = [{} for _ in intervals]
+
+        def look(name: str, result: Any) -> None:
+            while isinstance(result, list | tuple | dict):
+                result = next(iter(result.values() if isinstance(result, dict) else result))
+            shape = tuple(map(int, result.shape))
+            self.output_shapes.setdefault(name, (1, *shape[1:]))
+            array = _as_numbers(keras, result)
+            for image, mask in enumerate(self._units(array, count)):
+                found[image][name] = mask
+
+        with _undisturbed(keras):
+            tensor = keras.ops.convert_to_tensor(images)
+            _Walk(keras, look, self.bench.global_ops).through(self.bench.functional, tensor, "")
+        return found
+
+    def _units(self, array: npt.NDArray[Any], count: int) -> npt.NDArray[np.bool_]:
+        """Return which units are NaN, per image: of any channel, wherever on the other axes."""
+        spatial = self.bench.spatial
+        flags: npt.NDArray[np.bool_] = np.isnan(array)
+        if array.ndim == len(self.shape):
+            self._maps.append(tuple(array.shape[one] for one in spatial))
+            kept: tuple[int, ...] = (spatial[self.axis],)
+        elif array.ndim == 3 and len(self.shape) == 4:
+            # Tokens: the rows of a map, one after another.
+            sizes = next(
+                (one for one in reversed(self._maps) if math.prod(one) == array.shape[1]), None
+            )
+            if sizes is not None:
+                flags = flags.reshape(count, *sizes, -1)
+                kept = (self.axis + 1,)
+            else:
+                kept = (1,)
+        else:
+            kept = ()
+        rest = tuple(one for one in range(1, flags.ndim) if one not in kept)
+        return flags.any(axis=rest).reshape(count, -1)
+
+
+class _Walk:
+    """Calls the layers of a model, and of the models in it, and shows every result."""
+
+    def __init__(self, keras: Any, look: Callable[[str, Any], None], global_ops: str) -> None:
+        self.keras = keras
+        self.look = look
+        self.gates = global_ops == "ignore_gates"
+        self._calls: Counter[str] = Counter()
+
+    def through(self, model: Any, inputs: Any, path: str) -> Any:
+        """Run a model; ``path`` are the names of the models around it."""
+        for layer in model.operations:
+            if type(layer).__name__ == "InputLayer":
+                self.look(self._name(path, layer), inputs)
+        return model._run_through_graph(
+            inputs, operation_fn=lambda operation: self._called(operation, path)
+        )
+
+    def _name(self, path: str, layer: Any) -> str:
+        name = f"{path}.{layer.name}" if path else str(layer.name)
+        self._calls[name] += 1
+        return name if self._calls[name] == 1 else f"{name}#{self._calls[name]}"
+
+    def _called(self, operation: Any, path: str) -> Callable[..., Any]:
+        def call(*args: Any, **keywords: Any) -> Any:
+            inner = getattr(operation, "_functional", None) or operation
+            if hasattr(inner, "_run_through_graph"):
+                outputs = self.through(
+                    inner, args[0], f"{path}.{operation.name}" if path else operation.name
+                )
+                many = isinstance(outputs, list | tuple) and len(outputs) == 1
+                return outputs[0] if many else outputs
+            kind = type(operation).__name__
+            if kind == "Multiply" and self.gates:
+                args = self._without_gates(args)
+            if getattr(operation, "_call_has_training_arg", False):
+                keywords["training"] = False
+            result = self._kept(args[0]) if kind in _NORMS else operation(*args, **keywords)
+            self.look(self._name(path, operation), result)
+            return result
+
+        return call
+
+    def _kept(self, tensor: Any) -> Any:
+        """Statistics over positions are no view of them: NaN stays where it is."""
+        ops = self.keras.ops
+        return ops.where(ops.isnan(tensor), math.nan, 0.5)
+
+    def _without_gates(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        """Take the NaN out of weights that are the same at all positions of the map beside them."""
+        listed = len(args) == 1 and isinstance(args[0], list | tuple)
+        operands = list(args[0]) if listed else list(args)
+        arrays = [
+            self.keras.ops.convert_to_numpy(one) if hasattr(one, "shape") else np.asarray(one)
+            for one in operands
+        ]
+        for place, weight in enumerate(arrays):
+            for other in arrays:
+                wide = other.ndim == weight.ndim > 2 and any(
+                    own == 1 < size
+                    for own, size in zip(weight.shape[1:], other.shape[1:], strict=True)
+                )
+                if wide and np.isnan(weight).any():
+                    images = np.isnan(weight).reshape(len(weight), -1).all(1)
+                    clean = weight.copy()
+                    clean[images] = 0.5
+                    operands[place] = self.keras.ops.convert_to_tensor(clean)
+        return (operands,) if listed else tuple(operands)
+
+
+def _as_numbers(keras: Any, tensor: Any) -> npt.NDArray[Any]:
+    array: npt.NDArray[Any] = np.asarray(keras.ops.convert_to_numpy(tensor))
+    return array if np.issubdtype(array.dtype, np.inexact) else array.astype("float32")
+
+
+def _has_channels_first(model: Any) -> bool:
+    """Return whether the layers of a model have the channels in front of the positions."""
+    return any(
+        getattr(layer, "data_format", None) == "channels_first" for layer in model.operations
+    )
+
+
+@contextlib.contextmanager
+def _undisturbed(keras: Any) -> Iterator[None]:
+    """On PyTorch, run without gradients, and leave random states and flags as they were."""
+    with contextlib.ExitStack() as stack:
+        if keras.backend.backend() == "torch":
+            capture = importlib.import_module("rfa_toolbox.encodings.pytorch.capture")
+            stack.enter_context(capture.undisturbed())
+        yield

@@ -1,0 +1,186 @@
+"""The door to the experiments that measure receptive fields; frameworks are imported on call."""
+
+from __future__ import annotations
+
+import importlib
+import math
+from collections.abc import Collection, Mapping
+from fractions import Fraction
+from typing import Any, Literal, TypeAlias
+
+from rfa_toolbox.domain import Certainty
+from rfa_toolbox.empirical.readings import AxisField
+from rfa_toolbox.empirical.results import MeasuredField, Method, ReceptiveFieldMeasurement
+from rfa_toolbox.empirical.structural import AxisMeasurement, Bench, measure_axis
+from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError, UnsupportedModelError
+from rfa_toolbox.frameworks import require
+from rfa_toolbox.graphs import EnrichedNetworkNode
+
+__all__ = ["bench_for", "measure_all_axes", "measure_receptive_field"]
+
+GlobalOps: TypeAlias = Literal["ignore_gates", "count", "ignore"]
+MAX_PASSES = 1024
+
+
+def measure_receptive_field(
+    model: Any,
+    input_shape: Any = None,
+    layers: Collection[str] | str | None = None,
+    method: Method = "structural",
+    **options: Any,
+) -> ReceptiveFieldMeasurement:
+    """Measure on the live model where the units of every layer look.
+
+    The structural experiment puts NaN into some rows of the input and sees which units of every
+    layer become NaN. It needs no change to weights, activations, poolings or norms, gives all
+    layers at once, and is exact wherever a field fits between the ends of the image. The model
+    runs in eval mode and is left as it was.
+
+    Args:
+        model: a PyTorch module or a Keras model.
+        input_shape: shape of an input, (batch, channels, height, width), or what else
+            ``create_graph_from_pytorch_model`` takes as ``input_res``. It says how many channels
+            and axes there are; the size is chosen by the experiment where the model takes any.
+        layers: names or module paths of the layers to report; None is all of them.
+        method: "structural", or "gradient", which looks at one output position of each layer and
+            is described in ``rfa_toolbox.empirical.gradient``.
+        **options: of the method. For "structural": ``global_ops`` ("ignore_gates", "count" or
+            "ignore", as for the graph of a model), ``max_length`` (the longest image to try, in
+            pixels), ``max_passes`` (forward passes after which to give a layer up),
+            ``display_se_modules`` and ``shortcuts=False``, which lets every channel be computed.
+
+    Returns:
+        the field of every layer; one that does not fit is reported as such.
+
+    Raises:
+        UnsupportedModelError: a ValueError, if ``model`` is nothing that can be run, or takes no
+            floating-point input.
+        CaptureError: a ValueError, if the model cannot be run with this input.
+        InvalidGraphError: a ValueError, if there is no layer of a name in ``layers``.
+
+    >>> import torch
+    >>> model = torch.nn.Sequential(torch.nn.Conv1d(1, 4, 5, stride=2, padding=2))
+    >>> measure_receptive_field(model)["0"].start
+    (-2,)
+    """
+    if method == "gradient":
+        gradient = importlib.import_module("rfa_toolbox.empirical.gradient")
+        result: ReceptiveFieldMeasurement = gradient.measure(model, input_shape, layers, **options)
+        return result
+    if method != "structural":
+        raise UnsupportedModelError(f"method is {method!r}; valid are 'structural' and 'gradient'.")
+    max_passes = options.pop("max_passes", MAX_PASSES)
+    bench = bench_for(model, input_shape, **options)
+    measured = measure_all_axes(bench, max_passes)
+    nodes = measured[0].setting.nodes
+    chosen = _chosen(nodes, layers)
+    fields = tuple(
+        _assembled(
+            nodes[name],
+            measured[0].setting.output_shapes[name],
+            [
+                one.fields.get(
+                    name, AxisField(problem="it does not run on the image for this axis")
+                )
+                for one in measured
+            ],
+        )
+        for name in chosen
+    )
+    return ReceptiveFieldMeasurement(
+        bench.model_name,
+        "structural",
+        fields,
+        tuple(one.setting.shape for one in measured),
+        tuple(one.passes for one in measured),
+        {"global_ops": options.get("global_ops", "ignore_gates")},
+    )
+
+
+def bench_for(model: Any, input_shape: Any = None, **options: Any) -> Bench:
+    """Return the bench of the framework that a model is of."""
+    homes = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    if homes & {"keras", "tf_keras"}:
+        from rfa_toolbox.empirical.keras_bench import KerasBench
+
+        keras_bench: Bench = KerasBench(model, input_shape, **options)
+        return keras_bench
+    require("torch", extra="torch")
+    from rfa_toolbox.empirical.torch_bench import TorchBench
+
+    bench: Bench = TorchBench(model, input_shape, **options)
+    return bench
+
+
+def measure_all_axes(bench: Bench, max_passes: int = MAX_PASSES) -> list[AxisMeasurement]:
+    """Return what the structural experiment finds along every spatial axis."""
+    if type(max_passes) is not int or max_passes < 8:
+        raise InvalidResolutionError(
+            f"max_passes is {max_passes!r}; it must be a whole number of at least 8."
+        )
+    if not bench.axes:
+        raise UnsupportedModelError(
+            f"The input of {bench.model_name} has no spatial axis, so its layers have no "
+            "receptive field; pass input_shape=(batch, channels, height, width)."
+        )
+    return [measure_axis(bench, axis, max_passes) for axis in range(bench.axes)]
+
+
+def _chosen(
+    nodes: Mapping[str, EnrichedNetworkNode], layers: Collection[str] | str | None
+) -> list[str]:
+    if layers is None:
+        return list(nodes)
+    wanted = [layers] if isinstance(layers, str) else list(layers)
+    found = []
+    for one in wanted:
+        matching = [name for name, node in nodes.items() if one in (name, node.module_path)]
+        if not matching:
+            raise InvalidGraphError(
+                f"No layer is called {one!r}, and no module has this path; there are "
+                f"{', '.join(map(repr, list(nodes)[:8]))}{', ...' if len(nodes) > 8 else '.'}"
+            )
+        found.extend(matching)
+    return [name for name in nodes if name in set(found)]
+
+
+def _assembled(
+    node: EnrichedNetworkNode, shape: tuple[int, ...], axes: list[AxisField]
+) -> MeasuredField:
+    certainty: Certainty = "unknown" if any(one.problem for one in axes) else "exact"
+    path, mark, call = node.name.partition("#")
+    notes = dict.fromkeys(note for one in axes for note in (one.problem, *one.notes) if note)
+    return MeasuredField(
+        name=node.name,
+        module_path=node.module_path or "",
+        call=int(call) if mark and path == node.module_path and call.isdigit() else 1,
+        kind=node.layer_info.name,
+        output_shape=shape,
+        start=tuple(_start(one) for one in axes),
+        size=tuple(one.size for one in axes),
+        jump=tuple(None if one.problem else _whole(one.jump) for one in axes),
+        centre=tuple(_centre(one) for one in axes),
+        phases=tuple(one.windows for one in axes),
+        certainty=certainty,
+        notes=tuple(notes),
+    )
+
+
+def _start(field: AxisField) -> int | float | None:
+    if field.problem:
+        return None
+    if not field.windows:
+        return -math.inf
+    return math.inf if field.windows[0] is None else field.windows[0][0]
+
+
+def _centre(field: AxisField) -> Fraction | None:
+    if field.problem:
+        return None
+    if not field.windows or field.windows[0] is None:
+        return Fraction(0)
+    return Fraction(sum(field.windows[0]), 2)
+
+
+def _whole(jump: Fraction) -> int | Fraction:
+    return jump.numerator if jump.denominator == 1 else jump

@@ -1,0 +1,188 @@
+"""From which units are NaN to where they look: the arithmetic of the structural experiment.
+
+Rows of the input up to a threshold are poisoned, and a unit becomes NaN as soon as the first row
+that it sees is among them. So the threshold at which it changes *is* that row; the same from
+the other end gives the last one. Away from the border, maps repeat themselves, which gives the
+windows of all units from those of a few. Nothing here needs a framework.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import TypeAlias
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+__all__ = ["AxisField", "Pattern", "field_between", "find_pattern", "known_rows"]
+
+Mask = npt.NDArray[np.bool_]
+Seen: TypeAlias = "tuple[int, int] | None"
+"""The first and the last pixel that a unit sees; None if it sees nothing."""
+
+
+@attrs.frozen(slots=True)
+class AxisField:
+    """What was measured along one axis of one tensor.
+
+    Attributes:
+        windows: (first, last) pixel of the units 0, 1, ... until they repeat, None for units that
+            see nothing; empty if every unit sees everything, or if ``problem`` says why nothing
+            is known.
+        jump: pixels between neighbouring units, on average over a period.
+        problem: why nothing is known.
+        notes: what else there is to know.
+    """
+
+    windows: tuple[Seen, ...] = ()
+    jump: Fraction = Fraction(0)
+    problem: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def size(self) -> int | float | None:
+        """Pixels under the largest window."""
+        if self.problem:
+            return None
+        return max((one[1] - one[0] + 1 for one in self.windows if one), default=math.inf)
+
+
+@attrs.frozen(slots=True)
+class Pattern:
+    """How the rows at which units change repeat: unit ``i + units`` is ``rows`` behind ``i``.
+
+    ``at`` has the row of one unit of every class modulo ``units``, by the unit's number; classes of
+    units that see nothing are missing.
+    """
+
+    units: int
+    rows: int
+    at: Mapping[int, int]
+
+    def row_of(self, unit: int) -> int | None:
+        """Return the row of a unit, also of one that was not seen to change; None if it has none.
+
+        >>> Pattern(2, 4, {5: 9, 6: 10}).row_of(0)
+        -2
+        """
+        for known, row in self.at.items():
+            if (unit - known) % self.units == 0:
+                return row + (unit - known) // self.units * self.rows
+        return None
+
+
+def known_rows(flags: Mapping[int, Mask]) -> dict[int, int] | None:
+    """Return at which row every unit changes, of those that change between two thresholds.
+
+    Args:
+        flags: per threshold which units are NaN when the rows in front of it are poisoned.
+
+    Returns:
+        rows by unit; None where a unit is NaN at a threshold and not at a later one, which no
+        unit is that passes NaN on.
+
+    >>> known_rows({3: np.array([True, False, False]), 4: np.array([True, True, False])})
+    {1: 3}
+    """
+    thresholds = sorted(flags)
+    found: dict[int, int] = {}
+    for before, after in itertools.pairwise(thresholds):
+        changed = flags[after] != flags[before]
+        if (flags[before] & changed).any():
+            return None
+        if after == before + 1:
+            found.update(dict.fromkeys(map(int, np.flatnonzero(changed)), before))
+    return dict(sorted(found.items()))
+
+
+def find_pattern(rows: Mapping[int, int], silent: Collection[int] = ()) -> Pattern | None:
+    """Return the smallest period that all known rows agree with, and that was seen twice.
+
+    Args:
+        rows: at which row units change.
+        silent: units that never change, as they see nothing.
+
+    >>> find_pattern({4: 8, 5: 8, 6: 10, 7: 10}).units
+    2
+    >>> find_pattern({4: 8}) is None
+    True
+    >>> find_pattern({4: 8, 6: 10}, silent=[5]).at
+    {4: 8}
+    """
+    units = sorted(rows)
+    if not units:
+        return None
+    for period in range(1, units[-1] - units[0] + 1):
+        advances = {rows[one + period] - rows[one] for one in units if one + period in rows}
+        if len(advances) != 1 or min(advances) <= 0:
+            continue
+        first: dict[int, int] = {}
+        for one in reversed(units):
+            first[one % period] = one
+        twice = {one % period for one in units if first[one % period] != one}
+        quiet = {one % period for one in silent if units[0] <= one <= units[-1]} - set(first)
+        if len(twice) == len(first) and len(first) + len(quiet) == period:
+            at = {one: rows[one] for one in sorted(first.values())}
+            return Pattern(period, advances.pop(), at)
+    return None
+
+
+def predicted_rows(rows: Mapping[int, int], advance: int) -> set[int]:
+    """Return the rows at which the units behind the known ones should change.
+
+    >>> sorted(predicted_rows({4: 8, 5: 9}, 2))
+    [10, 11]
+    """
+    return {row + advance for row in rows.values()}
+
+
+def field_between(first: Pattern, last: Pattern) -> AxisField:
+    """Return the windows of units whose first and last rows repeat like this.
+
+    >>> field_between(Pattern(1, 2, {3: 5}), Pattern(1, 2, {3: 11})).windows
+    ((-1, 5),)
+    """
+    period = math.lcm(first.units, last.units)
+    advance = first.rows * (period // first.units)
+    if advance != last.rows * (period // last.units):
+        return AxisField(
+            problem=f"its first rows advance by {Fraction(first.rows, first.units)} pixels per "
+            f"unit, but its last rows by {Fraction(last.rows, last.units)}"
+        )
+    rows = ((first.row_of(unit), last.row_of(unit)) for unit in range(period))
+    windows = tuple(None if one is None or two is None else (one, two) for one, two in rows)
+    return AxisField(_shortest(windows, advance), Fraction(advance, period))
+
+
+def _shortest(windows: Sequence[Seen], advance: int) -> tuple[Seen, ...]:
+    """Return the windows of one period that cannot be divided any further."""
+    count = len(windows)
+    for units in range(1, count):
+        if count % units == 0 and (advance * units) % count == 0:
+            step = advance * units // count
+            pairs = zip(windows, windows[units:], strict=False)
+            if all(after == _moved(before, step) for before, after in pairs):
+                return tuple(windows[:units])
+    return tuple(windows)
+
+
+def _moved(window: Seen, step: int) -> Seen:
+    return None if window is None else (window[0] + step, window[1] + step)
+
+
+def common_period(jumps: Iterable[Fraction], limit: int) -> int:
+    """Return after how many pixels maps with these jumps repeat together, at most ``limit``.
+
+    >>> common_period([Fraction(1, 2), Fraction(4), Fraction(6)], 64)
+    12
+    """
+    period = 1
+    for jump in sorted(set(jumps)):
+        together = math.lcm(period, jump.numerator)
+        if together <= limit:
+            period = together
+    return period

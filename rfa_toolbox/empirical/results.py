@@ -1,0 +1,205 @@
+"""What an experiment found: values that say where the units of every layer look.
+
+Nothing here needs a framework.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from rfa_toolbox.domain import Certainty
+from rfa_toolbox.errors import InvalidGraphError
+
+__all__ = [
+    "MeasuredField",
+    "Method",
+    "ReceptiveFieldMeasurement",
+    "plain_number",
+    "spelled",
+    "text_table",
+]
+
+Method: TypeAlias = Literal["structural", "gradient"]
+Number: TypeAlias = "int | float | Fraction"
+
+
+@attrs.frozen(slots=True)
+class MeasuredField:
+    """Where the units of one layer look on the input, as measured; pixels per (height, width).
+
+    Unit ``i`` sees the pixels ``start + i*jump`` to ``start + i*jump + size - 1``, as in
+    ``rfa_toolbox.unit_windows.InputWindow``. On maps whose units see windows of different size,
+    ``size`` is the largest, ``start`` and ``centre`` are those of unit 0, and ``phases`` lists
+    one period of windows. None stands for what could not be measured along that axis; ``notes``
+    say why.
+
+    Attributes:
+        name: that of the node in the graph of the model.
+        module_path: the module that it ran in.
+        call: which call of that module, counted from 1.
+        kind: what kind of layer it is.
+        output_shape: shape of its output in the experiment, batch included.
+        start: first pixel that unit 0 sees; negative in the padding, -inf if it sees everything.
+        size: pixels under the largest window; inf if every unit sees everything.
+        jump: pixels between neighbouring units; 0 where there is a single unit.
+        centre: middle of the window of unit 0; 0 where it sees everything.
+        phases: per axis (first, last) pixel of as many units as it takes until they repeat; None
+            for units that see nothing.
+        certainty: "exact"; "bound" if the true window may be larger; "unknown" if it could not
+            be measured on some axis.
+        notes: what there is to know, one sentence each.
+    """
+
+    name: str
+    module_path: str
+    call: int
+    kind: str
+    output_shape: tuple[int, ...]
+    start: tuple[int | float | None, ...]
+    size: tuple[int | float | None, ...]
+    jump: tuple[int | Fraction | None, ...]
+    centre: tuple[Fraction | None, ...]
+    phases: tuple[tuple[tuple[int, int] | None, ...], ...] = ()
+    certainty: Certainty = "exact"
+    notes: tuple[str, ...] = ()
+
+    @property
+    def is_global(self) -> bool:
+        """Whether every unit sees the whole image, on all axes."""
+        return bool(self.size) and all(size == math.inf for size in self.size)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values as JSON knows them: no infinity, fractions as text.
+
+        Infinite sizes are the text "inf".
+        """
+        return {
+            "name": self.name,
+            "module_path": self.module_path,
+            "call": self.call,
+            "kind": self.kind,
+            "output_shape": list(self.output_shape),
+            "start": [plain_number(one) for one in self.start],
+            "size": [plain_number(one) for one in self.size],
+            "jump": [plain_number(one) for one in self.jump],
+            "centre": [plain_number(one) for one in self.centre],
+            "phases": [[one and list(one) for one in axis] for axis in self.phases],
+            "certainty": self.certainty,
+            "notes": list(self.notes),
+        }
+
+
+@attrs.frozen
+class ReceptiveFieldMeasurement(Sequence[MeasuredField]):
+    """The fields of the layers of a model, in order of execution.
+
+    Attributes:
+        model_name: the class of the model, or its name.
+        method: "structural" or "gradient".
+        fields: one per layer call and functional operation.
+        input_shapes: the shapes of input that the experiment ran with, one per axis measured.
+        passes: forward passes of one image each, per axis and side.
+        settings: whatever else the result depends on.
+
+    >>> field = MeasuredField("0", "0", 1, "Conv2d", (1, 8, 4), (-1,), (3,), (1,), (Fraction(0),))
+    >>> found = ReceptiveFieldMeasurement("Net", "structural", (field,))
+    >>> found["0"].size, len(found)
+    ((3,), 1)
+    """
+
+    model_name: str
+    method: Method
+    fields: tuple[MeasuredField, ...]
+    input_shapes: tuple[tuple[int, ...], ...] = ()
+    passes: tuple[tuple[int, ...], ...] = ()
+    settings: Mapping[str, Any] = attrs.field(factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.fields)
+
+    def __iter__(self) -> Iterator[MeasuredField]:
+        return iter(self.fields)
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return a field by its place, by its name, or by the path of its module.
+
+        A path that several calls or operations share stands for the last of them: the output.
+        """
+        if not isinstance(key, str):
+            return self.fields[key]
+        named = [one for one in self.fields if one.name == key]
+        found = named or [one for one in self.fields if one.module_path == key]
+        if not found:
+            raise InvalidGraphError(
+                f"No layer is called {key!r}; there are "
+                f"{', '.join(repr(one.name) for one in self.fields[:8])}"
+                f"{', ...' if len(self.fields) > 8 else '.'}"
+            )
+        return found[-1]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON knows it."""
+        return {
+            "model": self.model_name,
+            "method": self.method,
+            "input_shapes": [list(one) for one in self.input_shapes],
+            "passes": [list(one) for one in self.passes],
+            "settings": dict(self.settings),
+            "layers": [one.to_dict() for one in self.fields],
+        }
+
+    def __str__(self) -> str:
+        header = ("layer", "kind", "output", "start", "size", "jump", "notes")
+        rows = [
+            (
+                one.name,
+                one.kind,
+                "x".join(map(str, one.output_shape)),
+                spelled(one.start),
+                spelled(one.size),
+                spelled(one.jump),
+                " ".join(one.notes),
+            )
+            for one in self.fields
+        ]
+        title = f"{self.model_name}: receptive fields by the {self.method} experiment"
+        return "\n".join((title, *text_table(header, rows)))
+
+
+def spelled(numbers: Sequence[Number | None]) -> str:
+    """Return one number per axis as text; a question mark where there is none.
+
+    >>> spelled((3, Fraction(1, 2), None))
+    '3 x 1/2 x ?'
+    """
+    return " x ".join("?" if one is None else str(one) for one in numbers)
+
+
+def text_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
+    """Yield the lines of a table whose columns stand under each other.
+
+    >>> list(text_table(("a", "b"), [("long", "1")]))
+    ['a     b', 'long  1']
+    """
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    for row in (header, *rows):
+        padded = (text.ljust(width) for text, width in zip(row, widths, strict=True))
+        yield "  ".join(padded).rstrip()
+
+
+def plain_number(value: Number | None) -> Any:
+    """Return a number as JSON knows it: infinity and fractions are text.
+
+    >>> [plain_number(one) for one in (3, Fraction(1, 2), math.inf, None)]
+    [3, '1/2', 'inf', None]
+    """
+    if isinstance(value, Fraction):
+        return value.numerator if value.denominator == 1 else str(value)
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    return value

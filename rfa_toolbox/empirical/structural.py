@@ -1,0 +1,336 @@
+"""The structural experiment: poison rows of the input with NaN and see which units notice.
+
+No weight, activation or pooling has to be changed for it: whatever a unit computes from a
+poisoned row is NaN. What a framework has to provide is a *bench*; everything else is here and
+needs no framework.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Protocol, TypeAlias
+
+import attrs
+import numpy as np
+
+from rfa_toolbox.empirical.readings import (
+    AxisField,
+    Mask,
+    Pattern,
+    common_period,
+    field_between,
+    find_pattern,
+    known_rows,
+    predicted_rows,
+)
+from rfa_toolbox.errors import CaptureError
+from rfa_toolbox.graphs import EnrichedNetworkNode
+
+__all__ = ["AxisMeasurement", "Bench", "Interval", "Setting", "measure_axis"]
+
+Interval: TypeAlias = "tuple[int, int]"
+"""Rows from the first number up to, and without, the second one."""
+
+
+class Setting(Protocol):
+    """A model on an image of one size, ready for poison along one axis."""
+
+    @property
+    def length(self) -> int:
+        """Pixels of the image along the axis."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the input."""
+        ...
+
+    @property
+    def units(self) -> Mapping[str, int]:
+        """Per layer the number of its units along the axis; 1 where it has no positions there."""
+        ...
+
+    @property
+    def nodes(self) -> Mapping[str, EnrichedNetworkNode]:
+        """The nodes of the graph of the model on this image, by name, in order of execution."""
+        ...
+
+    @property
+    def output_shapes(self) -> Mapping[str, tuple[int, ...]]:
+        """Per layer the shape of its output."""
+        ...
+
+    @property
+    def blind(self) -> Mapping[str, str]:
+        """Layers that cannot be measured, with the reason."""
+        ...
+
+    def masks(self, intervals: Sequence[Interval]) -> list[dict[str, Mask]]:
+        """Poison each of the intervals of rows in turn; return which units are NaN, per layer."""
+        ...
+
+
+class Bench(Protocol):
+    """A model that can be put into settings."""
+
+    @property
+    def model_name(self) -> str:
+        """What the model is called."""
+        ...
+
+    @property
+    def axes(self) -> int:
+        """Number of spatial axes of the input."""
+        ...
+
+    def lengths(self, axis: int) -> Iterable[int]:
+        """Lengths of the image to try along an axis, in ascending order."""
+        ...
+
+    def setting(self, axis: int, length: int) -> Setting | None:
+        """Return the model on an image of that length; None if it does not run there."""
+        ...
+
+
+@attrs.frozen
+class AxisMeasurement:
+    """What was measured along one axis.
+
+    Attributes:
+        fields: per layer.
+        setting: on which image.
+        passes: forward passes of one image each: to find the size of the image, with poison from
+            the start, with poison from the end.
+    """
+
+    fields: Mapping[str, AxisField]
+    setting: Setting
+    passes: tuple[int, int, int]
+
+
+def measure_axis(bench: Bench, axis: int, max_passes: int) -> AxisMeasurement:
+    """Measure all layers of a model along one axis.
+
+    The image is made longer until every field fits in between its ends, or until the bench has
+    no longer one.
+
+    Args:
+        bench: the model.
+        axis: which spatial axis.
+        max_passes: after how many forward passes from one side to give a layer up.
+
+    Raises:
+        CaptureError: if the model runs at no length at all.
+    """
+    chosen: _Survey | None = None
+    looked = 0
+    lengths = list(bench.lengths(axis))
+    for place, length in enumerate(lengths):
+        setting = bench.setting(axis, length)
+        if setting is None:
+            continue
+        longer = bench.setting(axis, 2 * length) if len(lengths) > 1 else None
+        chosen = _Survey(setting, longer)
+        fits = chosen.fits and (place == len(lengths) - 1 or chosen.confirmed(longer))
+        looked += chosen.passes
+        if fits:
+            break
+    if chosen is None:
+        raise CaptureError(
+            f"the model runs at none of the lengths {lengths} along axis {axis}; pass input_shape"
+        )
+    return _read(chosen, max_passes, looked)
+
+
+class _Survey:
+    """A first look at a setting: what sees everything, how large the fields are, what repeats."""
+
+    def __init__(self, setting: Setting, longer: Setting | None) -> None:
+        self.setting = setting
+        length, middle = setting.length, setting.length // 2
+        self.passes = 4
+        below, above, first, last = setting.masks([(0, middle), (middle, length), *_ends(length)])
+        self.everything: set[str] = set()
+        self.nothing: set[str] = set()
+        self.too_large: set[str] = set()
+        self.silent: dict[str, set[int]] = {}
+        self.needed = 1
+        jumps = []
+        for name, units in setting.units.items():
+            if name in setting.blind:
+                continue
+            across = int((below[name] & above[name]).sum())
+            seeing = below[name] | above[name]
+            self.silent[name] = set(map(int, np.flatnonzero(~seeing)))
+            if not seeing.any():
+                self.nothing.add(name)
+            elif first[name].all() and last[name].all():
+                self.everything.add(name)
+            elif across == below[name].size:
+                self.too_large.add(name)
+            else:
+                jump = _jump(setting, longer, name)
+                jumps.append(jump)
+                self.needed = max(self.needed, int((across * units / below[name].size + 1) * jump))
+        self.period = common_period(jumps, limit=max(1, length // 3))
+        self.unconfirmed = longer is None and bool(self.everything)
+
+    @property
+    def fits(self) -> bool:
+        """Whether every field that is finite has room between the ends of the image."""
+        room = self.setting.length - self.needed
+        return not self.too_large and room >= 3 * self.period + 2
+
+    def confirmed(self, longer: Setting | None) -> bool:
+        """Return whether what sees everything does so on an image twice as long, too."""
+        if longer is None or not self.everything:
+            return True
+        first, last = longer.masks(_ends(longer.length))
+        self.passes += 2
+        return all(first[name].all() and last[name].all() for name in self.everything)
+
+
+def _ends(length: int) -> list[Interval]:
+    """Return rows at both ends; not one row each, as a stride may leave the last one out."""
+    rows = length // 8
+    return [(0, rows), (length - rows, length)]
+
+
+def _jump(setting: Setting, longer: Setting | None, name: str) -> Fraction:
+    """Return how far units are apart, from how many more there are on a longer image."""
+    units = setting.units[name]
+    more = 0 if longer is None else longer.units.get(name, units) - units
+    if longer is not None and more > 0:
+        return Fraction(longer.length - setting.length, more).limit_denominator(16)
+    return Fraction(max(1, round(setting.length / max(1, units))))
+
+
+def _read(survey: _Survey, max_passes: int, looked: int) -> AxisMeasurement:
+    setting = survey.setting
+    wanted = [
+        name
+        for name in setting.units
+        if name not in setting.blind
+        and name not in survey.everything | survey.nothing | survey.too_large
+    ]
+    sides = [_Side(setting, wanted, survey, end) for end in (False, True)]
+    for side in sides:
+        side.run(max_passes)
+    fields: dict[str, AxisField] = {}
+    for name in setting.units:
+        if name in setting.blind:
+            fields[name] = AxisField(problem=setting.blind[name])
+        elif name in survey.nothing:
+            fields[name] = AxisField(problem="it depends on no pixel")
+        elif name in survey.everything:
+            note = (
+                f"sees all of the {setting.length} pixels; no longer image could be tried",
+            ) * survey.unconfirmed
+            fields[name] = AxisField(notes=note)
+        elif name in survey.too_large:
+            fields[name] = AxisField(
+                problem=f"its field does not fit into {setting.length} pixels, the longest image "
+                "that was tried"
+            )
+        else:
+            fields[name] = _combined(setting, name, *sides)
+    return AxisMeasurement(fields, setting, (looked, sides[0].passes, sides[1].passes))
+
+
+def _combined(setting: Setting, name: str, start: _Side, end: _Side) -> AxisField:
+    for side in (start, end):
+        if name in side.problems:
+            return AxisField(problem=side.problems[name])
+    mirrored = end.patterns[name]
+    units, length = setting.units[name], setting.length
+    last = Pattern(
+        mirrored.units,
+        mirrored.rows,
+        {units - 1 - unit: length - 1 - row for unit, row in mirrored.at.items()},
+    )
+    first = start.patterns[name]
+    ends = [last.row_of(unit) for unit in first.at]
+    starts = [first.row_of(unit) for unit in last.at]
+    if any(one is not None and one >= length for one in ends) or any(
+        one is not None and one < 0 for one in starts
+    ):
+        return AxisField(problem=f"its field does not fit into {length} pixels")
+    return field_between(first, last)
+
+
+class _Side:
+    """Poison that comes from one end of the image."""
+
+    def __init__(
+        self, setting: Setting, wanted: Sequence[str], survey: _Survey, mirrored: bool
+    ) -> None:
+        self.setting = setting
+        self.wanted = wanted
+        self.mirrored = mirrored
+        self.period = survey.period
+        self.silent = survey.silent
+        self.patterns: dict[str, Pattern] = {}
+        self.problems: dict[str, str] = {}
+        self._flags: dict[str, dict[int, Mask]] = {name: {} for name in wanted}
+        self._rows: dict[str, dict[int, int]] = {}
+        self._begin = max(1, (setting.length - survey.needed - 2 * survey.period) // 2)
+
+    @property
+    def passes(self) -> int:
+        """Forward passes so far."""
+        return max((len(flags) for flags in self._flags.values()), default=0)
+
+    def run(self, max_passes: int) -> None:
+        """Move the poison on until it is known of all layers how they repeat."""
+        if not self.wanted:
+            return
+        span = self.period
+        while True:
+            self._poison(range(self._begin, self._begin + span + 1))
+            again = {
+                row + step
+                for name in self._open()
+                for row in predicted_rows(self._rows[name], span)
+                for step in (0, 1)
+            }
+            if len(again) + self.passes <= max_passes:
+                self._poison(again)
+            if not self._open():
+                return
+            span *= 2
+            if span > max_passes or self._begin + span >= self.setting.length:
+                break
+        for name in self._open():
+            self.problems[name] = (
+                f"its units do not repeat within {span // 2} pixels, as in windows that are larger "
+                "than that, or positions in an order that is not followed"
+            )
+
+    def _open(self) -> list[str]:
+        return [
+            name for name in self.wanted if name not in self.patterns and name not in self.problems
+        ]
+
+    def _poison(self, thresholds: Iterable[int]) -> None:
+        done = self._flags[self.wanted[0]]
+        length = self.setting.length
+        new = sorted(one for one in thresholds if one not in done and 0 < one < length)
+        intervals = [(length - one, length) if self.mirrored else (0, one) for one in new]
+        for threshold, masks in zip(new, self.setting.masks(intervals), strict=True):
+            for name in self.wanted:
+                mask = masks[name]
+                self._flags[name][threshold] = mask[::-1] if self.mirrored else mask
+        for name in self._open():
+            rows = known_rows(self._flags[name])
+            if rows is None:
+                self.problems[name] = "units that were poisoned recover: an operation hides NaN"
+                continue
+            self._rows[name] = rows
+            last = self.setting.units[name] - 1
+            silent = self.silent[name]
+            pattern = find_pattern(
+                rows, {last - one for one in silent} if self.mirrored else silent
+            )
+            if pattern is not None:
+                self.patterns[name] = pattern

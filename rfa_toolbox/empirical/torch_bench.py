@@ -1,0 +1,416 @@
+"""PyTorch models on the bench of the structural experiment.
+
+The model itself runs, operator by operator, on real tensors. What is recorded on the way is the
+same record that the encoder makes, so that every node of the graph has its tensor.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import attrs
+import numpy as np
+import torch
+from torch import nn
+
+from rfa_toolbox.empirical.poison import PoisonedCalls, wide_dimensions
+from rfa_toolbox.empirical.readings import Mask
+from rfa_toolbox.empirical.structural import Interval
+from rfa_toolbox.encodings.layout import Atom, Joined, Layout, axes_of
+from rfa_toolbox.encodings.pytorch import meta, utils
+from rfa_toolbox.encodings.pytorch.capture import Example, ModuleScopes
+from rfa_toolbox.encodings.pytorch.domain import Record, TensorRef
+from rfa_toolbox.encodings.pytorch.ingest_architecture import record_model, unwrapped
+from rfa_toolbox.encodings.pytorch.inputs import example_of
+from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
+from rfa_toolbox.encodings.pytorch.operators import spatial_dimensions
+from rfa_toolbox.errors import CaptureError, RFAError, UnsupportedModelError
+from rfa_toolbox.graphs import EnrichedNetworkNode
+
+__all__ = ["TorchBench", "TorchSetting"]
+
+_LENGTHS = tuple(448 * 2**step for step in range(6))
+"""Multiples of 64, and of the 7 that windows of attention like to have."""
+
+_WIDTHS = (32, 64, 96, 128, 192, 224, 256, 320, 384, 448, 512)
+_MEMORY = 3 * 2**30
+
+
+class Tap(NamedTuple):
+    """Where to look for a node: its tensor, and where the positions of the image are in it."""
+
+    node: EnrichedNetworkNode
+    tensor: TensorRef
+    layout: Layout
+
+
+class TorchBench:
+    """A PyTorch model, its weights shared and everything else copied.
+
+    Args:
+        model: is not touched.
+        input_shape: as ``input_res`` of the encoder; None tries the usual sizes.
+        global_ops: which global operations count.
+        shortcuts: spend no time on channels that are NaN together; see ``poison``.
+        memory: bytes that the tensors of one forward pass may take.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        input_shape: Any = None,
+        global_ops: GlobalOps = "ignore_gates",
+        shortcuts: bool = True,
+        memory: int = _MEMORY,
+        max_length: int | None = None,
+        **graph_options: Any,
+    ) -> None:
+        self.model = unwrapped(model)
+        self.twin = meta.twin_of(self.model, lambda one: one, lambda one: one.detach().clone())
+        self.twin.eval()
+        self.global_ops = global_ops
+        self.shortcuts = shortcuts
+        self.memory = memory
+        self.max_length = max_length
+        self.graph_options = graph_options
+        for tensor in () if input_shape is None else example_of(input_shape, self.twin).tensors[:1]:
+            if not tensor.is_floating_point():
+                raise UnsupportedModelError(
+                    f"The input is of type {tensor.dtype}; NaN, which the experiment puts into "
+                    "it, needs a floating-point type."
+                )
+        if input_shape is None:
+            with warnings.catch_warnings():
+                # Which size the model was first tried with says nothing of the experiment.
+                warnings.filterwarnings("ignore", message=".* does not take the default input")
+                self.base = record_model(self.twin)
+            self.example = example_of([tensor.shape for tensor in self.base.inputs], self.twin)
+        else:
+            self.example = example_of(input_shape, self.twin)
+            self.base = record_model(self.twin, input_shape)
+        self.spatial = spatial_dimensions(self.base)
+        if len(self.base.inputs[0].shape) < 3:
+            self.spatial = [() for _ in self.spatial]
+        self.axes = max(map(len, self.spatial))
+        self.sizes = tuple(self.base.inputs[0].shape[dimension] for dimension in self.spatial[0])
+        self._settings: dict[tuple[int, int], TorchSetting | None] = {}
+        self._width: int | None = None
+
+    @property
+    def model_name(self) -> str:
+        """The class of the model."""
+        return type(self.model).__name__
+
+    def lengths(self, axis: int) -> Sequence[int]:
+        """Lengths of the image to try along an axis; only the given one if no other runs."""
+        limit = self.max_length or _LENGTHS[-1]
+        lengths = [one for one in _LENGTHS if one <= limit]
+        if self.max_length is not None and self.max_length not in lengths:
+            lengths.append(self.max_length)
+        if any(self.setting(axis, one) is not None for one in lengths):
+            return lengths
+        return (self.sizes[axis],)
+
+    def setting(self, axis: int, length: int) -> TorchSetting | None:
+        """Return the model on an image that is as narrow as it may be along the other axes."""
+        key = (axis, length)
+        if key not in self._settings:
+            self._settings[key] = next(self._that_run(axis, length), None)
+        return self._settings[key]
+
+    def _that_run(self, axis: int, length: int) -> Iterator[TorchSetting]:
+        tried: set[tuple[int, ...]] = set()
+        for width in (*_WIDTHS, None, length):
+            sizes = tuple(
+                length if place == axis else size if width is None or 1 < size < width else width
+                for place, size in enumerate(self.sizes)
+            )
+            if sizes in tried or (
+                self._width is not None and width is not None and width < self._width
+            ):
+                continue
+            tried.add(sizes)
+            if math.prod(sizes) > _LENGTHS[-1] * 512:
+                continue
+            with contextlib.suppress(
+                RFAError, RuntimeError, ValueError, AssertionError, TypeError, IndexError
+            ):
+                setting = TorchSetting(self, axis, sizes)
+                if setting.bytes > self.memory:
+                    continue
+                if width is not None:
+                    self._width = width
+                yield setting
+
+    def example_with(self, sizes: Sequence[int]) -> Example:
+        """Return the inputs with these sizes of the image, in every input that is one."""
+        spatial = iter(self.spatial)
+
+        def resized(tensor: torch.Tensor) -> torch.Tensor:
+            shape = list(tensor.shape)
+            dimensions = next(spatial)
+            for dimension, size in zip(dimensions, sizes, strict=False):
+                shape[dimension] = size
+            if not dimensions:
+                return tensor
+            return torch.full(shape, 0.5, dtype=tensor.dtype, device=tensor.device)
+
+        return self.example.map(resized)
+
+
+class TorchSetting:
+    """A PyTorch model on an image of one size, ready for poison along one axis."""
+
+    def __init__(self, bench: TorchBench, axis: int, sizes: tuple[int, ...]) -> None:
+        self.bench = bench
+        self.axis = axis
+        self.sizes = sizes
+        self.example = bench.example_with(sizes)
+        self.record = meta.capture(bench.twin, self.example)
+        digraph = Digraph(
+            bench.twin,
+            self.record,
+            handlers=utils.current_chain(),
+            global_ops=bench.global_ops,
+            spatial=bench.spatial,
+            **bench.graph_options,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of unknown operations, at every size
+            self.graph = digraph.to_graph()
+        assert digraph.trail is not None  # noqa: S101 - a graph was made
+        values = digraph.trail.values
+        self.taps = {
+            node.name: Tap(node, tensor, values[tensor.number].layout)
+            for node, tensor in digraph.results.items()
+        }
+        self.nodes = {name: tap.node for name, tap in self.taps.items()}
+        self.output_shapes = {name: tap.tensor.shape for name, tap in self.taps.items()}
+        self.spots = {
+            name: spot_of(tap.tensor.shape, tap.layout, axis) for name, tap in self.taps.items()
+        }
+        self.units = {name: spot.units for name, spot in self.spots.items()}
+        self.blind: dict[str, str] = {}
+        self.bytes = 4 * sum(
+            math.prod(one.shape)
+            for operation in self.record.operations
+            for one in operation.outputs
+        )
+        self._batch: int | None = None
+
+    @property
+    def length(self) -> int:
+        """Pixels of the image along the axis."""
+        return self.sizes[self.axis]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The shape of the (first) input."""
+        return tuple(self.example.tensors[0].shape)
+
+    def masks(self, intervals: Sequence[Interval]) -> list[dict[str, Mask]]:
+        """Poison each of the intervals of rows in turn; return which units are NaN, per layer."""
+        found: list[dict[str, Mask]] = []
+        batch = self._batch_size() if len(intervals) > 1 else 1
+        for place in range(0, len(intervals), batch):
+            found.extend(self._run(intervals[place : place + batch]))
+        return found
+
+    def _batch_size(self) -> int:
+        """Return how many images may run together: none may see another one's poison."""
+        if self._batch is None:
+            self._batch = 1
+            most = min(16, self.bench.memory // max(1, self.bytes))
+            if most > 1 and all(tensor.shape[0] == 1 for tensor in self.record.inputs):
+                with contextlib.suppress(RFAError, RuntimeError, ValueError):
+                    several = meta.capture(self.bench.twin, self._repeated(2))
+                    if _scales(self.record, several):
+                        self._batch = int(most)
+        return self._batch
+
+    def _repeated(self, count: int) -> Example:
+        return self.example.map(lambda one: one.repeat(count, *(1,) * (one.dim() - 1)))
+
+    def _run(self, intervals: Sequence[Interval]) -> list[dict[str, Mask]]:
+        inputs = (
+            self._repeated(len(intervals)) if len(intervals) > 1 else self.example.map(torch.clone)
+        )
+        for tensor, dimensions in zip(inputs.tensors, self.bench.spatial, strict=True):
+            if self.axis < len(dimensions):
+                for image, (start, stop) in zip(tensor, intervals, strict=len(intervals) > 1):
+                    rows = image.narrow(dimensions[self.axis] - 1, start, stop - start)
+                    rows.fill_(math.nan)
+        scopes = ModuleScopes(self.bench.twin)
+        wanted: dict[int, list[Spot]] = {}
+        for name, tap in self.taps.items():
+            wanted.setdefault(tap.tensor.number, []).append(self.spots[name])
+        observer = _Observer(self.bench, scopes, wanted, len(intervals))
+        with _plain_kernels():
+            record = observer.record(self.bench.twin, inputs)
+        _require_same(self.record, record)
+        return [
+            {
+                name: observer.masks[tap.tensor.number][self.spots[name]][image]
+                for name, tap in self.taps.items()
+            }
+            for image in range(len(intervals))
+        ]
+
+
+# --- where positions are in a tensor -----------------------------------------------------------
+
+
+@attrs.frozen
+class Spot:
+    """How to find the units along one axis in a tensor.
+
+    Attributes:
+        shape: the shape with every dimension split into its runs of positions.
+        kept: the dimensions of ``shape`` that tell units apart, the coarsest first.
+        parts: (dimension of the tensor, start, size): where to cut a part out before.
+    """
+
+    shape: tuple[int, ...]
+    kept: tuple[int, ...]
+    parts: tuple[tuple[int, int, int], ...] = ()
+
+    @property
+    def units(self) -> int:
+        """Number of units along the axis."""
+        return math.prod(self.shape[one] for one in self.kept)
+
+    def read(self, tensor: torch.Tensor, batch: int) -> Mask:
+        """Return which units are NaN, per image: of any channel, wherever on the other axes."""
+        for dimension, start, size in self.parts:
+            tensor = tensor.narrow(dimension, start, size)
+        if tensor.is_complex():
+            tensor = torch.view_as_real(tensor).sum(-1)
+        split = tensor.reshape(batch, *self.shape)
+        rest = [one + 1 for one in range(len(self.shape)) if one not in self.kept]
+        for one in rest:
+            if one in wide_dimensions(split):  # the same at all of its indices
+                split = split.narrow(one, 0, 1)
+        if rest:
+            split = split.amax(rest)
+        remaining = sorted(self.kept)
+        order = [remaining.index(one) + 1 for one in self.kept]
+        flags = split.isnan().permute(0, *order).reshape(batch, -1)
+        result: Mask = flags.cpu().numpy().astype(np.bool_)
+        return result
+
+
+def spot_of(shape: Sequence[int], layout: Layout, axis: int) -> Spot:
+    """Return how to find the units along an axis in a tensor with this layout.
+
+    >>> spot_of((1, 8, 4, 5), ((), (Atom(None, 8),), (Atom(0, 4),), (Atom(1, 5),)), 1).kept
+    (3,)
+    """
+    sizes: list[int] = []
+    kept: dict[int, int] = {}
+    parts = []
+    for place, (size, dimension) in enumerate(zip(shape, layout, strict=True)):
+        pieces = dimension
+        if len(pieces) == 1 and type(pieces[0]) is Joined and axis in axes_of(pieces):
+            start = 0
+            carrying = []
+            for part in pieces[0].parts:
+                count = math.prod(piece.size for piece in part)
+                if axis in axes_of(part):
+                    carrying.append((start, count, part))
+                start += count
+            if len(carrying) == 1:
+                start, count, pieces = carrying[0]
+                parts.append((place, start, count))
+                size = count  # noqa: PLW2901 - of what was cut out
+        if axis not in axes_of(pieces):
+            sizes.append(size)
+            continue
+        if math.prod(piece.size for piece in pieces) != size:
+            sizes.append(size)
+            kept[len(sizes) - 1] = 0
+            continue
+        for piece in pieces:
+            sizes.append(piece.size)
+            if axis in axes_of((piece,)):
+                step = abs(piece.step) if type(piece) is Atom else 0
+                if step not in kept.values() or not step:
+                    kept[len(sizes) - 1] = step
+    return Spot(tuple(sizes), tuple(sorted(kept, key=lambda one: -kept[one])), tuple(parts))
+
+
+# --- running -----------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def _plain_kernels() -> Iterator[None]:
+    """Keep to kernels that mix nothing but what is under the window: no Winograd, no FFT."""
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(torch.backends.nnpack.flags(enabled=False))
+        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        yield
+
+
+def _scales(one: Record, two: Record) -> bool:
+    """Whether a batch of two does the same as one image, with two of everything."""
+    if len(one.operations) != len(two.operations):
+        return False
+    return all(
+        single.name == double.name
+        and all(
+            len(a.shape) == len(b.shape)
+            and b.shape[:1] == (2 * a.shape[0],)
+            and a.shape[1:] == b.shape[1:]
+            for a, b in zip(single.outputs, double.outputs, strict=True)
+            if a.shape != b.shape
+        )
+        for single, double in zip(one.operations, two.operations, strict=True)
+    )
+
+
+def _require_same(expected: Record, found: Record) -> None:
+    """Make sure that real tensors took the way of the record."""
+    names = [operation.name for operation in expected.operations]
+    ran = [operation.name for operation in found.operations]
+    if names != ran:
+        at = next(
+            (
+                place
+                for place, pair in enumerate(zip(names, ran, strict=False))
+                if pair[0] != pair[1]
+            ),
+            min(len(names), len(ran)),
+        )
+        raise CaptureError(
+            f"With real tensors the model does not do what its graph says: operation {at} is "
+            f"{ran[at] if at < len(ran) else 'missing'!r}, and "
+            f"{names[at] if at < len(names) else 'nothing'!r} in the graph"
+        )
+
+
+class _Observer(PoisonedCalls, meta.Recorder):
+    """Records what a model does with real tensors, and which units are NaN on the way."""
+
+    def __init__(
+        self,
+        bench: TorchBench,
+        scopes: ModuleScopes,
+        wanted: Mapping[int, Sequence[Spot]],
+        batch: int,
+    ) -> None:
+        super().__init__(scopes, meta.held_by(bench.twin), {})
+        self.global_ops = bench.global_ops
+        self.shortcuts = bench.shortcuts
+        self.wanted = wanted
+        self.batch = batch
+        self.masks: dict[int, dict[Spot, Mask]] = {}
+
+    def register(self, tensor: torch.Tensor) -> TensorRef:
+        """Give a tensor its number, and look at it if it is one of those to observe."""
+        reference = super().register(tensor)
+        for spot in self.wanted.get(reference.number, ()):
+            self.masks.setdefault(reference.number, {})[spot] = spot.read(tensor, self.batch)
+        return reference

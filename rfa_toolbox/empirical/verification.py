@@ -1,0 +1,301 @@
+"""Analysis against experiment: whether every node looks where the graph says it does."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from fractions import Fraction
+from typing import Any, Literal, TypeAlias
+
+import attrs
+
+from rfa_toolbox import unit_windows
+from rfa_toolbox.empirical.measurement import MAX_PASSES, bench_for, measure_all_axes
+from rfa_toolbox.empirical.readings import AxisField, Seen
+from rfa_toolbox.empirical.results import plain_number, spelled, text_table
+from rfa_toolbox.empirical.structural import Setting
+from rfa_toolbox.errors import UnsupportedModelError
+from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.unit_windows import UnitWindows
+
+__all__ = ["Verdict", "VerificationReport", "VerifiedNode", "verify"]
+
+Verdict: TypeAlias = Literal["agrees", "bound", "not measured", "differs"]
+_VERDICTS: tuple[Verdict, ...] = ("agrees", "bound", "not measured", "differs")
+"""The worst last."""
+
+
+@attrs.frozen(slots=True)
+class VerifiedNode:
+    """What analysis and experiment say of one node; numbers are pixels, one per axis.
+
+    Attributes:
+        name: that of the node.
+        module_path: the module that it ran in.
+        kind: what kind of layer it is.
+        certainty: how the analysis knows the field: "exact", "bound" or "unknown".
+        expected_start: first pixel of unit 0 as analysed; None where it is not known.
+        expected_size: pixels under the largest window, as analysed.
+        expected_jump: pixels between neighbouring units, as analysed.
+        start: as measured; None where it was not.
+        size: as measured.
+        jump: as measured.
+        verdict: "agrees": every unit looks where the graph says; "bound": the graph declares an
+            upper bound, and the measured window is not larger; "not measured"; "differs".
+        reason: why it was not measured, or what differs.
+    """
+
+    name: str
+    module_path: str
+    kind: str
+    certainty: str
+    expected_start: tuple[int | float | None, ...]
+    expected_size: tuple[int | float, ...]
+    expected_jump: tuple[int | float | Fraction | None, ...]
+    start: tuple[int | float | None, ...]
+    size: tuple[int | float | None, ...]
+    jump: tuple[int | float | Fraction | None, ...]
+    verdict: Verdict
+    reason: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the values as JSON knows them."""
+        return {
+            key: [plain_number(one) for one in value] if isinstance(value, tuple) else value
+            for key, value in attrs.asdict(self, recurse=False).items()
+        }
+
+
+@attrs.frozen
+class VerificationReport:
+    """What ``verify`` found, node by node in order of execution.
+
+    Attributes:
+        model_name: what the model is called.
+        nodes: one entry per node of its graph.
+        input_shapes: the inputs that the experiment ran with, one per axis.
+        passes: forward passes of one image each, per axis: looking for the size of the image,
+            poison from the start, poison from the end.
+    """
+
+    model_name: str
+    nodes: tuple[VerifiedNode, ...]
+    input_shapes: tuple[tuple[int, ...], ...]
+    passes: tuple[tuple[int, int, int], ...]
+
+    @property
+    def disagreements(self) -> tuple[VerifiedNode, ...]:
+        """The nodes where the experiment contradicts the analysis."""
+        return tuple(one for one in self.nodes if one.verdict == "differs")
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing contradicts the analysis; what was not measured does not."""
+        return not self.disagreements
+
+    @property
+    def counts(self) -> dict[Verdict, int]:
+        """How many nodes there are of each verdict."""
+        found = Counter(one.verdict for one in self.nodes)
+        return {verdict: found[verdict] for verdict in _VERDICTS}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything as JSON knows it."""
+        return {
+            "model": self.model_name,
+            "ok": self.ok,
+            "counts": dict(self.counts),
+            "input_shapes": [list(one) for one in self.input_shapes],
+            "passes": [list(one) for one in self.passes],
+            "nodes": [one.to_dict() for one in self.nodes],
+        }
+
+    def summary(self) -> str:
+        """Return one line."""
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items() if count)
+        return f"{self.model_name}: {len(self.nodes)} nodes, {counts}"
+
+    def __str__(self) -> str:
+        header = ("layer", "kind", "analysis", "experiment", "verdict", "")
+        rows = [
+            (
+                one.name,
+                one.kind,
+                _window(one.expected_start, one.expected_size, one.expected_jump),
+                _window(one.start, one.size, one.jump),
+                one.verdict,
+                one.reason,
+            )
+            for one in self.nodes
+        ]
+        note = "start / size / jump in pixels of the input"
+        return "\n".join((f"{self.summary()} ({note})", *text_table(header, rows)))
+
+
+def verify(
+    model: Any, input_shape: Any = None, *, max_passes: int = MAX_PASSES, **options: Any
+) -> VerificationReport:
+    """Hold the graph of a model against an experiment on the model itself, at every node.
+
+    Use it to learn whether the handler of a layer of yours is right. The graph is made in eval
+    mode, for the same narrow images that the experiment runs on, and for every node the first and
+    last pixel of every unit are compared.
+
+    Args:
+        model: a PyTorch module or a Keras model; it is left as it was.
+        input_shape: as for ``measure_receptive_field``.
+        max_passes: forward passes from one side after which to give a layer up.
+        **options: ``global_ops`` ("ignore_gates" or "count"), ``max_length``, and those of the
+            encoder: ``custom_layers``, ``display_se_modules``.
+
+    Raises:
+        UnsupportedModelError: a ValueError, if ``model`` is nothing that can be run.
+        CaptureError: a ValueError, if the model cannot be run with this input.
+
+    >>> import torch
+    >>> report = verify(torch.nn.Sequential(torch.nn.Conv1d(1, 4, 3), torch.nn.MaxPool1d(2)))
+    >>> report.ok, report.nodes[1].size
+    (True, (4,))
+    """
+    if options.get("global_ops", "ignore_gates") not in ("ignore_gates", "count"):
+        raise UnsupportedModelError(
+            f"global_ops is {options['global_ops']!r}; an experiment can be compared with "
+            "'ignore_gates' and 'count'."
+        )
+    bench = bench_for(model, input_shape, **options)
+    measured = measure_all_axes(bench, max_passes)
+    nodes = []
+    for name, node in measured[0].setting.nodes.items():
+        missing = AxisField(problem="it does not run on the image for this axis")
+        axes = [
+            _compared(one.setting, name, axis, one.fields.get(name, missing))
+            if name in one.setting.nodes
+            else _Compared(None, None, missing, "not measured", missing.problem)
+            for axis, one in enumerate(measured)
+        ]
+        verdict = max((one.verdict for one in axes), key=_VERDICTS.index)
+        reasons = dict.fromkeys(one.reason for one in axes if one.reason)
+        nodes.append(
+            VerifiedNode(
+                name,
+                node.module_path or "",
+                node.layer_info.name,
+                node.certainty,
+                tuple(one.expected_start for one in axes),
+                tuple(one.expected_size for one in axes),
+                tuple(one.expected.jump if one.expected else None for one in axes),
+                tuple(one.start for one in axes),
+                tuple(one.measured.size for one in axes),
+                tuple(None if one.measured.problem else one.measured.jump for one in axes),
+                verdict,
+                "; ".join(reasons),
+            )
+        )
+    return VerificationReport(
+        bench.model_name,
+        tuple(nodes),
+        tuple(one.setting.shape for one in measured),
+        tuple(one.passes for one in measured),
+    )
+
+
+@attrs.frozen
+class _Compared:
+    """One node along one axis."""
+
+    expected: UnitWindows | None
+    largest: int | float | None
+    measured: AxisField
+    verdict: Verdict
+    reason: str = ""
+
+    @property
+    def expected_start(self) -> int | float | None:
+        return None if self.expected is None else unit_windows.region_of(self.expected, 0)[0]
+
+    @property
+    def expected_size(self) -> int | float:
+        if self.expected is not None:
+            return self.expected.size
+        return math.nan if self.largest is None else self.largest
+
+    @property
+    def start(self) -> int | float | None:
+        if self.measured.problem:
+            return None
+        if not self.measured.windows:
+            return -math.inf
+        return _region(self.measured.windows[0])[0]
+
+
+def _compared(setting: Setting, name: str, axis: int, measured: AxisField) -> _Compared:
+    node = setting.nodes[name]
+    windows = node.unit_windows
+    expected = windows[axis] if axis < len(windows) else None
+    largest = _along(node.receptive_field_max, axis)
+    verdict, reason = _judged(setting, node, expected, largest, measured)
+    return _Compared(expected, largest, measured, verdict, reason)
+
+
+def _along(field: Any, axis: int) -> int | float:
+    value: int | float = field[axis] if isinstance(field, tuple) else field
+    return value
+
+
+def _judged(
+    setting: Setting,
+    node: EnrichedNetworkNode,
+    expected: UnitWindows | None,
+    largest: float,
+    measured: AxisField,
+) -> tuple[Verdict, str]:
+    if measured.problem:
+        return "not measured", measured.problem
+    size = largest if expected is None else expected.size
+    found = measured.size
+    if not measured.windows and measured.notes and setting.length <= size < math.inf:
+        # The only image is too small to tell a large field from an infinite one.
+        return "not measured", f"a field of {size} pixels does not fit into the only image"
+    same = found == size
+    if same and expected is not None and measured.windows:
+        places = math.lcm(len(measured.windows), len(expected.firsts))
+        same = measured.jump == expected.jump and all(
+            unit_windows.region_of(expected, unit) == _moved(measured, unit)
+            for unit in range(places)
+        )
+    if same:
+        return "agrees", ""
+    if node.certainty == "bound" and found is not None and found <= size:
+        return "bound", node.certainty_reason
+    if node.layer_info.resolution_dependent:
+        return "not measured", "its windows depend on the size of the image"
+    return "differs", _difference(expected, size, measured)
+
+
+def _region(window: Seen) -> tuple[int | float, int | float]:
+    return (math.inf, -math.inf) if window is None else window
+
+
+def _moved(measured: AxisField, unit: int) -> tuple[int | float, int | float]:
+    """Return what a unit sees."""
+    turn, phase = divmod(unit, len(measured.windows))
+    first, last = _region(measured.windows[phase])
+    step = int(measured.jump * len(measured.windows)) * turn
+    return first + step, last + step
+
+
+def _difference(expected: UnitWindows | None, size: float, measured: AxisField) -> str:
+    if measured.size != size:
+        return f"{measured.size} pixels measured, {size} analysed"
+    if expected is not None and measured.jump != expected.jump:
+        return f"jump {measured.jump} measured, {expected.jump} analysed"
+    assert expected is not None  # noqa: S101 - equal sizes without places agree
+    for unit in range(math.lcm(len(measured.windows), len(expected.firsts))):
+        own, other = _moved(measured, unit), unit_windows.region_of(expected, unit)
+        if own != other:
+            return f"unit {unit} sees {own} as measured, {other} as analysed"
+    return ""
+
+
+def _window(start: Any, size: Any, jump: Any) -> str:
+    return f"{spelled(start)} / {spelled(size)} / {spelled(jump)}"
