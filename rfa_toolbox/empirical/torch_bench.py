@@ -23,7 +23,7 @@ from rfa_toolbox.empirical.structural import Interval
 from rfa_toolbox.encodings.layout import Atom, Joined, Layout, axes_of
 from rfa_toolbox.encodings.pytorch import meta, utils
 from rfa_toolbox.encodings.pytorch.capture import Example, ModuleScopes
-from rfa_toolbox.encodings.pytorch.domain import Record, TensorRef
+from rfa_toolbox.encodings.pytorch.domain import Operation, Record, TensorRef
 from rfa_toolbox.encodings.pytorch.ingest_architecture import record_model, unwrapped
 from rfa_toolbox.encodings.pytorch.inputs import example_of
 from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
@@ -33,8 +33,8 @@ from rfa_toolbox.graphs import EnrichedNetworkNode
 
 __all__ = ["TorchBench", "TorchSetting"]
 
-_LENGTHS = tuple(448 * 2**step for step in range(6))
-"""Multiples of 64, and of the 7 that windows of attention like to have."""
+_LENGTHS = tuple(224 * 2**step for step in range(7))
+"""Multiples of 32, and of the 7 that windows of attention like to have."""
 
 _WIDTHS = (32, 64, 96, 128, 192, 224, 256, 320, 384, 448, 512)
 _MEMORY = 3 * 2**30
@@ -195,11 +195,7 @@ class TorchSetting:
         }
         self.units = {name: spot.units for name, spot in self.spots.items()}
         self.blind: dict[str, str] = {}
-        self.bytes = 4 * sum(
-            math.prod(one.shape)
-            for operation in self.record.operations
-            for one in operation.outputs
-        )
+        self.bytes = 4 * sum(map(_numbers_of, self.record.operations))
         self._batch: int | None = None
 
     @property
@@ -259,6 +255,18 @@ class TorchSetting:
             }
             for image in range(len(intervals))
         ]
+
+
+_ATTENTION = {"scaled_dot_product_attention", "multi_head_attention_forward"}
+
+
+def _numbers_of(operation: Operation) -> int:
+    """Return how many numbers an operation makes, those included that attention keeps to itself."""
+    made = sum(math.prod(one.shape) for one in operation.outputs)
+    if operation.name in _ATTENTION:
+        query, key = (operation.arguments[one].shape for one in ("query", "key"))
+        made += 8 * math.prod(query) * math.prod(key) // max(1, query[-1] * key[-1])
+    return made
 
 
 # --- where positions are in a tensor -----------------------------------------------------------

@@ -174,10 +174,10 @@ def test_norms_over_space_are_neutral(norm: nn.Module) -> None:
 
 def test_attention_sees_everything() -> None:
     def attend(self: Any, x: torch.Tensor) -> torch.Tensor:
-        tokens = x.flatten(2).transpose(1, 2)
+        tokens = self.patches(x).flatten(2).transpose(1, 2)
         return functional.scaled_dot_product_attention(tokens, tokens, tokens)
 
-    assert last(Function(attend)).size == (INF, INF)
+    assert last(Function(attend, patches=conv(16, stride=16))).size == (INF, INF)
 
 
 @pytest.mark.parametrize("shortcuts", [True, False])
