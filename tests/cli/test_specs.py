@@ -63,6 +63,23 @@ def test_the_json_of_a_keras_model_is_read(rfa: Rfa, tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize(("shape", "taken"), [([None, 48, 64, 3], [48, 64]), (None, [224, 224])])
+def test_the_resolution_of_a_keras_model_is_its_own_unless_one_is_named(
+    rfa: Rfa, tmp_path: Path, shape: list[int | None] | None, taken: list[int]
+) -> None:
+    layers = [
+        {"class_name": "InputLayer", "config": {"batch_shape": shape or [None, None, None, 3]}},
+        {"class_name": "Conv2D", "config": {"kernel_size": [5, 5], "filters": 8}},
+    ]
+    path = tmp_path / "tiny.json"
+    config = {"class_name": "Sequential", "config": {"layers": layers}}
+    path.write_text(json.dumps(config), "utf-8")
+    shown = json.loads(analyze_json(rfa, path).out)
+    assert [one["input_resolution"] for one in shown["results"]] == [taken]
+    shown = json.loads(analyze_json(rfa, path, "-r", "32,16x8").out)
+    assert [one["input_resolution"] for one in shown["results"]] == [[32, 32], [16, 8]]
+
+
 def test_a_lambda_in_a_keras_archive_is_never_run(tmp_path: Path) -> None:
     sprung = tmp_path / "sprung"
     code = compile(f"open({str(sprung)!r}, 'w').close()", "trap", "exec")
