@@ -20,8 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: what stands behind ``rfa``; None takes it from the command line.
 
     Returns:
-        0 where all is well; 1 if ``--fail-on`` found layers; 2 for a usage or input error; 130
-        after Ctrl-C.
+        0 where all is well; 1 if ``--fail-on`` or ``verify`` found something; 2 for a usage or
+        input error; 130 after Ctrl-C.
 
     >>> main(["range", "vgg16", "--format", "csv"])
     model,min,max

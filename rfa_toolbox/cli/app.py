@@ -35,7 +35,8 @@ app = typer.Typer(
         "SPEC is a built-in architecture (resnet18, vgg16, ...), package.module:callable "
         "(torchvision.models:resnet50), path/to/file.py:callable, a Keras JSON or .keras file, "
         "or a graph stored as JSON. "
-        "Exit codes: 0 fine, 1 --fail-on found such layers, 2 wrong usage or input, 130 Ctrl-C. "
+        "Exit codes: 0 fine, 1 --fail-on or verify found something, 2 wrong usage or input, "
+        "130 Ctrl-C. "
         "Example: rfa analyze resnet18 --input-res 32"
     ),
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -206,7 +207,7 @@ def _judge(found: Sequence[Analysis], fail_on: FailOn) -> int:
             code = FOUND
             resolution = "x".join(map(str, analysis.input_resolution))
             complain(
-                f"{len(bad)} layers of the feature extractor are {' or '.join(states)} at "
+                f"{len(bad)} of {len(analysis.rows)} layers are {' or '.join(states)} at "
                 f"{resolution} px (--fail-on {fail_on.value}), the first is {bad[0].name}."
             )
     return code
@@ -355,6 +356,39 @@ def report_command(
         )
     where.deliver(page.html)
     return OK
+
+
+@app.command("verify", epilog="Example: rfa verify torchvision.models:resnet18")
+def verify_command(
+    spec: Spec,
+    input_shape: InputShape = None,
+    kwargs: Kwargs = None,
+    format_name: Format = None,
+    output: Output = None,
+    debug: Debug = False,
+) -> int:
+    """Run a model, and hold what every layer sees against what the analysis says."""
+    where = target(output, format_name, _TABLES, "table")
+    shapes = arguments.parse_shapes(input_shape or ())
+    values = arguments.parse_kwargs(kwargs or ())
+    with progress(f"Measuring {spec}"):
+        source = specs.load(spec, values)
+        found = source.verified(shapes)
+    content = {**found.to_dict(), "model": source.title}
+    if where.format == "json":
+        where.deliver(tables.as_json("verification", content))
+    elif where.format == "csv":
+        where.deliver(tables.as_csv(content["nodes"]))
+    else:
+        where.deliver(tables.verification_text(content, plain=where.is_plain()))
+    if found.ok:
+        return OK
+    complain(
+        f"The experiment contradicts the analysis at {len(found.disagreements)} of "
+        f"{len(found.nodes)} nodes. If no handler of your own describes them, please report the "
+        "smallest model that shows it."
+    )
+    return FOUND
 
 
 # --- what the commands share -----------------------------------------------------------------

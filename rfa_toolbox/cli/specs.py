@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
@@ -26,6 +26,9 @@ from rfa_toolbox.cli.problems import ModelCodeError, UsageError, remark
 from rfa_toolbox.encodings.tensorflow_keras.model_json import load_model_dict
 from rfa_toolbox.errors import RFAError
 from rfa_toolbox.graphs import GRAPH_FORMAT
+
+if TYPE_CHECKING:
+    from rfa_toolbox.empirical import VerificationReport
 
 __all__ = ["BUILT_IN", "ModelSource", "load"]
 
@@ -106,6 +109,26 @@ class ModelSource:
                 return create_graph_from_tensorflow_model(self.model)
         graph: EnrichedNetworkNode = self.model
         return graph
+
+    def verified(self, shapes: tuple[tuple[int, ...], ...] = ()) -> VerificationReport:
+        """Return what an experiment on the model says of its graph.
+
+        Args:
+            shapes: as for ``graph``.
+
+        Raises:
+            UsageError: if this is a graph, which cannot be run.
+            RFAError: if the model cannot be run.
+        """
+        if self.kind == "graph":
+            raise UsageError(
+                f"{self.spec!r} is a graph, and an experiment runs the model itself; name the "
+                "code that makes it, package.module:callable or path/to/file.py:callable."
+            )
+        from rfa_toolbox.empirical import verify
+
+        with _output_to_stderr():
+            return verify(self.model, shapes if len(shapes) > 1 else next(iter(shapes), None))
 
 
 def load(spec: str, kwargs: Mapping[str, Any]) -> ModelSource:

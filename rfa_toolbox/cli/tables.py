@@ -27,6 +27,7 @@ __all__ = [
     "next_step",
     "range_text",
     "table_text",
+    "verification_text",
 ]
 
 SCHEMA_VERSION = 1
@@ -36,8 +37,11 @@ _STYLES = {
     "unproductive": "bold red",
     "critical": "yellow",
     "partially critical": "bright_yellow",
+    "differs": "bold red",
+    "bound": "yellow",
 }
 _EXPENDABLE = (
+    "kind",
     "first unproductive",
     "MACs",
     "params",
@@ -272,6 +276,55 @@ def _with_share(whole: int | None, part: int | None) -> str | None:
     if whole is None:
         return None
     return f"{short_number(whole)} ({(part or 0) / max(whole, 1):.0%})"
+
+
+# --- analysis against experiment -------------------------------------------------------------
+
+
+def verification_text(found: Mapping[str, Any], plain: bool) -> str:
+    """Return node by node what the analysis says and what was measured.
+
+    Args:
+        found: ``VerificationReport.to_dict()``.
+        plain: as for ``table_text``.
+    """
+    nodes = found["nodes"]
+    texts = {
+        "layer": [node["name"] for node in nodes],
+        "kind": [node["kind"] for node in nodes],
+        "analysis": [
+            _window(node["expected_start"], node["expected_size"], node["expected_jump"])
+            for node in nodes
+        ],
+        "experiment": [_window(node["start"], node["size"], node["jump"]) for node in nodes],
+        "verdict": [node["verdict"] for node in nodes],
+        "why": [node["reason"] for node in nodes],
+    }
+    columns = [
+        TextColumn(title, tuple(map(one_line, cells)), number=False)
+        for title, cells in texts.items()
+        if any(cells)
+    ]
+    counts = ", ".join(f"{count} {verdict}" for verdict, count in found["counts"].items() if count)
+    below = (
+        f"{len(nodes)} nodes of {one_line(found['model'])}: {counts}.\n"
+        "analysis, experiment: first pixel that unit 0 sees / pixels that a unit sees / pixels "
+        "between neighbouring units."
+    )
+    return table_text(columns, below, plain, [node["verdict"] for node in nodes])
+
+
+def _window(start: list[Any], size: list[Any], jump: list[Any]) -> str:
+    """Return where units look, in short.
+
+    >>> _window([-3, -3], [7, 7], [2, 1]), _window([None], [7], [None])
+    ('-3 / 7 / 2x1', '? / 7 / ?')
+    """
+    return " / ".join(
+        "x".join("?" if one is None else str(one) for one in (sizes[:1] if alike else sizes))
+        for sizes in (start, size, jump)
+        for alike in [len(set(sizes)) == 1]
+    )
 
 
 def text_of(value: Any) -> str:

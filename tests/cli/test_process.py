@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests.cli.conftest import COMMAND, ROOT, Run, environment, run_in_terminal,
 Rfa = Callable[..., Run]
 
 unix = pytest.mark.skipif(sys.platform == "win32", reason="Windows has other terminals and signals")
+needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed")
 ESCAPE = "\x1b"
 HOSTILE = "[red]x[/red] \x1b[31m\x07\n\u202e[/] '\"<b>"
 
@@ -214,6 +216,60 @@ def test_debug_shows_where_an_error_came_from(tmp_path: Path) -> None:
     assert shown.code == 2
     assert "Traceback" in shown.err
     assert shown.out == ""
+
+
+# --- the experiment --------------------------------------------------------------------------
+
+NET = """
+import torch
+from rfa_toolbox.encodings.pytorch import add_custom_layer_handler
+
+class Pool(torch.nn.MaxPool2d):
+    pass
+
+def right():
+    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 3, padding=1), Pool(2))
+
+def wrong():
+    add_custom_layer_handler(
+        "Pool", name_handler=lambda module, name: "Pool", kernel_size_provider=lambda module: 5
+    )
+    return right()
+"""
+
+
+@pytest.fixture
+def net(tmp_path: Path) -> str:
+    (tmp_path / "net.py").write_text(NET, "utf-8")
+    return str(tmp_path / "net.py")
+
+
+@needs_torch
+@pytest.mark.parametrize(
+    ("form", "is_right"),
+    [("table", starts("layer ")), ("json", is_json), ("csv", is_csv)],
+)
+def test_an_experiment_is_told_in_every_format(
+    rfa: Rfa, net: str, form: str, is_right: Callable[[str], bool]
+) -> None:
+    run = rfa("verify", f"{net}:right", "--format", form)
+    assert (run.code, run.err) == (0, "")
+    assert is_right(run.out)
+    assert "differs" not in [word.strip('",') for word in run.out.split()] or form == "json"
+
+
+@needs_torch
+def test_an_experiment_that_contradicts_the_analysis_fails_the_run(net: str) -> None:
+    run = run_process(["verify", f"{net}:wrong", "--format", "json"])
+    assert run.code == 1
+    assert "contradicts" in run.err
+    verdicts = {node["name"]: node["verdict"] for node in json.loads(run.out)["nodes"]}
+    assert list(verdicts.values()) == ["agrees", "differs"]
+    assert run_process(["verify", f"{net}:right", "--input-shape", "1x3x40x40"]).code == 0
+
+
+def test_an_experiment_needs_a_model_that_runs(rfa: Rfa) -> None:
+    assert "is a graph" in rfa("verify", "vgg16").complaint()
 
 
 # --- files -----------------------------------------------------------------------------------
@@ -461,10 +517,26 @@ def test_letters_that_an_encoding_lacks_do_not_end_a_run(tmp_path: Path) -> None
 # --- help and completion ---------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("command", ["analyze", "draw", "range", "compare", "report"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "analyze",
+        "draw",
+        "range",
+        "compare",
+        "report",
+        pytest.param("verify", marks=[pytest.mark.slow, needs_torch]),
+    ],
+)
 def test_the_help_of_a_command_has_an_example_that_works(
-    rfa: Rfa, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    rfa: Rfa,
+    command: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> None:
+    if command == "verify":
+        request.getfixturevalue("torchvision")
     monkeypatch.setenv("COLUMNS", "200")
     monkeypatch.setenv("TERMINAL_WIDTH", "200")
     shown = rfa(command, "--help")

@@ -66,11 +66,17 @@ def test_the_wheel_says_what_it_is(wheel: zipfile.ZipFile) -> None:
     assert told["Version"] == [rfa_toolbox.__version__]
     assert told["Requires-Python"] == [">=3.10"]
     assert told["License-Expression"] == ["MIT"]
-    assert {"torch", "pytorch", "keras", "tensorflow", "render", "docs", "dev"} <= set(
+    assert {"torch", "pytorch", "keras", "tensorflow", "render", "cli", "docs", "dev"} <= set(
         told["Provides-Extra"]
     )
     for minor in range(10, 15):
         assert f"Programming Language :: Python :: 3.{minor}" in told["Classifier"]
+
+
+@pytest.mark.slow
+def test_the_wheel_brings_the_command_line(wheel: zipfile.ZipFile) -> None:
+    (name,) = (name for name in wheel.namelist() if name.endswith("/entry_points.txt"))
+    assert "rfa = rfa_toolbox.cli:main" in wheel.read(name).decode()
 
 
 def test_every_folder_with_modules_is_a_package() -> None:
