@@ -27,7 +27,7 @@ def draw(folder: Path) -> Path:
         report = write_report({"ResNet18": graph}, Path(workshop, "report.html"), input_res=32)
         program = shutil.which("chromium") or shutil.which("google-chrome")
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
-        page = browser.new_page(viewport={"width": 1200, "height": 830}, color_scheme="light")
+        page = browser.new_page(viewport={"width": 1400, "height": 960}, color_scheme="light")
         page.goto(report.as_uri())
         page.locator(f"#table tr[data-index='{layer}'] button").click()
         page.evaluate("scrollTo(0, 0)")

@@ -6,11 +6,12 @@ import csv
 import io
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rfa_toolbox import create_graph_from_pytorch_model, input_resolution_range
+from rfa_toolbox import create_graph_from_pytorch_model, input_resolution_range, make_report
 from rfa_toolbox.analysis import (
     filters_non_convolutional_node,
     find_smallest_resolution_with_no_unproductive_layer,
@@ -214,9 +215,12 @@ def test_folded_boxes_never_cover_others(open_page: Open, torchvision: Any) -> N
 
 
 def test_a_box_tells_why(open_page: Open) -> None:
-    page = open_page({"vgg16": vgg16()}, 32)
+    graph = vgg16()
+    page = open_page({"vgg16": graph}, 32)
     page.evaluate("fitPicture()")
-    page.locator("#picture [data-index='9'] rect").first.click()
+    box = page.locator("#picture [data-index='9']")
+    assert graph.all_layers[9].name in box.locator("title").text_content()
+    box.locator("rect").first.click()
     why = page.locator("#details .why").first.inner_text()
     assert "unproductive" in page.locator("#details .badge").inner_text()
     assert "32 px" in why
@@ -317,6 +321,26 @@ def test_hostile_names_are_shown_as_text(open_page: Open) -> None:
     )
     assert widest < 1000
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_report_works_in_the_frame_of_a_notebook(browser: Any, tmp_path: Path) -> None:
+    graph = resnet18()
+    cell = make_report({"resnet18": graph}, 32)._repr_mimebundle_()["text/html"]
+    path = tmp_path / "notebook.html"
+    path.write_text(f"<!doctype html><meta charset=utf-8><p>a notebook</p>{cell}", "utf-8")
+    page = browser.new_page()
+    heard: list[str] = []
+    page.on("console", lambda message: heard.append(message.text))
+    page.on("pageerror", lambda error: heard.append(str(error)))
+    page.goto(path.as_uri())
+    frame = page.frame_locator("iframe")
+    frame.locator("#pixels-0").fill("64")
+    assert "64" in frame.locator("#headline").inner_text()
+    with page.expect_download() as waiting:
+        frame.get_by_role("button", name="Download CSV").click()
+    assert waiting.value.suggested_filename == "resnet18_64px.csv"
+    page.close()
+    assert not heard
 
 
 @pytest.mark.parametrize("width", [400, 800, 1400])

@@ -47,7 +47,7 @@ def test_the_pictures_of_readme_are_up_to_date(tmp_path: Path) -> None:
 
 
 def test_pictures_in_the_repository_are_small() -> None:
-    large = [path.name for path in (ROOT / "images").iterdir() if path.stat().st_size > 200_000]
+    large = [path.name for path in (ROOT / "images").iterdir() if path.stat().st_size > 300_000]
     assert not large
 
 

@@ -25,6 +25,7 @@ from rfa_toolbox import (
     analyze,
     input_resolution_range,
     make_report,
+    views,
     write_report,
 )
 from rfa_toolbox.architectures.resnet import resnet18
@@ -336,6 +337,12 @@ def test_a_notebook_shows_a_graph_and_a_table_with_their_names_as_text() -> None
         assert html.escape("<script>") in bundle["text/html"]
         assert "\u202e" not in bundle["text/html"]
     assert "2 layers" in analyze(graph, 4)._repr_mimebundle_()["text/html"]
+
+
+def test_what_nobody_registered_has_no_view() -> None:
+    for ask in (views.view_of, views.page_of):
+        with pytest.raises(NotImplementedError, match="int"):
+            ask(7)
 
 
 def test_a_notebook_shows_a_part_of_a_long_table() -> None:

@@ -84,9 +84,10 @@ class Report:
         return f"Report({self.title!r}, {len(self.html) // 1000} KB)"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, str]:
-        """Return the page in a frame, for notebooks."""
+        """Return the page in a frame, for notebooks; it can reach nothing outside of it."""
         frame = (
             f'<iframe srcdoc="{html.escape(self.html)}" title="{html.escape(self.title)}" '
+            'sandbox="allow-scripts allow-downloads allow-modals" '
             f'width="100%" height="{_FRAME_HEIGHT}" style="border:1px solid #8884"></iframe>'
         )
         return {"text/plain": repr(self), "text/html": frame}

@@ -394,7 +394,7 @@ function why(one, node, resolution) {
       const maps = inputs.map((other) => mapSize(nodes.jump[other], resolution).join(" × "));
       const layer = layerOf(one, node);
       text.push(
-        `The feature map that reaches it has ${maps.length ? listed([...new Set(maps)].slice(0, 4)) : resolution.join(" × ")} units at ${resolutionText(view.resolution)}, and the layer looks at ${sizesText(layer.window, axes.length)}: the map is not larger than the window, so nothing is left to slide over.`,
+        `The feature map that reaches it is ${maps.length ? listed([...new Set(maps)].slice(0, 4)) : resolution.join(" × ")} units large at ${resolutionText(view.resolution)}, and the layer looks at ${sizesText(layer.window, axes.length)}: the map is not larger than the window, so nothing is left to slide over.`,
       );
     }
   } else if (state === "critical" || state === "partially") {
@@ -619,7 +619,7 @@ function paintCards() {
         { class: "figures" },
         ...[
           fact("Unproductive", `${sum.extractor.unproductive} of ${sum.layers} layers`),
-          fact("Critical", `${sum.extractor.critical + sum.extractor.partially} layers`),
+          fact("Critical", counted(sum.extractor.critical + sum.extractor.partially, "layer")),
           fact("Their parameters", parameters && percent(parameters.share)),
           fact("Their compute", macs && percent(macs.share)),
           fact("Feasible", rangeText(one)),

@@ -232,10 +232,16 @@ function boxOf(node, x, y) {
   const box = svg(
     "g",
     { class: "node", transform: `translate(${x - width / 2} ${y - height / 2})`, "data-index": node },
+    svg("title", {}, [shortened(visible(name), 200), [shortened(visible(layer.type), 60), layer.text].filter(Boolean).join(", "), `field ${mark}${low} … ${high} px`].join("\n")),
     svg("rect", { width, height, rx: /^input/i.test(layer.type) ? height / 2 : 7 }),
-    svg("text", { class: "name", x: 10, y: 17 }, shortened(visible(short), 23) || "layer"),
-    svg("text", { x: 10, y: 31 }, shortened(visible(layer.type), moving ? 16 : 26) + moving.replaceAll("x", "×")),
-    svg("text", { x: 10, y: 45 }, low === high ? `field ${mark}${low} px` : `field ${mark}${low} … ${high} px`),
+    // An inner picture cuts off what is too wide, whatever the script of the name.
+    svg(
+      "svg",
+      { x: 10, width: width - 30, height },
+      svg("text", { class: "name", y: 17 }, shortened(visible(short), 22) || "layer"),
+      svg("text", { y: 31 }, shortened(visible(layer.type), moving ? 16 : 25) + moving.replaceAll("x", "×")),
+      svg("text", { y: 45 }, low === high ? `field ${mark}${low} px` : `field ${mark}${low} … ${high} px`),
+    ),
     svg("use", { href: "#sign-productive", x: width - 19, y: 7, width: 12, height: 12, class: "mark" }),
   );
   if (!one.nodes.inputs[node].length && !/^input/i.test(layer.type))
