@@ -66,7 +66,7 @@ def executed(notebook: Any) -> Any:
 
 
 def test_the_notebooks_are_found() -> None:
-    assert len(NOTEBOOKS) >= 2
+    assert len(NOTEBOOKS) == 3
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
