@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from typing import Any
 
 import pytest
@@ -20,4 +21,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.fixture(scope="session")
 def torchvision() -> Any:
     """Return torchvision."""
+    if find_spec("torchvision") is None:
+        pytest.skip("torchvision is not installed")
     return import_torchvision()

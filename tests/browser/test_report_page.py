@@ -11,7 +11,14 @@ from typing import Any
 
 import pytest
 
-from rfa_toolbox import create_graph_from_pytorch_model, input_resolution_range, make_report
+from rfa_toolbox import (
+    EnrichedNetworkNode,
+    LayerDefinition,
+    analyze,
+    create_graph_from_pytorch_model,
+    input_resolution_range,
+    make_report,
+)
 from rfa_toolbox.analysis import (
     filters_non_convolutional_node,
     find_smallest_resolution_with_no_unproductive_layer,
@@ -285,6 +292,30 @@ def test_csv_holds_the_shown_rows(open_page: Open) -> None:
         node.name.encode("utf-16", "surrogatepass").decode("utf-16", "replace") for node in nodes
     ]
     assert [row["state"] for row in rows] == [node.state(32) for node in nodes]
+
+
+def test_csv_is_that_of_the_library(open_page: Open, torchvision: Any) -> None:
+    up = EnrichedNetworkNode("up", LayerDefinition("Up", (2, 3), (1, 1), upsampling=(2, 1)), [])
+    wide = EnrichedNetworkNode("wide, 1", LayerDefinition("Wide", (3, None)), [up])
+    graphs = {
+        "by hand": resnet18(),
+        "encoded": encoded(torchvision, "resnet18"),
+        "uneven": wide,
+        "scalar": random_graph(3, None),
+    }
+    for name, graph in graphs.items():
+        page = open_page({name: graph}, 48)
+        assert page.evaluate("tableAsCsv()") == analyze(graph, 48).to_csv()
+
+
+def test_the_picture_is_put_on_paper_and_taken_back(open_page: Open) -> None:
+    page = open_page({"resnet18": resnet18()}, 32)
+    before = page.locator("#picture").inner_html()
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert page.locator("#picture > svg").count() > 1
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    after = page.locator("#picture").inner_html()
+    assert after.replace(' id="whole-picture"', "") == before
 
 
 def test_models_and_resolutions_stand_side_by_side(open_page: Open) -> None:

@@ -18,7 +18,12 @@ NOTEBOOKS = sorted((ROOT / "examples" / "notebooks").glob("*.ipynb"))
 # Some builds of PyTorch lack operators that torchvision looks for when it is imported.
 PREPARE = "from tests.frameworks import import_torchvision; import_torchvision()"
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    # What the libraries of Jupyter say of one another; nothing in this repository can change that.
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:Proactor event loop:RuntimeWarning"),
+]
 
 
 def said(notebook: Any) -> list[str]:

@@ -736,7 +736,7 @@ function filterTable() {
   byId("rows").textContent = shown === table.rows.length ? counted(shown, "layer") : `${shown} of ${counted(table.rows.length, "layer")}`;
 }
 
-/** The rows that the table shows, in their order, as CSV. */
+/** The rows that the table shows, in their order, as CSV: that of Analysis.to_csv. */
 function tableAsCsv() {
   const one = model();
   const resolution = spread(one, view.resolution);
@@ -750,6 +750,11 @@ function tableAsCsv() {
     const all = Array.from({ length: one.axes ?? 1 }, (_, axis) => pixels(sizes, axis));
     return all.every((size) => size === Infinity) ? "inf" : all.map((size) => (size === Infinity ? "inf" : size)).join("x");
   };
+  /** @param {Jump | Jump[]} jump */
+  const jumps = (jump) => {
+    const all = Array.from({ length: one.axes ?? 1 }, (_, axis) => on(jump, axis));
+    return all.every((one) => one === null) ? null : all.map((one) => one ?? "-").join("x");
+  };
   /** @type {[string, (node: number) => unknown][]} */
   const columns = [
     ["index", (node) => node],
@@ -761,6 +766,7 @@ function tableAsCsv() {
     ["dilation", (node) => layerOf(one, node).dilation],
     ["receptive_field_min", (node) => sizes(one.nodes.smallest[node])],
     ["receptive_field_max", (node) => sizes(one.nodes.largest[node])],
+    ["jump", (node) => jumps(one.nodes.jump[node])],
     ["feature_map_size", (node) => mapSize(one.nodes.jump[node], resolution).join("x")],
     ["filters", (node) => layerOf(one, node).filters],
     ["units", (node) => layerOf(one, node).units],
@@ -769,6 +775,7 @@ function tableAsCsv() {
     ["state", (node) => STATE_NAMES[view.states[node]]],
     ["in_feature_extractor", (node) => (one.nodes.extracts[node] ? "True" : "False")],
     ["certainty", (node) => one.certainties[one.nodes.certainty[node]][0]],
+    ["certainty_reason", (node) => one.certainties[one.nodes.certainty[node]][1]],
   ];
   const shown = [...(byId("table").querySelectorAll("tbody tr:not([hidden])") ?? [])].map((row) => Number(row.getAttribute("data-index")));
   return [columns.map(([title]) => title).join(","), ...shown.map((node) => columns.map(([, value]) => cell(value(node))).join(",")), ""].join("\r\n");
