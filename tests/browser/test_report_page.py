@@ -301,7 +301,7 @@ def test_csv_is_that_of_the_library(open_page: Open, torchvision: Any) -> None:
         "by hand": resnet18(),
         "encoded": encoded(torchvision, "resnet18"),
         "uneven": wide,
-        "scalar": random_graph(3, None),
+        "scalar": random_graph(2, None),
     }
     for name, graph in graphs.items():
         page = open_page({name: graph}, 48)
