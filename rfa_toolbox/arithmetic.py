@@ -130,7 +130,6 @@ def _simplified(base: Size, jump: int, levels: tuple[Level, ...]) -> PathState:
             coarse_factor, coarse_spanned, _ = below.pop()
             spanned += coarse_spanned * factor
             factor *= coarse_factor
-            continue
         common = math.gcd(factor, step)
         factor, spanned, step = factor // common, spanned // common, step // common
         if factor != 1:
@@ -164,7 +163,7 @@ def is_exact(
     if kernel > 1 and step * dilation > spanned + 1 and spanned + 1 < factor:
         return False  # the window has holes where its end should be
     sparse = any(spanned + 1 < factor for factor, spanned, _ in (*levels, behind[-1]))
-    if sparse and (stride > 1 or len(behind) > 1):
+    if sparse and len(behind) > 1:
         return False  # some units see nothing at all, and it is hard to say which
     inner, advance = 0, 1
     for factor, spanned, step in reversed(behind):
@@ -277,7 +276,7 @@ def prune(paths: Iterable[PathState]) -> Paths:
         key = (base == math.inf, jump, *((factor, step) for factor, _, step in levels))
         group = groups.get(key)
         if group is None:
-            groups[key] = [path] if levels else [path, path]
+            groups[key] = [path]
         elif levels:
             group.append(path)
         elif base < group[0][0]:
@@ -482,12 +481,12 @@ def _whole_number(value: Any, what: str, minimum: int, infinite: bool) -> Size:
             return value
     elif isinstance(value, bool):
         pass
-    elif isinstance(value, float) or hasattr(value, "is_integer"):
+    elif hasattr(value, "is_integer"):
         if infinite and value == math.inf:
             return math.inf
         if float(value).is_integer() and value >= minimum:
             return int(value)
-    elif hasattr(value, "__index__"):
+    elif hasattr(value, "__index__") and not _is_sequence(value):
         number = operator.index(value)
         if number >= minimum:
             return number

@@ -152,7 +152,7 @@ def shifted(windows: UnitWindows, offset: int) -> UnitWindows:
     >>> shifted(slid(IMAGE, 3, stride=2), 1)
     UnitWindows(advance=2, firsts=(2,), lasts=(4,))
     """
-    if not offset or windows == EVERYTHING:
+    if not offset:
         return windows
     advance, firsts, lasts = windows
     period = len(firsts)
@@ -224,8 +224,6 @@ def region_of(windows: UnitWindows, unit: int) -> tuple[Size, Size]:
     >>> region_of(slid(IMAGE, 3, stride=2, begin=1), 5)
     (9, 11)
     """
-    if windows == EVERYTHING:
-        return -math.inf, math.inf
     turn, phase = divmod(unit, len(windows.firsts))
     return (
         windows.firsts[phase] + turn * windows.advance,
@@ -300,6 +298,6 @@ def window_at(windows: Sequence[UnitWindows]) -> InputWindow:
 
 def centre_of(first: Size, last: Size) -> Fraction:
     """Return the middle between two pixels; 0 where there is none."""
-    if math.inf in (abs(first), abs(last)):
+    if math.inf in (first, last):
         return Fraction(0)
     return Fraction(int(first) + int(last), 2)

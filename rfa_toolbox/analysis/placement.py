@@ -157,5 +157,5 @@ def object_sizes(node: EnrichedNetworkNode) -> tuple[tuple[int, Size], ...]:
     result: list[tuple[int, Size]] = []
     for one in require_node(node).known_unit_windows():
         jump = math.ceil(one.jump)
-        result.append((jump, one.size if one == EVERYTHING else max(0, one.size - jump + 1)))
+        result.append((jump, max(0, one.size - jump + 1)))
     return tuple(result)

@@ -159,7 +159,7 @@ def _starts(windows: UnitWindows, image: int, size: int, alignment: int) -> list
     while starts[-1] + size < image:
         done = _first_wrong_behind(windows, starts[-1] + size - 1)
         following = starts[-1] + alignment
-        if size < 1 or _first_right(windows, following) > done:
+        if _first_right(windows, following) > done:
             return None
         # As far ahead as the units in front of it are done, but not beyond what the end needs.
         while following + size < image and _first_right(windows, following + alignment) <= done:
@@ -168,29 +168,31 @@ def _starts(windows: UnitWindows, image: int, size: int, alignment: int) -> list
     return starts
 
 
+def _own(windows: UnitWindows, start: int) -> int:
+    """Return which unit of the whole is unit 0 of a tile that starts at a pixel."""
+    return start // windows.advance * len(windows.firsts)
+
+
 def _first_right(windows: UnitWindows, start: int) -> int:
-    """Return the unit from which on no unit sees a pixel in front of ``start``."""
-    if start == 0:
-        return 0
+    """Return the unit from which on all units are in a tile, and see no pixel in front of it."""
     period = len(windows.firsts)
-    return (
-        max(
-            phase + -(-(start - int(first)) // windows.advance) * period - period
-            for phase, (first, last) in enumerate(zip(windows.firsts, windows.lasts, strict=True))
-            if first <= last
-        )
-        + 1
+    wrong = max(
+        phase + -(-(start - int(first)) // windows.advance) * period - period
+        for phase, (first, last) in enumerate(zip(windows.firsts, windows.lasts, strict=True))
+        if first <= last
     )
+    return max(wrong + 1, _own(windows, start))
 
 
 def _first_wrong_behind(windows: UnitWindows, end: int) -> int:
-    """Return the first unit that sees a pixel behind ``end``."""
+    """Return the first unit that sees a pixel behind ``end``, or belongs there itself."""
     period = len(windows.firsts)
-    return min(
+    wrong = min(
         phase + ((end - int(last)) // windows.advance + 1) * period
         for phase, (first, last) in enumerate(zip(windows.firsts, windows.lasts, strict=True))
         if first <= last
     )
+    return min(wrong, _own(windows, end + windows.advance))
 
 
 def _slices(
@@ -199,7 +201,7 @@ def _slices(
     result: list[tuple[slice, slice, slice]] = []
     done = 0
     for place, start in enumerate(starts):
-        own = start // windows.advance * len(windows.firsts)  # the tile's unit 0 in the whole
+        own = _own(windows, start)
         end = min(start + size, image)
         last = place == len(starts) - 1
         stop = None if last else _first_wrong_behind(windows, end - 1)

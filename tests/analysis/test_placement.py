@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 
 import pytest
 
-from rfa_toolbox.analysis import cells_of_box, misaligned_merges, object_sizes, tile_plan
+from rfa_toolbox.analysis import cells_of_box, misaligned_merges, object_sizes, placement, tile_plan
 from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
+from rfa_toolbox.unit_windows import (
+    EVERYTHING,
+    IMAGE,
+    UnitWindows,
+    seen_in_blocks,
+    shifted,
+    slid,
+)
 
 
 def node(name, layer, *before, **facts):
@@ -59,6 +68,68 @@ def test_on_an_upsampled_map_the_worst_unit_counts():
     up = node("up", LayerDefinition("Up", 2, padding=[(1, 1)], upsampling=2), pool)
     (found,) = misaligned_merges(node("add", LayerDefinition("Add", 1, 1), root, up))
     assert found.offset == (Fraction(1, 2),)
+
+
+def test_one_axis_is_enough_to_be_misaligned():
+    root = node("image", LayerDefinition("Input", (1, 1), 1))
+    conv = node("conv", LayerDefinition("Conv", 3, padding=((1, 1), (2, 0))), root)
+    (found,) = misaligned_merges(node("add", LayerDefinition("Add", 1, 1), root, conv))
+    assert found.offset == (Fraction(0), Fraction(1))
+
+
+NOTHING = UnitWindows(1, (math.inf,), (-math.inf,))
+
+
+@pytest.mark.parametrize(
+    ("branches", "apart"),
+    [
+        ([IMAGE], 0),
+        ([EVERYTHING, None], 0),
+        ([shifted(IMAGE, 9), shifted(IMAGE, 13), EVERYTHING], 4),
+        ([None, IMAGE, shifted(IMAGE, 2)], 2),
+        ([NOTHING, UnitWindows(2, NOTHING.firsts * 2, NOTHING.lasts * 2)], 0),
+        ([shifted(slid(IMAGE, 1, upsampling=2), 10), shifted(seen_in_blocks(IMAGE, 2), 10)], None),
+        ([shifted(slid(IMAGE, 1, upsampling=2), 10), slid(IMAGE, 2, 1, 1, 2, begin=-9)], 0),
+    ],
+)
+def test_branches_without_a_place_are_left_out(branches, apart):
+    assert placement._distance(branches) == apart
+
+
+def test_the_unit_whose_branches_are_farthest_apart_counts():
+    def centre(unit, block):
+        return Fraction(unit // block * (2 * block) + block - 1, 2)
+
+    branches = [seen_in_blocks(IMAGE, 2), seen_in_blocks(IMAGE, 3)]
+    farthest = max(abs(centre(unit, 2) - centre(unit, 3)) for unit in range(6))
+    assert placement._distance(branches) == farthest
+
+
+def test_units_that_see_nothing_belong_to_no_box():
+    conv = node("conv", LayerDefinition("Conv", 3, padding=0), image())
+    gaps = node("gaps", LayerDefinition("Up", 1, padding=[(0, 1)], upsampling=2), conv)
+    assert cells_of_box(gaps, [(2, 4)]) == (range(9),)
+    assert cells_of_box(gaps, [(2, 4)], "inside") == (range(4, 5),)
+    assert cells_of_box(gaps, [(2, 4)], "centre") == (range(2, 7),)
+    assert cells_of_box(gaps, [(0, 2)], "centre") == (range(3),)
+
+
+def test_centres_on_the_border_of_a_box_are_in_it():
+    conv = node("conv", LayerDefinition("Conv", 3, 2, padding=1), image())
+    assert cells_of_box(conv, [(4, 8)], "centre") == (range(2, 5),)
+    assert cells_of_box(conv, [(5, 7)], "centre") == (range(3, 4),)
+
+
+@pytest.mark.parametrize(
+    ("layer", "sizes"),
+    [
+        (LayerDefinition("Conv", 1, 3, padding=0), (3, 0)),
+        (LayerDefinition("Up", 2, 3, padding=[(1, 1)], upsampling=2), (2, 0)),
+        (LayerDefinition("Dense"), (1, math.inf)),
+    ],
+)
+def test_object_sizes_are_whole_pixels_and_none_is_negative(layer, sizes):
+    assert object_sizes(node("last", layer, image())) == (sizes,)
 
 
 def test_boxes_and_cells():

@@ -9,7 +9,7 @@ import pickle
 from fractions import Fraction
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rfa_toolbox import unit_windows
@@ -35,6 +35,10 @@ class Pixels:
 
     def __init__(self, seen=lambda unit: {unit}):
         self.seen = seen
+
+    def span(self, unit):
+        seen = self.seen(unit)
+        return max(seen) - min(seen) + 1 if seen else 0
 
     def slid(self, kernel, stride=1, dilation=1, upsampling=1, begin=0):
         def seen(unit):
@@ -66,6 +70,24 @@ def assert_same(windows: UnitWindows, pixels: Pixels) -> None:
             assert (first, last) == (min(seen), max(seen)), unit
         else:
             assert first > last, unit
+    spans = [pixels.span(unit) for unit in range(len(windows.firsts))]
+    assert windows.size == max(spans)
+    assert_shortest(windows)
+
+
+def assert_shortest(windows: UnitWindows) -> None:
+    """No shorter period says the same."""
+    period = len(windows.firsts)
+
+    def repeats(after):
+        step = after * Fraction(windows.advance, period)
+        return step.denominator == 1 and all(
+            region_of(windows, unit + after)
+            == tuple(end + step for end in region_of(windows, unit))
+            for unit in range(period)
+        )
+
+    assert [after for after in range(1, period + 1) if repeats(after)] == [period]
 
 
 @given(st.lists(layers, max_size=3))
@@ -103,7 +125,42 @@ def test_a_period_is_the_shortest_and_keeps_the_jump(stack):
         windows = unit_windows.slid(windows, **layer)
         jump *= Fraction(layer["stride"], layer["upsampling"])
     assert windows.jump == jump
-    assert unit_windows._reduced(*windows) == windows
+    assert isinstance(windows.jump, int) == (jump.denominator == 1)
+    assert_shortest(windows)
+
+
+@given(
+    st.integers(1, 4),
+    st.lists(st.tuples(st.integers(-2, 2), st.integers(-2, 2)), min_size=1, max_size=3),
+    st.integers(1, 4),
+)
+@example(1, [(0, 0), (0, 0), (2, 2), (2, 2), (4, 4)], 1)
+@example(1, [(0, 0), (1, 0)], 2)
+@example(1, [(0, 0), (0, 1)], 2)
+def test_a_period_is_made_no_shorter_than_what_repeats(advance, ends, times):
+    advance = 5 if len(ends) == 5 else advance
+    firsts = [first + turn * advance for turn in range(times) for first, _ in ends]
+    lasts = [last + turn * advance for turn in range(times) for _, last in ends]
+    reduced = unit_windows._reduced(advance * times, firsts, lasts)
+    assert_shortest(reduced)
+    long = UnitWindows(advance * times, tuple(firsts), tuple(lasts))
+    for unit in UNITS:
+        assert region_of(reduced, unit) == region_of(long, unit)
+
+
+@given(
+    st.lists(st.tuples(st.integers(1, 5), st.integers(-3, 3)), min_size=1, max_size=3),
+    st.integers(1, 2),
+)
+def test_maps_that_repeat_differently_are_joined_unit_by_unit(blocks, stride):
+    windows, pixels = [], Pixels(lambda unit: set())
+    image = unit_windows.slid(IMAGE, 1, stride)
+    for block, offset in blocks:
+        one = unit_windows.seen_in_blocks(image, block)
+        windows.append(unit_windows.shifted(one, offset))
+        named = Pixels().slid(1, stride).in_blocks(block, 0).shifted(offset)
+        pixels = pixels.joined(named)
+    assert_same(unit_windows.union(windows), pixels)
 
 
 @given(st.lists(layers, max_size=2), st.integers(-20, 20), st.integers(0, 6))
@@ -127,10 +184,44 @@ def test_everything_stays_everything():
     assert unit_windows.slid(IMAGE, math.inf) == EVERYTHING
     assert unit_windows.shifted(EVERYTHING, 5) == EVERYTHING
     assert unit_windows.union([IMAGE, EVERYTHING]) == EVERYTHING
+    assert unit_windows.union([unit_windows.slid(IMAGE, 1, 2), EVERYTHING]) == EVERYTHING
+    assert unit_windows.seen_in_blocks(IMAGE, math.inf) == EVERYTHING
+    assert unit_windows.seen_in_blocks(EVERYTHING, 2) == EVERYTHING
+    assert region_of(EVERYTHING, 7) == (-math.inf, math.inf)
+
+
+def test_what_has_no_place_has_the_centre_0():
+    assert unit_windows.centre_of(-math.inf, math.inf) == 0
+    assert unit_windows.centre_of(math.inf, -math.inf) == 0
+    gaps = unit_windows.slid(IMAGE, 1, stride=2, upsampling=2, begin=1)
+    assert gaps.size == 0
+    assert unit_windows.window_at([gaps]).centre == (0,)
+
+
+def test_nothing_is_padded_where_nothing_is_said():
+    assert unit_windows.slid(IMAGE, 3) == UnitWindows(1, (0,), (2,))
+    assert unit_windows.seen_in_blocks(IMAGE, 2) == UnitWindows(2, (0, 0), (1, 1))
+
+
+def test_one_map_of_another_jump_is_enough_not_to_guess():
+    other = unit_windows.slid(IMAGE, 1, 2)
+    assert unit_windows.union([IMAGE, unit_windows.shifted(IMAGE, 1), other]) is None
 
 
 def test_windows_that_repeat_too_seldom_are_not_followed():
-    assert unit_windows.slid(IMAGE, 1, upsampling=unit_windows.MAX_PERIOD + 1) is None
+    assert unit_windows.slid(IMAGE, 1, upsampling=4097) is None
+    finest = unit_windows.slid(IMAGE, 1, upsampling=4096)
+    assert len(finest.firsts) == 4096
+    assert unit_windows.slid(finest, 1, stride=4096) == IMAGE
+
+
+def test_maps_that_meet_too_seldom_are_not_followed():
+    of_64, of_63, of_81, of_4096 = (
+        unit_windows.seen_in_blocks(IMAGE, block) for block in (64, 63, 81, 4096)
+    )
+    assert unit_windows.union([of_64, of_81]) is None
+    assert len(unit_windows.union([of_64, of_63]).firsts) == 64 * 63
+    assert unit_windows.union([of_64, of_4096]) == of_4096
 
 
 # --- on nodes --------------------------------------------------------------------------------

@@ -1,0 +1,234 @@
+"""Plans for tiles, carried out on small networks of whole numbers, and against a plain search."""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rfa_toolbox.analysis import tile_plan
+from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError
+from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
+from rfa_toolbox.unit_windows import region_of
+
+UNITS = range(-100, 600)
+
+
+@st.composite
+def sliding_layers(draw):
+    """Layers whose output does not depend on how much image is behind it."""
+    upsampling = draw(st.sampled_from((1, 1, 2)))
+    kernel = draw(st.integers(upsampling, 5))
+    dilation = draw(st.integers(1, 2)) if upsampling == 1 else 1
+    begin = draw(st.integers(upsampling - 1, dilation * (kernel - 1)))
+    end = dilation * (kernel - 1) + upsampling - 1 - begin
+    stride = draw(st.integers(1, 3)) if upsampling == 1 else 1
+    return kernel, stride, dilation, upsampling, begin, end
+
+
+def chain(layers):
+    node = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+    for number, (kernel, stride, dilation, upsampling, begin, end) in enumerate(layers):
+        layer = LayerDefinition(
+            "Conv", kernel, stride, dilation=dilation, upsampling=upsampling, padding=[(begin, end)]
+        )
+        node = EnrichedNetworkNode(str(number), layer, [node])
+    return node
+
+
+def run(layers, image):
+    """The output of the network, as whole numbers, so that equal means equal."""
+    values = image
+    for kernel, stride, dilation, upsampling, begin, end in layers:
+        fine = [0] * ((len(values) - 1) * upsampling + 1)
+        fine[::upsampling] = values
+        padded = {place + begin: value for place, value in enumerate(fine)}
+        size = len(fine) + begin + end
+        values = [
+            sum(
+                (7 * tap + 3) * padded.get(start + tap * dilation, 0) + tap
+                for tap in range(kernel)
+                if 0 <= start + tap * dilation < size
+            )
+            for start in range(0, size - dilation * (kernel - 1), stride)
+        ]
+    return values
+
+
+plans = (
+    st.lists(sliding_layers(), min_size=1, max_size=3),
+    st.integers(30, 60),
+    st.integers(10, 45),
+)
+
+
+def planned(layers, image_size, tile_size):
+    node = chain(layers)
+    try:
+        return node, tile_plan(node, image_size, tile_size)
+    except InvalidResolutionError:
+        return node, None
+
+
+@settings(max_examples=200)
+@given(*plans)
+def test_tiles_put_together_are_the_whole(layers, image_size, tile_size):
+    _, plan = planned(layers, image_size, tile_size)
+    if plan is None:
+        return  # the next test shows that there is none
+    image = [(place * place * 31 + 17) % 1009 for place in range(image_size)]
+    whole = run(layers, image)
+    result = [None] * len(whole)
+    for tile in plan.tiles:
+        ((source, keep, target),) = zip(tile.source, tile.keep, tile.target, strict=True)
+        assert len(image[source]) <= min(tile_size, image_size)
+        kept = run(layers, image[source])[keep]
+        assert len(kept) == len(result[target])
+        result[target] = kept
+    assert result == whole
+
+
+@settings(max_examples=200)
+@given(*plans)
+def test_a_plan_is_what_a_plain_search_finds(layers, image_size, tile_size):
+    node, plan = planned(layers, image_size, tile_size)
+    (windows,) = node.unit_windows
+    regions = {unit: region_of(windows, unit) for unit in UNITS}
+    steps = [before.unit_windows[0].advance for before in node.all_layers]
+    alignment = next(one for one in range(1, 10**4) if all(one % step == 0 for step in steps))
+    fitting = max(
+        size for size in range(-alignment, tile_size + 1) if (image_size - size) % alignment == 0
+    )
+    size = min(fitting, image_size)
+
+    def done(end):
+        """The first unit that sees a pixel from ``end`` on, or whose place is there."""
+        seeing = min(unit for unit, (_, last) in regions.items() if last >= end)
+        return min(seeing, math.ceil(Fraction(end, windows.advance)) * len(windows.firsts))
+
+    def allowed(start, first):
+        """Whether no unit from the first one on sees a pixel in front of ``start``."""
+        own = Fraction(start) / windows.jump
+        return first >= own and all(
+            low >= start for unit, (low, _) in regions.items() if unit >= first
+        )
+
+    starts = [0]
+    while starts and starts[-1] + size < image_size:
+        ready = done(starts[-1] + size)
+        later = range(starts[-1] + alignment, image_size + alignment, alignment)
+        able = [start for start in later if size > 0 and allowed(start, ready)]
+        enough = [start for start in able if start + size >= image_size]
+        if not able:
+            starts = []
+        else:
+            starts.append(min(enough) if enough else max(able))
+    if plan is None:
+        assert not starts
+        return
+    assert plan.alignment == (alignment,)
+    assert plan.tile_size == (size,)
+    assert [tile.source[0].start for tile in plan.tiles] == starts
+    assert [tile.source[0].stop for tile in plan.tiles[:-1]] == [one + size for one in starts[:-1]]
+    assert plan.tiles[-1].source[0].stop == image_size
+    assert plan.overlap == ((size - starts[1] if len(starts) > 1 else 0),)
+    period = range(len(windows.firsts))
+    in_front = max(-regions[unit][0] for unit in period)
+    behind = max(regions[unit][1] for unit in period) - windows.advance + 1
+    assert plan.margin == ((max(0, in_front), max(0, behind)),)
+    for tile, following in pairwise(plan.tiles):
+        assert tile.target[0].stop == following.target[0].start == done(tile.source[0].stop)
+
+
+@pytest.mark.parametrize("moved", [-3, 3])
+def test_units_that_look_elsewhere_are_in_the_tile_that_they_are_taken_from(moved):
+    layers = [(1, 1, 1, 1, moved, -moved)]
+    image = list(range(1, 21))
+    result = [None] * 20
+    plan = tile_plan(chain(layers), 20, 8)
+    assert min(plan.margin[0]) == 0
+    for tile in plan.tiles:
+        assert tile.keep[0].start >= 0
+        result[tile.target[0]] = run(layers, image[tile.source[0]])[tile.keep[0]]
+    assert result == run(layers, image)
+
+
+def test_units_that_see_nothing_are_right_everywhere():
+    layers = [(1, 1, 1, 2, 0, 1)]  # a transposed convolution with gaps
+    plan = tile_plan(chain(layers), 20, 8)
+    image = list(range(1, 21))
+    result = [None] * 40
+    for tile in plan.tiles:
+        result[tile.target[0]] = run(layers, image[tile.source[0]])[tile.keep[0]]
+    assert result == run(layers, image)
+    assert plan.margin == ((0, 0),)
+
+
+def test_every_axis_has_its_own_alignment():
+    layer = LayerDefinition("Pool", (2, 3), (2, 3), padding=((0, 0), (0, 0)))
+    image = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+    plan = tile_plan(EnrichedNetworkNode("pool", layer, [image]), (8, 12), (4, 7))
+    assert plan.alignment == (2, 3)
+    assert plan.tile_size == (4, 6)
+    assert [(tile.source[0].start, tile.source[1].start) for tile in plan.tiles] == [
+        (0, 0), (0, 6), (4, 0), (4, 6),
+    ]  # fmt: skip
+
+
+def named(name, layer, *before):
+    return EnrichedNetworkNode(name, layer, before)
+
+
+def test_a_coarse_grid_far_in_front_counts_as_well():
+    image = named("image", LayerDefinition("Input", 1, 1))
+    pool = named("pool", LayerDefinition("Pool", 2, 2, padding=0), image)
+    up = named("up", LayerDefinition("Up", 2, padding=[(1, 1)], upsampling=2), pool)
+    wide = named("wide", LayerDefinition("Conv", 9, padding=4), image)
+    last = named("add", LayerDefinition("Add", 1, 1), up, wide)
+    for number in range(3):
+        last = named(str(number), LayerDefinition("Conv", 3, padding=1), last)
+    assert last.unit_windows[0].advance == 1
+    assert tile_plan(last, 64, 32).alignment == (2,)
+
+
+@pytest.mark.parametrize("fact", ["ignored_global", "resolution_dependent"])
+def test_a_layer_far_in_front_that_depends_on_the_whole_image_is_named(fact):
+    layer = LayerDefinition("Whole", 1, 1, padding=0, **{fact: True})
+    last = named("whole", layer, named("image", LayerDefinition("Input", 1, 1)))
+    for number in range(3):
+        last = named(str(number), LayerDefinition("Conv", 3, padding=1), last)
+    with pytest.raises(InvalidGraphError, match=r"'whole' .* depends on the whole image"):
+        tile_plan(last, 64, 32)
+
+
+def test_many_paths_through_few_layers_are_no_trouble():
+    last = named("image", LayerDefinition("Input", 1, 1))
+    for number in range(25):
+        left, right = (
+            named(f"{side}{number}", LayerDefinition("Conv", 1, 1, padding=0), last)
+            for side in ("left", "right")
+        )
+        last = named(f"add{number}", LayerDefinition("Add", 1, 1), left, right)
+    assert len(tile_plan(last, 64, 32).tiles) == 2
+
+
+def test_what_is_no_graph_cannot_be_tiled():
+    with pytest.raises(InvalidGraphError, match="this is a str"):
+        tile_plan("vgg16", 64, 32)
+
+
+def test_the_least_size_counts_the_margins_and_two_steps_of_the_grid():
+    with pytest.raises(InvalidResolutionError, match="at least 12 pixels"):
+        tile_plan(chain([(9, 3, 1, 1, 4, 4)]), 66, 6)
+
+
+@pytest.mark.parametrize(("tile_size", "least"), [(6, 9), (1, 9)])
+def test_tiles_that_are_too_small_are_refused_with_a_size_that_will_do(tile_size, least):
+    node = chain([(7, 2, 1, 1, 3, 3)])
+    with pytest.raises(InvalidResolutionError, match=rf"axis 0 .* at least {least} pixels"):
+        tile_plan(node, 64, tile_size)
+    assert math.prod(tile_plan(node, 64, 10).tile_size) == 10
