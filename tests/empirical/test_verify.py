@@ -1,0 +1,135 @@
+"""Analysis against experiment: what verify says, and that both agree on real networks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from rfa_toolbox.empirical import verify
+from rfa_toolbox.encodings.pytorch import add_custom_layer_handler, remove_custom_layer_handler
+from rfa_toolbox.errors import UnsupportedModelError
+from tests.empirical.zoo import IN_TESTS, TIMM, TIMM_FAMILIES, TORCHVISION, build, spelled
+from tests.pytorch.measure import Function
+from tests.pytorch.test_unchanged import everything, network, states
+
+IMAGE = (1, 3, 64, 64)
+
+
+class Blur(nn.Module):
+    """Averages three neighbours, which the handlers below may or may not say."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return functional.avg_pool2d(x, 3, 1)
+
+
+@pytest.fixture
+def blur() -> Iterator[Any]:
+    def handle(kernel: int) -> None:
+        add_custom_layer_handler("Blur", kernel_size_provider=lambda module: kernel)
+
+    yield handle
+    remove_custom_layer_handler("Blur")
+
+
+def blurred() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3, 2), Blur(), nn.Conv2d(4, 4, 3))
+
+
+@pytest.mark.parametrize(("kernel", "agrees"), [(3, True), (5, False), (1, False)])
+def test_a_handler_is_right_or_wrong(blur: Any, kernel: int, agrees: bool) -> None:
+    blur(kernel)
+    report = verify(blurred(), IMAGE, custom_layers=["Blur"])
+    assert report.ok is agrees
+    assert [one.name for one in report.disagreements] == ([] if agrees else ["1", "2"])
+    for one in report.disagreements:
+        assert "measured" in one.reason
+        assert one.name in str(report)
+
+
+def test_a_report_is_a_value() -> None:
+    model = network()
+    model(torch.rand(2, 3, 32, 32)).sum().backward()
+    before, random_before = everything(model), states()
+    report = verify(model, IMAGE)
+    assert everything(model) == before
+    assert states() == random_before
+    assert report.ok
+    assert report.counts["agrees"] == len(report.nodes) == 8
+    plain = report.to_dict()
+    assert plain["nodes"][4]["size"] == [7, 7]
+    assert plain["nodes"][5]["size"] == ["inf", "inf"]
+    assert "8 agrees" in report.summary()
+
+
+def test_bounds_are_bounds() -> None:
+    def sample(self: Any, x: torch.Tensor) -> torch.Tensor:
+        grid = torch.zeros(len(x), 8, 8, 2)
+        return functional.grid_sample(self.conv(x), grid, align_corners=True)
+
+    report = verify(Function(sample, conv=nn.Conv2d(3, 3, 3)), IMAGE)
+    assert report.ok
+    assert report.nodes[0].verdict == "agrees"
+    assert report.nodes[1].verdict in {"bound", "not measured"}
+
+
+def test_misaligned_branches_agree_in_their_extent() -> None:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        one = functional.pad(self.conv(x), (2, 0, 2, 0))
+        return one + functional.pad(self.conv(x), (0, 2, 0, 2))
+
+    report = verify(Function(forward, conv=nn.Conv2d(3, 3, 3)), IMAGE)
+    assert report.ok
+    assert report.nodes[-1].size == report.nodes[-1].expected_size == (5, 5)
+
+
+def test_what_hides_nan_is_not_measured_rather_than_wrong() -> None:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(torch.where(x > 0, 1.0, 0.0))  # type: ignore[no-any-return]
+
+    report = verify(Function(forward, conv=nn.Conv2d(3, 3, 3)), IMAGE)
+    assert report.ok
+    assert report.nodes[-1].verdict == "not measured"
+    assert math.isfinite(report.nodes[-1].expected_size[0])
+
+
+def test_ignoring_global_layers_cannot_be_measured() -> None:
+    with pytest.raises(UnsupportedModelError, match="'ignore'"):
+        verify(network(), IMAGE, global_ops="ignore")
+
+
+def test_the_zoo_is_as_large_as_it_should_be(torchvision: Any) -> None:
+    timm = pytest.importorskip("timm")
+    assert len(TORCHVISION) == 80
+    assert len(set(TIMM)) == len(TIMM) >= 150
+    assert len(IN_TESTS) == len(TIMM_FAMILIES) >= 60
+    assert set(TIMM) <= set(timm.list_models())
+    assert spelled(["VGG"]) == ["timm:vgg11_bn", "timm:vgg19"]
+
+
+QUICK = ["timm:resnet18", "timm:seresnet18", "torchvision:squeezenet1_1", "timm:legacy_seresnet18"]
+HEAVY = {"densenet121", "rdnet_tiny", "nasnetalarge", "pnasnet5large"}
+
+
+def check(name: str) -> None:
+    report = verify(build(name))
+    assert report.ok, report.disagreements[:3]
+    missing = [one for one in report.nodes if one.verdict == "not measured"]
+    assert not missing, [(one.name, one.reason) for one in missing[:3]]
+
+
+@pytest.mark.parametrize("name", QUICK)
+def test_analysis_equals_experiment(torchvision: Any, name: str) -> None:
+    check(name)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [one for one in IN_TESTS if one not in HEAVY])
+def test_analysis_equals_experiment_for_every_family(torchvision: Any, name: str) -> None:
+    pytest.importorskip("timm")
+    check(f"timm:{name}")
