@@ -9,8 +9,15 @@ from importlib.util import find_spec
 collect_ignore_glob = (
     []
     if find_spec("torch")
-    else ["rfa_toolbox/encodings/pytorch", "rfa_toolbox/frameworks.py", "tests/pytorch"]
+    else [
+        "rfa_toolbox/empirical",
+        "rfa_toolbox/encodings/pytorch",
+        "rfa_toolbox/frameworks.py",
+        "tests/pytorch",
+    ]
 )
+if find_spec("keras") is None:
+    collect_ignore_glob += ["rfa_toolbox/empirical/keras_gradients.py"]
 
 # The command line needs its extra, but for the one line that says so.
 if find_spec("typer") is None or find_spec("rich") is None:

@@ -9,7 +9,9 @@ __all__ = [
     "InvalidGraphError",
     "InvalidLayerError",
     "InvalidResolutionError",
+    "MeasurementError",
     "MissingFrameworkError",
+    "MissingPlotterError",
     "MissingRendererError",
     "RFAError",
     "UnsupportedModelError",
@@ -48,8 +50,16 @@ class DataDependentControlFlowError(CaptureError):
     """The path through a model depends on the values of its input."""
 
 
+class MeasurementError(RFAError, ValueError):
+    """An experiment on a model cannot be made in the way that was asked for."""
+
+
 class MissingFrameworkError(RFAError, ImportError):
     """An optional framework is needed for this call and is not installed."""
+
+
+class MissingPlotterError(RFAError, RuntimeError):
+    """Matplotlib is needed for a plot and is not installed."""
 
 
 class MissingRendererError(RFAError, RuntimeError):

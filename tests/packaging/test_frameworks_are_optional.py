@@ -9,7 +9,16 @@ from pathlib import Path
 
 import pytest
 
-FRAMEWORKS = ("torch", "torchvision", "tensorflow", "keras", "jax", "pandas", "pygraphviz")
+FRAMEWORKS = (
+    "torch",
+    "torchvision",
+    "tensorflow",
+    "keras",
+    "jax",
+    "matplotlib",
+    "pandas",
+    "pygraphviz",
+)
 
 BLOCK = f"""
 import sys

@@ -1,0 +1,580 @@
+"""The effective receptive field: how much the pixels around a unit really count for it.
+
+A unit sees every pixel of its receptive field, but those in the middle are read over many more
+paths than those at the rim. The gradient of the unit, averaged over many inputs, shows it (Luo, Li,
+Urtasun, Zemel, "Understanding the Effective Receptive Field in Deep Convolutional Neural
+Networks", NIPS 2016, arXiv:1701.04128).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, Literal, TypeAlias
+
+import attrs
+import numpy as np
+
+from rfa_toolbox.empirical.gradients import (
+    Array,
+    ModelInExperiment,
+    checked_paths,
+    checked_shape,
+    input_axes,
+    last_map,
+    map_of,
+    put_into_experiment,
+)
+from rfa_toolbox.empirical.maps import FeatureMap
+from rfa_toolbox.empirical.progress import progress_bar
+from rfa_toolbox.errors import MeasurementError
+from rfa_toolbox.rendering.field_plots import plot_effective_field
+
+__all__ = [
+    "SHARES",
+    "CentredSquare",
+    "EffectiveReceptiveField",
+    "Mode",
+    "compare_with_random_weights",
+    "effective_receptive_field",
+    "reinitialised",
+]
+
+Mode: TypeAlias = Literal["default", "luo2016", "replknet"]
+"""How contributions are computed: our way, or one of two published recipes."""
+
+SHARES: Final = (0.2, 0.3, 0.5, 0.99)
+"""The shares of contribution that publications since RepLKNet report."""
+
+# Luo et al. count the pixels within two standard deviations of a Gaussian.
+_LUO_THRESHOLD: Final = 1 - 0.9545
+_ROUNDING: Final = 1e-5
+
+
+@attrs.frozen
+class CentredSquare:
+    """The smallest centred square that holds a share of the contribution.
+
+    A square is an interval for sequences, and a cube for volumes.
+
+    Attributes:
+        share: the share asked for, in (0, 1].
+        side: its side in input pixels, an odd number; None if no square in the image holds it.
+        side_share: its side, relative to that of the image (the geometric mean of its sides).
+        area_share: its area, relative to that of the image.
+    """
+
+    share: float
+    side: int | None
+    side_share: float | None
+    area_share: float | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain values."""
+        return attrs.asdict(self)
+
+
+@attrs.frozen(eq=False)
+class EffectiveReceptiveField:
+    """How much every pixel contributes to one unit, and all that this depends on.
+
+    ``str()`` of it is a text to read. Comparing means comparing numbers at equal conditions: the
+    field depends on the resolution, the inputs, the weights, the layer and the mode.
+
+    Attributes:
+        model: name of the model's class.
+        weights: what its weights are, in the words of the caller.
+        layer: path of the layer.
+        mode: how contributions are computed.
+        position: the unit on the layer's map, one number per axis.
+        map_size: positions of the layer's map, per axis.
+        input_shape: shape of one input, with channels.
+        inputs: what the inputs were: "random" or "given".
+        samples: number of inputs that count.
+        skipped: number of inputs that were left out: no gradient at all, or not a number.
+        seed: of the random inputs and signals.
+        centre: middle of the squares, in input pixels, per axis.
+        squares: the smallest squares that hold 20, 30, 50 and 99 % of the contribution.
+        size: for "luo2016", the root of the number of pixels above 4.55 % of the largest
+            contribution (for volumes the cube root); else None.
+        contribution: of every pixel, as an array of the size of the image. Its sum is 1; in mode
+            "replknet" its largest value is, as in the publication.
+    """
+
+    model: str
+    weights: str
+    layer: str
+    mode: Mode
+    position: tuple[int, ...]
+    map_size: tuple[int, ...]
+    input_shape: tuple[int, ...]
+    inputs: str
+    samples: int
+    skipped: int
+    seed: int
+    centre: tuple[int, ...]
+    squares: tuple[CentredSquare, ...]
+    size: float | None
+    contribution: Array = attrs.field(repr=False)
+
+    @property
+    def input_size(self) -> tuple[int, ...]:
+        """The size of the image in pixels, per axis."""
+        return tuple(int(one) for one in self.contribution.shape)
+
+    @property
+    def curve(self) -> tuple[tuple[int, float], ...]:
+        """The side of every centred square with its share of the contribution."""
+        shares = _shares_of_squares(self.contribution, self.centre)[0]
+        return tuple((2 * reach + 1, float(share)) for reach, share in enumerate(shares))
+
+    def square(self, share: float) -> CentredSquare:
+        """Return the smallest centred square that holds a share of the contribution.
+
+        Raises:
+            MeasurementError: if ``share`` is not in (0, 1].
+        """
+        if not 0 < share <= 1:
+            raise MeasurementError(f"share is {share!r}; it must lie in (0, 1], such as 0.5.")
+        return _smallest_square(self.contribution, self.centre, self.mode, share)
+
+    def plot(self) -> Any:
+        """Return a figure of the map with its squares; see ``plot_effective_field``."""
+        return plot_effective_field(self)
+
+    def to_dict(self, contribution: bool = False) -> dict[str, Any]:
+        """Return plain values.
+
+        Args:
+            contribution: with that of every pixel, as nested lists.
+        """
+        plain = attrs.asdict(self, filter=lambda field, _: field.name != "contribution")
+        if contribution:
+            plain["contribution"] = self.contribution.tolist()
+        return plain
+
+    def __str__(self) -> str:
+        weights = "weights as given" if self.weights == "as given" else f"{self.weights} weights"
+        lines = [
+            f"Effective receptive field of {self.layer} in {self.model} ({weights})",
+            (
+                f"unit {self.position} of a map of {_times(self.map_size)}, "
+                f"input of {_times(self.input_size)} px, {self.samples} {self.inputs} inputs, "
+                f"mode {self.mode}, seed {self.seed}"
+            ),
+        ]
+        if self.skipped:
+            lines.append(f"{self.skipped} inputs left out: they gave no gradient")
+        if self.size is not None:
+            lines.append(f"size (pixels above 4.55 % of the peak): {self.size:.1f} px")
+        lines.append(" contribution      side   of the side   of the area")
+        for one in self.squares:
+            if one.side is None or one.side_share is None or one.area_share is None:
+                lines.append(f"{one.share:12.0%}   not within a square in the image")
+            else:
+                lines.append(
+                    f"{one.share:12.0%} {one.side:7d} px {one.side_share:11.1%} "
+                    f"{one.area_share:13.1%}"
+                )
+        return "\n".join(lines)
+
+
+def effective_receptive_field(
+    model: Any,
+    inputs: Any = None,
+    layer: str | None = None,
+    *,
+    input_shape: Sequence[int] | None = None,
+    samples: int | None = None,
+    position: Sequence[int] | None = None,
+    mode: Mode = "default",
+    weights: str = "as given",
+    seed: int = 0,
+    batch_size: int = 8,
+    progress: bool | None = None,
+) -> EffectiveReceptiveField:
+    """Measure how much the pixels of the input contribute to a unit in the middle of a layer.
+
+    The model runs in eval mode, and is left as it is. It may be a CNN, a transformer or anything
+    between: maps of planes, channels-last maps and lists of tokens (with class tokens in front)
+    all have a unit in the middle.
+
+    Modes, for inputs x and the channels y_c of the unit:
+
+    - ``"default"``: the magnitude of the gradient of a sum of all y_c with random signs, summed
+      over the channels of the input; every input counts the same. Random signs keep channels from
+      cancelling: behind a layer norm, the plain sum of all channels is constant. Squares are
+      centred where half of the contribution lies on either side.
+    - ``"luo2016"``: the gradient of the sum of all y_c, averaged over the inputs; then its
+      magnitude. ``size`` is the root of the number of pixels above 4.55 % of the peak, which
+      for a Gaussian is two standard deviations (Luo et al. 2016, section 3).
+    - ``"replknet"``: the positive part of the gradient of the sum of the positive y_c, summed over
+      channels, averaged over inputs; then log10(1 + x), divided by the largest. Squares lie around
+      the middle of the image and end one pixel before its border (Ding et al., "Scaling Up Your
+      Kernels to 31x31", CVPR 2022, arXiv:2203.06717, and the scripts published with it).
+
+    Args:
+        model: a PyTorch module or a Keras model with one input.
+        inputs: an array or tensor of images, (number, channels, height, width) or as the model
+            wants them; or an iterable of such batches, of which pairs with labels may be part, as a
+            data loader yields them. None draws random numbers from a normal distribution.
+        layer: path of the layer; None takes the last that returns a map of several positions.
+        input_shape: shape of the random inputs with batch (whose number does not matter) and
+            channels; None takes the shape that the model is made for.
+        samples: how many inputs to use; None takes 32 random ones, or all that are given.
+        position: another unit than the one in the middle, as (row, column) on the layer's map.
+        mode: how contributions are computed, see above.
+        weights: what to call the weights in the result, such as "random" or "trained".
+        seed: of the random inputs and signs; equal seeds give equal results.
+        batch_size: inputs per pass.
+        progress: show a progress bar. None shows one on a terminal, if rich or tqdm is installed.
+
+    Returns:
+        The contribution of every pixel, its squares, and what they depend on.
+
+    Raises:
+        MeasurementError: a ValueError, if the layer, its position or the inputs do not fit, or if
+            no gradient comes back.
+        CaptureError: a ValueError, if the model does not run with these inputs.
+        UnsupportedModelError: a ValueError, if it is no model of PyTorch or Keras.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(*(torch.nn.Conv2d(1, 1, 3, padding=1) for _ in range(4)))
+    >>> field = effective_receptive_field(model, input_shape=(1, 1, 32, 32), samples=4)
+    >>> field.layer, field.position, field.square(1).side
+    ('3', (16, 16), 9)
+    """
+    if mode not in ("default", "luo2016", "replknet"):
+        raise MeasurementError(f"mode is {mode!r}; it must be 'default', 'luo2016' or 'replknet'.")
+    for name, number in (("samples", samples), ("batch_size", batch_size)):
+        if number is not None and (not hasattr(number, "__index__") or number < 1):
+            raise MeasurementError(f"{name} is {number!r}; it must be a positive whole number.")
+    experiment = put_into_experiment(model)
+    batches: Iterator[Array]
+    if inputs is None:
+        samples = 32 if samples is None else samples
+        shape = checked_shape(experiment, input_shape)[1:]
+        batches = _random_batches(shape, samples, batch_size, seed)
+    else:
+        batches = _given_batches(inputs, samples, batch_size)
+        if samples is None and hasattr(inputs, "shape"):
+            samples = int(inputs.shape[0])
+    gatherer = _Gatherer(experiment, layer, position, mode, seed)
+    with progress_bar("Effective receptive field", samples, progress) as advance:
+        for batch in batches:
+            gatherer.add(batch)
+            advance(len(batch))
+    contribution = gatherer.contribution()
+    if mode == "default":
+        centre = _median(contribution)
+    else:
+        centre = tuple(size // 2 for size in contribution.shape)
+    return EffectiveReceptiveField(
+        model=experiment.name,
+        weights=weights,
+        layer=gatherer.layer,
+        mode=mode,
+        position=gatherer.position,
+        map_size=gatherer.map.size,
+        input_shape=gatherer.input_shape,
+        inputs="random" if inputs is None else "given",
+        samples=gatherer.counted,
+        skipped=gatherer.skipped,
+        seed=seed,
+        centre=centre,
+        squares=tuple(_smallest_square(contribution, centre, mode, one) for one in SHARES),
+        size=_size_of_luo(contribution) if mode == "luo2016" else None,
+        contribution=contribution,
+    )
+
+
+def compare_with_random_weights(
+    model: Any, inputs: Any = None, layer: str | None = None, **options: Any
+) -> dict[str, EffectiveReceptiveField]:
+    """Measure the field of a trained model, and that of a copy with random weights.
+
+    ``rfa_toolbox.rendering.field_plots.plot_comparison`` draws both side by side.
+
+    Args:
+        model: a trained model; it is left as it is.
+        inputs: as for ``effective_receptive_field``. Both see the same.
+        layer: as above.
+        **options: as above; ``weights`` names those of the model ("trained" if it is left out),
+            and ``seed`` is also that of the random weights.
+
+    Returns:
+        Two fields by the name of their weights, the given ones first.
+
+    Raises:
+        the errors of ``effective_receptive_field`` and ``reinitialised``.
+
+    >>> import torch
+    >>> _ = torch.manual_seed(0)
+    >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 5), torch.nn.Conv2d(1, 1, 5))
+    >>> both = compare_with_random_weights(model, input_shape=(1, 1, 16, 16), samples=2)
+    >>> [(name, field.square(1).side) for name, field in both.items()]
+    [('trained', 9), ('random', 9)]
+    """
+    weights = options.pop("weights", "trained")
+    if inputs is not None and not hasattr(inputs, "shape"):
+        # What can be read once, or comes in another order each time, is kept.
+        inputs = list(_given_batches(inputs, options.get("samples"), options.get("batch_size", 8)))
+    other = reinitialised(model, options.get("seed", 0))
+    return {
+        name: effective_receptive_field(one, inputs, layer, weights=name, **options)
+        for name, one in ((weights, model), ("random", other))
+    }
+
+
+def reinitialised(model: Any, seed: int = 0) -> Any:
+    """Return a copy of a model with new random weights, to compare a trained one with.
+
+    Every layer draws its weights as it does when it is made. In PyTorch, parameters that no
+    layer knows how to draw, such as the class token of a transformer, are shuffled.
+
+    Args:
+        model: a PyTorch module, or a Keras model; it is left as it is.
+        seed: equal seeds give equal weights.
+
+    Raises:
+        UnsupportedModelError: a ValueError, if it is neither, or Keras cannot copy it.
+    """
+    # Which framework it is, and whether it is there, is known there.
+    return put_into_experiment(model).reinitialised(seed)
+
+
+# --- gathering -------------------------------------------------------------------------------
+
+
+class _Gatherer:
+    """Adds up what comes back for one input after the other."""
+
+    map: FeatureMap
+
+    def __init__(
+        self,
+        experiment: ModelInExperiment,
+        layer: str | None,
+        position: Sequence[int] | None,
+        mode: Mode,
+        seed: int,
+    ) -> None:
+        self._experiment = experiment
+        self._wanted = layer
+        self._position = position
+        self._mode = mode
+        self._seed = seed
+        self._sum: Array | None = None
+        self._cancelling = True
+        self.layer = ""
+        self.position: tuple[int, ...] = ()
+        self.input_shape: tuple[int, ...] = ()
+        self.counted = 0
+        self.skipped = 0
+
+    def add(self, batch: Array) -> None:
+        if self._sum is None:
+            self._look_at(batch)
+        elif batch.shape[1:] != self.input_shape:
+            raise MeasurementError(
+                f"An input has the shape {batch.shape[1:]!r}, one before it {self.input_shape!r}; "
+                "all inputs must have one shape."
+            )
+        (found,) = self._experiment.gradients(batch, {self.layer: self._signal}).values()
+        self._cancelling &= self._cancels(found.output)
+        channels = tuple(axis for axis in range(1, batch.ndim) if axis not in self._axes)
+        index = self.map.index(self.position, found.output.ndim)
+        for output, gradient in zip(found.output, found.gradient, strict=True):
+            back = gradient[None]
+            finite = np.isfinite(output[index]).all() and np.isfinite(back).all()
+            if not finite or not back.any():
+                self.skipped += 1
+                continue
+            self.counted += 1
+            if self._mode == "luo2016":
+                self._sum = self._sum + gradient
+                continue
+            rectified = np.abs(back) if self._mode == "default" else np.maximum(back, 0)
+            image = rectified.sum(axis=(0, *channels))
+            self._sum = self._sum + (image / image.sum() if self._mode == "default" else image)
+
+    def contribution(self) -> Array:
+        if self._sum is None:
+            raise MeasurementError("inputs is empty; at least one input is needed.")
+        if self._mode == "luo2016" and self._cancelling:
+            raise MeasurementError(
+                f"The channels of {self.layer!r} add up to zero for every input, as they do behind "
+                "a layer norm, so that their sum has no gradient to speak of; take mode='default', "
+                "or a layer in front of the norm."
+            )
+        mean: Array = self._sum / max(1, self.counted)
+        if self._mode == "luo2016":
+            axes = tuple(axis - 1 for axis in self._axes)
+            mean = np.abs(mean).sum(axis=tuple(i for i in range(mean.ndim) if i not in axes))
+        if not mean.any():
+            raise MeasurementError(
+                f"None of {self.counted + self.skipped} inputs gives a gradient at unit "
+                f"{self.position} of {self.layer!r}: all of its channels are closed (rectified to "
+                "0), or its numbers are not finite. Take other inputs, another position, or a "
+                "layer in front of the activation."
+            )
+        if self._mode == "replknet":
+            mean = np.log10(mean + 1)
+            mean /= mean.max()
+        else:
+            mean /= mean.sum()
+        return mean
+
+    def _look_at(self, batch: Array) -> None:
+        """Choose the layer and the unit, now that there is an input to run with."""
+        self._axes = input_axes(self._experiment, batch.ndim)
+        size = [batch.shape[axis] for axis in self._axes]
+        if self._wanted is not None:
+            (self.layer,) = checked_paths(self._experiment, self._wanted)
+        shapes = self._experiment.shapes(batch[:1])
+        if self._wanted is None:
+            self.layer = last_map(self._experiment, shapes, size)
+        if self.layer not in shapes:
+            raise MeasurementError(
+                f"Layer {self.layer!r} of {self._experiment.name} was not called, or returned no "
+                "tensor."
+            )
+        self.map = map_of(self._experiment, self.layer, shapes[self.layer], size)
+        middle = self.map.middle
+        self.position = (
+            middle if self._position is None else self.map.check(self._position, self.layer)
+        )
+        self.input_shape = batch.shape[1:]
+        whole = self._mode == "luo2016"
+        self._sum = np.zeros(self.input_shape if whole else tuple(size))
+
+    def _signal(self, output: Array) -> Array:
+        index = self.map.index(self.position, output.ndim)
+        sent: Array = np.zeros(output.shape)
+        first = self.counted + self.skipped
+        for place, (one, values) in enumerate(zip(sent, output, strict=True)):
+            unit = values[index]
+            if self._mode == "default":
+                generator = np.random.default_rng((self._seed, first + place, 1))
+                one[index] = generator.choice((-1.0, 1.0), size=unit.shape)
+            else:
+                one[index] = unit > 0 if self._mode == "replknet" else 1.0
+        return sent
+
+    def _cancels(self, output: Array) -> bool:
+        """Return whether the channels of the unit add up to nothing in all inputs."""
+        units = np.stack([one[self.map.index(self.position, output.ndim)] for one in output])
+        sums, magnitudes = np.abs(units.sum(axis=1)), np.abs(units).sum(axis=1)
+        return units.shape[1] > 1 and bool((sums <= _ROUNDING * magnitudes).all())
+
+
+def _random_batches(
+    shape: tuple[int, ...], samples: int, batch_size: int, seed: int
+) -> Iterator[Array]:
+    """Yield random images. Each has a generator of its own: batches do not change them."""
+    for first in range(0, samples, batch_size):
+        yield np.stack(
+            [
+                np.random.default_rng((seed, one, 0)).standard_normal(shape)
+                for one in range(first, min(samples, first + batch_size))
+            ]
+        )
+
+
+def _given_batches(inputs: Any, samples: int | None, batch_size: int) -> Iterator[Array]:
+    """Yield the images of a user in batches, as arrays, and no more than asked for."""
+    left = math.inf if samples is None else samples
+    for batch in [inputs] if hasattr(inputs, "shape") else _iterated(inputs):
+        images = _as_array(batch[0] if isinstance(batch, tuple | list) else batch)
+        for first in range(0, len(images), batch_size):
+            if left <= 0:
+                return
+            part = images[first : first + int(min(batch_size, left))]
+            left -= len(part)
+            yield part
+
+
+def _iterated(inputs: Any) -> Iterable[Any]:
+    if isinstance(inputs, str | bytes) or not isinstance(inputs, Iterable):
+        raise MeasurementError(
+            f"inputs is {inputs!r}; it must be an array or tensor of images, or an iterable of "
+            "such batches."
+        )
+    return inputs
+
+
+def _as_array(batch: Any) -> Array:
+    if hasattr(batch, "detach"):  # a tensor of PyTorch, perhaps of a type that NumPy lacks
+        batch = batch.detach().cpu().double()
+    images = np.asarray(batch)
+    if images.dtype.kind not in "fiub" or images.ndim < 3:
+        raise MeasurementError(
+            f"A batch of inputs has the shape {images.shape!r} and the type {images.dtype}; it "
+            "must hold numbers, with a batch and channels, as in (8, 3, 224, 224)."
+        )
+    return images.astype(np.float64)
+
+
+# --- squares ---------------------------------------------------------------------------------
+
+
+def _median(contribution: Array) -> tuple[int, ...]:
+    """Return the pixel that half of the contribution lies before, on every axis."""
+    centre = []
+    for axis in range(contribution.ndim):
+        others = tuple(one for one in range(contribution.ndim) if one != axis)
+        before = np.cumsum(contribution.sum(axis=others))
+        centre.append(int(np.searchsorted(before, before[-1] / 2)))
+    return tuple(centre)
+
+
+def _shares_of_squares(contribution: Array, centre: Sequence[int]) -> tuple[Array, Array]:
+    """Return the shares of contribution and of pixels in the squares of reach 0, 1, 2, ...
+
+    >>> shares, areas = _shares_of_squares(np.ones((3, 3)), (1, 1))
+    >>> [round(float(one), 3) for one in shares]
+    [0.111, 1.0]
+    """
+    distances = [
+        np.abs(np.arange(size) - middle)
+        for size, middle in zip(contribution.shape, centre, strict=True)
+    ]
+    reach = distances[0]
+    for further in distances[1:]:
+        reach = np.maximum(reach[..., None], further)
+    flat = reach.ravel()
+    shares = np.cumsum(np.bincount(flat, weights=contribution.ravel()))
+    areas = np.cumsum(np.bincount(flat)) / contribution.size
+    return shares / shares[-1], areas
+
+
+def _smallest_square(
+    contribution: Array, centre: Sequence[int], mode: Mode, share: float
+) -> CentredSquare:
+    shares, areas = _shares_of_squares(contribution, centre)
+    mean_side = contribution.size ** (1 / contribution.ndim)
+    if mode == "replknet":
+        # As the published script: the share must be exceeded, from 3x3 pixels on, within the image.
+        last = contribution.shape[0] // 2
+        fitting = (one for one in range(1, min(last, len(shares))) if shares[one] > share)
+        reach = next(fitting, None)
+        if reach is None:
+            return CentredSquare(share, None, None, None)
+        side = 2 * reach + 1
+        return CentredSquare(
+            share, side, side / mean_side, side**contribution.ndim / contribution.size
+        )
+    # What all pixels together hold is 1 up to rounding.
+    reach = int(np.searchsorted(shares, share * (1 - 1e-12)))
+    side = 2 * reach + 1
+    return CentredSquare(share, side, side / mean_side, float(areas[reach]))
+
+
+def _size_of_luo(contribution: Array) -> float:
+    above = int((contribution > _LUO_THRESHOLD * contribution.max()).sum())
+    return float(above ** (1 / contribution.ndim))
+
+
+def _times(sizes: Iterable[int]) -> str:
+    return "x".join(map(str, sizes))

@@ -1,0 +1,448 @@
+"""Receptive fields by gradients: published numbers, agreement with NaN, and models left alone."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Callable
+from fractions import Fraction
+from typing import Any
+
+import attrs
+import hypothesis
+import hypothesis.strategies as st
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from rfa_toolbox.empirical import gradient_map, measure_receptive_field
+from rfa_toolbox.empirical.maps import FeatureMap, find_map
+from rfa_toolbox.errors import CaptureError, MeasurementError, UnsupportedModelError
+
+CHAIN = (9, 3, 3, 3, 9, 3, 3, 7, 3)
+
+
+def stack(*layers: nn.Module | Callable[[], nn.Module]) -> nn.Sequential:
+    return nn.Sequential(*layers)
+
+
+def readme_network(pool: type[nn.Module], activation: type[nn.Module]) -> nn.Sequential:
+    """Return the network of the readme of the package receptivefield, with few channels."""
+    layers: list[nn.Module] = []
+    channels = 3
+    for kernel, width in ((5, 4), (3, 4), (0, 0), (3, 6), (3, 6), (0, 0), (3, 8), (3, 8)):
+        if kernel:
+            layers += [nn.Conv2d(channels, width, kernel), activation()]
+            channels = width
+        else:
+            layers.append(pool(2))
+    return nn.Sequential(*layers)
+
+
+@pytest.mark.parametrize(
+    ("pool", "activation", "neutralise"),
+    [
+        (nn.AvgPool2d, nn.Identity, False),
+        (nn.AvgPool2d, nn.ReLU, True),
+        (nn.MaxPool2d, nn.ReLU, True),
+        (nn.MaxPool2d, nn.GELU, True),
+    ],
+)
+def test_the_readme_network_of_receptivefield(
+    pool: type[nn.Module], activation: type[nn.Module], neutralise: bool
+) -> None:
+    model = readme_network(pool, activation)
+    found = measure_receptive_field(
+        model, (1, 3, 96, 96), method="gradient", layers="13", neutralise=neutralise
+    )
+    (field,) = found
+    assert field.size == (34, 34)
+    assert field.jump == (4, 4)
+    assert field.output_shape == (1, 8, 16, 16)
+    # That package counts from the edge of the image to the middle of the first window.
+    assert tuple(centre + Fraction(1, 2) for centre in field.centre) == (17, 17)
+    assert found.method == "gradient"
+    assert found.settings["neutralised"] == (
+        ["activations", "norms", "pooling", "weights"] if neutralise else []
+    )
+
+
+def test_its_minimal_example() -> None:
+    model = stack(nn.Conv2d(3, 4, 7), nn.Conv2d(4, 4, 5), nn.AvgPool2d(2), nn.Conv2d(4, 4, 5))
+    field = measure_receptive_field(model, (1, 3, 64, 64), method="gradient")["3"]
+    assert (field.size, field.jump) == ((20, 20), (2, 2))
+    assert field.centre == (Fraction(19, 2), Fraction(19, 2))  # an offset of 10 from the edge
+
+
+@pytest.mark.parametrize("length", [40, 64])
+def test_a_chain_of_kernels_sees_their_sum(length: int) -> None:
+    model = stack(*(nn.Conv1d(1, 1, kernel) for kernel in CHAIN))
+    field = measure_receptive_field(model, (1, 1, length), method="gradient")[str(len(CHAIN) - 1)]
+    assert (field.start, field.size, field.jump) == ((0,), (35,), (1,))
+
+
+def test_hidden_paths_are_found_on_the_neutral_copy_only() -> None:
+    model = stack(nn.Conv2d(1, 1, 5), nn.ReLU(), nn.MaxPool2d(2))
+    with torch.no_grad():
+        model[0].weight.fill_(1.0)
+        model[0].weight[0, 0, :, 0] = 0.0
+    as_it_is = gradient_map(model, layer="2", input_shape=(1, 1, 20, 20))
+    neutral = gradient_map(model, layer="2", input_shape=(1, 1, 20, 20), neutralise=True)
+    first, last = as_it_is.extent[1]
+    assert last - first + 1 < 6
+    first, last = neutral.extent[1]
+    assert last - first + 1 == 6
+    assert neutral.neutralised == ("activations", "norms", "pooling", "weights")
+
+
+class Functional(nn.Module):
+    """Calls functions where others have modules."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 2, 3)
+        self.norm = nn.GroupNorm(1, 2)
+        self.second = nn.Conv2d(2, 2, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = nn.functional.max_pool2d(torch.relu(self.first(x)), 3, 2, ceil_mode=True)
+        x = nn.functional.layer_norm(self.norm(x), x.shape[1:])
+        x = torch.nn.functional.max_pool2d(x, 2, dilation=2, stride=1)
+        return self.second(x).relu_()
+
+
+def test_functions_are_neutralised_like_modules() -> None:
+    model = Functional()
+    field = measure_receptive_field(model, (1, 1, 64, 64), method="gradient")["second"]
+    # 3; +2 for the pool; then (2 + 2) steps of 2 pixels.
+    assert (field.size, field.jump) == ((13, 13), (2, 2))
+    with_norms = measure_receptive_field(
+        model, (1, 1, 64, 64), method="gradient", neutralise=["activations", "pooling", "weights"]
+    )["second"]
+    assert with_norms.size == (None, None)
+    assert with_norms.certainty == "unknown"
+
+
+class Net(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.down = nn.Conv2d(2, 3, 3, 2, 1)
+        self.up = nn.Upsample(scale_factor=2, mode="bilinear")
+        self.same = nn.Conv2d(3, 4, 3, padding=1)
+        self.wide = nn.ConvTranspose2d(4, 4, 4, 2, 1)
+        self.shuffle = nn.PixelShuffle(2)
+        self.last = nn.Conv2d(1, 2, (3, 5), dilation=(2, 1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.shuffle(self.wide(self.same(self.up(self.down(x))))))
+
+
+def agree(model: nn.Module, shape: tuple[int, ...]) -> None:
+    by_gradient = measure_receptive_field(model, shape, method="gradient")
+    by_nan = measure_receptive_field(model, shape)
+    assert len(by_gradient) > 1
+    for field in by_gradient:
+        other = by_nan[field.name]
+        assert field.certainty == "exact", field
+        assert (field.start, field.size, field.jump, field.centre) == (
+            other.start,
+            other.size,
+            other.jump,
+            other.centre,
+        ), field.name
+
+
+def test_gradients_and_nan_agree_behind_up_sampling() -> None:
+    agree(Net(), (1, 2, 64, 64))
+
+
+def test_gradients_and_nan_agree_in_three_dimensions() -> None:
+    agree(
+        stack(
+            nn.Conv3d(1, 2, (3, 5, 7), padding=1),
+            nn.GroupNorm(2, 2),
+            nn.GELU(),
+            nn.MaxPool3d(2, ceil_mode=True),
+        ),
+        (1, 1, 16, 18, 24),
+    )
+
+
+convolutions = st.builds(
+    lambda kernel, stride, dilation, padding: ("conv", kernel, stride, dilation, padding),
+    st.integers(1, 4),
+    st.integers(1, 2),
+    st.integers(1, 2),
+    st.integers(0, 2),
+)
+pools = st.builds(
+    lambda kernel, stride, ceil: ("pool", kernel, stride, ceil),
+    st.integers(2, 3),
+    st.integers(1, 2),
+    st.booleans(),
+)
+
+
+@hypothesis.given(st.lists(st.one_of(convolutions, pools), min_size=2, max_size=4))
+@hypothesis.settings(max_examples=25, deadline=None)
+def test_gradients_and_nan_agree_on_random_stacks(kinds: list[tuple[Any, ...]]) -> None:
+    layers: list[nn.Module] = []
+    for kind, *numbers in kinds:
+        if kind == "conv":
+            kernel, stride, dilation, padding = numbers
+            layers.append(nn.Conv1d(1, 1, kernel, stride, padding, dilation))
+        else:
+            kernel, stride, ceil = numbers
+            layers.append(nn.MaxPool1d(kernel, stride, ceil_mode=ceil))
+    agree(stack(*layers), (1, 1, 192))
+
+
+def test_a_field_that_does_not_fit_is_not_guessed() -> None:
+    model = stack(nn.Conv2d(1, 1, 31, padding=15), nn.Conv2d(1, 1, 3, padding=1))
+    found = measure_receptive_field(model, (1, 1, 16, 48), method="gradient")
+    assert found["0"].size == (None, 31)
+    assert found["0"].start == (None, -15)
+    assert "Take a larger input_shape" in found["0"].notes[0]
+    assert found["0"].certainty == "unknown"
+    attrs.asdict(found["0"])
+    assert "? x 31" in str(found)
+
+
+def test_a_position_may_be_chosen() -> None:
+    model = stack(nn.Conv2d(1, 1, 3, padding=1), nn.MaxPool2d(2))
+    field = measure_receptive_field(model, (1, 1, 32, 32), method="gradient", position=(5, 9))["1"]
+    assert (field.start, field.size, field.jump) == ((-1, -1), (4, 4), (2, 2))
+    assert gradient_map(
+        model, layer="1", position=(5, 9), input_shape=(1, 1, 32, 32), neutralise=True
+    ).extent == ((9, 12), (17, 20))
+
+
+def test_the_users_image_decides_what_a_trained_network_looks_at() -> None:
+    model = stack(nn.Conv2d(1, 1, 1), nn.MaxPool2d(4))
+    image = torch.zeros(1, 1, 8, 8)
+    image[0, 0, 6, 5] = 9.0
+    with torch.no_grad():
+        model[0].weight.fill_(1.0)
+    found = gradient_map(model, image, layer="1", position=(1, 1))
+    assert found.extent == ((6, 6), (5, 5))
+    assert found.to_dict()["extent"] == ((6, 6), (5, 5))
+    assert np.array(found.to_dict(magnitude=True)["magnitude"]).shape == (8, 8)
+
+
+# --- the model is left alone ---------------------------------------------------------------
+
+
+class Counting(nn.Module):
+    """Changes its own state whenever it runs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("calls", torch.zeros(()))
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.norm = nn.BatchNorm2d(4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return nn.functional.relu(self.norm(self.conv(x)), inplace=True)
+
+
+@pytest.mark.parametrize("neutralise", [True, False])
+def test_a_pytorch_model_is_left_as_it_was(neutralise: bool) -> None:
+    model = Counting().train()
+    model.conv.weight.grad = torch.ones_like(model.conv.weight)
+    before = copy.deepcopy(model.state_dict())
+    ids = [id(one) for one in model.parameters()]
+    torch.manual_seed(3)
+    random.seed(3)
+    states = torch.get_rng_state(), random.getstate()
+    measure_receptive_field(model, (1, 3, 16, 16), method="gradient", neutralise=neutralise)
+    gradient_map(model, input_shape=(1, 3, 16, 16), neutralise=neutralise)
+    assert model.training
+    assert model.norm.training
+    assert ids == [id(one) for one in model.parameters()]
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(model.conv.weight.grad, torch.ones_like(model.conv.weight))
+    assert all(one.requires_grad for one in model.parameters())
+    assert not model._forward_hooks
+    assert not model.conv._forward_hooks
+    assert torch.equal(states[0], torch.get_rng_state())
+    assert states[1] == random.getstate()
+
+
+def test_operations_in_place_behind_a_layer_do_not_change_its_result() -> None:
+    model = stack(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(inplace=True), nn.Conv2d(2, 2, 3))
+    found = measure_receptive_field(model, (1, 1, 16, 16), method="gradient", neutralise=False)
+    assert [one.size for one in found] == [(3, 3), (3, 3), (3, 3), (5, 5)]
+
+
+# --- what cannot be done ---------------------------------------------------------------------
+
+
+class Detaches(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(1, 1, 3)
+        self.second = nn.Conv2d(1, 1, 3)
+        self.unused = nn.Conv2d(1, 1, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(self.first(x).detach())
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "words"),
+    [
+        ({"layers": "frist"}, MeasurementError, "similar ones are ['first']"),
+        ({"layers": "second"}, MeasurementError, "detaches"),
+        ({"layers": "unused"}, MeasurementError, "was not called"),
+        ({"layers": "first", "position": (14, 0)}, MeasurementError, "from (0, 0) to (13, 13)"),
+        ({"layers": "first", "position": (3,)}, MeasurementError, "position is (3,)"),
+        ({"neutralise": "everything"}, MeasurementError, "it must be True, False, or some of"),
+        ({"input_shape": (3, 16)}, MeasurementError, "with batch and channels"),
+        ({"input_shape": 224}, MeasurementError, "input_shape is 224"),
+        ({"input_shape": (1, 1, 2, 2)}, CaptureError, "(1, 1, 2, 2)"),
+    ],
+)
+def test_what_cannot_be_measured_is_said(
+    options: dict[str, Any], error: type[Exception], words: str
+) -> None:
+    arguments = {"input_shape": (1, 1, 16, 16), "method": "gradient", **options}
+    with pytest.raises(error) as raised:
+        measure_receptive_field(Detaches(), **arguments)
+    assert words in str(raised.value)
+
+
+def test_what_is_no_model_is_refused() -> None:
+    with pytest.raises(UnsupportedModelError, match="'resnet'"):
+        gradient_map("resnet")
+
+
+def test_layers_without_positions_are_refused() -> None:
+    model = stack(nn.Conv2d(1, 4, 3), nn.Flatten(), nn.Linear(4 * 36, 2))
+    with pytest.raises(MeasurementError, match=r"shape \(1, 2\), which is no map"):
+        measure_receptive_field(model, (1, 1, 8, 8), method="gradient", layers="2")
+    found = measure_receptive_field(model, (1, 1, 8, 8), method="gradient")
+    assert [one.name for one in found] == ["0"]
+
+
+# --- where positions are ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("shape", "input_size", "expected"),
+    [
+        ((1, 8, 28, 14), (224, 112), FeatureMap((28, 14), (2, 3))),
+        ((1, 28, 14, 8), (224, 112), FeatureMap((28, 14), (1, 2))),
+        ((1, 201, 64), (224, 224), FeatureMap((14, 14), (1,), 5)),
+        ((1, 99, 64), (224, 112), FeatureMap((14, 7), (1,), 1)),
+        ((1, 64, 50), (400,), FeatureMap((50,), (2,))),
+        ((1, 4, 5, 6, 7), (50, 60, 70), FeatureMap((5, 6, 7), (2, 3, 4))),
+        ((1, 10), (224, 224), None),
+        ((1, 7, 64), (224, 224), FeatureMap((2, 2), (1,), 3)),
+    ],
+)
+def test_positions_are_found(
+    shape: tuple[int, ...], input_size: tuple[int, ...], expected: FeatureMap | None
+) -> None:
+    assert find_map(shape, input_size) == expected
+
+
+def test_a_token_is_found_behind_the_class_token() -> None:
+    found = find_map((1, 99, 64), (224, 112))
+    assert found is not None
+    assert found.middle == (7, 3)
+    assert found.index((7, 3), 3) == (1 + 7 * 7 + 3, slice(None))
+
+
+# --- Keras -----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def keras() -> Any:
+    return pytest.importorskip("keras")
+
+
+def keras_network(keras: Any) -> Any:
+    layers = keras.layers
+    return keras.Sequential(
+        [
+            keras.Input((96, 96, 3)),
+            layers.Conv2D(4, 5, activation="relu"),
+            layers.Conv2D(4, 3),
+            layers.MaxPooling2D(2),
+            layers.Conv2D(6, 3),
+            layers.BatchNormalization(),
+            layers.ReLU(),
+            layers.Conv2D(6, 3),
+            layers.AveragePooling2D(2),
+            layers.Conv2D(8, 3),
+            layers.Conv2D(8, 3, name="feature_grid"),
+        ]
+    )
+
+
+def test_a_keras_model_is_measured_and_left_as_it_was(keras: Any) -> None:
+    model = keras_network(keras)
+    weights = [one.copy() for one in model.get_weights()]
+    attributes = [set(vars(one)) for one in model.layers]
+    field = measure_receptive_field(model, method="gradient")["feature_grid"]
+    assert (field.start, field.size, field.jump) == ((0, 0), (34, 34), (4, 4))
+    assert field.output_shape == (1, 16, 16, 8)
+    assert field.kind == "Conv2D"
+    seen = gradient_map(model, layer="feature_grid")
+    assert seen.extent == ((32, 65), (32, 65))
+    assert attributes == [set(vars(one)) for one in model.layers]
+    assert all((a == b).all() for a, b in zip(weights, model.get_weights(), strict=True))
+
+
+def test_a_keras_model_of_depthwise_layers_with_same_padding(keras: Any) -> None:
+    layers = keras.layers
+    image = keras.Input((64, 64, 2))
+    x = layers.Conv2D(4, 3, strides=2, padding="same", activation="relu")(image)
+    x = layers.DepthwiseConv2D(3, padding="same", name="depthwise")(x)
+    x = layers.Add()([x, layers.SeparableConv2D(4, 3, padding="same")(x)])
+    model = keras.Model(image, layers.Dense(3)(layers.GlobalMaxPooling2D()(x)))
+    by_gradient = measure_receptive_field(model, method="gradient")
+    assert by_gradient["depthwise"].size == (7, 7)
+    assert by_gradient["add"].size == (11, 11)
+    structural = measure_receptive_field(model)
+    for name in ("depthwise", "add"):
+        assert by_gradient[name].start == structural[name].start
+        assert by_gradient[name].size == structural[name].size
+
+
+def test_layers_of_nested_keras_models_have_paths(keras: Any) -> None:
+    layers = keras.layers
+    inner = keras.Sequential([keras.Input((None, None, 2)), layers.Conv2D(2, 3, name="conv")])
+    inner.name = "inner"
+    image = keras.Input((32, 32, 2))
+    model = keras.Model(image, inner(layers.Conv2D(2, 3)(image)))
+    assert gradient_map(model, layer="inner/conv").extent == ((14, 18), (14, 18))
+    with pytest.raises(MeasurementError, match="inner/conv"):
+        gradient_map(model, layer="inner.conv")
+
+
+class TestSubclassedKeras:
+    def model(self, keras: Any) -> Any:
+        class Own(keras.Model):
+            def __init__(self) -> None:
+                super().__init__(name="own")
+                self.conv = keras.layers.Conv2D(2, 5, name="conv")
+
+            def call(self, x: Any) -> Any:
+                return keras.ops.max(self.conv(x), axis=-1)
+
+        return Own()
+
+    def test_is_measured_as_it_is(self, keras: Any) -> None:
+        found = gradient_map(self.model(keras), layer="conv", input_shape=(1, 16, 16, 2))
+        assert found.extent == ((6, 10), (6, 10))
+
+    def test_needs_an_input_shape(self, keras: Any) -> None:
+        with pytest.raises(MeasurementError, match="pass input_shape"):
+            gradient_map(self.model(keras), layer="conv")
+
+    def test_has_no_neutral_copy(self, keras: Any) -> None:
+        with pytest.raises(UnsupportedModelError, match="own"):
+            measure_receptive_field(self.model(keras), (1, 16, 16, 2), method="gradient")
