@@ -90,7 +90,8 @@ def find_map(
     a map of a square image is square.
 
     Args:
-        shape: of the tensor, with the batch.
+        shape: of the tensor, for a batch of one. Where it holds more, as the windows of a Swin
+            transformer do, positions are not where they are in the image.
         input_size: of the image, in pixels, one number per axis.
         channels_last: what to believe where both readings fit.
         extra_tokens: number of class and register tokens in front; None looks for it.
@@ -104,6 +105,8 @@ def find_map(
     >>> find_map((1, 1000), (224, 224)) is None
     True
     """
+    if shape[:1] != (1,):
+        return None
     count = len(input_size)
     if len(shape) == count + 2:
         first = tuple(range(2, count + 2))
