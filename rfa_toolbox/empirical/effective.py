@@ -385,7 +385,7 @@ class _Gatherer:
         self._cancelling &= self._cancels(found.output)
         channels = tuple(axis for axis in range(1, batch.ndim) if axis not in self._axes)
         index = self.map.index(self.position, found.output.ndim)
-        for output, gradient in zip(found.output, found.gradient, strict=True):
+        for output, gradient in zip(found.output, found.arrived(self.layer), strict=True):
             back = gradient[None]
             finite = np.isfinite(output[index]).all() and np.isfinite(back).all()
             if not finite or not back.any():

@@ -158,7 +158,7 @@ def gradient_map(
         map_size=found.size,
         neutralised=tuple(sorted(parts)),
         seed=seed,
-        magnitude=_magnitudes(back.gradient, axes)[0],
+        magnitude=_magnitudes(back.arrived(path), axes)[0],
     )
 
 
@@ -195,7 +195,7 @@ def measure(
 
     Raises:
         MeasurementError: a ValueError, if a layer or its position does not fit, or if no gradient
-            comes back.
+            comes back from a layer that was asked for.
         CaptureError: a ValueError, if the model does not run with this input.
         UnsupportedModelError: a ValueError, if it is no model of PyTorch or Keras.
 
@@ -228,21 +228,28 @@ def measure(
     signals = {path: _signal_at(maps[path], steps[path], signed) for path in paths}
     back = experiment.gradients(np.repeat(inputs, batch, axis=0), signals)
     kinds = experiment.kinds(paths)
-    fields = tuple(
-        _field(
-            path,
-            kinds[path],
-            (1, *shapes[path][1:]),
-            maps[path],
-            steps[path],
-            _magnitudes(back[path].gradient, axes),
-        )
-        for path in paths
-    )
+    fields = []
+    for path in paths:
+        gradient = back[path].gradient
+        magnitudes = None if gradient is None else _magnitudes(gradient, axes)
+        problem = back[path].problem(path)
+        if magnitudes is not None and not magnitudes[0].any():
+            problem = (
+                f"The gradient of unit {units[path]} of {path!r} is zero everywhere: all of its "
+                "channels are closed, or nothing of the input reaches it. Neutralise the model, or "
+                "take another position."
+            )
+        if magnitudes is None or problem:
+            if layers is not None:
+                raise MeasurementError(problem)
+            along = (_Axis(note=problem),) * len(axes)
+        else:
+            along = _along_all(maps[path], steps[path], magnitudes)
+        fields.append(_field(path, kinds[path], (1, *shapes[path][1:]), along))
     return ReceptiveFieldMeasurement(
         experiment.name,
         "gradient",
-        fields,
+        tuple(fields),
         (tuple(inputs.shape),),
         settings={"neutralised": sorted(parts), "seed": seed},
     )
@@ -356,20 +363,10 @@ class _Axis:
     note: str = ""
 
 
-def _field(
-    path: str,
-    kind: str,
-    shape: tuple[int, ...],
-    found: FeatureMap,
-    units: Sequence[tuple[int, ...] | None],
-    magnitudes: Array,
-) -> MeasuredField:
-    if not magnitudes[0].any():
-        raise MeasurementError(
-            f"The gradient of unit {units[0]} of {path!r} is zero everywhere: all of its channels "
-            "are closed, or nothing of the input reaches it. Neutralise the model, or take another "
-            "position."
-        )
+def _along_all(
+    found: FeatureMap, units: Sequence[tuple[int, ...] | None], magnitudes: Array
+) -> tuple[_Axis, ...]:
+    """Return what is known along every axis from what the units see."""
     axes = []
     for axis in range(len(found.size)):
         along = [0, *range(1 + axis * _LOOKED_AT, 1 + (axis + 1) * _LOOKED_AT)]
@@ -379,6 +376,10 @@ def _field(
             if unit is not None and extent is not None:
                 seen.append((unit[axis], extent))
         axes.append(_along(seen, magnitudes.shape[1 + axis], found.size[axis]))
+    return tuple(axes)
+
+
+def _field(path: str, kind: str, shape: tuple[int, ...], axes: tuple[_Axis, ...]) -> MeasuredField:
     notes = tuple(dict.fromkeys(one.note for one in axes if one.note))
     return MeasuredField(
         name=path,

@@ -26,10 +26,32 @@ Signal: TypeAlias = Callable[[Array], Array]
 
 @attrs.frozen(eq=False)
 class Gradient:
-    """What came back to the input, (batch, ...), for a signal at one output."""
+    """What came back to the input, (batch, ...), for a signal at one output.
+
+    ``gradient`` is None if nothing leads back from there.
+    """
 
     output: Array
-    gradient: Array
+    gradient: Array | None
+
+    def problem(self, path: str) -> str:
+        """Say why there is no gradient; "" if there is one."""
+        if self.gradient is not None:
+            return ""
+        return (
+            f"No gradient comes from {path!r} to the input: something on the way detaches it, "
+            "rounds, or does not depend on the input. method='structural' needs no gradients."
+        )
+
+    def arrived(self, path: str) -> Array:
+        """Return the gradient.
+
+        Raises:
+            MeasurementError: if there is none.
+        """
+        if self.gradient is None:
+            raise MeasurementError(self.problem(path))
+        return self.gradient
 
 
 class ModelInExperiment(Protocol):

@@ -99,15 +99,6 @@ class KerasModelInExperiment:
             )
         return outputs[path]
 
-    def _result(self, path: str, values: Array, back: Any) -> Gradient:
-        if back is None:
-            raise MeasurementError(
-                f"No gradient comes from {path!r} to the input of {self.name}: something on the "
-                "way detaches it, rounds, or does not depend on the input. method='structural' "
-                "needs no gradients."
-            )
-        return Gradient(values, _array(back))
-
     def _torch(
         self, start: Any, outputs: dict[str, Any], signals: Mapping[str, Signal]
     ) -> dict[str, Gradient]:
@@ -126,7 +117,7 @@ class KerasModelInExperiment:
                     (back,) = torch.autograd.grad(
                         output, start, sent, retain_graph=True, allow_unused=True
                     )
-                results[path] = self._result(path, values, back)
+                results[path] = Gradient(values, None if back is None else _array(back))
         return results
 
     def _tensorflow(
@@ -143,7 +134,7 @@ class KerasModelInExperiment:
             values = _array(output)
             sent = tf.convert_to_tensor(signal(values), dtype=output.dtype)
             back = tape.gradient(output, start, output_gradients=sent)
-            results[path] = self._result(path, values, back)
+            results[path] = Gradient(values, None if back is None else _array(back))
         return results
 
     def _jax(
@@ -163,7 +154,7 @@ class KerasModelInExperiment:
             values = _array(found[path])
             sent = keras.ops.convert_to_tensor(signal(values), dtype=found[path].dtype)
             (back,) = pull_back({**nothing, path: sent})
-            results[path] = self._result(path, values, back)
+            results[path] = Gradient(values, None if back is None else _array(back))
         return results
 
     @contextlib.contextmanager

@@ -119,24 +119,10 @@ class TorchModelInExperiment:
                 before = sent.setdefault(id(output), [])
                 found = next((one for old, one in before if np.array_equal(old, signalled)), None)
                 if found is None:
-                    found = Gradient(values, self._back(path, start, output, signalled))
+                    found = Gradient(values, _back(start, output, signalled))
                     before.append((signalled, found))
                 results[path] = found
         return results
-
-    def _back(self, path: str, start: torch.Tensor, output: torch.Tensor, signal: Array) -> Array:
-        """Return what a signal at an output becomes at the input."""
-        sent = torch.as_tensor(signal, dtype=output.dtype, device=output.device)
-        back = None
-        if output.requires_grad:
-            (back,) = torch.autograd.grad(output, start, sent, retain_graph=True, allow_unused=True)
-        if back is None:
-            raise MeasurementError(
-                f"No gradient comes from {path!r} to the input of {self.name}: something "
-                "on the way detaches it, rounds, or does not depend on the input. "
-                "method='structural' needs no gradients."
-            )
-        return _array(back)
 
     def _tensor(self, inputs: Array) -> torch.Tensor:
         like = next((one for one in self._model.parameters() if one.is_floating_point()), None)
@@ -183,6 +169,16 @@ class TorchModelInExperiment:
         functions = self._neutral - {"weights"}
         with _Neutral(functions) if functions else contextlib.nullcontext():
             yield
+
+
+def _back(start: torch.Tensor, output: torch.Tensor, signal: Array) -> Array | None:
+    """Return what a signal at an output becomes at the input; None if nothing leads there."""
+    if not output.requires_grad:
+        return None
+    sent = torch.as_tensor(signal, dtype=output.dtype, device=output.device)
+    back: Any
+    (back,) = torch.autograd.grad(output, start, sent, retain_graph=True, allow_unused=True)
+    return None if back is None else _array(back)
 
 
 def _exact(tensor: torch.Tensor) -> torch.Tensor:

@@ -276,6 +276,42 @@ def test_operations_in_place_behind_a_layer_do_not_change_its_result() -> None:
     assert [one.size for one in found] == [(3, 3), (3, 3), (3, 3), (5, 5)]
 
 
+class ChangesItsInput(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(1, 1, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x -= 0.5
+        return self.conv(x)
+
+
+def test_a_model_may_change_its_input() -> None:
+    assert gradient_map(ChangesItsInput(), input_shape=(1, 1, 9, 9)).extent == ((3, 5), (3, 5))
+
+
+def test_there_is_one_way_back_for_all_modules_that_return_the_same_tensor(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    block = stack(nn.Conv2d(1, 2, 3), nn.BatchNorm2d(2), nn.ReLU(inplace=True), nn.Identity())
+    model = stack(stack(block), nn.Conv2d(2, 2, 3))
+    ways: list[torch.Tensor] = []
+    back = torch.autograd.grad
+    monkeypatch.setattr(
+        torch.autograd,
+        "grad",
+        lambda *args, **options: ways.append(args[0]) or back(*args, **options),
+    )
+    found = measure_receptive_field(model, (1, 1, 16, 16), method="gradient")
+    assert [one.size[0] for one in found] == [3, 3, 3, 3, 3, 3, 5]
+    assert len(ways) == 2
+    ways.clear()
+    # Batch norm makes a tensor, and a rectifier that works in place makes another of it.
+    as_it_is = measure_receptive_field(model, (1, 1, 16, 16), method="gradient", neutralise=False)
+    assert [one.name for one in as_it_is] == [one.name for one in found]
+    assert len(ways) == 4
+
+
 # --- what cannot be done ---------------------------------------------------------------------
 
 
@@ -313,6 +349,19 @@ def test_what_cannot_be_measured_is_said(
     assert words in str(raised.value)
 
 
+def test_layers_without_gradients_do_not_keep_the_others_from_being_measured() -> None:
+    found = measure_receptive_field(Detaches(), (1, 1, 16, 16), method="gradient")
+    assert [(one.name, one.size) for one in found] == [("first", (3, 3)), ("second", (None, None))]
+    assert "detaches" in found["second"].notes[0]
+    closed = stack(nn.Conv2d(1, 1, 3), nn.Threshold(1e9, 0.0), nn.Conv2d(1, 1, 3))
+    options = {"method": "gradient", "neutralise": False}
+    found = measure_receptive_field(closed, (1, 1, 16, 16), **options)
+    assert [one.size[0] for one in found] == [3, None, None]
+    assert "zero everywhere" in found["2"].notes[0]
+    with pytest.raises(MeasurementError, match="zero everywhere"):
+        measure_receptive_field(closed, (1, 1, 16, 16), layers="2", **options)
+
+
 def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match="'resnet'"):
         gradient_map("resnet")
@@ -339,6 +388,8 @@ def test_layers_without_positions_are_refused() -> None:
         ((1, 64, 50), (400,), FeatureMap((50,), (2,))),
         ((1, 4, 5, 6, 7), (50, 60, 70), FeatureMap((5, 6, 7), (2, 3, 4))),
         ((1, 10), (224, 224), None),
+        ((16, 49, 96), (224, 224), None),
+        ((16, 7, 7, 96), (224, 224), None),
         ((1, 7, 64), (224, 224), FeatureMap((2, 2), (1,), 3)),
     ],
 )
