@@ -129,11 +129,16 @@ class Analysis:
     def costs_of(self, state: LayerState | None = None) -> TotalCosts:
         """Return what the layers in a state cost together; by default what all of them cost.
 
+        Of a state, those in the feature extractor count: what stands behind a global operation
+        sees the whole image at any resolution, and no resolution can be blamed for it.
+
         >>> from rfa_toolbox.architectures.vgg import vgg16
         >>> analyze(vgg16(), 32).costs_of("unproductive").parameters is None
         True
         """
-        return sum_of_costs(self.rows if state is None else self.layers_in(state))
+        if state is None:
+            return sum_of_costs(self.rows)
+        return sum_of_costs(row for row in self.layers_in(state) if row.in_feature_extractor)
 
     def summary(self) -> str:
         """Return the findings in three lines, and in a fourth what they cost, where that is known.
@@ -186,7 +191,7 @@ class Analysis:
                     f"{wasted:.1%} ({critical:.1%} critical) of {least}{about}"
                     f"{short_number(whole)} {what}"
                 )
-        return f"\nCosts of unproductive layers: {', '.join(found) or 'none'}."
+        return f"\nCosts of unproductive layers in the feature extractor: {', '.join(found) or 'none'}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values that JSON can hold.

@@ -80,8 +80,10 @@ def test_the_summary_names_the_shares(graph: EnrichedNetworkNode) -> None:
     assert rows.compute_is_estimated
     wasted = rows.costs_of("unproductive")
     assert wasted.parameters == sum(
-        row.parameters or 0 for row in rows.rows if row.state == "unproductive"
+        row.parameters or 0
+        for row in rows.rows
+        if row.state == "unproductive" and row.in_feature_extractor
     )
     share = (wasted.parameters or 0) / 130
-    assert f"Costs of unproductive layers: {share:.1%}" in rows.summary()
+    assert f"Costs of unproductive layers in the feature extractor: {share:.1%}" in rows.summary()
     assert rows.to_dict()["compute_is_estimated"] is True
