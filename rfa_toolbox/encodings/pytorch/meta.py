@@ -243,6 +243,8 @@ class Recorder(TorchFunctionMode):
                     with contextlib.suppress(AttributeError):
                         error.rfa_failure = self.failure  # type: ignore[attr-defined]
                 raise
+            finally:
+                self.scopes.on_result = None  # no cycle: real tensors must be freed at once
         outputs = tuple(
             self.reference(tensor) for tensor in tensors_of(result) if self.knows(tensor)
         )
