@@ -60,8 +60,9 @@ class CentredSquare:
     Attributes:
         share: the share asked for, in (0, 1].
         side: its side in input pixels, an odd number; None if no square in the image holds it.
-        side_share: its side, relative to that of the image (the geometric mean of its sides).
-        area_share: its area, relative to that of the image.
+        side_share: its side, relative to that of the image (the geometric mean of its sides);
+            above 1 if the square reaches over the border, as its middle need not be the image's.
+        area_share: the share of the image's pixels in it.
     """
 
     share: float
@@ -290,7 +291,12 @@ def effective_receptive_field(
 
 
 def compare_with_random_weights(
-    model: Any, inputs: Any = None, layer: str | None = None, **options: Any
+    model: Any,
+    inputs: Any = None,
+    layer: str | None = None,
+    *,
+    random_model: Any = None,
+    **options: Any,
 ) -> dict[str, EffectiveReceptiveField]:
     """Measure the field of a trained model, and that of a copy with random weights.
 
@@ -300,6 +306,9 @@ def compare_with_random_weights(
         model: a trained model; it is left as it is.
         inputs: as for ``effective_receptive_field``. Both see the same.
         layer: as above.
+        random_model: a model that was made anew. None takes ``reinitialised(model)``, whose layers
+            draw their weights as if nobody had told them; but many networks, such as those of
+            torchvision and timm, draw them otherwise when they are made.
         **options: as above; ``weights`` names those of the model ("trained" if it is left out),
             and ``seed`` is also that of the random weights.
 
@@ -320,18 +329,20 @@ def compare_with_random_weights(
     if inputs is not None and not hasattr(inputs, "shape"):
         # What can be read once, or comes in another order each time, is kept.
         inputs = list(_given_batches(inputs, options.get("samples"), options.get("batch_size", 8)))
-    other = reinitialised(model, options.get("seed", 0))
+    if random_model is None:
+        random_model = reinitialised(model, options.get("seed", 0))
     return {
         name: effective_receptive_field(one, inputs, layer, weights=name, **options)
-        for name, one in ((weights, model), ("random", other))
+        for name, one in ((weights, model), ("random", random_model))
     }
 
 
 def reinitialised(model: Any, seed: int = 0) -> Any:
     """Return a copy of a model with new random weights, to compare a trained one with.
 
-    Every layer draws its weights as it does when it is made. In PyTorch, parameters that no
-    layer knows how to draw, such as the class token of a transformer, are shuffled.
+    Every layer draws its weights as it does when it is made by itself, whatever the network that
+    it is in does after that. In PyTorch, parameters that no layer knows how to draw, such as the
+    class token of a transformer, are shuffled.
 
     Args:
         model: a PyTorch module, or a Keras model; it is left as it is.

@@ -251,11 +251,13 @@ def _draw_curves(panel: Axes, fields: Mapping[str, EffectiveField]) -> None:
         )
         if len(fields) == 1:
             for share, side, height in reached:
+                right = 2 * side > max(sides)
                 panel.annotate(
                     f"{share:.0%}: {side} px",
                     (side, height),
                     textcoords="offset points",
-                    xytext=(8, -10),
+                    xytext=(-8, 2) if right else (8, -10),
+                    ha="right" if right else "left",
                     fontsize="small",
                 )
     panel.set(
@@ -263,7 +265,7 @@ def _draw_curves(panel: Axes, fields: Mapping[str, EffectiveField]) -> None:
         ylabel="share of the contribution",
         ylim=(0, 1.05),
     )
-    panel.set_xlim(0, 1.02 * max(max(field.contribution.shape) for field in fields.values()))
+    panel.set_xlim(left=0)
     panel.yaxis.set_major_formatter(
         importlib.import_module("matplotlib.ticker").PercentFormatter(1.0)
     )

@@ -374,6 +374,14 @@ def test_trained_and_random_weights_see_the_same_inputs() -> None:
     assert trained.square(0.5).side < random.square(0.5).side
 
 
+def test_a_model_made_anew_may_stand_for_random_weights() -> None:
+    model, other = stem(), reinitialised(stem(), 5)
+    both = compare_with_random_weights(model, images(2), "3", random_model=other, weights="epoch 9")
+    assert list(both) == ["epoch 9", "random"]
+    alone = effective_receptive_field(other, images(2), "3")
+    assert (both["random"].contribution == alone.contribution).all()
+
+
 def test_no_model_has_no_copy() -> None:
     with pytest.raises(UnsupportedModelError):
         reinitialised(3)
