@@ -82,6 +82,13 @@ def test_a_chain_of_kernels_sees_their_sum(length: int) -> None:
     assert (field.start, field.size, field.jump) == ((0,), (35,), (1,))
 
 
+def test_the_rim_of_a_very_deep_field_does_not_vanish() -> None:
+    # Of the 3^400 paths to a unit, one comes from the first pixel.
+    model = stack(*(nn.Conv1d(1, 1, 3, padding=1) for _ in range(400)))
+    field = measure_receptive_field(model, (1, 1, 1000), method="gradient", layers="399")["399"]
+    assert (field.start, field.size, field.jump) == ((-400,), (801,), (1,))
+
+
 def test_hidden_paths_are_found_on_the_neutral_copy_only() -> None:
     model = stack(nn.Conv2d(1, 1, 5), nn.ReLU(), nn.MaxPool2d(2))
     with torch.no_grad():
