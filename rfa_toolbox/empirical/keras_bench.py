@@ -146,6 +146,7 @@ class KerasSetting:
         self.blind = {
             name: "it is NaN without poison" for name, mask in clean.items() if mask.any()
         }
+        self.doubtful: dict[str, str] = {}
         self.nodes = {name: node for name, node in bench.nodes.items() if name in self.units}
         for name in bench.nodes.keys() - self.units.keys():
             self.nodes[name] = bench.nodes[name]

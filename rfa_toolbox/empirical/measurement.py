@@ -147,7 +147,9 @@ def _chosen(
 def _assembled(
     node: EnrichedNetworkNode, shape: tuple[int, ...], axes: list[AxisField]
 ) -> MeasuredField:
-    certainty: Certainty = "unknown" if any(one.problem for one in axes) else "exact"
+    certainty: Certainty = "bound" if any(one.bound for one in axes) else "exact"
+    if any(one.problem for one in axes):
+        certainty = "unknown"
     path, mark, call = node.name.partition("#")
     notes = dict.fromkeys(note for one in axes for note in (one.problem, *one.notes) if note)
     return MeasuredField(

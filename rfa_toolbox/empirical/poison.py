@@ -4,7 +4,8 @@ Everything that has a geometry (convolutions, poolings, interpolation, attention
 done by PyTorch's own kernels with the arguments of the model. What is changed:
 
 * norms keep NaN where it is: statistics over positions count as neutral, as in batch norms;
-* a weight that is the same at all positions (a gate) passes none of its NaN to the map;
+* at the product of a gate, a weight that is the same at all positions passes none of its NaN
+  to the map. Which products are gates is a definition, and taken from the encoder;
 * functions that would hide NaN, such as ``sign``, pass it on;
 * as a shortcut, all channels that are NaN together are one number in memory. A convolution
   with weights reads every channel of its group, so its channels are NaN together; it is given
@@ -111,8 +112,8 @@ class PoisonedCalls:
             tensor: torch.Tensor = bound["input"] if "input" in bound else args[0]
             if self.shortcuts or name != "batch_norm":
                 return _kept(tensor)
-        gates = {"count": (), "ignore": ("mul", "div", "add", "sub")}
-        if name in gates.get(self.global_ops, ("mul", "div")):
+        ignored = self.global_ops == "ignore" and name in _ARITHMETIC
+        if ignored or (self.global_ops == "ignore_gates" and self.makes_gate()):
             args = self._without_gates(args)
         if self.shortcuts:
             short = self._in_short(name, function, args, keywords)
@@ -122,6 +123,10 @@ class PoisonedCalls:
         if name in _LOSING and isinstance(result, torch.Tensor):
             result = torch.where(args[0].isnan(), math.nan, result)
         return result
+
+    def makes_gate(self) -> bool:
+        """Return whether the function that is called now makes the product of a gate."""
+        raise NotImplementedError
 
     # -- shortcuts
 

@@ -36,12 +36,14 @@ class AxisField:
         jump: pixels between neighbouring units, on average over a period.
         problem: why nothing is known.
         notes: what else there is to know.
+        bound: whether the true windows may be larger.
     """
 
     windows: tuple[Seen, ...] = ()
     jump: Fraction = Fraction(0)
     problem: str = ""
     notes: tuple[str, ...] = ()
+    bound: bool = False
 
     @property
     def size(self) -> int | float | None:

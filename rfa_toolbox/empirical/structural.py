@@ -66,6 +66,11 @@ class Setting(Protocol):
         """Layers that cannot be measured, with the reason."""
         ...
 
+    @property
+    def doubtful(self) -> Mapping[str, str]:
+        """Layers whose fields may be larger than measured, with the reason."""
+        ...
+
     def masks(self, intervals: Sequence[Interval]) -> list[dict[str, Mask]]:
         """Poison each of the intervals of rows in turn; return which units are NaN, per layer."""
         ...
@@ -235,6 +240,9 @@ def _read(survey: _Survey, max_passes: int, looked: int) -> AxisMeasurement:
             )
         else:
             fields[name] = _combined(setting, name, *sides)
+        if name in setting.doubtful and not fields[name].problem:
+            notes = (*fields[name].notes, setting.doubtful[name])
+            fields[name] = attrs.evolve(fields[name], notes=notes, bound=bool(fields[name].windows))
     return AxisMeasurement(fields, setting, (looked, sides[0].passes, sides[1].passes))
 
 

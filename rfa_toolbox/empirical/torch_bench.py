@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import attrs
@@ -23,7 +23,7 @@ from rfa_toolbox.empirical.structural import Interval
 from rfa_toolbox.encodings.layout import Atom, Joined, Layout, axes_of
 from rfa_toolbox.encodings.pytorch import meta, utils
 from rfa_toolbox.encodings.pytorch.capture import Example, ModuleScopes
-from rfa_toolbox.encodings.pytorch.domain import Operation, Record, TensorRef
+from rfa_toolbox.encodings.pytorch.domain import Operation, Record, TensorRef, tensors_in
 from rfa_toolbox.encodings.pytorch.ingest_architecture import record_model, unwrapped
 from rfa_toolbox.encodings.pytorch.inputs import example_of
 from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
@@ -182,8 +182,10 @@ class TorchSetting:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of unknown operations, at every size
             self.graph = digraph.to_graph()
-        assert digraph.trail is not None  # noqa: S101 - a graph was made
-        values = digraph.trail.values
+        trail = digraph.trail
+        assert trail is not None  # noqa: S101 - a graph was made
+        values = trail.values
+        self.gates = frozenset(trail.results[gate.product].number for gate in digraph.gates)
         self.taps = {
             node.name: Tap(node, tensor, values[tensor.number].layout)
             for node, tensor in digraph.results.items()
@@ -195,6 +197,12 @@ class TorchSetting:
         }
         self.units = {name: spot.units for name, spot in self.spots.items()}
         self.blind: dict[str, str] = {}
+        hidden = _behind_hidden_poison(self.record)
+        self.doubtful = {
+            name: f"'{hidden[tap.tensor.number]}' may have hidden NaN from it"
+            for name, tap in self.taps.items()
+            if tap.tensor.number in hidden
+        }
         self.bytes = 4 * sum(map(_numbers_of, self.record.operations))
         self._batch: int | None = None
 
@@ -220,7 +228,7 @@ class TorchSetting:
         """Return how many images may run together: none may see another one's poison."""
         if self._batch is None:
             self._batch = 1
-            most = min(16, self.bench.memory // max(1, self.bytes))
+            most = min(16, self.bench.memory // 4 // max(1, self.bytes))
             if most > 1 and all(tensor.shape[0] == 1 for tensor in self.record.inputs):
                 with contextlib.suppress(RFAError, RuntimeError, ValueError):
                     several = meta.capture(self.bench.twin, self._repeated(2))
@@ -244,7 +252,7 @@ class TorchSetting:
         wanted: dict[int, list[Spot]] = {}
         for name, tap in self.taps.items():
             wanted.setdefault(tap.tensor.number, []).append(self.spots[name])
-        observer = _Observer(self.bench, scopes, wanted, len(intervals))
+        observer = _Observer(self.bench, scopes, wanted, len(intervals), self.gates)
         with _plain_kernels():
             record = observer.record(self.bench.twin, inputs)
         _require_same(self.record, record)
@@ -255,6 +263,27 @@ class TorchSetting:
             }
             for image in range(len(intervals))
         ]
+
+
+_HIDING = {
+    *("gt", "ge", "lt", "le", "eq", "ne", "isnan", "isfinite", "isinf", "argmax", "argmin"),
+    *("bool", "int", "long", "short", "topk", "sort", "argsort", "one_hot", "bucketize"),
+    *("logical_not", "logical_and", "logical_or", "searchsorted", "unique", "nonzero"),
+}
+"""Operators whose results are no numbers that could be NaN."""
+
+
+def _behind_hidden_poison(record: Record) -> dict[int, str]:
+    """Return the tensors that poison may have failed to reach, with the operator that hid it."""
+    found: dict[int, str] = {}
+    for operation in record.operations:
+        reason = next(
+            (found[one.number] for one in tensors_in(operation.arguments) if one.number in found),
+            operation.name if operation.name in _HIDING else "",
+        )
+        if reason:
+            found.update((one.number, reason) for one in operation.outputs)
+    return found
 
 
 _ATTENTION = {"scaled_dot_product_attention", "multi_head_attention_forward"}
@@ -408,13 +437,19 @@ class _Observer(PoisonedCalls, meta.Recorder):
         scopes: ModuleScopes,
         wanted: Mapping[int, Sequence[Spot]],
         batch: int,
+        gates: Collection[int],
     ) -> None:
         super().__init__(scopes, meta.held_by(bench.twin), {})
+        self.gates = gates
         self.global_ops = bench.global_ops
         self.shortcuts = bench.shortcuts
         self.wanted = wanted
         self.batch = batch
         self.masks: dict[int, dict[Spot, Mask]] = {}
+
+    def makes_gate(self) -> bool:
+        """Return whether the function that is called now makes the product of a gate."""
+        return self.next_number in self.gates
 
     def register(self, tensor: torch.Tensor) -> TensorRef:
         """Give a tensor its number, and look at it if it is one of those to observe."""

@@ -267,6 +267,8 @@ def _judged(
         return "agrees", ""
     if node.certainty == "bound" and found is not None and found <= size:
         return "bound", node.certainty_reason
+    if measured.bound and found is not None and found <= size:
+        return "not measured", setting.doubtful[node.name]
     if node.layer_info.resolution_dependent:
         return "not measured", "its windows depend on the size of the image"
     return "differs", _difference(expected, size, measured)

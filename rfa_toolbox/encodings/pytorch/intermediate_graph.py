@@ -81,6 +81,7 @@ class Digraph:
         spatial: per input its spatial dimensions; found out if None.
         trail: the walk over the record, once the graph was made.
         results: per node the tensor that it makes, once the graph was made.
+        gates: what was found of gates, once the graph was made.
     """
 
     ref_mod: nn.Module | None
@@ -94,6 +95,7 @@ class Digraph:
     spatial: Sequence[Sequence[int]] | None = None
     trail: Trail | None = attrs.field(default=None, init=False)
     results: dict[EnrichedNetworkNode, TensorRef] = attrs.field(factory=dict, init=False)
+    gates: list[Gate] = attrs.field(factory=list, init=False)
 
     def to_graph(self) -> EnrichedNetworkNode:
         """Return the node of the model's first output; all the others hang together with it."""
@@ -104,6 +106,7 @@ class Digraph:
                 "layer to analyse; the model must return a tensor that it computes from its input."
             )
         steps, gates = self._judged(_living(trail.steps, trail.outputs), trail.outputs)
+        self.gates = gates
         drafts = self._drafts(steps, gates, set(trail.outputs))
         for substitutor in self.substitutors:
             drafts, _ = substitutor(drafts)

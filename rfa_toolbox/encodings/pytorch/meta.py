@@ -259,6 +259,11 @@ class Recorder(TorchFunctionMode):
         self._next += 1
         return TensorRef(self._next - 1, tuple(tensor.shape))
 
+    @property
+    def next_number(self) -> int:
+        """The number of the next tensor to be registered."""
+        return self._next
+
     def knows(self, tensor: torch.Tensor) -> bool:
         """Return whether a tensor depends on the input."""
         return id(tensor) in self._numbers
