@@ -191,7 +191,8 @@ class Analysis:
                     f"{wasted:.1%} ({critical:.1%} critical) of {least}{about}"
                     f"{short_number(whole)} {what}"
                 )
-        return f"\nCosts of unproductive layers in the feature extractor: {', '.join(found) or 'none'}."
+        shares = ", ".join(found) or "none"
+        return f"\nCosts of unproductive layers in the feature extractor: {shares}."
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values that JSON can hold.

@@ -173,3 +173,40 @@ def test_a_mirrored_map_has_no_known_place() -> None:
     graph = encode(Function(lambda s, x: s.conv(x.flip(-1)), conv=nn.Conv1d(2, 2, 3)), (1, 2, 32))
     assert graph.window is None
     assert graph.receptive_field_max == (3,)
+
+
+class Mixed(nn.Module):
+    """Kernels of different size on some of the channels each, and a look at some of them."""
+
+    def __init__(self, chosen: slice) -> None:
+        super().__init__()
+        self.wide, self.narrow = nn.Conv1d(2, 2, 5), nn.Conv1d(2, 2, 3)
+        self.norm, self.apart = nn.BatchNorm1d(4), nn.Conv1d(4, 4, 1, groups=4)
+        self.chosen = chosen
+        self.last = nn.Conv1d(len(range(4)[chosen]), 1, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.cat([self.wide(x), self.narrow(x)[..., 1:-1]], 1)
+        x = torch.relu(self.apart(self.norm(x)))
+        return self.last(x[:, self.chosen])
+
+
+@pytest.mark.parametrize("chosen", [slice(0, 2), slice(2, 4), slice(3, None)])
+def test_some_channels_of_a_concatenation_may_see_less_than_all_and_the_graph_says_so(
+    chosen: slice,
+) -> None:
+    model = Mixed(chosen).eval()
+    graph = encode(model, (1, 2, LENGTH))
+    assert graph.receptive_field_max == (5,)
+    assert graph.certainty == "bound"
+    assert "channels of a concatenation" in graph.certainty_reason
+    sizes = {last - first + 1 for first, last in measured_regions(model)}
+    assert sizes == {5 if chosen.start == 0 else 3}
+
+
+@pytest.mark.parametrize("chosen", [slice(None), slice(1, 3), slice(0, 3)])
+def test_a_look_at_channels_of_every_part_is_exact(chosen: slice) -> None:
+    model = Mixed(chosen).eval()
+    graph = encode(model, (1, 2, LENGTH))
+    assert graph.certainty == "exact"
+    assert {last - first + 1 for first, last in measured_regions(model)} == {5}

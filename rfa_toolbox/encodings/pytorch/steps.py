@@ -26,7 +26,7 @@ from rfa_toolbox.encodings.pytorch.domain import (
 )
 from rfa_toolbox.encodings.windows import NEUTRAL, Window, mixed_windows
 
-__all__ = ["FirstWindow", "Rule", "Step", "Trail", "Value"]
+__all__ = ["FirstWindow", "Parts", "Rule", "Step", "Trail", "Value"]
 
 
 @attrs.frozen(slots=True)
@@ -78,17 +78,37 @@ class Step:
         )
 
 
+class Parts(NamedTuple):
+    """Channels from several tensors: along which dimension, and how many from each."""
+
+    dimension: int
+    sizes: tuple[int, ...]
+
+    def between(self, start: int, stop: int) -> tuple[Parts | None, bool]:
+        """Return the parts of a run of channels, and whether some part is missing in it."""
+        ends = tuple(itertools.accumulate(self.sizes))
+        left = [
+            min(stop, end) - max(start, end - size)
+            for size, end in zip(self.sizes, ends, strict=True)
+        ]
+        kept = tuple(size for size in left if size > 0)
+        return (Parts(self.dimension, kept) if len(kept) > 1 else None), len(kept) < len(left)
+
+
 class Value(NamedTuple):
     """A tensor on its way: the step that made it, and where its positions are now.
 
     ``extents`` are the sizes of that step's feature map. ``strided`` is where a slice left units
-    out since then, if one did.
+    out since then, if one did. ``parts`` are channels that came together in a concatenation and
+    need not see the same, and ``picked`` tells whether only some of them are left.
     """
 
     step: int
     layout: Layout
     extents: tuple[int, ...]
     strided: tuple[ModuleCall, ...] | None = None
+    parts: Parts | None = None
+    picked: bool = False
 
 
 class FirstWindow(Exception):  # noqa: N818 - a message to the caller, not an error
@@ -228,7 +248,26 @@ class Trail:
     def move(self, operation: Operation, layout: Layout, place: int = 0) -> None:
         """Say where the positions are after plumbing; no step is made."""
         value = self.values[self.main(operation).number]
-        self.values[operation.outputs[place].number] = value._replace(layout=layout)
+        output = operation.outputs[place]
+        parts = value.parts
+        if parts is not None and output.shape[parts.dimension : parts.dimension + 1] != (
+            sum(parts.sizes),
+        ):
+            parts = None
+        self.values[output.number] = value._replace(layout=layout, parts=parts)
+
+    def pick(
+        self, operation: Operation, dimension: int, start: int, stop: int, place: int = 0
+    ) -> None:
+        """Say that an output of plumbing has only some of the channels; its value is made."""
+        output = operation.outputs[place].number
+        value = self.values[output]
+        parts = value.parts
+        if parts is None:
+            return
+        if dimension == parts.dimension:
+            parts, missing = parts.between(start, stop)
+            self.values[output] = value._replace(parts=parts, picked=value.picked or missing)
 
     def step(
         self,
@@ -236,11 +275,13 @@ class Trail:
         windows: Mapping[int, Window],
         *results: Layout,
         base: Value | None = None,
+        mixed: Sequence[int] | None = None,
         **facts: Any,
     ) -> None:
         """Make a step; ``results`` are the layouts of its outputs, all alike if only one is given.
 
-        ``base`` is the value whose feature map the windows are measured on.
+        ``base`` is the value whose feature map the windows are measured on. ``mixed`` are the
+        dimensions that become one where channels stay apart from each other otherwise.
         """
         found = [self.settled(tensor) for tensor in self.operands(operation)]
         sources = tuple(dict.fromkeys(value.step for value in found))
@@ -250,9 +291,14 @@ class Trail:
             facts["offsets"] = layouts.offsets_between(
                 [(value.step, value.layout) for value in found], sources, self.axes
             )
+        if any(value.picked for value in found):
+            facts.setdefault("certainty", "bound")
+            facts.setdefault("reason", _SOME_CHANNELS)
         made = self._append(operation, sources, windows, base, results[0], facts)
         if operation.outputs:
             self.results[made.step] = operation.outputs[0]
+            if mixed is not None:
+                made = made._replace(parts=_parts_behind(found, mixed, operation.outputs[0].shape))
         for place, tensor in enumerate(operation.outputs):
             layout = made.layout
             if place and place < len(results):
@@ -337,6 +383,28 @@ def _feature_map(
     if any(axis not in runs for axis in carried):
         return None
     return tuple(extent if axis in carried else 1 for axis, extent in enumerate(extents))
+
+
+_SOME_CHANNELS = (
+    "it reads some channels of a concatenation, which may see less than all of them together"
+)
+
+
+def _parts_behind(
+    values: Sequence[Value], mixed: Sequence[int], shape: Sequence[int]
+) -> Parts | None:
+    """Return the parts that channels still have where an operation kept them apart."""
+    return next(
+        (
+            parts
+            for parts in (value.parts for value in values)
+            if parts is not None
+            and parts.dimension not in mixed
+            and parts.dimension < len(shape)
+            and shape[parts.dimension] == sum(parts.sizes)
+        ),
+        None,
+    )
 
 
 Rule: TypeAlias = "Callable[[Trail, Operation], None]"

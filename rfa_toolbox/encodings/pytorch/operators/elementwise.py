@@ -13,6 +13,7 @@ from rfa_toolbox.encodings.pytorch.domain import (
     tensors_in,
 )
 from rfa_toolbox.encodings.pytorch.steps import (
+    Parts,
     Trail,
 )
 
@@ -30,11 +31,10 @@ def pointwise(trail: Trail, operation: Operation) -> None:
         value = trail.settled(tensors[0])
         kind = "scaling" if operation.name in _SCALINGS else "pointwise"
         if tensors[0].shape == shape:
-            trail.step(operation, {}, value.layout, base=value, kind=kind)
+            layout = value.layout
         else:
-            trail.step(
-                operation, {}, layouts.broadcast((value.layout,), shape), base=value, kind=kind
-            )
+            layout = layouts.broadcast((value.layout,), shape)
+        trail.step(operation, {}, layout, base=value, mixed=(), kind=kind)
         return
     values = [trail.settled(tensor) for tensor in tensors]
     layout = layouts.broadcast([value.layout for value in values], shape)
@@ -44,7 +44,7 @@ def pointwise(trail: Trail, operation: Operation) -> None:
     everywhere = tuple(
         dict.fromkeys(value.step for value in values if layouts.is_everywhere(value.layout, layout))
     )
-    trail.step(operation, {}, layout, base=base, kind="pointwise", everywhere=everywhere)
+    trail.step(operation, {}, layout, base=base, mixed=(), kind="pointwise", everywhere=everywhere)
 
 
 def same_shape(trail: Trail, operation: Operation) -> None:
@@ -56,6 +56,7 @@ def same_shape(trail: Trail, operation: Operation) -> None:
         {},
         value.layout,
         base=value,
+        mixed=(),
         kind="pointwise",
         ignored_global=_normalises_positions(operation, value.layout),
     )
@@ -94,6 +95,10 @@ def cat(trail: Trail, operation: Operation) -> None:
     joined = layouts.join([layout[dimension] for layout in values])
     layout = tuple(joined if place == dimension else d for place, d in enumerate(rest))
     trail.step(operation, {}, layout)
+    if not layouts.axes_of(joined) and len(tensors) > 1:
+        output = operation.outputs[0].number
+        parts = Parts(dimension, tuple(one.shape[dimension] for one in tensors))
+        trail.values[output] = trail.values[output]._replace(parts=parts)
 
 
 _CAT_DIMENSION = {"hstack": 1, "dstack": 2}

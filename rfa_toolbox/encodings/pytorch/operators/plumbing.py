@@ -130,7 +130,8 @@ def split(trail: Trail, operation: Operation) -> None:
         stop = start + output.shape[dimension]
         layout = list(value.layout)
         layout[dimension] = layouts.slice_dimension(value.layout[dimension], start, stop)
-        trail.move(operation, tuple(layout), place)
+        trail.values[output.number] = value._replace(layout=tuple(layout))
+        trail.pick(operation, dimension, start, stop, place)
         start = stop
 
 
@@ -236,7 +237,9 @@ def narrow(trail: Trail, operation: Operation) -> None:
     layout[dimension] = layouts.slice_dimension(
         layout[dimension], start, start + operation.outputs[0].shape[dimension]
     )
-    trail.move(operation, tuple(layout))
+    output = operation.outputs[0]
+    trail.values[output.number] = value._replace(layout=tuple(layout))
+    trail.pick(operation, dimension, start, start + output.shape[dimension])
 
 
 def select(trail: Trail, operation: Operation) -> None:
@@ -298,7 +301,15 @@ def _index(trail: Trail, operation: Operation, index: list[Any]) -> None:
     if picked or any(isinstance(one, bool | TensorRef | list | tuple) for one in complete):
         _picked_by_index(trail, operation, value, picked)
         return
-    trail.values[output.number] = value._replace(layout=tuple(layout), strided=strided)
+    same_rank = all(isinstance(one, slice) for one in complete)
+    trail.values[output.number] = value._replace(
+        layout=tuple(layout), strided=strided, parts=value.parts if same_rank else None
+    )
+    if value.parts is not None and same_rank:
+        dimension = value.parts.dimension
+        start, stop, step = _bounds(complete[dimension], tensor.shape[dimension])
+        if step == 1:
+            trail.pick(operation, dimension, start, stop)
 
 
 def _picked_by_index(

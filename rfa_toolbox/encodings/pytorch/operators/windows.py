@@ -83,7 +83,7 @@ def _slide(
                 "reason": f"the window of '{operation.name}' slides over a dimension in which "
                 "positions are not in one run; counted as seeing everything",
             }
-    trail.step(operation, found, tuple(layout), base=value, **{**facts, **certainty})
+    trail.step(operation, found, tuple(layout), base=value, mixed=mixed, **{**facts, **certainty})
 
 
 def _run(dimension: Dimension) -> tuple[Atom | None, int]:
