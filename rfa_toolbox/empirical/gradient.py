@@ -13,8 +13,7 @@ architecture allows; ``neutralise=False`` shows what the network as it is does w
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from fractions import Fraction
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import numpy as np
@@ -31,21 +30,23 @@ from rfa_toolbox.empirical.gradients import (
     put_into_experiment,
 )
 from rfa_toolbox.empirical.maps import FeatureMap, find_map
+from rfa_toolbox.empirical.measurement import assembled
 from rfa_toolbox.empirical.neutral import parts_to_neutralise
-from rfa_toolbox.empirical.results import MeasuredField, ReceptiveFieldMeasurement
+from rfa_toolbox.empirical.readings import AxisField, Pattern, field_between, find_pattern
+from rfa_toolbox.empirical.results import ReceptiveFieldMeasurement
 from rfa_toolbox.errors import MeasurementError
 from rfa_toolbox.rendering.field_plots import plot_contribution
 
 __all__ = ["GradientMap", "gradient_map", "measure"]
 
-_NEAR = (1, 2, 3)
-"""Neighbours at these distances may have windows of other sizes, behind up-sampling."""
+_NEAR = 4
+"""Neighbours that tell whether windows are evenly placed."""
 
-_FAR = (48, 24, 12, 8, 6, 4, 2, 1)
-"""One neighbour at the largest of these distances that is not too near to the border. It tells
-jumps that are fractions; the distances are multiples of the periods that up-sampling has."""
+_ROW = 32
+"""Neighbours that are looked at where they are not; two periods must fit."""
 
-_LOOKED_AT = len(_NEAR) + 1
+Seen: TypeAlias = "dict[int, tuple[int, int] | None]"
+"""The first and the last pixel with a gradient, by the unit's place along an axis."""
 
 
 @attrs.frozen(eq=False)
@@ -172,8 +173,8 @@ def measure(
 ) -> ReceptiveFieldMeasurement:
     """Measure receptive fields by the gradients of units and their neighbours.
 
-    Looked at are the unit, its next three neighbours and one farther away, along every axis;
-    ``size`` is that of the largest window among them. The structural experiment looks at all units.
+    Looked at are the unit, its next neighbours, some farther away, and the corners; where these do
+    not lie evenly, as behind up-sampling, a row of 32 units.
 
     A field must fit between the ends of the image; where it does not, the result has None there
     and a note says so. Gates such as squeeze-and-excitation count: a pixel far away changes them.
@@ -219,33 +220,34 @@ def measure(
         paths += sorted(wanted - set(paths))  # were not called: the next line says so
     maps = {path: _called_map(experiment, path, shapes, size) for path in paths}
     units = {
-        path: _middle(found) if position is None else found.check(position, path)
+        path: found.middle if position is None else found.check(position, path)
         for path, found in maps.items()
     }
-    steps = {path: _neighbours(maps[path], units[path]) for path in paths}
-    batch = 1 + len(axes) * _LOOKED_AT
-    signed = None if "weights" in parts else seed
-    signals = {path: _signal_at(maps[path], steps[path], signed) for path in paths}
-    back = experiment.gradients(np.repeat(inputs, batch, axis=0), signals)
+    look = _Look(experiment, inputs, axes, None if "weights" in parts else seed)
+    seen, problems = look.at({path: _some(maps[path], units[path]) for path in paths}, maps)
+    if problems and layers is not None:
+        raise MeasurementError(next(iter(problems.values())))
+    along = {path: look.read(seen[path], maps[path]) for path in paths if path not in problems}
+    uneven = {path: _row(maps[path], units[path]) for path in along if None in along[path]}
+    for path, more in look.at(uneven, maps)[0].items():
+        for axis, other in enumerate(more):
+            seen[path][axis].update(other)
+        along[path] = look.read(seen[path], maps[path])
     kinds = experiment.kinds(paths)
     fields = []
     for path in paths:
-        gradient = back[path].gradient
-        magnitudes = None if gradient is None else _magnitudes(gradient, axes)
-        problem = back[path].problem(path)
-        if magnitudes is not None and not magnitudes[0].any():
-            problem = (
-                f"The gradient of unit {units[path]} of {path!r} is zero everywhere: all of its "
-                "channels are closed, or nothing of the input reaches it. Neutralise the model, or "
-                "take another position."
+        known: Sequence[AxisField | None] = along.get(path, ())
+        if path in problems:
+            known = [AxisField(problem=problems[path])] * len(axes)
+        fields.append(
+            assembled(
+                path,
+                path,
+                kinds[path],
+                (1, *shapes[path][1:]),
+                [AxisField(problem=_UNEVEN) if one is None else one for one in known],
             )
-        if magnitudes is None or problem:
-            if layers is not None:
-                raise MeasurementError(problem)
-            along = (_Axis(note=problem),) * len(axes)
-        else:
-            along = _along_all(maps[path], steps[path], magnitudes)
-        fields.append(_field(path, kinds[path], (1, *shapes[path][1:]), along))
+        )
     return ReceptiveFieldMeasurement(
         experiment.name,
         "gradient",
@@ -296,42 +298,34 @@ def _called_map(
     return map_of(experiment, path, shapes[path], size)
 
 
-def _middle(found: FeatureMap) -> tuple[int, ...]:
-    """Return a unit near the middle whose window lies on the pixels as that of unit 0 does."""
-    return tuple(
-        middle - middle % next(one for one in _FAR if one <= max(1, middle // 2))
-        for middle in found.middle
-    )
+def _some(found: FeatureMap, unit: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return the unit, some of its neighbours along all axes at once, and both corners."""
+    along = []
+    for here, size in zip(unit, found.size, strict=True):
+        near = [place % size for place in range(here, here + _NEAR)]
+        along.append([*near, here // 2, (here + size) // 2, 0, size - 1])
+    return list(zip(*along, strict=True))
 
 
-def _neighbours(found: FeatureMap, unit: tuple[int, ...]) -> list[tuple[int, ...] | None]:
-    """Return the unit, and its neighbours along every axis; None where there is none."""
-    units: list[tuple[int, ...] | None] = [unit]
-    for axis, size in enumerate(found.size):
-        here = unit[axis]
-        steps = [step for step in _FAR if step <= max(1, size // 4)]  # the border hides pixels
-        far = [place for step in steps for place in (here + step, here - step) if 0 <= place < size]
-        near = [here + step if here + step < size else here - step for step in _NEAR]
-        units += [
-            (*unit[:axis], place, *unit[axis + 1 :]) if place >= 0 else None
-            for place in (*near, *(far or [-1])[:1])
-        ]
-    return units
+def _row(found: FeatureMap, unit: tuple[int, ...]) -> list[tuple[int, ...]]:
+    """Return units in a row around the unit, along all axes at once."""
+    along = []
+    for here, size in zip(unit, found.size, strict=True):
+        first = max(0, min(here - _ROW // 2, size - _ROW))
+        along.append([min(place, size - 1) for place in range(first, first + _ROW)])
+    return list(zip(*along, strict=True))
 
 
-def _signal_at(
-    found: FeatureMap, units: Sequence[tuple[int, ...] | None], signed: int | None
-) -> Signal:
+def _signal_at(found: FeatureMap, units: Sequence[tuple[int, ...]], signed: int | None) -> Signal:
     def signal(output: Array) -> Array:
         sent: Array = np.zeros(output.shape)
         for one, unit in zip(sent, units, strict=True):
-            if unit is not None:
-                channels = one[found.index(unit, output.ndim)].shape
-                one[found.index(unit, output.ndim)] = (
-                    1.0
-                    if signed is None
-                    else np.random.default_rng(signed).choice((-1.0, 1.0), size=channels)
-                )
+            channels = one[found.index(unit, output.ndim)].shape
+            one[found.index(unit, output.ndim)] = (
+                1.0
+                if signed is None
+                else np.random.default_rng(signed).choice((-1.0, 1.0), size=channels)
+            )
         return sent
 
     return signal
@@ -352,103 +346,87 @@ def _extent(magnitude: Array, axis: int) -> tuple[int, int] | None:
 
 # --- from extents to fields ------------------------------------------------------------------
 
+_UNEVEN = (
+    "Its windows do not repeat, or not soon enough; method='structural' looks at all of its units."
+)
+
 
 @attrs.frozen
-class _Axis:
-    """What is known along one axis; None is what is not."""
+class _Look:
+    """Looks at units of layers."""
 
-    start: int | Fraction | None = None
-    size: int | None = None
-    jump: int | Fraction | None = None
-    note: str = ""
+    experiment: ModelInExperiment
+    inputs: Array
+    axes: tuple[int, ...]
+    signed: int | None
 
+    def at(
+        self, units: Mapping[str, list[tuple[int, ...]]], maps: Mapping[str, FeatureMap]
+    ) -> tuple[dict[str, list[Seen]], dict[str, str]]:
+        """Return by layer what these units see along every axis, and why some see nothing."""
+        seen: dict[str, list[Seen]] = {path: [{} for _ in self.axes] for path in units}
+        problems: dict[str, str] = {}
+        most = max(map(len, units.values()), default=0)
+        for first in range(0, most, 2 * _NEAR):
+            part = {path: chosen[first : first + 2 * _NEAR] for path, chosen in units.items()}
+            signals = {path: _signal_at(maps[path], part[path], self.signed) for path in part}
+            images = np.repeat(self.inputs, 2 * _NEAR, axis=0)
+            for path, back in self.experiment.gradients(images, signals).items():
+                if back.gradient is None:
+                    problems[path] = back.problem(path)
+                    continue
+                magnitudes = _magnitudes(back.gradient, self.axes)
+                for unit, magnitude in zip(part[path], magnitudes, strict=True):
+                    for axis, place in enumerate(unit):
+                        seen[path][axis][place] = _extent(magnitude, axis)
+        for path, along in seen.items():
+            if path not in problems and not any(along[0].values()):
+                problems[path] = (
+                    f"The gradient of unit {units[path][0]} of {path!r} is zero everywhere: all of "
+                    "its channels are closed, or nothing of the input reaches it. Neutralise the "
+                    "model, or take another position."
+                )
+        return seen, problems
 
-def _along_all(
-    found: FeatureMap, units: Sequence[tuple[int, ...] | None], magnitudes: Array
-) -> tuple[_Axis, ...]:
-    """Return what is known along every axis from what the units see."""
-    axes = []
-    for axis in range(len(found.size)):
-        along = [0, *range(1 + axis * _LOOKED_AT, 1 + (axis + 1) * _LOOKED_AT)]
-        seen = []
-        for one in along:
-            unit, extent = units[one], _extent(magnitudes[one], axis)
-            if unit is not None and extent is not None:
-                seen.append((unit[axis], extent))
-        axes.append(_along(seen, magnitudes.shape[1 + axis], found.size[axis]))
-    return tuple(axes)
-
-
-def _field(path: str, kind: str, shape: tuple[int, ...], axes: tuple[_Axis, ...]) -> MeasuredField:
-    notes = tuple(dict.fromkeys(one.note for one in axes if one.note))
-    return MeasuredField(
-        name=path,
-        module_path=path,
-        call=1,
-        kind=kind,
-        output_shape=shape,
-        start=tuple(_whole(one.start) for one in axes),
-        size=tuple(one.size for one in axes),
-        jump=tuple(_whole(one.jump) for one in axes),
-        centre=tuple(
-            None
-            if one.start is None or one.size is None
-            else Fraction(one.start) + Fraction(one.size - 1, 2)
-            for one in axes
-        ),
-        certainty="unknown" if notes else "exact",
-        notes=notes,
-    )
+    def read(self, seen: list[Seen], found: FeatureMap) -> list[AxisField | None]:
+        """Return what is known along every axis; None where windows are uneven."""
+        return [
+            _along(along, self.inputs.shape[axis], positions)
+            for along, axis, positions in zip(seen, self.axes, found.size, strict=True)
+        ]
 
 
-def _along(seen: Sequence[tuple[int, tuple[int, int]]], pixels: int, positions: int) -> _Axis:
-    """Return start, size and jump from what several units see of a number of pixels.
+def _along(seen: Seen, pixels: int, positions: int) -> AxisField | None:
+    """Return the field from what several units see of a number of pixels; None if that is uneven.
 
-    An end of a window that is not the end of the image is an end of the field.
+    An end of a window that is not the end of the image is an end of the field, but for pixels that
+    no unit sees: then it is one that is not the end of what all units see.
 
-    Args:
-        seen: (position, (first, last) pixel); the unit in question comes first.
-        pixels: of the image.
-        positions: of the map.
-
-    >>> _along([(2, (3, 7)), (3, (5, 9)), (0, (0, 3))], 20, 8)
-    _Axis(start=Fraction(-1, 1), size=5, jump=Fraction(2, 1), note='')
+    >>> _along({2: (3, 7), 3: (5, 9), 4: (7, 11), 0: (0, 3)}, 20, 8).windows
+    ((-1, 3),)
     """
-    unit, (first, _) = seen[0]
-    sizes = {
-        place: 1 + end - begin for place, (begin, end) in seen if begin > 0 and end < pixels - 1
-    }
-    alike = [place for place, size in sizes.items() if place != unit and size == sizes.get(unit)]
-    if alike:  # windows that lie in the image as a whole
-        other = max(alike, key=lambda place: abs(place - unit))
-        jump = Fraction(dict(seen)[other][0] - first, other - unit)
-        # The unit in question stands for unit 0, whose window lies on the pixels in the same way.
-        return _Axis(first - unit * jump, max(sizes.values()), jump)
-    if positions == 1 and unit in sizes:
-        return _Axis(Fraction(first), sizes[unit], Fraction(0))
-    return _from_parts(seen, pixels)
+    windows = {place: window for place, window in seen.items() if window is not None}
+    silent = seen.keys() - windows.keys()
+    lowest = min(first for first, _ in windows.values())
+    highest = max(last for _, last in windows.values())
+    if positions == 1 and lowest > 0 and highest < pixels - 1:
+        return AxisField(tuple(windows.values()))
+    for low, high in ((0, pixels - 1), (lowest, highest)):
+        starts = {place: first for place, (first, _) in windows.items() if first > low}
+        ends = {place: last for place, (_, last) in windows.items() if last < high}
+        first, last = find_pattern(starts, silent), find_pattern(ends, silent)
+        if first and last and _agrees(first, starts) and _agrees(last, ends):
+            return field_between(first, last)
+        if len(starts.keys() & ends.keys()) < _NEAR // 2:
+            return AxisField(
+                problem=f"Its windows reach the ends of the {pixels} px, or beyond: the field is "
+                "as large or larger, or the layer sees everything. Take a larger input_shape."
+            )
+    return None
 
 
-def _from_parts(seen: Sequence[tuple[int, tuple[int, int]]], pixels: int) -> _Axis:
-    """Put a window together from units that reach over one end of the image each."""
-    starts = {place: first for place, (first, _) in seen if first > 0}
-    ends = {place: last for place, (_, last) in seen if last < pixels - 1}
-    for known in (starts, ends):
-        if starts and ends and len(known) > 1:
-            one, *_, other = sorted(known)
-            jump, rest = divmod(known[other] - known[one], other - one)
-            first = {start - place * jump for place, start in starts.items()}
-            last = {end - place * jump for place, end in ends.items()}
-            if jump and not rest and len(first) == len(last) == 1:
-                start = first.pop()
-                return _Axis(start, 1 + last.pop() - start, jump)
-    return _Axis(
-        note=f"Its windows reach the ends of the {pixels} px, or beyond: the field is as large or "
-        "larger, or the layer sees everything. Take a larger input_shape."
+def _agrees(pattern: Pattern, rows: Mapping[int, int]) -> bool:
+    """Return whether a pattern says what was seen of all units, and of some that it is not from."""
+    return len(rows) > 2 * len(pattern.at) and all(
+        pattern.row_of(place) == row for place, row in rows.items()
     )
-
-
-def _whole(number: int | Fraction | None) -> Any:
-    if isinstance(number, Fraction) and number.denominator == 1:
-        return number.numerator
-    return number

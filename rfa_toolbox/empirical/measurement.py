@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
@@ -16,7 +16,7 @@ from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError, Unsupp
 from rfa_toolbox.frameworks import require
 from rfa_toolbox.graphs import EnrichedNetworkNode
 
-__all__ = ["bench_for", "measure_all_axes", "measure_receptive_field"]
+__all__ = ["assembled", "bench_for", "measure_all_axes", "measure_receptive_field"]
 
 GlobalOps: TypeAlias = Literal["ignore_gates", "count", "ignore"]
 MAX_PASSES = 1024
@@ -75,7 +75,7 @@ def measure_receptive_field(
     nodes = measured[0].setting.nodes
     chosen = _chosen(nodes, layers)
     fields = tuple(
-        _assembled(
+        _of_node(
             nodes[name],
             measured[0].setting.output_shapes[name],
             [
@@ -144,19 +144,34 @@ def _chosen(
     return [name for name in nodes if name in set(found)]
 
 
-def _assembled(
+def _of_node(
     node: EnrichedNetworkNode, shape: tuple[int, ...], axes: list[AxisField]
 ) -> MeasuredField:
+    path, mark, call = node.name.partition("#")
+    number = int(call) if mark and path == node.module_path and call.isdigit() else 1
+    return assembled(
+        node.name, node.module_path or "", node.layer_info.name, shape, axes, call=number
+    )
+
+
+def assembled(
+    name: str,
+    module_path: str,
+    kind: str,
+    shape: tuple[int, ...],
+    axes: Sequence[AxisField],
+    call: int = 1,
+) -> MeasuredField:
+    """Return a layer's field from what was measured along every axis."""
     certainty: Certainty = "bound" if any(one.bound for one in axes) else "exact"
     if any(one.problem for one in axes):
         certainty = "unknown"
-    path, mark, call = node.name.partition("#")
     notes = dict.fromkeys(note for one in axes for note in (one.problem, *one.notes) if note)
     return MeasuredField(
-        name=node.name,
-        module_path=node.module_path or "",
-        call=int(call) if mark and path == node.module_path and call.isdigit() else 1,
-        kind=node.layer_info.name,
+        name=name,
+        module_path=module_path,
+        call=call,
+        kind=kind,
         output_shape=shape,
         start=tuple(_start(one) for one in axes),
         size=tuple(one.size for one in axes),

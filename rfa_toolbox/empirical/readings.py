@@ -114,6 +114,8 @@ def find_pattern(rows: Mapping[int, int], silent: Collection[int] = ()) -> Patte
     True
     >>> find_pattern({4: 8, 6: 10}, silent=[5]).at
     {4: 8}
+    >>> find_pattern({1: 1, 3: 2, 4: 2, 6: 3, 7: 3, 9: 4}, silent=[2, 5, 8]).units
+    3
     """
     units = sorted(rows)
     if not units:
@@ -126,8 +128,12 @@ def find_pattern(rows: Mapping[int, int], silent: Collection[int] = ()) -> Patte
         for one in reversed(units):
             first[one % period] = one
         twice = {one % period for one in units if first[one % period] != one}
-        quiet = {one % period for one in silent if units[0] <= one <= units[-1]} - set(first)
-        if len(twice) == len(first) and len(first) + len(quiet) == period:
+        quiet = {one % period for one in silent if units[0] <= one <= units[-1]}
+        if (
+            len(twice) == len(first)
+            and quiet.isdisjoint(first)
+            and len(first) + len(quiet) == period
+        ):
             at = {one: rows[one] for one in sorted(first.values())}
             return Pattern(period, advances.pop(), at)
     return None

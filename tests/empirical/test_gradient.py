@@ -152,16 +152,53 @@ def agree(model: nn.Module, shape: tuple[int, ...]) -> None:
     for field in by_gradient:
         other = by_nan[field.name]
         assert field.certainty == "exact", field
-        assert (field.start, field.size, field.jump, field.centre) == (
+        assert (field.start, field.size, field.jump, field.centre, field.phases) == (
             other.start,
             other.size,
             other.jump,
             other.centre,
+            other.phases,
         ), field.name
 
 
 def test_gradients_and_nan_agree_behind_up_sampling() -> None:
     agree(Net(), (1, 2, 64, 64))
+
+
+def test_gradients_and_nan_agree_where_some_units_see_nothing() -> None:
+    model = stack(nn.ConvTranspose2d(1, 2, 2, 3), nn.Conv2d(2, 2, 1))
+    agree(model, (1, 1, 32, 32))
+    (field,) = measure_receptive_field(model, (1, 1, 32, 32), layers="0")
+    assert field.phases[0] == ((0, 0), (0, 0), None)
+
+
+class Windows(nn.Module):
+    """Mixes seven rows and columns, which is no period that maps usually have."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, 2, 4, 4)
+        self.mixed = nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        mean = nn.functional.avg_pool2d(self.patches(x), 7)
+        return self.mixed(mean.repeat_interleave(7, 2).repeat_interleave(7, 3))
+
+
+def test_windows_that_do_not_overlap_repeat_after_as_many_units() -> None:
+    field = measure_receptive_field(Windows(), (1, 1, 224, 224), method="gradient")["mixed"]
+    assert (field.start, field.size, field.jump) == ((0, 0), (28, 28), (4, 4))
+    assert field.phases == (((0, 27),) * 7,) * 2
+    too_small = measure_receptive_field(Windows(), (1, 1, 56, 56), method="gradient")["mixed"]
+    assert too_small.size == (None, None)
+
+
+def test_what_no_unit_sees_is_no_end_of_a_field() -> None:
+    # Each pool drops the last row, so that windows end in front of the end of the image.
+    model = stack(nn.MaxPool2d(3, 2), nn.MaxPool2d(3, 2), nn.Conv2d(1, 1, 9, padding=4))
+    field = measure_receptive_field(model, (1, 1, 46, 94), method="gradient", layers="2")["2"]
+    assert (field.start[1], field.size[1], field.jump[1]) == (-16, 39, 4)
+    assert field.size[0] in {None, 39}
 
 
 def test_gradients_and_nan_agree_in_three_dimensions() -> None:
