@@ -11,7 +11,6 @@ from torch import nn
 from rfa_toolbox.empirical import measure_receptive_field
 from tests.empirical.zoo import build
 
-
 SAMPLED = 10
 """The backward passes of every tenth layer are timed, and stand for those of all."""
 

@@ -20,6 +20,7 @@ from rfa_toolbox.empirical.readings import Mask
 from rfa_toolbox.empirical.structural import Interval
 from rfa_toolbox.encodings.tensorflow_keras import create_graph_from_model
 from rfa_toolbox.errors import InvalidResolutionError, UnsupportedModelError
+from rfa_toolbox.graphs import EnrichedNetworkNode
 
 __all__ = ["KerasBench", "KerasSetting"]
 
@@ -76,6 +77,13 @@ class KerasBench:
         self.global_ops = global_ops
         self.graph = create_graph_from_model(model, global_ops=global_ops)
         self.nodes = {node.name: node for node in self.graph.all_layers}
+        counted = create_graph_from_model(model, global_ops="count").all_layers
+        infinite = {node.name for node in counted if math.inf in _sizes(node)}
+        self.gated = frozenset(
+            name
+            for name, node in self.nodes.items()
+            if name in infinite and math.inf not in _sizes(node)
+        )
         own = tuple(functional.inputs[0].shape)
         given = own if input_shape is None else tuple(input_shape)
         if len(given) != len(own):
@@ -147,7 +155,8 @@ class KerasSetting:
             name: "it is NaN without poison" for name, mask in clean.items() if mask.any()
         }
         self.doubtful: dict[str, str] = {}
-        self.nodes = {name: node for name, node in bench.nodes.items() if name in self.units}
+        self.nodes = {name: bench.nodes[name] for name in self.units if name in bench.nodes}
+        self.gated = bench.gated
         for name in bench.nodes.keys() - self.units.keys():
             self.nodes[name] = bench.nodes[name]
             self.units[name] = 1
@@ -227,7 +236,7 @@ class _Walk:
         )
 
     def _name(self, path: str, layer: Any) -> str:
-        name = f"{path}.{layer.name}" if path else str(layer.name)
+        name = f"{path}/{layer.name}" if path else str(layer.name)
         self._calls[name] += 1
         return name if self._calls[name] == 1 else f"{name}#{self._calls[name]}"
 
@@ -236,7 +245,7 @@ class _Walk:
             inner = getattr(operation, "_functional", None) or operation
             if hasattr(inner, "_run_through_graph"):
                 outputs = self.through(
-                    inner, args[0], f"{path}.{operation.name}" if path else operation.name
+                    inner, args[0], f"{path}/{operation.name}" if path else operation.name
                 )
                 many = isinstance(outputs, list | tuple) and len(outputs) == 1
                 return outputs[0] if many else outputs
@@ -276,6 +285,11 @@ class _Walk:
                     clean[images] = 0.5
                     operands[place] = self.keras.ops.convert_to_tensor(clean)
         return (operands,) if listed else tuple(operands)
+
+
+def _sizes(node: EnrichedNetworkNode) -> tuple[int | float, ...]:
+    field = node.receptive_field_max
+    return field if isinstance(field, tuple) else (field,)
 
 
 def _as_numbers(keras: Any, tensor: Any) -> npt.NDArray[Any]:

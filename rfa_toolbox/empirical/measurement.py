@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import math
 from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
@@ -64,9 +63,9 @@ def measure_receptive_field(
     (-2,)
     """
     if method == "gradient":
-        gradient = importlib.import_module("rfa_toolbox.empirical.gradient")
-        result: ReceptiveFieldMeasurement = gradient.measure(model, input_shape, layers, **options)
-        return result
+        from rfa_toolbox.empirical.gradient import measure
+
+        return measure(model, input_shape, layers, **options)
     if method != "structural":
         raise UnsupportedModelError(f"method is {method!r}; valid are 'structural' and 'gradient'.")
     max_passes = options.pop("max_passes", MAX_PASSES)

@@ -40,7 +40,7 @@ class AxisField:
     """
 
     windows: tuple[Seen, ...] = ()
-    jump: Fraction = Fraction(0)
+    jump: Fraction = Fraction(1)
     problem: str = ""
     notes: tuple[str, ...] = ()
     bound: bool = False

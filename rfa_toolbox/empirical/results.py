@@ -46,7 +46,7 @@ class MeasuredField:
         output_shape: shape of its output in the experiment, batch included.
         start: first pixel that unit 0 sees; negative in the padding, -inf if it sees everything.
         size: pixels under the largest window; inf if every unit sees everything.
-        jump: pixels between neighbouring units; 0 where there is a single unit.
+        jump: pixels between neighbouring units; 1 where they see everything.
         centre: middle of the window of unit 0; 0 where it sees everything.
         phases: per axis (first, last) pixel of as many units as it takes until they repeat; None
             for units that see nothing.

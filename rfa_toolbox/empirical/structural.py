@@ -7,7 +7,7 @@ needs no framework.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Protocol, TypeAlias
 
@@ -69,6 +69,11 @@ class Setting(Protocol):
     @property
     def doubtful(self) -> Mapping[str, str]:
         """Layers whose fields may be larger than measured, with the reason."""
+        ...
+
+    @property
+    def gated(self) -> Collection[str]:
+        """Layers that see everything and count as neutral, if they have one unit: in gates."""
         ...
 
     def masks(self, intervals: Sequence[Interval]) -> list[dict[str, Mask]]:

@@ -186,6 +186,15 @@ class TorchSetting:
         assert trail is not None  # noqa: S101 - a graph was made
         values = trail.values
         self.gates = frozenset(trail.results[gate.product].number for gate in digraph.gates)
+        weights = {
+            trail.results[step].number
+            for gate in digraph.gates
+            for step in gate.steps - {gate.product}
+            if bench.global_ops == "ignore_gates"
+        }
+        self.gated = {
+            node.name for node, tensor in digraph.results.items() if tensor.number in weights
+        }
         self.taps = {
             node.name: Tap(node, tensor, values[tensor.number].layout)
             for node, tensor in digraph.results.items()

@@ -265,6 +265,9 @@ def _judged(
         )
     if same:
         return "agrees", ""
+    alone = not measured.windows and setting.units[node.name] == 1
+    if alone and node.name in setting.gated and not measured.problem:
+        return "agrees", "sees everything, and counts as neutral as a part of a gate"
     if node.certainty == "bound" and found is not None and found <= size:
         return "bound", node.certainty_reason
     if measured.bound and found is not None and found <= size:

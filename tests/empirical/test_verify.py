@@ -109,6 +109,15 @@ def test_a_window_that_is_partly_hidden_is_a_bound() -> None:
     assert measure_receptive_field(model, IMAGE)[-1].certainty == "bound"
 
 
+def test_the_insides_of_gates_agree_by_definition(torchvision: Any) -> None:
+    model = torchvision.models.mobilenet_v3_small().features[:4]
+    report = verify(model, display_se_modules=True)
+    assert report.ok
+    inside = [one for one in report.nodes if one.reason]
+    assert [one.kind for one in inside][:2] == ["AdaptiveAvgPool2d", "Conv2d"]
+    assert all("part of a gate" in one.reason for one in inside)
+
+
 def test_ignoring_global_layers_cannot_be_measured() -> None:
     with pytest.raises(UnsupportedModelError, match="'ignore'"):
         verify(network(), IMAGE, global_ops="ignore")
