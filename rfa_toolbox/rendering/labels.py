@@ -80,8 +80,8 @@ def markup(text: str, longest: int = LONGEST_NAME) -> Markup:
 def plain(text: str) -> str:
     """Return a text for a tooltip, whole unless it is longer than Graphviz can read.
 
-    >>> plain("50% & more")
-    '50% &amp; more'
+    >>> plain("50% & <more>")
+    '50% &amp; &lt;more>'
     """
     seen = visible(text)
     if len(_escaped(seen).encode("utf-8")) > _LONGEST_STRING:
@@ -90,8 +90,11 @@ def plain(text: str) -> str:
 
 
 def _escaped(text: str) -> str:
-    """Return a text with the escapes and entities that Graphviz reads in tooltips made plain."""
-    return text.replace("\\", "\\\\").replace("&", "&amp;")
+    """Return a text with the escapes and entities that Graphviz reads in tooltips made plain.
+
+    A text between < and > would be markup, which is no statement of DOT if it is damaged.
+    """
+    return text.replace("\\", "\\\\").replace("&", "&amp;").replace("<", "&lt;")
 
 
 def size_text(value: Any) -> str:

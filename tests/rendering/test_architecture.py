@@ -392,6 +392,13 @@ def test_names_are_data_whatever_they_contain(renderer: str, clusters: bool) -> 
         assert shown in texts
 
 
+def test_a_name_and_a_module_in_angle_brackets_are_no_markup(renderer: str) -> None:
+    layer = LayerDefinition("Conv2d", 3)
+    graph = EnrichedNetworkNode("<b>(", layer, [], module_path='a("&<img/>')
+    drawn = visualize_architecture(graph, "a", 32).pipe("svg", quiet=True).decode()
+    assert "&lt;b&gt;(; productive; module a(&quot;&amp;&lt;img/&gt;" in drawn
+
+
 @pytest.mark.parametrize("name", HOSTILE, ids=range(len(HOSTILE)))
 def test_models_may_have_any_name(name: str, renderer: str, tmp_path: Path) -> None:
     picture = visualize_architecture(node("only"), name, 32, legend=False)
