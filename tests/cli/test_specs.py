@@ -285,6 +285,7 @@ def test_colons_and_spaces_in_paths_are_a_part_of_them(rfa: Rfa, tmp_path: Path)
         ("empty.json", "", "is empty"),
         ("broken.json", "{", "JSON"),
         ("list.json", "[1]", "JSON"),
+        ("deep.json", '{"a":' * 100_000, "nested too deeply"),
         ("graph.json", '{"format": "rfa_toolbox.graph", "version": 999}', "version"),
         ("other.json", '{"a": 1}', "class_name"),
     ],
@@ -294,6 +295,20 @@ def test_a_file_that_is_no_model_says_so(
 ) -> None:
     (tmp_path / name).write_text(content, "utf-8")
     assert said in rfa("analyze", tmp_path / name).complaint()
+
+
+def test_a_damaged_archive_says_so(rfa: Rfa, tmp_path: Path) -> None:
+    path = tmp_path / "net.keras"
+    text = json.dumps({"class_name": "Sequential", "config": {"layers": []}})
+    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        with zipfile.ZipFile(path, "w", compression) as archive:
+            archive.writestr("config.json", text)
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-30])
+        assert "is damaged" in rfa("analyze", path).complaint()
+        place = whole.index(b"config.json") + len("config.json") + 2
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        assert "is damaged" in rfa("analyze", path).complaint()
 
 
 @pytest.mark.parametrize(
@@ -332,6 +347,18 @@ def test_kwargs_are_for_code_alone(rfa: Rfa, tmp_path: Path, spec: str) -> None:
     assert rfa("analyze", place, "--kwargs", "a=1").complaint()
 
 
+def test_what_code_and_its_programs_print_is_no_result(rfa: Rfa, tmp_path: Path) -> None:
+    path = tmp_path / "talks.py"
+    path.write_text(
+        "import os\nfrom rfa_toolbox.architectures import vgg11\n"
+        "def make():\n    os.system('echo from a program')\n    return vgg11()\n",
+        "utf-8",
+    )
+    ran = rfa("range", f"{path}:make", "--format", "csv")
+    assert ran.out.replace("\r", "") == "model,min,max\nmake,150x150,150x150\n"
+    assert "from a program" in ran.err
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -339,6 +366,7 @@ def test_kwargs_are_for_code_alone(rfa: Rfa, tmp_path: Path, spec: str) -> None:
         ("def (", "SyntaxError"),
         ("import no_such_module_here", "pip install no_such_module_here"),
         ("import sys; sys.exit(3)", "SystemExit"),
+        ("import asyncio; raise asyncio.CancelledError", "CancelledError"),
     ],
 )
 def test_a_file_that_fails_at_import_says_so_in_one_line(

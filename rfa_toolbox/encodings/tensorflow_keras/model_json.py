@@ -15,6 +15,7 @@ import heapq
 import json
 import os
 import zipfile
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -163,18 +164,30 @@ def load_model_dict(source: Any) -> dict[str, Any]:
                 raise UnsupportedModelError(
                     f"The archive {str(source)!r} holds no 'config.json', so it is no .keras file."
                 )
-            return parse_model_dict(archive.read("config.json").decode("utf-8"))
+            try:
+                content = archive.read("config.json")
+            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+                raise _damaged(source, error) from error
+            return parse_model_dict(content.decode("utf-8", errors="replace"))
     if not path.is_file():
         raise UnsupportedModelError(
             f"{str(source)!r} is a folder; expected is a file with the text of model.to_json()."
         )
     content = path.read_bytes()
+    if content.startswith(b"PK\x03\x04"):
+        raise _damaged(source, "its end is missing")
     _refuse_weights(content, f"file {str(source)!r}")
     if not content.strip():
         raise UnsupportedModelError(
             f"The file {str(source)!r} is empty; expected is one with the text of model.to_json()."
         )
     return parse_model_dict(content.decode("utf-8", errors="replace"))
+
+
+def _damaged(source: Any, reason: object) -> UnsupportedModelError:
+    return UnsupportedModelError(
+        f"The archive {str(source)!r} is damaged ({reason}); copy it anew, or save the model again."
+    )
 
 
 def _refuse_weights(content: bytes, where: str) -> None:
@@ -198,6 +211,11 @@ def parse_model_dict(text: str) -> dict[str, Any]:
         raise UnsupportedModelError(
             f"This is no JSON ({error}): {text[:80]!r}; expected is the text of model.to_json()."
         ) from error
+    except RecursionError:
+        raise UnsupportedModelError(
+            f"The JSON is nested too deeply: {text[:80]!r}; expected is the text of "
+            "model.to_json()."
+        ) from None
     if not isinstance(parsed, dict):
         raise UnsupportedModelError(
             f"The JSON holds a {type(parsed).__name__}: {text[:80]!r}; expected is the object that "
