@@ -5,6 +5,7 @@ It needs the extra ``cli``. This module can be imported without it, to say so.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -28,6 +29,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     vgg16,212x212,212x212
     0
     """
+    # Where a descriptor is closed, Python has no stream; what is said there is meant for nobody.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     try:
         from rfa_toolbox.cli.app import run
     except ModuleNotFoundError as error:

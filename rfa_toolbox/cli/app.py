@@ -64,6 +64,12 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
+def _check_time_limit(seconds: float) -> float:
+    if not seconds > 0:  # which is also so for NaN
+        raise UsageError(f"--time-limit is {seconds:g}; it must be a positive number of seconds.")
+    return seconds
+
+
 Spec = Annotated[
     str,
     typer.Argument(
@@ -132,7 +138,12 @@ Spare1x1 = Annotated[
     ),
 ]
 TimeLimit = Annotated[
-    float, typer.Option(metavar="SECONDS", help="Give up laying out a picture after this time.")
+    float,
+    typer.Option(
+        metavar="SECONDS",
+        callback=_check_time_limit,
+        help="Give up laying out a picture after this time.",
+    ),
 ]
 Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
 
@@ -444,7 +455,7 @@ def run(words: Sequence[str]) -> int:
         return INTERRUPTED
     except _ParserError as error:
         path = error.ctx.command_path if error.ctx is not None else "rfa"
-        complain(f"{error.format_message()} See {path} --help.")
+        complain(f"{error.format_message().rstrip('.')}. See {path} --help.")
         return PROBLEM
     except LayoutTimeoutError as error:
         complain(

@@ -107,7 +107,8 @@ def target(
     if not known and format_name is None and (path.is_file() or not path.exists()):
         raise UsageError(
             f"--output is {output!r}, whose suffix {suffix!r} names no format; end it in "
-            f"{_listed([_suffix_of(one) for one in formats])}, or add --format."
+            f"{_listed([_suffix_of(one) for one in formats])}"
+            f"{', or add --format' if len(formats) > 1 else ''}."
         )
     if path.is_dir():
         raise _unwritable(path, "it is a folder")

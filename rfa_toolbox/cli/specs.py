@@ -7,6 +7,7 @@ import difflib
 import importlib
 import importlib.util
 import inspect
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -171,7 +172,9 @@ def _is_dotted(text: str) -> bool:
 def _unknown(spec: str) -> UsageError:
     """Return the error for a SPEC that leads nowhere, with the likeliest things that were meant."""
     path = Path(spec)
-    if path.is_dir():
+    if not spec.strip():
+        what = f"{spec!r} names nothing"
+    elif path.is_dir():
         what = f"{spec!r} is a folder"
     elif any(sign in spec for sign in "/\\:") or path.suffix:
         what = f"There is no file {spec!r}"
@@ -354,9 +357,10 @@ def _model_code(spec: str) -> Iterator[None]:
     try:
         with _output_to_stderr():
             yield
-    except RFAError:
+    except (RFAError, KeyboardInterrupt):
         raise
-    except (Exception, SystemExit) as error:
+    # Code may also raise what is no Exception, such as SystemExit or the skip of a test.
+    except BaseException as error:
         said = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
         raise ModelCodeError(f"{spec!r} failed with {said} ({_remedy(error)}).") from error
 
@@ -378,5 +382,13 @@ def _remedy(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _output_to_stderr() -> Iterator[None]:
-    with contextlib.redirect_stdout(sys.stderr):
-        yield
+    """Lead to standard error what is printed, also by programs and libraries that code starts."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

@@ -9,7 +9,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -164,10 +164,17 @@ def _width(column: TextColumn) -> int:
 
 
 def _shortened(text: str, width: int) -> str:
-    if len(text) <= width:
+    """Return the begin and the end of a text that is wider than so many cells of a terminal.
+
+    >>> _shortened("abcdefgh", 7), _shortened("漢字漢字漢字", 7)
+    ('ab...gh', '漢...字')
+    """
+    if cell_len(text) <= width:
         return text
     kept = width - 3
-    return f"{text[: kept // 2]}...{text[-(kept - kept // 2) :]}"
+    begin = set_cell_size(text, kept // 2).rstrip()
+    end = set_cell_size(text[::-1], kept - kept // 2).rstrip()[::-1]
+    return f"{begin}...{end}"
 
 
 def range_text(title: str, least: str, most: str) -> str:

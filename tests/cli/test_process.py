@@ -19,10 +19,12 @@ from typing import Any
 
 import pytest
 import typer
+from rich.cells import cell_len
 
 import rfa_toolbox
 from rfa_toolbox.architectures import vgg16
 from rfa_toolbox.cli.app import app
+from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
 from tests.cli.conftest import COMMAND, ROOT, Run, environment, run_in_terminal, run_process
 
 Rfa = Callable[..., Run]
@@ -176,11 +178,22 @@ def test_the_exit_codes_are_those_of_the_program() -> None:
         ["draw", "vgg16", "-r", "32,64"],
         ["draw", "vgg16", "--time-limit", "soon"],
         ["draw", "vgg16", "--time-limit", "-1"],
+        ["draw", "vgg16", "--time-limit", "nan"],
         ["compare"],
     ],
 )
 def test_wrong_usage_is_one_line(rfa: Rfa, words: list[str]) -> None:
-    assert rfa(*words).complaint()
+    said = rfa(*words).complaint()
+    assert said.endswith(".")
+    assert "mistake in RFA-Toolbox" not in said
+
+
+def test_a_sentence_of_the_parser_ends_before_the_next(rfa: Rfa) -> None:
+    assert "--qqq. See rfa analyze --help." in rfa("analyze", "-", "--qqq").complaint()
+
+
+def test_an_option_that_a_command_lacks_is_no_remedy(rfa: Rfa) -> None:
+    assert rfa("report", "vgg16", "--output", "x.weird").complaint().endswith("end it in .html.")
 
 
 def test_a_resolution_with_the_wrong_number_of_axes_is_one_line(rfa: Rfa, tmp_path: Path) -> None:
@@ -446,6 +459,24 @@ def test_a_table_fits_into_the_terminal_and_names_every_state(columns: int) -> N
     rows = table[1:34]
     assert all(row.endswith(("productive", "critical")) for row in rows)
     assert ("jump" in table[0]) == (columns == 140)
+
+
+@unix
+def test_wide_letters_do_not_push_the_state_out_of_the_terminal(tmp_path: Path) -> None:
+    node = EnrichedNetworkNode("漢字" * 40, LayerDefinition("Conv2d", 3), [])
+    path = tmp_path / "wide.json"
+    path.write_text(json.dumps(node.to_dict()), "utf-8")
+    run = run_in_terminal(["analyze", str(path), "-r", "32"], NO_COLOR="1")
+    assert table_of(run)[1].endswith("productive")
+    assert max(map(cell_len, table_of(run))) <= 80
+
+
+@unix
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", ">&- 2>&-"])
+def test_a_closed_stream_does_not_change_what_a_run_comes_to(closed: str) -> None:
+    for resolution, code in (("32", 1), ("300", 0), ("x", 2)):
+        words = [*COMMAND, "analyze", "vgg16", "-r", resolution, "--fail-on", "unproductive"]
+        assert subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words]).returncode == code
 
 
 @unix
