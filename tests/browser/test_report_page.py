@@ -429,3 +429,46 @@ def test_a_report_of_many_layers_can_be_used(open_page: Open) -> None:
     page.locator("#search").fill("branch.5")
     page.keyboard.press("Enter")
     assert page.locator("#details h2").inner_text() == "stages.0.blocks.0.branch.5"
+
+
+def test_names_are_shortened_until_they_fit_into_their_box(open_page: Open) -> None:
+    graph = EnrichedNetworkNode("W" * 30, LayerDefinition("Conv2d", 3), [])
+    page = open_page(EnrichedNetworkNode("漢字" * 12, LayerDefinition("Conv2d", 3), [graph]))
+    widths = page.eval_on_selector_all(
+        "#picture .node .name",
+        """names => names.map((name) => [name.getComputedTextLength(),
+            name.ownerSVGElement.width.baseVal.value, name.textContent])""",
+    )
+    assert len(widths) == 2
+    for needed, room, text in widths:
+        assert "…" in text
+        assert needed <= room
+
+
+def test_the_overview_is_shown_only_where_the_picture_goes_on(open_page: Open) -> None:
+    layer = LayerDefinition("Conv2d", 3)
+    page = open_page(EnrichedNetworkNode("b", layer, [EnrichedNetworkNode("a", layer, [])]))
+    assert not page.locator("#overview").is_visible()
+    assert open_page(resnet18()).locator("#overview").is_visible()
+
+
+def test_the_feasible_range_of_square_images_is_that_of_all_axes(open_page: Open) -> None:
+    node = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+    for kernel in ((3, 5), (5, 3), (1, 3)):
+        node = EnrichedNetworkNode(str(kernel), LayerDefinition("Conv2d", kernel, 1), [node])
+    assert input_resolution_range(node) == ((7, 9), (7, 9))
+    page = open_page(node, (32, 32))
+    assert page.locator("#state-chart .band").count() == 0, "7x9 is no square"
+    for kernel in ((3, 1), (9, 9)):
+        node = EnrichedNetworkNode(str(kernel), LayerDefinition("Conv2d", kernel, 1), [node])
+    assert input_resolution_range(node) == ((17, 17), (17, 17))
+    assert open_page(node, (32, 32)).locator("#state-chart .band").count() == 1
+
+
+def test_layers_under_the_chart_are_counted_evenly(open_page: Open) -> None:
+    node = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+    for at in range(6):
+        node = EnrichedNetworkNode(str(at), LayerDefinition("Conv2d", 3, 1), [node])
+    page = open_page(node)
+    texts = page.locator("#field-chart text[y='295']").all_text_contents()
+    assert texts == ["layer 0", "2", "4", "6"]

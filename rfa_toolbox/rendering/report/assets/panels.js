@@ -145,7 +145,7 @@ function advice(one, sum, parameters, macs) {
       early.length ? ") about halves the fields behind it, at the price of compute." : ".",
     ]);
     found.push([
-      `Or enlarge the images to ${useful} px or more`,
+      `Or enlarge the images to ${useful} px or more${new Set(resolution).size > 1 ? " on every axis" : ""}`,
       useful < smallest
         ? `From there on no layer is unproductive, and from ${shortText(low)} px on none is critical. The cost grows with the area.`
         : "From there on no layer is unproductive. The cost grows with the area.",
@@ -476,11 +476,9 @@ function drawFieldChart() {
     return svg("rect", { class: "field", "data-index": node, x: LEFT + step * (node + 0.5) - thick / 2, y: Math.min(top, bottom - 1.5), width: thick, height, rx: Math.min(1.5, thick / 2) }, svg("title", {}, `${shortened(visible(one.nodes.name[node]), 80)}: ${sizesText(sizes)} to ${sizesText(largest[node])} px`));
   });
   chart.append(...fieldChart.bars);
-  for (let at = 0; at < 5; at += 1) {
-    const node = Math.round((at / 4) * (count - 1));
-    chart.append(svg("text", { x: LEFT + step * (node + 0.5), y: HEIGHT - 5, "text-anchor": at === 4 ? "end" : "middle" }, at === 0 ? "layer 0" : node));
-    if (count < 5) break;
-  }
+  const every = Math.max(1, Math.ceil((count - 1) / 4));
+  for (let node = 0; node < count; node += every)
+    chart.append(svg("text", { x: LEFT + step * (node + 0.5), y: HEIGHT - 5, "text-anchor": "middle" }, node || "layer 0"));
   fieldChart.line = svg("line", { class: "now", x1: LEFT, x2: WIDTH - RIGHT });
   fieldChart.text = svg("text", { class: "now-text", x: WIDTH - RIGHT - 4, "text-anchor": "end" });
   chart.append(fieldChart.line, fieldChart.text);
@@ -539,10 +537,12 @@ function stateChartOf(one, width, height, small) {
   const chart = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Layers of ${visible(one.name)} by state against the resolution; no layer is unproductive from ${firstUsefulResolution(one)} pixels on.` });
   for (const state of STATES)
     chart.append(svg("path", { class: `area ${state}`, d: `M${upper[state].join("L")}L${lower[state].reverse().join("L")}Z` }));
-  const low = pixels(one.range[0], 0);
-  const high = pixels(one.range[1], 0);
-  chart.append(svg("rect", { class: "band", x: toX(low), width: Math.max(toX(high) - toX(low), 1), y: top, height: height - top - bottom }));
-  for (const edge of [low, high]) if (edge <= sliderEnd) chart.append(svg("line", { class: "band-edge", x1: toX(edge), x2: toX(edge), y1: top, y2: height - bottom }));
+  // Images as high as wide fit where all axes do; if these differ much, no such image does.
+  const axes = Array.from({ length: one.axes ?? 1 }, (_, axis) => axis);
+  const low = Math.max(...axes.map((axis) => pixels(one.range[0], axis)));
+  const high = Math.min(...axes.map((axis) => pixels(one.range[1], axis)));
+  if (low <= high) chart.append(svg("rect", { class: "band", x: toX(low), width: Math.max(toX(high) - toX(low), 1), y: top, height: height - top - bottom }));
+  for (const edge of low <= high ? [low, high] : []) if (edge <= sliderEnd) chart.append(svg("line", { class: "band-edge", x1: toX(edge), x2: toX(edge), y1: top, y2: height - bottom }));
   for (let at = 0; at <= (small ? 2 : 4); at += 1) {
     const size = Math.round((at / (small ? 2 : 4)) * sliderEnd);
     chart.append(svg("text", { x: toX(size), y: height - 3, "text-anchor": at === 0 ? "start" : at === (small ? 2 : 4) ? "end" : "middle" }, at ? size : "0 px"));

@@ -169,7 +169,7 @@ function drawPicture() {
     stage.arrows.push({ element, tail, head });
     arrows.append(element);
   }
-  stage.layer = svg("g", {}, frames, arrows, boxes);
+  stage.layer = svg("g", {}, arrows, frames, boxes);
   pictureElement.replaceChildren(stage.layer);
   drawOverview(regions, toX, toY);
   paintPicture();
@@ -217,6 +217,16 @@ function curveOf(arrow, from, to, toX, toY, height) {
   return to ? path + bow(end, port(to, -1)) : path;
 }
 
+const pen = /** @type {CanvasRenderingContext2D} */ (html("canvas").getContext("2d"));
+
+/** A text that fits into so many pixels, without its middle if need be. @param {string} text @param {number} room @param {string} font size, with the weight */
+function fitted(text, room, font) {
+  pen.font = `${font} ${getComputedStyle(document.body).fontFamily}`;
+  let short = shortened(text, 26);
+  for (let longest = Array.from(short).length - 1; longest > 2 && pen.measureText(short).width > room; longest -= 1) short = shortened(text, longest);
+  return short;
+}
+
 /** @param {number} node @param {number} x @param {number} y */
 function boxOf(node, x, y) {
   const one = model();
@@ -238,7 +248,7 @@ function boxOf(node, x, y) {
     svg(
       "svg",
       { x: 10, width: width - 30, height },
-      svg("text", { class: "name", y: 17 }, shortened(visible(short), 22) || "layer"),
+      svg("text", { class: "name", y: 17 }, fitted(visible(short), width - 31, "620 12px") || "layer"),
       svg("text", { y: 31 }, shortened(visible(layer.type), moving ? 16 : 25) + moving.replaceAll("x", "×")),
       svg("text", { y: 45 }, low === high ? `field ${mark}${low} px` : `field ${mark}${low} … ${high} px`),
     ),
@@ -267,7 +277,7 @@ function foldedBoxOf(module, x, y) {
     { class: "node module", transform: `translate(${x - width / 2} ${y - height / 2})`, "data-module": module },
     svg("rect", { class: "body", x: 4, y: 4, width: width - 4, height: height - 4, rx: 7 }),
     svg("rect", { class: "body", width: width - 4, height: height - 4, rx: 7 }),
-    svg("text", { class: "name", x: 10, y: 17 }, `▸ ${shortened(moduleName(path, parent), 22)}`),
+    svg("text", { class: "name", x: 10, y: 17 }, fitted(`▸ ${moduleName(path, parent)}`, width - 24, "620 12px")),
     svg("text", { class: "count", x: 10, y: 31 }, counted(layers, "layer")),
     svg("g", { class: "parts" }),
   );
@@ -447,6 +457,7 @@ function look(x = stage.x, y = stage.y, scale = stage.scale) {
   stage.y = held(y, stage.height, height / stage.scale);
   if (stage.height + 2 * MARGIN <= height / stage.scale) stage.y = Math.max(stage.y, -60 / stage.scale);
   stage.layer.setAttribute("transform", `scale(${stage.scale}) translate(${-stage.x} ${-stage.y})`);
+  overviewElement.classList.toggle("idle", Math.max(stage.width / width, stage.height / height) * stage.scale <= 1);
   const whole = { x: stage.x, y: stage.y, width: width / stage.scale, height: height / stage.scale };
   for (const [key, value] of Object.entries(whole)) stage.window.setAttribute(key, String(value));
   stage.window.setAttribute("stroke-width", String((2 * stage.height) / Math.max(height, 1)));
