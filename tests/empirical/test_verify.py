@@ -148,19 +148,8 @@ def test_analysis_equals_experiment(torchvision: Any, name: str) -> None:
     check(name)
 
 
-WIDER = {"mixnet_s": "a convolution that reads a part of concatenated channels sees all of them"}
-"""Where the analysis gives more than a unit sees, and does not say that it is a bound."""
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(one, marks=pytest.mark.xfail(reason=WIDER[one]) if one in WIDER else ())
-        for one in IN_TESTS
-        if one not in HEAVY
-    ],
-)
+@pytest.mark.parametrize("name", [one for one in IN_TESTS if one not in HEAVY])
 def test_analysis_equals_experiment_for_every_family(torchvision: Any, name: str) -> None:
     pytest.importorskip("timm")
     check(f"timm:{name}")
