@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from rfa_toolbox.analysis import find_smallest_resolution_with_no_unproductive_layer
 from rfa_toolbox.analysis.costs import short_number
 from rfa_toolbox.analysis.table import Analysis, TextColumn, aligned, one_line, text_columns
 
@@ -90,9 +91,12 @@ def next_step(analysis: Analysis) -> str:
     ]
     low = "x".join(map(str, analysis.resolution_range[0]))
     if wasted:
+        # Some layers are unproductive at the smallest resolution that makes sense.
+        useful = find_smallest_resolution_with_no_unproductive_layer(analysis.graph)
+        enough = "x".join(str(max(size, useful)) for size in analysis.resolution_range[0])
         return (
             "Next: cut the unproductive layers, let the receptive field grow more slowly (fewer "
-            f"early strides, smaller kernels), or use images of {low} px or more."
+            f"early strides, smaller kernels), or use images of {enough} px or more."
         )
     if limited:
         return f"Next: critical layers may still help a little; images of {low} px use them fully."

@@ -188,6 +188,18 @@ def test_wrong_usage_is_one_line(rfa: Rfa, words: list[str]) -> None:
     assert "mistake in RFA-Toolbox" not in said
 
 
+def test_no_layer_is_unproductive_at_the_size_that_is_advised(rfa: Rfa, tmp_path: Path) -> None:
+    node = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+    for at, kernel in enumerate((1, 1, 3)):
+        node = EnrichedNetworkNode(str(at), LayerDefinition("Conv2d", kernel, 2), [node])
+    path = tmp_path / "coarse.json"
+    path.write_text(json.dumps(node.to_dict()), "utf-8")
+    size = re.search(r"use images of (\S+) px or more", rfa("analyze", path, "-r", "4").out)
+    assert size
+    done = rfa("analyze", path, "-r", size[1], "--fail-on", "unproductive")
+    assert done.code == 0, done.err
+
+
 def test_a_sentence_of_the_parser_ends_before_the_next(rfa: Rfa) -> None:
     assert "--qqq. See rfa analyze --help." in rfa("analyze", "-", "--qqq").complaint()
 
