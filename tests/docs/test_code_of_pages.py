@@ -130,17 +130,17 @@ def readme_command(name: str) -> str:
 
 
 def test_the_two_commands_of_readme_set_up_everything_by_themselves() -> None:
-    for name in ("picture", "test"):
+    for name in ("report", "test"):
         command = readme_command(name)
         assert command.startswith("python3 -m venv .venv && .venv/bin/pip install "), command
         assert "-c constraints.txt" in command
     assert "-m pytest" in readme_command("test")
-    script = re.search(r"\.venv/bin/python (examples/\S+\.py)", readme_command("picture"))
-    assert script, "The picture is that of an example."
+    script = re.search(r"\.venv/bin/rfa report (examples/\S+\.py):", readme_command("report"))
+    assert script, "The report is that of an example."
     assert (ROOT / script[1]).is_file()
 
 
 def test_continuous_integration_runs_the_commands_of_readme() -> None:
     script = (ROOT / ".ci" / "run").read_text("utf-8")
-    assert "run_readme_command picture" in script
+    assert "run_readme_command report" in script
     assert "run_readme_command test" in script
