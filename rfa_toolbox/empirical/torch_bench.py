@@ -20,7 +20,7 @@ from torch import nn
 from rfa_toolbox.empirical.poison import PoisonedCalls, wide_dimensions
 from rfa_toolbox.empirical.readings import Mask
 from rfa_toolbox.empirical.structural import Interval
-from rfa_toolbox.encodings.layout import Atom, Joined, Layout, axes_of
+from rfa_toolbox.encodings.layout import Atom, Joined, Layout, axes_of, runs_by_axis
 from rfa_toolbox.encodings.pytorch import meta, utils
 from rfa_toolbox.encodings.pytorch.capture import Example, ModuleScopes
 from rfa_toolbox.encodings.pytorch.domain import Operation, Record, TensorRef, tensors_in
@@ -205,7 +205,11 @@ class TorchSetting:
             name: spot_of(tap.tensor.shape, tap.layout, axis) for name, tap in self.taps.items()
         }
         self.units = {name: spot.units for name, spot in self.spots.items()}
-        self.blind: dict[str, str] = {}
+        self.blind = {
+            name: "it has every position twice, as the scores of an attention do"
+            for name, tap in self.taps.items()
+            if _has_twice(tap.layout, axis)
+        }
         hidden = _behind_hidden_poison(self.record)
         self.doubtful = {
             name: f"'{hidden[tap.tensor.number]}' may have hidden NaN from it"
@@ -347,6 +351,16 @@ class Spot:
         flags = split.isnan().permute(0, *order).reshape(batch, -1)
         result: Mask = flags.cpu().numpy().astype(np.bool_)
         return result
+
+
+def _has_twice(layout: Layout, axis: int) -> bool:
+    """Whether positions along an axis stand in two dimensions, each with all the others.
+
+    >>> _has_twice(((Atom(0, 4),), (Atom(0, 4),)), 0), _has_twice(((Atom(0, 4), Atom(1, 4)),), 0)
+    (True, False)
+    """
+    steps = [atom.step for atom in runs_by_axis(layout).get(axis, ())]
+    return len(set(steps)) < len(steps)
 
 
 def spot_of(shape: Sequence[int], layout: Layout, axis: int) -> Spot:
