@@ -155,6 +155,7 @@ class KerasSetting:
             name: "it is NaN without poison" for name, mask in clean.items() if mask.any()
         }
         self.doubtful: dict[str, str] = {}
+        self.twice: frozenset[str] = frozenset()
         self.nodes = {name: bench.nodes[name] for name in self.units if name in bench.nodes}
         self.gated = bench.gated
         for name in bench.nodes.keys() - self.units.keys():

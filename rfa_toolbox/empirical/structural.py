@@ -62,6 +62,11 @@ class Setting(Protocol):
         ...
 
     @property
+    def twice(self) -> Collection[str]:
+        """Layers whose output has every position twice, as the scores of an attention have."""
+        ...
+
+    @property
     def blind(self) -> Mapping[str, str]:
         """Layers that cannot be measured, with the reason."""
         ...

@@ -205,11 +205,8 @@ class TorchSetting:
             name: spot_of(tap.tensor.shape, tap.layout, axis) for name, tap in self.taps.items()
         }
         self.units = {name: spot.units for name, spot in self.spots.items()}
-        self.blind = {
-            name: "it has every position twice, as the scores of an attention do"
-            for name, tap in self.taps.items()
-            if _has_twice(tap.layout, axis)
-        }
+        self.blind: dict[str, str] = {}
+        self.twice = {name for name, tap in self.taps.items() if _has_twice(tap.layout, axis)}
         hidden = _behind_hidden_poison(self.record)
         self.doubtful = {
             name: f"'{hidden[tap.tensor.number]}' may have hidden NaN from it"

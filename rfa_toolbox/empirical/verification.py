@@ -274,6 +274,8 @@ def _judged(
         return "not measured", setting.doubtful[node.name]
     if node.layer_info.resolution_dependent:
         return "not measured", "its windows depend on the size of the image"
+    if node.name in setting.twice:
+        return "not measured", "it has every position twice, as the scores of an attention do"
     return "differs", _difference(expected, size, measured)
 
 
