@@ -19,6 +19,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from rfa_toolbox.empirical import verify
+from rfa_toolbox.empirical.measurement import MAX_PASSES
 from rfa_toolbox.errors import RFAError
 from tests.empirical.zoo import build, family_of, spelled
 
@@ -28,13 +29,13 @@ COLUMNS = (
 )
 
 
-def row_of(name: str) -> dict[str, object]:
+def row_of(name: str, max_passes: int) -> dict[str, object]:
     """Return the row of one model."""
     begin = time.perf_counter()
     row: dict[str, object] = dict.fromkeys(COLUMNS, "")
     row |= {"model": name, "family": family_of(name)}
     try:
-        report = verify(build(name))
+        report = verify(build(name), max_passes=max_passes)
     except RFAError as error:
         return row | {"notes": str(error)}
     doubtful = [one for one in report.nodes if one.verdict in {"differs", "not measured"}]
@@ -50,10 +51,16 @@ def row_of(name: str) -> dict[str, object]:
     }
 
 
+SHOWN = ("model", "family", "nodes", "agrees", "bound", "not measured", "differs")
+MARK = "<!-- table -->\n"
+
+
 def as_markdown(rows: list[dict[str, str]]) -> str:
-    """Return a table for the documentation."""
-    lines = ["| " + " | ".join(COLUMNS) + " |", "|---" * len(COLUMNS) + "|"]
-    lines += ["| " + " | ".join(str(row[one]) for one in COLUMNS) + " |" for row in rows]
+    """Return a table for the documentation, with the sums in its last row."""
+    sums = {one: str(sum(int(row[one] or 0) for row in rows)) for one in SHOWN[2:]}
+    sums |= {"model": f"**{len(rows)} models**", "family": ""}
+    lines = ["| " + " | ".join(SHOWN) + " |", "|" + "---|" * len(SHOWN)]
+    lines += ["| " + " | ".join(row[one] for one in SHOWN) + " |" for row in (*rows, sums)]
     return "\n".join(lines) + "\n"
 
 
@@ -61,7 +68,13 @@ def main() -> int:
     """Run the models that the table does not have yet; return 1 if any node differs."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("names", nargs="+")
-    parser.add_argument("--output", type=Path, required=True, help="a file .csv, or .md beside it")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="a file .csv, or a page .md beside one, of which the table is written anew",
+    )
+    parser.add_argument("--max-passes", type=int, default=MAX_PASSES, help="then give a layer up")
     options = parser.parse_args()
     names: list[str] = []
     for name in options.names:
@@ -76,14 +89,17 @@ def main() -> int:
         for name in spelled(names):
             if name in known:
                 continue
-            row = row_of(name)
+            row = row_of(name, options.max_passes)
             writer.writerow(row)
             file.flush()
             print(name, {key: row[key] for key in COLUMNS[2:7]}, row["seconds"], row["notes"])
             sys.stdout.flush()
     rows = list(csv.DictReader(table.open()))
     if options.output.suffix == ".md":
-        options.output.write_text(as_markdown(rows))
+        page = options.output.read_text() if options.output.exists() else ""
+        before, mark, _ = page.partition(MARK)
+        rows.sort(key=lambda row: (row["family"] != "torchvision", row["family"].lower()))
+        options.output.write_text((before + mark if mark else "") + as_markdown(rows))
     return int(any(row["differs"] not in {"", "0"} for row in rows))
 
 

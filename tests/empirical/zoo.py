@@ -30,7 +30,7 @@ TIMM_FAMILIES: dict[str, str] = {
     "ResNet-RS": "resnetrs50 resnetrs101",
     "ResNeXt": "resnext26ts resnext50_32x4d seresnext26d_32x4d resnext101_32x4d",
     "ResNetV2": "resnetv2_18 resnetv2_50 resnetv2_50x1_bit resnetv2_50d_gn resnetv2_50d_frn",
-    "ResNet, global context and other gates": "gcresnet33ts gcresnext26ts bat_resnext26ts",
+    "ResNet, global context and other gates": "gcresnet33ts gcresnext26ts",
     "ResNet of CLIP": "resnet50_clip_gap",
     "Res2Net": "res2net50_26w_4s res2net50_14w_8s res2next50",
     "ResNeSt": "resnest14d resnest26d resnest50d_4s2x40d",
