@@ -63,6 +63,7 @@ def interpolation(
     Units of the input are ``ratio.denominator`` cells of a fine grid apart; an interpolation with
     support ``t`` weighs those less than ``t`` units from the centre of the unit that it writes.
     ``aligned`` lays the centres of the corner units on each other, else the corners themselves.
+    Without a support the unit i reads floor(i*ratio), or floor((i + 1/2)*ratio) if it is exact.
 
     >>> interpolation("nearest", Fraction(1, 2)).kernel, interpolation("bilinear", Fraction(1, 2))
     (2, Window(kernel=4, stride=1, dilation=1, begin=2, end=2, upsampling=2))
@@ -70,7 +71,8 @@ def interpolation(
     stride, factor = ratio.numerator, ratio.denominator
     support = _SUPPORT.get(method)
     if support is None:
-        return Window(factor, stride, begin=factor - 1, end=factor - 1, upsampling=factor)
+        begin = factor - 1 - (stride // 2 if method == "nearest-exact" else 0)
+        return Window(factor, stride, begin=begin, end=factor - 1, upsampling=factor)
     half = support * (max(stride, factor) if antialias else factor)
     kernel = 2 * half  # also where the last unit that is read has the weight 0
     begin = half - 1 - (0 if aligned else (stride - factor) // 2)

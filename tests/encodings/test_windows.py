@@ -49,6 +49,15 @@ def test_nearest_reads_the_unit_in_which_its_corner_lies(ratio: Fraction) -> Non
     )
 
 
+@pytest.mark.parametrize("ratio", RATIOS, ids=str)
+def test_exact_nearest_reads_the_unit_in_which_its_centre_lies(ratio: Fraction) -> None:
+    def read(unit: int) -> tuple[int, int]:
+        place = math.floor((unit + Fraction(1, 2)) * ratio)
+        return place, place
+
+    assert_reads(interpolation("nearest-exact", ratio), read)
+
+
 @pytest.mark.parametrize("aligned", [False, True], ids=["corners", "centres"])
 @pytest.mark.parametrize("method", SUPPORTS)
 @pytest.mark.parametrize("ratio", RATIOS, ids=str)

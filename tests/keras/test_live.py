@@ -92,6 +92,7 @@ MODELS: dict[str, Callable[[Any, Any], Any]] = {
     ),
     "centre crop": chain(layer("CenterCrop", 21, 11), CONV),
     "resizing": chain(layer("Resizing", 20, 12), CONV),
+    "resizing nearest": chain(layer("Resizing", 20, 12, interpolation="nearest"), CONV),
     "adaptive": chain(layer("AdaptiveAveragePooling2D", (7, 5))),
     "permuted twice": chain(
         layer("Permute", (2, 1, 3)), layer("Conv2D", 2, (5, 3)), layer("Permute", (2, 1, 3))
@@ -136,7 +137,7 @@ def starts(graph: Any) -> int:
 
 @pytest.mark.parametrize(
     "name", ["dilated, strided", "odd padding", "separable", "pad and crop", "centre crop", "slice",
-             "patches by reshape", "pooling operations", "padding operation", "mean of columns"],
+             "resizing nearest", "patches by reshape", "pooling operations", "padding operation", "mean of columns"],
 )  # fmt: skip
 def test_paddings_say_where_windows_lie(name: str, keras_on_torch: Any) -> None:
     keras = keras_on_torch
@@ -148,6 +149,14 @@ def test_paddings_say_where_windows_lie(name: str, keras_on_torch: Any) -> None:
     for unit, span in enumerate(rows_seen(keras, model)):
         begin = first + unit * jump
         assert span == (max(0, begin), min(HEIGHT - 1, begin + size - 1))
+
+
+def test_an_image_that_is_cut_to_keep_its_aspect_ratio_has_no_known_place(keras: Any) -> None:
+    image = keras.Input((40, 20, 3))
+    cut = keras.layers.Resizing(20, 20, crop_to_aspect_ratio=True)(image)
+    graph = create_graph_from_model(keras.Model(image, cut))
+    assert graph.window is None
+    assert graph.certainty == "bound"
 
 
 def test_the_model_is_not_changed(keras: Any) -> None:

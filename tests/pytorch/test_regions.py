@@ -169,6 +169,25 @@ def test_a_shift_written_into_parts_of_a_tensor_is_followed() -> None:
     assert (graph.window.start, graph.window.size) == ((-1,), (3,))
 
 
+@pytest.mark.parametrize(
+    "pick",
+    [
+        pytest.param(lambda x, order: x[..., order], id="index"),
+        pytest.param(lambda x, order: x.index_select(-1, order), id="index_select"),
+    ],
+)
+def test_positions_in_another_order_have_no_known_place(pick) -> None:
+    """A permutation keeps the size of the map, so that nothing but the operator tells of it."""
+    order = torch.arange(31, -1, -1)
+    picked = encode(Function(lambda s, x: pick(x, order)), (1, 2, 32))
+    assert picked.window is None
+    assert picked.certainty == "bound"
+    behind = encode(
+        Function(lambda s, x: s.conv(pick(x, order)), conv=nn.Conv1d(2, 2, 3)), (1, 2, 32)
+    )
+    assert behind.receptive_field_max == (math.inf,)
+
+
 def test_a_mirrored_map_has_no_known_place() -> None:
     graph = encode(Function(lambda s, x: s.conv(x.flip(-1)), conv=nn.Conv1d(2, 2, 3)), (1, 2, 32))
     assert graph.window is None

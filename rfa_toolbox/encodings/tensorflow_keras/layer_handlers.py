@@ -763,7 +763,7 @@ class ResizingHandler(_Handler):
             kept = kept or call.class_name != "Resizing"
             effect = resampled(
                 call, value, wanted, method, bool(call.get("antialias")),
-                whole=False, channel=place[1],
+                whole=False, channel=place[1], placed=not kept,
             )  # fmt: skip
             reason = "how much is cut or padded to keep the aspect ratio depends on the image"
             return attrs.evolve(effect, certainty="bound", reason=reason) if kept else effect

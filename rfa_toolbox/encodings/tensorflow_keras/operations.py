@@ -366,7 +366,7 @@ def _resize(call: LayerCall) -> Effect:
                  "on the size of the image"}  # fmt: skip
     return resampled(
         call, value, dict(zip(found[0], size, strict=True)), method, bool(call.get("antialias")),
-        whole=False, dependent=False, channel=found[1], **facts,
+        whole=False, dependent=False, channel=found[1], placed=not kept, **facts,
     )  # fmt: skip
 
 

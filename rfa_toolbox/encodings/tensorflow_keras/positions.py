@@ -635,6 +635,7 @@ def resampled(
     whole: bool = True,
     dependent: bool = True,
     channel: int | None = None,
+    placed: bool = True,
     **facts: Any,
 ) -> Effect:
     """Return the effect of giving dimensions another size, by interpolation or adaptive pooling.
@@ -648,6 +649,7 @@ def resampled(
         whole: whether size 1 means to see everything.
         dependent: whether the window grows with the image.
         channel: the dimension that the layer takes for channels, if there is one.
+        placed: whether nothing is cut off or put around beforehand.
         facts: further attributes of the effect.
     """
     windows: dict[int, tuple[Window, int]] = {}
@@ -670,7 +672,10 @@ def resampled(
             windows[place] = (resampling(size, count), count)
         else:
             ratio = Fraction(size, count)
-            windows[place] = (interpolation(method, ratio, antialias), count)
+            # Keras looks from the centre of a unit, as TensorFlow does since 2.0.
+            exact = "nearest-exact" if method == "nearest" else method
+            window = interpolation(exact, ratio, antialias)
+            windows[place] = (window if placed else window._replace(begin=None, end=None), count)
             if 1 not in (ratio.numerator, ratio.denominator) and layouts.axes_of(
                 value.layout[place]
             ):

@@ -42,6 +42,10 @@ __all__ = [
 ]
 
 
+_SOMEWHERE = NEUTRAL._replace(begin=None, end=None)
+"""Every unit sees one unit, but it is not followed which."""
+
+
 def _value(trail: Trail, operation: Operation) -> tuple[TensorRef, Value]:
     tensor = trail.main(operation)
     return tensor, trail.values[tensor.number]
@@ -223,7 +227,7 @@ def flip(trail: Trail, operation: Operation) -> None:
     if not axes:
         trail.move(operation, value.layout)
         return
-    mirrored = dict.fromkeys(axes, NEUTRAL._replace(begin=None, end=None))
+    mirrored = dict.fromkeys(axes, _SOMEWHERE)
     trail.step(operation, mirrored, value.layout, base=value, kind="slice")
 
 
@@ -325,13 +329,18 @@ def _picked_by_index(
     kept = layouts.broadcast((value.layout,), output.shape)
     layout = list(kept)
     lost = tuple(dict.fromkeys(picked))
-    for place, size in enumerate(output.shape):
-        if not layouts.axes_of(kept[place]) and size > 1:
-            layout[place] = (Lost(size, lost),)
-            break
+    # As many as there were are still in another order.
+    places = [place for place, one in enumerate(kept) if {*layouts.axes_of(one)} & {*lost}]
+    places += [
+        place
+        for place, size in enumerate(output.shape)
+        if not layouts.axes_of(kept[place]) and size > 1
+    ]
+    for place in places[:1]:
+        layout[place] = (Lost(output.shape[place], lost),)
     trail.step(
         operation,
-        {},
+        dict.fromkeys(lost, _SOMEWHERE),
         tuple(layout),
         base=value,
         certainty="bound",
@@ -360,7 +369,7 @@ def pick(trail: Trail, operation: Operation) -> None:
     layout[dimension] = (Lost(shape[dimension], axes),)
     trail.step(
         operation,
-        {},
+        dict.fromkeys(axes, _SOMEWHERE),
         tuple(layout),
         base=value,
         certainty="bound",
