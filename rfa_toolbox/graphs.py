@@ -143,8 +143,9 @@ class LayerDefinition:
         resolution_dependent: the window is that of one input size and grows with the image, as
             in adaptive pooling. Questions about resolutions treat it as infinite.
         ignored_global: something in the layer depends on the whole image and was left out of
-            account, as in squeeze-and-excitation or in a norm that takes its statistics from the
-            image. Tiled inference has to know.
+            account, as in squeeze-and-excitation, in a norm that takes its statistics from the
+            image, in circular padding, or in padding put on a map that was cropped before.
+            Tiled inference has to know.
 
     Raises:
         InvalidLayerError: a ValueError, for a negative, zero or fractional number, or when

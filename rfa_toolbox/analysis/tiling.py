@@ -76,6 +76,7 @@ def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Reso
         InvalidGraphError: a ValueError, if some layer depends on the whole image, also in a way
             that receptive fields do not count (squeeze-and-excitation, group norm), or if it is
             not known where units look: then no margin makes tiles equal to the whole.
+            What the model makes of the size of its input, such as coordinates, is not seen.
         InvalidResolutionError: a ValueError, if tiles are too small to get ahead.
 
     >>> from rfa_toolbox.graphs import LayerDefinition
@@ -104,41 +105,43 @@ def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Reso
     per_axis: list[list[tuple[slice, slice, slice]]] = []
     sizes, overlaps, margins, alignments = [], [], [], []
     for axis, one in enumerate(windows):
-        alignment = math.lcm(*(_advance(every, axis) for every in before))
+        alignment = math.lcm(*(_along(every, axis).advance for every in before))
         margin = _margin(one)
         size = min(images[axis], _fitting(wanted[axis], images[axis], alignment))
-        starts = _starts(one, images[axis], size, alignment)
-        if starts is None:
-            least = sum(margin) + 2 * alignment
+        first, behind = right = _right_units(before, axis, alignment, size)
+        step = _own(one, alignment)
+        if size < images[axis] and behind - first < step:
+            least = min(images[axis], size - (behind - first - step) // step * alignment)
             raise InvalidResolutionError(
                 f"tile_size is {tile_size!r}; along axis {axis} a tile needs at least {least} "
                 f"pixels: its margins are {margin[0]} and {margin[1]}, and tiles start at "
                 f"multiples of {alignment}."
             )
+        starts = _starts(right, step, images[axis], size, alignment)
         sizes.append(size)
         overlaps.append(size - starts[1] if len(starts) > 1 else 0)
         margins.append(margin)
         alignments.append(alignment)
-        per_axis.append(_slices(one, images[axis], size, starts))
+        per_axis.append(_slices(one, images[axis], size, starts, behind))
     tiles = tuple(Tile(*zip(*parts, strict=True)) for parts in itertools.product(*per_axis))
     return TilePlan(tuple(sizes), tuple(overlaps), tuple(margins), tuple(alignments), tiles)
 
 
 def _all_before(node: EnrichedNetworkNode) -> list[EnrichedNetworkNode]:
-    found = {node: None}
+    """Return the node and all that it depends on, in the order in which they run."""
+    found = {node}
     waiting = [node]
     while waiting:
         for before in waiting.pop().predecessors:
             if before not in found:
-                found[before] = None
+                found.add(before)
                 waiting.append(before)
-    return list(found)
+    return [one for one in node.all_layers if one in found]
 
 
-def _advance(node: EnrichedNetworkNode, axis: int) -> int:
-    windows = node.unit_windows
-    one = windows[axis if len(windows) > 1 else 0]
-    return 1 if one is None else one.advance
+def _along(node: EnrichedNetworkNode, axis: int) -> UnitWindows:
+    windows = node.known_unit_windows()
+    return windows[axis if len(windows) > 1 else 0]
 
 
 def _margin(windows: UnitWindows) -> tuple[int, int]:
@@ -153,50 +156,90 @@ def _fitting(wanted: int, image: int, alignment: int) -> int:
     return wanted - (wanted - image) % alignment
 
 
-def _starts(windows: UnitWindows, image: int, size: int, alignment: int) -> list[int] | None:
-    """Return where tiles start along one axis; None if they are too small to get ahead."""
-    starts = [0]
-    while starts[-1] + size < image:
-        done = _first_wrong_behind(windows, starts[-1] + size - 1)
-        following = starts[-1] + alignment
-        if _first_right(windows, following) > done:
-            return None
-        # As far ahead as the units in front of it are done, but not beyond what the end needs.
-        while following + size < image and _first_right(windows, following + alignment) <= done:
-            following += alignment
-        starts.append(following)
-    return starts
-
-
 def _own(windows: UnitWindows, start: int) -> int:
     """Return which unit of the whole is unit 0 of a tile that starts at a pixel."""
     return start // windows.advance * len(windows.firsts)
 
 
-def _first_right(windows: UnitWindows, start: int) -> int:
-    """Return the unit from which on all units are in a tile, and see no pixel in front of it."""
-    period = len(windows.firsts)
-    wrong = max(
-        phase + -(-(start - int(first)) // windows.advance) * period - period
-        for phase, (first, last) in enumerate(zip(windows.firsts, windows.lasts, strict=True))
-        if first <= last
-    )
-    return max(wrong + 1, _own(windows, start))
+# --- what is right in a tile -------------------------------------------------------------------
+#
+# The windows of the last layer do not tell: units that a layer in between cut off, or did not make
+# for want of image, are padding to the layer behind it, wherever their windows lie.
 
 
-def _first_wrong_behind(windows: UnitWindows, end: int) -> int:
-    """Return the first unit that sees a pixel behind ``end``, or belongs there itself."""
-    period = len(windows.firsts)
-    wrong = min(
-        phase + ((end - int(last)) // windows.advance + 1) * period
-        for phase, (first, last) in enumerate(zip(windows.firsts, windows.lasts, strict=True))
-        if first <= last
-    )
-    return min(wrong, _own(windows, end + windows.advance))
+def _right_units(
+    before: Sequence[EnrichedNetworkNode], axis: int, start: int, size: int
+) -> tuple[int, int]:
+    """Return the first right unit of a tile, and the first wrong one behind it.
+
+    Both are counted from unit 0 of the tile, which has image in front of it, from ``start`` on,
+    and behind it.
+    """
+    found: dict[EnrichedNetworkNode, tuple[int, int]] = {}
+    for node in before:
+        reads = [
+            (found[one][0] - offset, found[one][1] - offset)
+            for place, one in enumerate(node.predecessors)
+            for offset in _offsets(node, place, axis)
+        ] or [(start, start + size)]
+        first, behind = max(one for one, _ in reads), min(one for _, one in reads)
+        found[node] = _right_behind(node, axis, first, behind, start, size)
+    own = _own(_along(before[-1], axis), start)
+    first, behind = found[before[-1]]
+    return first - own, behind - own
+
+
+def _offsets(node: EnrichedNetworkNode, place: int, axis: int) -> list[int]:
+    return [read[axis] or 0 for read in node.offsets[place]] if node.offsets else [0]
+
+
+def _right_behind(
+    node: EnrichedNetworkNode, axis: int, first: int, behind: int, start: int, size: int
+) -> tuple[int, int]:
+    """Return the same behind a layer of which the units first to behind - 1 are read rightly."""
+    layer, axes = node.layer_info, len(node.paths)
+    kernel, stride, dilation, fine, padding = (
+        arithmetic.broadcast(value, axes)[axis if axes > 1 else 0]
+        for value in (
+            layer.kernel_size, layer.stride_size, layer.dilation, layer.upsampling, layer.padding,
+        )
+    )  # fmt: skip
+    begin = padding[0] if isinstance(padding, tuple) else padding or 0
+    windows = _along(node, axis)
+    own = _own(windows, start)
+    made = own + _made(node, axis, size)
+    if layer.blockwise:
+        first = -(-(first + begin) // kernel) * kernel - begin
+        behind = (behind + begin) // kernel * kernel - begin
+    else:
+        first = (fine * (first - 1) + begin) // stride + 1
+        behind = -(-(fine * behind + begin - dilation * (kernel - 1)) // stride)
+    return max(first, own), min(behind, made)
+
+
+def _made(node: EnrichedNetworkNode, axis: int, size: int) -> int:
+    """Return how many units a layer makes at least of a tile."""
+    windows = _along(node, axis)
+    units, image = node.feature_map, node.encoded_resolution
+    if units is None or image is None:
+        return _own(windows, size - 1 + windows.advance)
+    place = axis if len(units) > 1 else 0
+    return units[place] + _own(windows, size - image[place])
+
+
+def _starts(right: tuple[int, int], step: int, image: int, size: int, alignment: int) -> list[int]:
+    """Return where tiles start along one axis; they get ahead by as much as they can."""
+    first, behind = right
+    ahead = (behind - first) // step * alignment
+    starts = [0]
+    while starts[-1] + size < image:
+        needed = image - size - starts[-1]
+        starts.append(starts[-1] + min(ahead, needed))
+    return starts
 
 
 def _slices(
-    windows: UnitWindows, image: int, size: int, starts: Sequence[int]
+    windows: UnitWindows, image: int, size: int, starts: Sequence[int], behind: int
 ) -> list[tuple[slice, slice, slice]]:
     result: list[tuple[slice, slice, slice]] = []
     done = 0
@@ -204,7 +247,7 @@ def _slices(
         own = _own(windows, start)
         end = min(start + size, image)
         last = place == len(starts) - 1
-        stop = None if last else _first_wrong_behind(windows, end - 1)
+        stop = None if last else own + behind
         keep = slice(done - own, None if stop is None else stop - own)
         result.append((slice(start, end), keep, slice(done, stop)))
         done = stop if stop is not None else done

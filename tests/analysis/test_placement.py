@@ -191,7 +191,7 @@ def test_an_image_that_fits_is_one_tile():
 
 def test_what_no_tile_can_do_is_said():
     conv = node("conv", LayerDefinition("Conv", 7, 2, padding=3), image())
-    with pytest.raises(InvalidResolutionError, match="needs at least 9 pixels"):
+    with pytest.raises(InvalidResolutionError, match="needs at least 8 pixels"):
         tile_plan(conv, 64, 6)
     pooled = node("pool", LayerDefinition("Pool"), conv)
     with pytest.raises(InvalidGraphError, match="see the whole image"):

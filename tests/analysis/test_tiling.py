@@ -226,9 +226,17 @@ def test_the_least_size_counts_the_margins_and_two_steps_of_the_grid():
         tile_plan(chain([(9, 3, 1, 1, 4, 4)]), 66, 6)
 
 
-@pytest.mark.parametrize(("tile_size", "least"), [(6, 9), (1, 9)])
+@pytest.mark.parametrize(("tile_size", "least"), [(6, 8), (1, 8)])
 def test_tiles_that_are_too_small_are_refused_with_a_size_that_will_do(tile_size, least):
     node = chain([(7, 2, 1, 1, 3, 3)])
     with pytest.raises(InvalidResolutionError, match=rf"axis 0 .* at least {least} pixels"):
         tile_plan(node, 64, tile_size)
-    assert math.prod(tile_plan(node, 64, 10).tile_size) == 10
+    assert math.prod(tile_plan(node, 64, least).tile_size) == least
+
+
+def test_the_least_size_leaves_the_rest_that_the_image_leaves():
+    node = chain([(12, 12, 1, 1, 0, 0)])
+    with pytest.raises(InvalidResolutionError, match="at least 18 pixels"):
+        tile_plan(node, 30, 5)
+    assert tile_plan(node, 30, 18).tile_size == (18,)
+    assert tile_plan(node, 30, 29).tile_size == (18,)

@@ -137,7 +137,8 @@ def starts(graph: Any) -> int:
 
 @pytest.mark.parametrize(
     "name", ["dilated, strided", "odd padding", "separable", "pad and crop", "centre crop", "slice",
-             "resizing nearest", "patches by reshape", "pooling operations", "padding operation", "mean of columns"],
+             "resizing nearest", "patches by reshape", "pooling operations",
+             "padding operation", "mean of columns"],
 )  # fmt: skip
 def test_paddings_say_where_windows_lie(name: str, keras_on_torch: Any) -> None:
     keras = keras_on_torch

@@ -118,15 +118,7 @@ EQUIVALENT: dict[str, dict[str, list[str]]] = {
     },
     "rfa_toolbox.analysis.tiling": {
         ALONE: [
-            "_advance: axis if len(windows) > 1 else 0 => axis if len(windows) > 1 else -1",
-        ],
-        "What is unknown in front is unknown or infinite behind, which was refused before.": [
-            "_advance: 1 if one is None else one.advance => one.advance",
-            "_advance: 1 if one is None else one.advance => 2 if one is None else one.advance",
-            "_advance: 1 if one is None else one.advance => 0 if one is None else one.advance",
-        ],
-        "All tiles get ahead alike, and the search goes on from there to the last place.": [
-            "_starts: -1 => 0 (3)",
+            "_along: axis if len(windows) > 1 else 0 => axis if len(windows) > 1 else -1",
         ],
         "Nothing follows the last tile.": [
             "_slices: stop if stop is not None else done => stop",

@@ -59,12 +59,37 @@ def uneven() -> nn.Module:
     )
 
 
+def gaps() -> nn.Module:
+    """The map of a whole tile ends before its last unit, so that padding follows sooner."""
+    return nn.Sequential(
+        nn.Conv2d(1, 2, 3, 2, padding=1),
+        nn.ConvTranspose2d(2, 2, 2, stride=3),
+        nn.Conv2d(2, 1, 3, padding=1),
+    )
+
+
+def cropped() -> nn.Module:
+    class Cropped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.down = nn.Conv2d(1, 2, 2, 2)
+            self.up = nn.ConvTranspose2d(2, 2, 2, stride=2)
+            self.last = nn.Conv2d(2, 1, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.last(F.relu(self.up(self.down(x))[..., 4:-5, 4:-5]))
+
+    return Cropped()
+
+
 @pytest.mark.parametrize(
     ("model", "image_size", "tile_size"),
     [
         pytest.param(UNet(), (128, 96), 72, id="U-Net"),
         pytest.param(residual(), (173, 160), 96, id="residual"),
         pytest.param(uneven(), (100, 131), (30, 70), id="uneven padding"),
+        pytest.param(gaps(), (40, 42), 24, id="up-sampling with gaps, cropped at its end"),
+        pytest.param(cropped(), (64, 48), 36, id="up-sampled and cropped"),
     ],
 )
 def test_tiles_put_together_are_the_whole(model, image_size, tile_size):
@@ -97,6 +122,18 @@ def test_one_pixel_less_of_margin_is_not_enough():
     assert wrong[0] > 0
 
 
+def cropped_then_padded(kept: slice) -> nn.Module:
+    class Cropped(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 1, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.conv(x[..., kept])
+
+    return Cropped()
+
+
 class Gated(nn.Module):
     def __init__(self) -> None:
         super().__init__()
@@ -109,7 +146,14 @@ class Gated(nn.Module):
 
 
 @pytest.mark.parametrize(
-    "model", [Gated(), nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4))], ids=["gate", "norm"]
+    "model",
+    [
+        pytest.param(Gated(), id="gate"),
+        pytest.param(nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4)), id="norm"),
+        pytest.param(nn.Conv2d(1, 4, 3, padding=1, padding_mode="circular"), id="circular"),
+        pytest.param(cropped_then_padded(slice(3, None)), id="padded where cropped in front"),
+        pytest.param(cropped_then_padded(slice(0, -3)), id="padded where cropped behind"),
+    ],
 )
 def test_what_looks_at_the_whole_image_cannot_be_tiled(model):
     graph = create_graph_from_pytorch_model(model, input_res=(1, 1, 64, 64))

@@ -188,7 +188,10 @@ def pad(trail: Trail, operation: Operation) -> None:
             )
             parts = [before] * (begin > 0) + [inner] + [after] * (end > 0)
             layout[dimension] = layouts.join(parts) if len(parts) > 1 else inner
-    trail.move(operation, tuple(layout))
+    if operation.get("mode", "constant") == "circular" and layouts.spatial_axes(value.layout):
+        trail.step(operation, {}, tuple(layout), ignored_global=True)
+    else:
+        trail.move(operation, tuple(layout))
 
 
 def expand(trail: Trail, operation: Operation) -> None:

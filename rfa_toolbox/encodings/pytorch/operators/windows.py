@@ -71,6 +71,8 @@ def _slide(
             continue
         atom, repeated = _run(pieces)
         if atom is not None and atom.axis is not None:
+            if _pads_where_cropped(atom, window, value.extents[atom.axis]):
+                facts["ignored_global"] = True
             layout[dimension] = _windowed(found, atom.axis, atom, repeated, window, size)
         elif window == NEUTRAL and size == math.prod(piece.size for piece in pieces):
             continue
@@ -84,6 +86,17 @@ def _slide(
                 "positions are not in one run; counted as seeing everything",
             }
     trail.step(operation, found, tuple(layout), base=value, mixed=mixed, **{**facts, **certainty})
+
+
+def _pads_where_cropped(atom: Atom, window: Window, extent: int) -> bool:
+    """Whether a window looks at padding where its map had more units, which were cut off.
+
+    Its place does not tell that from looking at those units.
+    """
+    behind = extent - 1 - atom.origin - (atom.size - 1) * atom.step
+    return (atom.origin > 0 and (window.begin or 0) > 0) or (
+        behind >= atom.step and (window.end or 0) >= window.upsampling
+    )
 
 
 def _run(dimension: Dimension) -> tuple[Atom | None, int]:
