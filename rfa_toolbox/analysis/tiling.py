@@ -108,7 +108,7 @@ def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Reso
         alignment = math.lcm(*(_along(every, axis).advance for every in before))
         margin = _margin(one)
         size = min(images[axis], _fitting(wanted[axis], images[axis], alignment))
-        first, behind = right = _right_units(before, axis, alignment, size)
+        first, behind = right = _right_units(before, axis, size)
         step = _own(one, alignment)
         if size < images[axis] and behind - first < step:
             least = min(images[axis], size - (behind - first - step) // step * alignment)
@@ -167,13 +167,10 @@ def _own(windows: UnitWindows, start: int) -> int:
 # for want of image, are padding to the layer behind it, wherever their windows lie.
 
 
-def _right_units(
-    before: Sequence[EnrichedNetworkNode], axis: int, start: int, size: int
-) -> tuple[int, int]:
+def _right_units(before: Sequence[EnrichedNetworkNode], axis: int, size: int) -> tuple[int, int]:
     """Return the first right unit of a tile, and the first wrong one behind it.
 
-    Both are counted from unit 0 of the tile, which has image in front of it, from ``start`` on,
-    and behind it.
+    Both are units of the tile, of which the image goes on in front and behind.
     """
     found: dict[EnrichedNetworkNode, tuple[int, int]] = {}
     for node in before:
@@ -181,12 +178,10 @@ def _right_units(
             (found[one][0] - offset, found[one][1] - offset)
             for place, one in enumerate(node.predecessors)
             for offset in _offsets(node, place, axis)
-        ] or [(start, start + size)]
+        ] or [(0, size)]
         first, behind = max(one for one, _ in reads), min(one for _, one in reads)
-        found[node] = _right_behind(node, axis, first, behind, start, size)
-    own = _own(_along(before[-1], axis), start)
-    first, behind = found[before[-1]]
-    return first - own, behind - own
+        found[node] = _right_behind(node, axis, first, behind, size)
+    return found[before[-1]]
 
 
 def _offsets(node: EnrichedNetworkNode, place: int, axis: int) -> list[int]:
@@ -194,9 +189,9 @@ def _offsets(node: EnrichedNetworkNode, place: int, axis: int) -> list[int]:
 
 
 def _right_behind(
-    node: EnrichedNetworkNode, axis: int, first: int, behind: int, start: int, size: int
+    node: EnrichedNetworkNode, axis: int, first: int, behind: int, size: int
 ) -> tuple[int, int]:
-    """Return the same behind a layer of which the units first to behind - 1 are read rightly."""
+    """Return the same behind a layer that reads the units first to behind - 1 rightly."""
     layer, axes = node.layer_info, len(node.paths)
     kernel, stride, dilation, fine, padding = (
         arithmetic.broadcast(value, axes)[axis if axes > 1 else 0]
@@ -205,16 +200,13 @@ def _right_behind(
         )
     )  # fmt: skip
     begin = padding[0] if isinstance(padding, tuple) else padding or 0
-    windows = _along(node, axis)
-    own = _own(windows, start)
-    made = own + _made(node, axis, size)
     if layer.blockwise:
         first = -(-(first + begin) // kernel) * kernel - begin
         behind = (behind + begin) // kernel * kernel - begin
     else:
         first = (fine * (first - 1) + begin) // stride + 1
         behind = -(-(fine * behind + begin - dilation * (kernel - 1)) // stride)
-    return max(first, own), min(behind, made)
+    return max(first, 0), min(behind, _made(node, axis, size))
 
 
 def _made(node: EnrichedNetworkNode, axis: int, size: int) -> int:
@@ -223,19 +215,14 @@ def _made(node: EnrichedNetworkNode, axis: int, size: int) -> int:
     units, image = node.feature_map, node.encoded_resolution
     if units is None or image is None:
         return _own(windows, size - 1 + windows.advance)
-    place = axis if len(units) > 1 else 0
-    return units[place] + _own(windows, size - image[place])
+    return units[axis] + _own(windows, size - image[axis])
 
 
 def _starts(right: tuple[int, int], step: int, image: int, size: int, alignment: int) -> list[int]:
     """Return where tiles start along one axis; they get ahead by as much as they can."""
     first, behind = right
     ahead = (behind - first) // step * alignment
-    starts = [0]
-    while starts[-1] + size < image:
-        needed = image - size - starts[-1]
-        starts.append(starts[-1] + min(ahead, needed))
-    return starts
+    return [*range(0, image - size, ahead), image - size] if size < image else [0]
 
 
 def _slices(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rfa_toolbox.analysis import tile_plan
 from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError
-from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
+from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition, Measures
 from rfa_toolbox.unit_windows import region_of
 
 UNITS = range(-100, 600)
@@ -195,6 +195,90 @@ def test_a_coarse_grid_far_in_front_counts_as_well():
     assert tile_plan(last, 64, 32).alignment == (2,)
 
 
+def kept(last, image_size, tile_size):
+    return [
+        (tile.source[0].start, tile.keep[0])
+        for tile in tile_plan(last, image_size, tile_size).tiles
+    ]
+
+
+@pytest.mark.parametrize(
+    ("offsets", "first", "stop"),
+    [((-4, 0, -2, 3), 4, 11), ((-4, 0, -2, -1), 4, 14), ((3, 0, 1, 2), 0, 11)],
+)
+def test_all_places_that_a_layer_reads_are_in_the_tile(offsets, first, stop):
+    image = named("image", LayerDefinition("Input", 1, 1))
+    other = named("other", LayerDefinition("Act", 1, 1), image)
+    reads = [[(one,) for one in offsets[:2]], [(one,) for one in offsets[2:]]]
+    add = EnrichedNetworkNode("add", LayerDefinition("Add", 1, 1), [image, other], offsets=reads)
+    # As far ahead as possible: a tile goes on where the one in front of it is not right any more.
+    ahead = stop - first
+    assert kept(add, 14 + 2 * ahead, 14) == [
+        (0, slice(0, stop)), (ahead, slice(first, stop)), (2 * ahead, slice(first, None)),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("kernel", "begin", "first", "stop"),
+    # Of the convolution 1 to 14 are right, and blocks are 0-3, 4-7; or 2 to 13, and 1-4, 5-8.
+    [(3, 0, 4, 12), (5, 3, 5, 13)],
+)
+def test_blocks_that_a_tile_cuts_are_wrong(kernel, begin, first, stop):
+    image = named("image", LayerDefinition("Input", 1, 1))
+    conv = named("conv", LayerDefinition("Conv", kernel, padding=kernel // 2), image)
+    block = LayerDefinition("Attention", 4, padding=[(begin, 0)], blockwise=True)
+    assert kept(named("windows", block, conv), 32, 16) == [
+        (0, slice(0, stop)), (8, slice(first, stop)), (16, slice(first, None)),
+    ]  # fmt: skip
+
+
+def test_a_layer_that_reads_the_image_needs_no_other_in_front():
+    conv = named("conv", LayerDefinition("Conv", 7, padding=3))
+    assert kept(conv, 30, 14) == [
+        (0, slice(0, 11)), (8, slice(3, 11)), (16, slice(3, None)),
+    ]  # fmt: skip
+
+
+def test_every_axis_has_its_own_window():
+    image = named("image", LayerDefinition("Input", 1, 1))
+    conv = named("conv", LayerDefinition("Conv", (3, 7), padding=((1, 1), (3, 3))), image)
+    first, *_ = tile_plan(conv, 20, 14).tiles
+    assert first.keep == (slice(0, 13), slice(0, 11))
+
+
+def test_an_image_of_one_tile_needs_no_unit_that_is_right_elsewhere():
+    assert kept(chain([(5, 1, 1, 1, 2, 2)]), 4, 9) == [(0, slice(0, None))]
+
+
+@pytest.mark.parametrize(
+    "measures", [Measures(encoded_resolution=(60,)), Measures(feature_map=(27,))]
+)
+def test_what_is_half_known_is_taken_for_the_usual(measures):
+    layer = LayerDefinition("Pool", 2, 2, padding=0)
+    pool = EnrichedNetworkNode("pool", layer, [], measures=measures)
+    assert kept(pool, 40, 20) == [(0, slice(0, 10)), (20, slice(0, None))]
+
+
+def test_units_that_a_layer_does_not_make_of_a_tile_are_not_in_it():
+    image = named("image", LayerDefinition("Input", 1, 1))
+    made = Measures(encoded_resolution=(60,), feature_map=(27,))
+    pool = EnrichedNetworkNode(
+        "pool", LayerDefinition("Pool", 2, 2, padding=0), [image], measures=made
+    )
+    act = named("act", LayerDefinition("Act", 1, 1), pool)
+    # Three units less than half of the pixels: 7 of 20, of a tile that leaves the same rest.
+    assert kept(act, 40, 20) == [(0, slice(0, 7)), (14, slice(0, 7)), (20, slice(4, None))]
+    assert kept(act, 41, 21)[0] == (0, slice(0, 7))
+
+
+def test_what_a_layer_cut_off_is_missing_wherever_the_next_one_looks():
+    """Unit i looks at pixel i again, but the three units in front of a tile are not there."""
+    image = named("image", LayerDefinition("Input", 1, 1))
+    ahead = named("ahead", LayerDefinition("Conv", 1, padding=[(-3, 3)]), image)
+    back = named("back", LayerDefinition("Conv", 1, padding=[(3, -3)]), ahead)
+    assert kept(back, 20, 14) == [(0, slice(0, 14)), (6, slice(8, None))]
+
+
 @pytest.mark.parametrize("fact", ["ignored_global", "resolution_dependent"])
 def test_a_layer_far_in_front_that_depends_on_the_whole_image_is_named(fact):
     layer = LayerDefinition("Whole", 1, 1, padding=0, **{fact: True})
@@ -239,4 +323,8 @@ def test_the_least_size_leaves_the_rest_that_the_image_leaves():
     with pytest.raises(InvalidResolutionError, match="at least 18 pixels"):
         tile_plan(node, 30, 5)
     assert tile_plan(node, 30, 18).tile_size == (18,)
+    finer = chain([(9, 1, 1, 1, 4, 4), (3, 1, 1, 2, 1, 2)])
+    with pytest.raises(InvalidResolutionError, match="at least 10 pixels"):
+        tile_plan(finer, 30, 5)
+    assert tile_plan(finer, 30, 10).tile_size == (10,)
     assert tile_plan(node, 30, 29).tile_size == (18,)

@@ -119,6 +119,10 @@ EQUIVALENT: dict[str, dict[str, list[str]]] = {
     "rfa_toolbox.analysis.tiling": {
         ALONE: [
             "_along: axis if len(windows) > 1 else 0 => axis if len(windows) > 1 else -1",
+            "_right_behind: axis if axes > 1 else 0 => axis if axes > 1 else -1",
+        ],
+        "Branches whose place is not known were refused before.": [
+            "_offsets: read[axis] or 0 => read[axis]",
         ],
         "Nothing follows the last tile.": [
             "_slices: stop if stop is not None else done => stop",
