@@ -98,6 +98,7 @@ class KerasBench:
         )
         self.axes = len(self.spatial)
         self.max_length = max_length
+        self.failure: Exception | None = None
         self._settings: dict[tuple[int, int], KerasSetting | None] = {}
 
     def lengths(self, axis: int) -> Sequence[int]:
@@ -131,10 +132,18 @@ class KerasBench:
             else:
                 # What a layer raises where an image is too small, or has to have another size,
                 # is up to its backend.
-                with contextlib.suppress(Exception):
+                try:
                     setting = KerasSetting(self, axis, tuple(shape))
-                    if setting.numbers <= _NUMBERS:
-                        yield setting
+                except Exception as error:  # noqa: BLE001
+                    self.failure = error
+                    continue
+                if setting.numbers <= _NUMBERS:
+                    yield setting
+                else:
+                    self.failure = MemoryError(
+                        f"an image of shape {tuple(shape)} takes {setting.numbers} numbers, more "
+                        f"than the {_NUMBERS} that a pass may take"
+                    )
 
 
 class KerasSetting:

@@ -200,6 +200,8 @@ class PoisonedCalls:
         tensors = [one for one in args if isinstance(one, torch.Tensor)]
         if any(isinstance(one, torch.Tensor) for one in keywords.values()):
             return None
+        if name in {"to", "type"} and len(tensors) > 1:
+            return None  # the other one says a type, and need not be of a shape that fits
         known = [one for one in tensors if self.knows(one)]
         shape = np.broadcast_shapes(*(tuple(one.shape) for one in tensors))
         if name in _ARITHMETIC and len(known) == 1 and tuple(known[0].shape) == tuple(shape):

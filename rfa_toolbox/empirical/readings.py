@@ -163,6 +163,11 @@ def field_between(first: Pattern, last: Pattern) -> AxisField:
         )
     rows = ((first.row_of(unit), last.row_of(unit)) for unit in range(period))
     windows = tuple(None if one is None or two is None else (one, two) for one, two in rows)
+    if any(one is not None and one[1] < one[0] for one in windows):
+        return AxisField(
+            problem="read from both ends its windows end before they begin, as where positions "
+            "stand several times, or in an order that is not followed"
+        )
     return AxisField(_shortest(windows, advance), Fraction(advance, period))
 
 

@@ -99,6 +99,11 @@ class Bench(Protocol):
         """Number of spatial axes of the input."""
         ...
 
+    @property
+    def failure(self) -> Exception | None:
+        """What was raised by the last setting that could not be made."""
+        ...
+
     def lengths(self, axis: int) -> Iterable[int]:
         """Lengths of the image to try along an axis, in ascending order."""
         ...
@@ -153,8 +158,9 @@ def measure_axis(bench: Bench, axis: int, max_passes: int) -> AxisMeasurement:
             break
     if chosen is None:
         raise CaptureError(
-            f"the model runs at none of the lengths {lengths} along axis {axis}; pass input_shape"
-        )
+            f"the model runs at none of the lengths {lengths} along axis {axis}; pass an "
+            f"input_shape that it runs with. Its own error: {bench.failure!r}"
+        ) from bench.failure
     return _read(chosen, max_passes, looked)
 
 

@@ -38,6 +38,8 @@ _LENGTHS = tuple(224 * 2**step for step in range(7))
 
 _WIDTHS = (32, 64, 96, 128, 192, 224, 256, 320, 384, 448, 512)
 _MEMORY = 3 * 2**30
+_RAISED = (RFAError, RuntimeError, ValueError, AssertionError, TypeError, IndexError)
+"""What models raise at sizes that they do not take."""
 
 
 class Tap(NamedTuple):
@@ -97,6 +99,7 @@ class TorchBench:
             self.spatial = [() for _ in self.spatial]
         self.axes = max(map(len, self.spatial))
         self.sizes = tuple(self.base.inputs[0].shape[dimension] for dimension in self.spatial[0])
+        self.failure: Exception | None = None
         self._settings: dict[tuple[int, int], TorchSetting | None] = {}
         self._width: int | None = None
 
@@ -136,15 +139,20 @@ class TorchBench:
             tried.add(sizes)
             if math.prod(sizes) > _LENGTHS[-1] * 512:
                 continue
-            with contextlib.suppress(
-                RFAError, RuntimeError, ValueError, AssertionError, TypeError, IndexError
-            ):
+            try:
                 setting = TorchSetting(self, axis, sizes)
-                if setting.bytes > self.memory:
-                    continue
-                if width is not None:
-                    self._width = width
-                yield setting
+            except _RAISED as error:
+                self.failure = error
+                continue
+            if setting.bytes > self.memory:
+                self.failure = MemoryError(
+                    f"an image of {sizes} pixels takes {setting.bytes} bytes, more than the "
+                    f"{self.memory} that a pass may take"
+                )
+                continue
+            if width is not None:
+                self._width = width
+            yield setting
 
     def example_with(self, sizes: Sequence[int]) -> Example:
         """Return the inputs with these sizes of the image, in every input that is one."""
@@ -195,8 +203,10 @@ class TorchSetting:
         self.gated = {
             node.name for node, tensor in digraph.results.items() if tensor.number in weights
         }
+        # The graph may speak of another shape, as ``unfold`` does: take the one that there is.
+        real = {one.number: one for made in self.record.operations for one in made.outputs}
         self.taps = {
-            node.name: Tap(node, tensor, values[tensor.number].layout)
+            node.name: Tap(node, real.get(tensor.number, tensor), values[tensor.number].layout)
             for node, tensor in digraph.results.items()
         }
         self.nodes = {name: tap.node for name, tap in self.taps.items()}

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from rfa_toolbox.empirical import measure_receptive_field, verify
+from rfa_toolbox.empirical import measure_receptive_field, torch_bench, verify
 from rfa_toolbox.encodings.pytorch import add_custom_layer_handler, remove_custom_layer_handler
-from rfa_toolbox.errors import UnsupportedModelError
+from rfa_toolbox.errors import CaptureError, UnsupportedModelError
 from tests.empirical.zoo import IN_TESTS, TIMM, TIMM_FAMILIES, TORCHVISION, build, spelled
 from tests.pytorch.measure import Function
 from tests.pytorch.test_unchanged import everything, network, states
@@ -121,6 +121,51 @@ def test_the_insides_of_gates_agree_by_definition(torchvision: Any) -> None:
 def test_ignoring_global_layers_cannot_be_measured() -> None:
     with pytest.raises(UnsupportedModelError, match="'ignore'"):
         verify(network(), IMAGE, global_ops="ignore")
+
+
+def test_a_type_may_be_taken_from_a_tensor_of_another_shape() -> None:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        height, width = x.shape[2:]
+        places = torch.arange(height).to(x)[None, None, :, None].expand(1, 1, height, width)
+        return self.conv(torch.cat([x, places], 1))  # type: ignore[no-any-return]
+
+    report = verify(Function(forward, conv=nn.Conv2d(2, 1, 3)), (1, 1, 64, 64))
+    assert {one.verdict for one in report.nodes} == {"agrees"}
+
+
+def test_a_map_that_stands_twice_is_not_measured_and_has_no_negative_size() -> None:
+    (node,) = verify(Function(lambda self, x: torch.cat([x, x], 2)), (1, 1, 64, 64)).nodes
+    assert node.verdict == "not measured"
+    assert node.size == (None, 1)
+    assert "end before they begin" in node.reason
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_columns_of_unfold_are_found_in_their_tensor(dtype: torch.dtype) -> None:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        columns = functional.unfold(x, 3, padding=1)
+        return torch.einsum("ok,bkl->bol", self.weight, columns).view(1, 2, *x.shape[2:])
+
+    model = Function(forward, weight=nn.Parameter(torch.rand(2, 9))).to(dtype)
+    report = verify(model, (1, 1, 20, 20))
+    assert report.ok
+    assert report.nodes[-1].size == (3, 3)
+
+
+def test_what_the_model_raises_is_quoted_if_it_runs_at_no_length(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ValueError("no such image")
+
+    monkeypatch.setattr(torch_bench.TorchSetting, "__init__", fail)
+    with pytest.raises(
+        CaptureError, match=r"lengths \[64\].*ValueError\('no such image'\)"
+    ) as info:
+        verify(network(), IMAGE)
+    assert isinstance(info.value.__cause__, ValueError)
+    with pytest.raises(CaptureError, match="no such image"):
+        measure_receptive_field(network(), IMAGE)
 
 
 def test_the_zoo_is_as_large_as_it_should_be(torchvision: Any) -> None:
