@@ -135,18 +135,19 @@ def test_a_broken_pytorch_speaks_for_itself(tmp_path: Path, inside: str, expecte
 
 
 def import_seconds() -> float:
-    done = run("import rfa_toolbox", "-X", "importtime")
+    """Return the time of the processor that the import takes, however busy the machine is."""
+    done = run(
+        "import time\n"
+        "begin = time.process_time()\n"
+        "import rfa_toolbox\n"
+        "print(time.process_time() - begin)"
+    )
     assert done.returncode == 0, done.stderr
-    for line in done.stderr.splitlines():
-        _, cumulative, name = line.split("|")
-        if name.strip() == "rfa_toolbox":
-            return int(cumulative) / 1e6
-    raise AssertionError("The report of -X importtime does not name the package.")
+    return float(done.stdout)
 
 
 def test_importing_takes_less_than_a_third_of_a_second() -> None:
-    # A busy machine makes single runs slow; a slow import is slow every time.
-    assert any(import_seconds() < 0.3 for _ in range(10))
+    assert min(import_seconds() for _ in range(5)) < 0.3
 
 
 def test_importing_imports_no_framework() -> None:
