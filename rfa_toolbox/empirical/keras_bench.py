@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import math
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
@@ -18,7 +19,11 @@ import numpy.typing as npt
 
 from rfa_toolbox.empirical.readings import Mask
 from rfa_toolbox.empirical.structural import Interval
-from rfa_toolbox.encodings.tensorflow_keras import create_graph_from_model
+from rfa_toolbox.encodings.tensorflow_keras import (
+    create_graph_from_keras_json,
+    create_graph_from_model,
+    keras_model_to_dict,
+)
 from rfa_toolbox.errors import InvalidResolutionError, UnsupportedModelError
 from rfa_toolbox.graphs import EnrichedNetworkNode
 
@@ -35,6 +40,7 @@ _BATCH = 8
 _NUMBERS = 2**27
 """How many numbers an image may have, all channels of all layers together."""
 
+_MOVING = {"Reshape", "Permute"}
 _NORMS = {"LayerNormalization", "GroupNormalization", "UnitNormalization", "RMSNormalization"}
 
 
@@ -75,14 +81,14 @@ class KerasBench:
         self.functional = functional
         self.model_name = str(model.name)
         self.global_ops = global_ops
-        self.graph = create_graph_from_model(model, global_ops=global_ops)
-        self.nodes = {node.name: node for node in self.graph.all_layers}
+        graph = create_graph_from_model(model, global_ops=global_ops)
+        self.architecture = keras_model_to_dict(model)
         counted = create_graph_from_model(model, global_ops="count").all_layers
         infinite = {node.name for node in counted if math.inf in _sizes(node)}
         self.gated = frozenset(
-            name
-            for name, node in self.nodes.items()
-            if name in infinite and math.inf not in _sizes(node)
+            node.name
+            for node in graph.all_layers
+            if node.name in infinite and math.inf not in _sizes(node)
         )
         own = tuple(functional.inputs[0].shape)
         given = own if input_shape is None else tuple(input_shape)
@@ -100,6 +106,15 @@ class KerasBench:
         self.max_length = max_length
         self.failure: Exception | None = None
         self._settings: dict[tuple[int, int], KerasSetting | None] = {}
+
+    def nodes_at(self, shape: Sequence[int]) -> dict[str, EnrichedNetworkNode]:
+        """Return the nodes of the graph for inputs of a shape, which paddings may depend on."""
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # the graph of the model has warned
+            graph = create_graph_from_keras_json(
+                _resized(self.architecture, iter([[None, *shape[1:]]])), global_ops=self.global_ops
+            )
+        return {node.name: node for node in graph.all_layers}
 
     def lengths(self, axis: int) -> Sequence[int]:
         """Lengths of the image to try along an axis; only the model's own if no other runs."""
@@ -157,18 +172,20 @@ class KerasSetting:
         self.output_shapes: dict[str, tuple[int, ...]] = {}
         self._maps: list[tuple[int, ...]] = []
         self._batch = 1
+        self.blind: dict[str, str] = {}
         clean = self._run([(0, 0)])[0]
         self.numbers = sum(math.prod(one) for one in self.output_shapes.values())
         self.units = {name: mask.size for name, mask in clean.items()}
-        self.blind = {
-            name: "it is NaN without poison" for name, mask in clean.items() if mask.any()
-        }
+        for name, mask in clean.items():
+            if mask.any():
+                self.blind[name] = "it is NaN without poison"
         self.doubtful: dict[str, str] = {}
         self.twice: frozenset[str] = frozenset()
-        self.nodes = {name: bench.nodes[name] for name in self.units if name in bench.nodes}
+        nodes = bench.nodes_at(shape)
+        self.nodes = {name: nodes[name] for name in self.units if name in nodes}
         self.gated = bench.gated
-        for name in bench.nodes.keys() - self.units.keys():
-            self.nodes[name] = bench.nodes[name]
+        for name in nodes.keys() - self.units.keys():
+            self.nodes[name] = nodes[name]
             self.units[name] = 1
             self.blind[name] = "the experiment does not see it being called"
             self.output_shapes[name] = ()
@@ -190,11 +207,19 @@ class KerasSetting:
             np.moveaxis(image, self.bench.spatial[self.axis] - 1, 0)[start:stop] = np.nan
         found: list[dict[str, Mask]] = [{} for _ in intervals]
 
-        def look(name: str, result: Any) -> None:
+        def look(name: str, result: Any, before: int = 0) -> None:
             while isinstance(result, list | tuple | dict):
                 result = next(iter(result.values() if isinstance(result, dict) else result))
             shape = tuple(map(int, result.shape))
             self.output_shapes.setdefault(name, (1, *shape[1:]))
+            ranks = {len(shape), before or len(shape)}
+            if any(
+                3 <= one != len(self.shape) and (one, len(self.shape)) != (3, 4) for one in ranks
+            ):
+                self.blind[name] = (
+                    "it reads or makes a tensor with another number of dimensions than the image, "
+                    "in which its positions are not followed"
+                )
             array = _as_numbers(keras, result)
             for image, mask in enumerate(self._units(array, count)):
                 found[image][name] = mask
@@ -230,7 +255,7 @@ class KerasSetting:
 class _Walk:
     """Calls the layers of a model, and of the models in it, and shows every result."""
 
-    def __init__(self, keras: Any, look: Callable[[str, Any], None], global_ops: str) -> None:
+    def __init__(self, keras: Any, look: Callable[..., None], global_ops: str) -> None:
         self.keras = keras
         self.look = look
         self.gates = global_ops == "ignore_gates"
@@ -265,7 +290,8 @@ class _Walk:
             if getattr(operation, "_call_has_training_arg", False):
                 keywords["training"] = False
             result = self._kept(args[0]) if kind in _NORMS else operation(*args, **keywords)
-            self.look(self._name(path, operation), result)
+            moves = kind in _MOVING and hasattr(args[0], "shape")
+            self.look(self._name(path, operation), result, len(args[0].shape) if moves else 0)
             return result
 
         return call
@@ -295,6 +321,22 @@ class _Walk:
                     clean[images] = 0.5
                     operands[place] = self.keras.ops.convert_to_tensor(clean)
         return (operands,) if listed else tuple(operands)
+
+
+def _resized(value: Any, shapes: Iterator[list[int | None]]) -> Any:
+    """Return the JSON of a model with another shape of its (first) input, and no other shapes."""
+    if isinstance(value, list):
+        return [_resized(one, shapes) for one in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {key: one for key, one in value.items() if not key.startswith("build_")}
+    kind, config = value.get("class_name"), value.get("config") or {}
+    for key in ("shape", "batch_shape"):
+        if kind in ("InputLayer", "__keras_tensor__") and key in config:
+            opened = [None] * len(config[key])
+            made = next(shapes, opened) if kind == "InputLayer" else opened
+            return {**kept, "config": {**config, key: made}}
+    return {key: _resized(one, shapes) for key, one in kept.items()}
 
 
 def _sizes(node: EnrichedNetworkNode) -> tuple[int | float, ...]:

@@ -27,7 +27,13 @@ from rfa_toolbox.empirical.readings import (
 from rfa_toolbox.errors import CaptureError
 from rfa_toolbox.graphs import EnrichedNetworkNode
 
-__all__ = ["AxisMeasurement", "Bench", "Interval", "Setting", "measure_axis"]
+__all__ = ["FIXED_SIZE", "AxisMeasurement", "Bench", "Interval", "Setting", "measure_axis"]
+
+FIXED_SIZE = (
+    "its map has as many units on a longer image, so its windows depend on the size of the image, "
+    "and may have been read at the border of the map"
+)
+"""A note of maps behind a crop or an interpolation to a size."""
 
 Interval: TypeAlias = "tuple[int, int]"
 """Rows from the first number up to, and without, the second one."""
@@ -177,6 +183,8 @@ class _Survey:
         self.too_large: set[str] = set()
         self.silent: dict[str, set[int]] = {}
         self.needed = 1
+        longer_units = {} if longer is None else longer.units
+        self.fixed = {name for name, one in setting.units.items() if one == longer_units.get(name)}
         jumps = []
         for name, units in setting.units.items():
             if name in setting.blind:
@@ -256,6 +264,9 @@ def _read(survey: _Survey, max_passes: int, looked: int) -> AxisMeasurement:
             )
         else:
             fields[name] = _combined(setting, name, *sides)
+            if name in survey.fixed:
+                notes = (*fields[name].notes, FIXED_SIZE)
+                fields[name] = attrs.evolve(fields[name], notes=notes)
         if name in setting.doubtful and not fields[name].problem:
             notes = (*fields[name].notes, setting.doubtful[name])
             fields[name] = attrs.evolve(fields[name], notes=notes, bound=bool(fields[name].windows))

@@ -13,7 +13,7 @@ from rfa_toolbox import unit_windows
 from rfa_toolbox.empirical.measurement import MAX_PASSES, bench_for, measure_all_axes
 from rfa_toolbox.empirical.readings import AxisField, Seen
 from rfa_toolbox.empirical.results import plain_number, spelled, text_table
-from rfa_toolbox.empirical.structural import Setting
+from rfa_toolbox.empirical.structural import FIXED_SIZE, Setting
 from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.unit_windows import UnitWindows
@@ -274,6 +274,17 @@ def _judged(
         return "not measured", setting.doubtful[node.name]
     if node.layer_info.resolution_dependent:
         return "not measured", "its windows depend on the size of the image"
+    if FIXED_SIZE in measured.notes:
+        return "not measured", FIXED_SIZE
+    if (
+        expected is not None
+        and len(expected.firsts) > 1
+        and 3 * expected.advance > setting.length  # once to begin with, and twice to be sure
+    ):
+        return "not measured", (
+            f"its windows repeat every {expected.advance} pixels, which are too many to see in an "
+            f"image of {setting.length}"
+        )
     if node.name in setting.twice:
         return "not measured", "it has every position twice, as the scores of an attention do"
     return "differs", _difference(expected, size, measured)

@@ -47,6 +47,38 @@ def test_analysis_equals_experiment(keras: Any) -> None:
     assert all(np.array_equal(*pair) for pair in zip(weights, model.get_weights(), strict=True))
 
 
+def test_graph_and_experiment_are_of_one_size(keras: Any) -> None:
+    layers = keras.layers
+    up = keras.Sequential([keras.Input((None, None, 1)), layers.Conv2DTranspose(1, 5, 2, "same")])
+    strided = layers.Conv2D(1, 4, 3, padding="same")
+    report = verify(keras.Sequential([keras.Input((33, 34, 1)), strided, up]))
+    assert {one.verdict for one in report.nodes} == {"agrees"}, str(report)
+    cut = [keras.Input((33, 34, 1)), layers.CenterCrop(29, 31), layers.Conv2D(1, 4, 3)]
+    report = verify(keras.Sequential(cut))
+    assert report.ok
+    crop = report.nodes[1]
+    assert crop.verdict == "agrees"
+    assert crop.start == tuple(
+        (shape[axis + 1] - size) // 2
+        for axis, (shape, size) in enumerate(zip(report.input_shapes, (29, 31), strict=True))
+    )
+
+
+def test_positions_that_are_not_followed_are_not_measured(keras: Any) -> None:
+    layers = keras.layers
+    blocks = [
+        layers.Reshape((16, 2, 17, 2, 1)),
+        layers.Permute((1, 3, 2, 4, 5)),
+        layers.Reshape((16, 17, 4)),
+    ]
+    report = verify(keras.Sequential([keras.Input((32, 34, 1)), *blocks, layers.Conv2D(1, 3)]))
+    assert [one.verdict for one in report.nodes] == ["agrees", *["not measured"] * 3, "agrees"]
+    lost = layers.ConvLSTM2D(1, 3, padding="same")
+    report = verify(keras.Sequential([keras.Input((3, 10, 12, 1)), lost]))
+    assert report.ok
+    assert "another number of dimensions" in report.nodes[-1].reason
+
+
 def test_fields_per_axis(keras: Any) -> None:
     found = measure_receptive_field(network(keras))
     assert found["strided"].size == (3, 3)

@@ -168,6 +168,23 @@ def test_what_the_model_raises_is_quoted_if_it_runs_at_no_length(
         measure_receptive_field(network(), IMAGE)
 
 
+def test_a_period_that_does_not_fit_into_the_image_is_not_measured() -> None:
+    up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
+    report = verify(nn.Sequential(nn.Conv2d(1, 1, 3, 2, 1), up), (1, 1, 64, 64))
+    assert [one.verdict for one in report.nodes] == ["agrees", "not measured"]
+    assert "repeat every 222 pixels" in report.nodes[1].reason
+
+
+@pytest.mark.parametrize("size", [48, 50, 56])
+def test_maps_of_a_size_of_their_own_are_no_false_alarm(size: int) -> None:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(functional.interpolate(x, size=(size, size)))  # type: ignore[no-any-return]
+
+    report = verify(Function(forward, conv=nn.Conv2d(1, 1, 3)), (1, 1, 64, 64))
+    assert report.ok, report.disagreements
+    assert all(one.reason for one in report.nodes if one.verdict == "not measured")
+
+
 def test_the_zoo_is_as_large_as_it_should_be(torchvision: Any) -> None:
     timm = pytest.importorskip("timm")
     assert len(TORCHVISION) == 80
