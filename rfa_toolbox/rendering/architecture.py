@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -307,18 +307,34 @@ def _add_in_clusters(
         [node.module_path for node in nodes], [node.layer_info.name for node in nodes]
     )
     opened = 0
+    for item in in_drawing_order(contents):
+        if item is None:
+            _close_cluster(picture)
+        elif isinstance(item, int):
+            boxes[item].add_to(picture)
+        else:
+            _open_cluster(picture, f"cluster_{opened}", labels.markup(item))
+            opened += 1
+
+
+def in_drawing_order(contents: Mapping[str, Sequence[int | str]]) -> Iterator[int | str | None]:
+    """Yield what ``clustered`` returned as it is drawn, however deep modules are nested.
+
+    These are positions of nodes, the name of a module where it opens, and None where it closes.
+
+    >>> list(in_drawing_order({"": [0, "head"], "head": [1, 2]}))
+    [0, 'head', 1, 2, None]
+    """
     waiting = [iter(contents[""])]
     while waiting:
         item = next(waiting[-1], None)
         if item is None:
             waiting.pop()
             if waiting:
-                _close_cluster(picture)
-        elif isinstance(item, int):
-            boxes[item].add_to(picture)
-        else:
-            _open_cluster(picture, f"cluster_{opened}", labels.markup(item))
-            opened += 1
+                yield None
+            continue
+        yield item
+        if isinstance(item, str):
             waiting.append(iter(contents[item]))
 
 

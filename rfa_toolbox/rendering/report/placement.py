@@ -11,6 +11,7 @@ from itertools import pairwise
 
 import attrs
 
+from rfa_toolbox.rendering.architecture import in_drawing_order
 from rfa_toolbox.rendering.concatenations import Arrow
 from rfa_toolbox.rendering.layout import lay_out
 
@@ -100,19 +101,14 @@ def place(
 def _boxes(contents: Mapping[str, Sequence[int | str]]) -> list[str]:
     lines: list[str] = []
     opened = 0
-    waiting = [iter(contents[""])]
-    while waiting:
-        item = next(waiting[-1], None)
+    for item in in_drawing_order(contents):
         if item is None:
-            waiting.pop()
-            if waiting:
-                lines.append("}")
+            lines.append("}")
         elif isinstance(item, int):
             lines.append(f"n{item};")
         else:
             lines.append(f"subgraph cluster_{opened}{{{_FRAME}")
             opened += 1
-            waiting.append(iter(contents[item]))
     return lines
 
 
