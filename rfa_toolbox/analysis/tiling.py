@@ -76,7 +76,8 @@ def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Reso
         InvalidGraphError: a ValueError, if some layer depends on the whole image, also in a way
             that receptive fields do not count (squeeze-and-excitation, group norm), or if it is
             not known where units look: then no margin makes tiles equal to the whole.
-            What the model makes of the size of its input, such as coordinates, is not seen.
+            What the model makes of the size of its input, such as coordinates, is not seen, nor
+            what ``torch.roll`` brings from one edge to the other.
         InvalidResolutionError: a ValueError, if tiles are too small to get ahead.
 
     >>> from rfa_toolbox.graphs import LayerDefinition
