@@ -3,8 +3,9 @@
     python benchmarks/verify_zoo.py --output zoo.csv torchvision timm keras:MobileNetV2
     python benchmarks/verify_zoo.py --output zoo.md "RepVGG" resnet50 @names.txt
 
-Names are those of torchvision, timm (also families of ``tests/empirical/zoo.py``) and, with
-"keras:", of keras.applications; "@FILE" reads names from a file. Rows are written as they come,
+Names are those of torchvision, timm (also families of ``tests/empirical/zoo.py``, and settings as
+in "resnet50:output_stride=8" or "seresnet18:gates=opened") and, with "keras:", of
+keras.applications; "@FILE" reads names from a file. Rows are written as they come,
 so that a run that was stopped goes on where it was: models that the table has are left out.
 """
 
@@ -21,7 +22,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from rfa_toolbox.empirical import verify
 from rfa_toolbox.empirical.measurement import MAX_PASSES
 from rfa_toolbox.errors import RFAError
-from tests.empirical.zoo import build, family_of, spelled
+from tests.empirical.zoo import build, family_of, options_of, spelled
 
 COLUMNS = (
     *("model", "family", "nodes", "agrees", "bound", "not measured", "differs"),
@@ -35,7 +36,7 @@ def row_of(name: str, max_passes: int) -> dict[str, object]:
     row: dict[str, object] = dict.fromkeys(COLUMNS, "")
     row |= {"model": name, "family": family_of(name)}
     try:
-        report = verify(build(name), max_passes=max_passes)
+        report = verify(build(name), max_passes=max_passes, **options_of(name))
     except RFAError as error:
         return row | {"notes": str(error)}
     doubtful = [one for one in report.nodes if one.verdict in {"differs", "not measured"}]

@@ -87,7 +87,21 @@ TIMM_FAMILIES: dict[str, str] = {
     "MambaOut": "mambaout_femto mambaout_tiny",
     "FastViT": "fastvit_t8 fastvit_t12",
     "EdgeNeXt": "edgenext_xx_small edgenext_small",
+    "Dilated": "resnet18:output_stride=8 resnet50:output_stride=16 resnetv2_50:output_stride=8 "
+    "xception65:output_stride=8 mobilenetv2_100:output_stride=16 "
+    "efficientnet_b0:output_stride=8 "
+    "regnety_004:output_stride=8 nf_resnet50:output_stride=8 convnext_atto:output_stride=16",
+    "Gates opened": "seresnet18:gates=opened seresnet50:gates=opened skresnet18:gates=opened "
+    "gcresnet33ts:gates=opened ecaresnet26t:gates=opened resnest14d:gates=opened "
+    "mobilenetv3_small_050:gates=opened efficientnet_b0:gates=opened ghostnet_050:gates=opened "
+    "regnety_002:gates=opened rexnet_100:gates=opened hardcorenas_a:gates=opened",
+    "Gates counted": "seresnet18:gates=counted mobilenetv3_small_050:gates=counted "
+    "efficientnet_b0:gates=counted skresnet18:gates=counted regnety_002:gates=counted",
 }
+"""Names, or name:key=value: what ``timm.create_model`` takes, or what to do with gates."""
+
+GATES = {"opened": {"display_se_modules": True}, "counted": {"global_ops": "count"}}
+"""What "gates=..." means to ``verify``."""
 
 TIMM = tuple(name for names in TIMM_FAMILIES.values() for name in names.split())
 IN_TESTS = tuple(names.split()[0] for names in TIMM_FAMILIES.values())
@@ -108,7 +122,7 @@ class _WithoutRandomNumbers(TorchFunctionMode):
 
 def family_of(name: str) -> str:
     """Return the family of a model of timm, or the library of another one."""
-    library, _, model = name.rpartition(":")
+    library, model = name.split(":", 1)
     if library != "timm":
         return library
     return next(
@@ -116,9 +130,18 @@ def family_of(name: str) -> str:
     )
 
 
+def options_of(name: str) -> dict[str, Any]:
+    """Return what to tell ``verify`` of a model.
+
+    >>> options_of("timm:seresnet18:gates=counted"), options_of("timm:resnet18:output_stride=8")
+    ({'global_ops': 'count'}, {})
+    """
+    return next((GATES[one[6:]] for one in name.split(":")[2:] if one.startswith("gates=")), {})
+
+
 def build(name: str) -> Any:
-    """Make "torchvision:NAME", "timm:NAME" or "keras:NAME" with weights of no value."""
-    library, _, model = name.rpartition(":")
+    """Make "torchvision:NAME", "timm:NAME:KEY=NUMBER" or "keras:NAME" with weights of no value."""
+    library, model, *settings = name.split(":")
     if library == "keras":
         os.environ.setdefault("KERAS_BACKEND", "torch")
         import keras
@@ -133,7 +156,8 @@ def build(name: str) -> Any:
         else:
             import timm
 
-            made = timm.create_model(model)
+            pairs = [one.split("=") for one in settings if not one.startswith("gates=")]
+            made = timm.create_model(model, **{key: int(value) for key, value in pairs})
     return made.eval()
 
 
@@ -152,11 +176,20 @@ def spelled(names: Iterator[str] | list[str]) -> list[str]:
             found += [f"timm:{one}" for one in IN_TESTS]
         elif name in TIMM_FAMILIES:
             found += [f"timm:{one}" for one in TIMM_FAMILIES[name].split()]
-        elif ":" in name:
+        elif name.split(":")[0] in {"torchvision", "timm", "keras"}:
             found.append(name)
         else:
             found.append(f"{'torchvision' if name in TORCHVISION else 'timm'}:{name}")
     return found
 
 
-__all__ = ["IN_TESTS", "TIMM", "TIMM_FAMILIES", "TORCHVISION", "build", "family_of", "spelled"]
+__all__ = [
+    "IN_TESTS",
+    "TIMM",
+    "TIMM_FAMILIES",
+    "TORCHVISION",
+    "build",
+    "family_of",
+    "options_of",
+    "spelled",
+]
