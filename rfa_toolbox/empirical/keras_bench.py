@@ -7,6 +7,7 @@ that they take; nothing is rebuilt, and no layer learns anything of it.
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import math
 import warnings
@@ -17,6 +18,12 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 
+from rfa_toolbox.empirical.keras_poison import (
+    Bundled,
+    PoisonedLayers,
+    as_numbers,
+    passing_nan_on,
+)
 from rfa_toolbox.empirical.readings import Mask
 from rfa_toolbox.empirical.structural import Interval
 from rfa_toolbox.encodings.tensorflow_keras import (
@@ -36,12 +43,11 @@ the model: what is padded depends on the remainder by the stride."""
 _DOUBLINGS = 5
 _WIDTHS = (32, 64, 96, 128, 192, 224)
 _DEFAULT = 224
-_BATCH = 8
+_BATCH = 64
 _NUMBERS = 2**27
 """How many numbers an image may have, all channels of all layers together."""
 
 _MOVING = {"Reshape", "Permute"}
-_NORMS = {"LayerNormalization", "GroupNormalization", "UnitNormalization", "RMSNormalization"}
 
 
 class KerasBench:
@@ -53,6 +59,7 @@ class KerasBench:
             the model, and 224 pixels where it says none.
         global_ops: which global operations count, "ignore_gates" or "count".
         max_length: the longest image to try.
+        shortcuts: spend no time on channels that are NaN together; see ``keras_poison``.
     """
 
     def __init__(
@@ -61,6 +68,7 @@ class KerasBench:
         input_shape: Sequence[int] | None = None,
         global_ops: Literal["ignore_gates", "count"] = "ignore_gates",
         max_length: int | None = None,
+        shortcuts: bool = True,
     ) -> None:
         functional = getattr(model, "_functional", None) or model
         if not hasattr(functional, "_run_through_graph"):
@@ -83,8 +91,9 @@ class KerasBench:
         self.global_ops = global_ops
         graph = create_graph_from_model(model, global_ops=global_ops)
         self.architecture = keras_model_to_dict(model)
-        counted = create_graph_from_model(model, global_ops="count").all_layers
+        counted = create_graph_from_keras_json(self.architecture, global_ops="count").all_layers
         infinite = {node.name for node in counted if math.inf in _sizes(node)}
+        self.names = frozenset(node.name for node in graph.all_layers)
         self.gated = frozenset(
             node.name
             for node in graph.all_layers
@@ -96,7 +105,8 @@ class KerasBench:
             raise InvalidResolutionError(
                 f"input_shape is {given!r}; the model takes {len(own)} dimensions: {own!r}."
             )
-        first = _has_channels_first(functional)
+        self.channels_first = first = _has_channels_first(functional)
+        self.shortcuts = shortcuts
         self.spatial = tuple(range(2, len(own))) if first else tuple(range(1, len(own) - 1))
         self.base = tuple(
             1 if place == 0 else size or (_DEFAULT if place in self.spatial else 3)
@@ -170,27 +180,31 @@ class KerasSetting:
         self.shape = shape
         self.length = shape[bench.spatial[axis]]
         self.output_shapes: dict[str, tuple[int, ...]] = {}
+        self._sizes: dict[str, int] = {}
         self._maps: list[tuple[int, ...]] = []
         self._batch = 1
         self.blind: dict[str, str] = {}
         clean = self._run([(0, 0)])[0]
-        self.numbers = sum(math.prod(one) for one in self.output_shapes.values())
+        self.numbers = sum(self._sizes.values())
         self.units = {name: mask.size for name, mask in clean.items()}
         for name, mask in clean.items():
             if mask.any():
                 self.blind[name] = "it is NaN without poison"
         self.doubtful: dict[str, str] = {}
         self.twice: frozenset[str] = frozenset()
-        nodes = bench.nodes_at(shape)
-        self.nodes = {name: nodes[name] for name in self.units if name in nodes}
         self.gated = bench.gated
-        for name in nodes.keys() - self.units.keys():
-            self.nodes[name] = nodes[name]
+        for name in bench.names - self.units.keys():
             self.units[name] = 1
             self.blind[name] = "the experiment does not see it being called"
             self.output_shapes[name] = ()
-        self.units = {name: self.units[name] for name in self.nodes}
+        self.units = {name: one for name, one in self.units.items() if name in bench.names}
         self._batch = max(1, min(_BATCH, _NUMBERS // max(1, self.numbers)))
+
+    @functools.cached_property
+    def nodes(self) -> dict[str, EnrichedNetworkNode]:
+        """The nodes of the graph for this image, by name, in order of execution."""
+        nodes = self.bench.nodes_at(self.shape)
+        return {name: nodes[name] for name in self.units}
 
     def masks(self, intervals: Sequence[Interval]) -> list[dict[str, Mask]]:
         """Poison each of the intervals of rows in turn; return which units are NaN, per layer."""
@@ -201,11 +215,12 @@ class KerasSetting:
 
     def _run(self, intervals: Sequence[Interval]) -> list[dict[str, Mask]]:
         keras = importlib.import_module("keras")
-        count = len(intervals)
-        images = np.full((count, *self.shape[1:]), 0.5, "float32")
+        bench = self.bench
+        images = np.full((len(intervals), *self.shape[1:]), 0.5, "float32")
         for image, (start, stop) in zip(images, intervals, strict=True):
-            np.moveaxis(image, self.bench.spatial[self.axis] - 1, 0)[start:stop] = np.nan
+            np.moveaxis(image, bench.spatial[self.axis] - 1, 0)[start:stop] = np.nan
         found: list[dict[str, Mask]] = [{} for _ in intervals]
+        read: dict[int, tuple[Any, npt.NDArray[np.bool_]]] = {}
 
         def look(name: str, result: Any, before: int = 0) -> None:
             while isinstance(result, list | tuple | dict):
@@ -220,13 +235,24 @@ class KerasSetting:
                     "it reads or makes a tensor with another number of dimensions than the image, "
                     "in which its positions are not followed"
                 )
-            array = _as_numbers(keras, result)
-            for image, mask in enumerate(self._units(array, count)):
+            tensor = result.tensor if isinstance(result, Bundled) else result
+            if id(tensor) not in read:
+                array = as_numbers(keras, tensor)
+                read[id(tensor)] = tensor, self._units(array, len(intervals))
+                self._sizes[name] = array.size // len(intervals)
+            for image, mask in enumerate(read[id(tensor)][1]):
                 found[image][name] = mask
 
-        with _undisturbed(keras):
-            tensor = keras.ops.convert_to_tensor(images)
-            _Walk(keras, look, self.bench.global_ops).through(self.bench.functional, tensor, "")
+        layers = PoisonedLayers(
+            keras,
+            rank=len(self.shape),
+            channels_first=bench.channels_first,
+            gates=bench.global_ops == "count",
+            shortcuts=bench.shortcuts,
+        )
+        with _undisturbed(keras), passing_nan_on(keras):
+            tensor = layers.bundled(keras.ops.convert_to_tensor(images))
+            _Walk(layers, look).through(bench.functional, tensor, "")
         return found
 
     def _units(self, array: npt.NDArray[Any], count: int) -> npt.NDArray[np.bool_]:
@@ -255,10 +281,9 @@ class KerasSetting:
 class _Walk:
     """Calls the layers of a model, and of the models in it, and shows every result."""
 
-    def __init__(self, keras: Any, look: Callable[..., None], global_ops: str) -> None:
-        self.keras = keras
+    def __init__(self, layers: PoisonedLayers, look: Callable[..., None]) -> None:
+        self.layers = layers
         self.look = look
-        self.gates = global_ops == "ignore_gates"
         self._calls: Counter[str] = Counter()
 
     def through(self, model: Any, inputs: Any, path: str) -> Any:
@@ -284,43 +309,12 @@ class _Walk:
                 )
                 many = isinstance(outputs, list | tuple) and len(outputs) == 1
                 return outputs[0] if many else outputs
-            kind = type(operation).__name__
-            if kind == "Multiply" and self.gates:
-                args = self._without_gates(args)
-            if getattr(operation, "_call_has_training_arg", False):
-                keywords["training"] = False
-            result = self._kept(args[0]) if kind in _NORMS else operation(*args, **keywords)
-            moves = kind in _MOVING and hasattr(args[0], "shape")
+            result = self.layers.call(operation, args, keywords)
+            moves = type(operation).__name__ in _MOVING and hasattr(args[0], "shape")
             self.look(self._name(path, operation), result, len(args[0].shape) if moves else 0)
             return result
 
         return call
-
-    def _kept(self, tensor: Any) -> Any:
-        """Statistics over positions are no view of them: NaN stays where it is."""
-        ops = self.keras.ops
-        return ops.where(ops.isnan(tensor), math.nan, 0.5)
-
-    def _without_gates(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
-        """Take the NaN out of weights that are the same at all positions of the map beside them."""
-        listed = len(args) == 1 and isinstance(args[0], list | tuple)
-        operands = list(args[0]) if listed else list(args)
-        arrays = [
-            self.keras.ops.convert_to_numpy(one) if hasattr(one, "shape") else np.asarray(one)
-            for one in operands
-        ]
-        for place, weight in enumerate(arrays):
-            for other in arrays:
-                wide = other.ndim == weight.ndim > 2 and any(
-                    own == 1 < size
-                    for own, size in zip(weight.shape[1:], other.shape[1:], strict=True)
-                )
-                if wide and np.isnan(weight).any():
-                    images = np.isnan(weight).reshape(len(weight), -1).all(1)
-                    clean = weight.copy()
-                    clean[images] = 0.5
-                    operands[place] = self.keras.ops.convert_to_tensor(clean)
-        return (operands,) if listed else tuple(operands)
 
 
 def _resized(value: Any, shapes: Iterator[list[int | None]]) -> Any:
@@ -342,11 +336,6 @@ def _resized(value: Any, shapes: Iterator[list[int | None]]) -> Any:
 def _sizes(node: EnrichedNetworkNode) -> tuple[int | float, ...]:
     field = node.receptive_field_max
     return field if isinstance(field, tuple) else (field,)
-
-
-def _as_numbers(keras: Any, tensor: Any) -> npt.NDArray[Any]:
-    array: npt.NDArray[Any] = np.asarray(keras.ops.convert_to_numpy(tensor))
-    return array if np.issubdtype(array.dtype, np.inexact) else array.astype("float32")
 
 
 def _has_channels_first(model: Any) -> bool:

@@ -8,7 +8,6 @@ windows of all units from those of a few. Nothing here needs a framework.
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
@@ -90,15 +89,13 @@ def known_rows(flags: Mapping[int, Mask]) -> dict[int, int] | None:
     >>> known_rows({3: np.array([True, False, False]), 4: np.array([True, True, False])})
     {1: 3}
     """
-    thresholds = sorted(flags)
-    found: dict[int, int] = {}
-    for before, after in itertools.pairwise(thresholds):
-        changed = flags[after] != flags[before]
-        if (flags[before] & changed).any():
-            return None
-        if after == before + 1:
-            found.update(dict.fromkeys(map(int, np.flatnonzero(changed)), before))
-    return dict(sorted(found.items()))
+    thresholds = np.array(sorted(flags))
+    table = np.array([flags[one] for one in thresholds])
+    changed = table[1:] != table[:-1]
+    if (table[:-1] & changed).any():
+        return None
+    steps, units = np.nonzero(changed & (np.diff(thresholds) == 1)[:, np.newaxis])
+    return dict(sorted(zip(units.tolist(), thresholds[steps].tolist(), strict=True)))
 
 
 def find_pattern(rows: Mapping[int, int], silent: Collection[int] = ()) -> Pattern | None:

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rfa_toolbox.empirical import measure_receptive_field, verify
+from rfa_toolbox.empirical.keras_bench import KerasBench
 from rfa_toolbox.errors import InvalidResolutionError, UnsupportedModelError
 
 
@@ -47,6 +48,60 @@ def test_analysis_equals_experiment(keras: Any) -> None:
     assert all(np.array_equal(*pair) for pair in zip(weights, model.get_weights(), strict=True))
 
 
+def many_channels(keras: Any) -> Any:
+    """Channels that see different things side by side, in all the ways that layers mix them."""
+    layers, ops = keras.layers, keras.ops
+
+    class Swapped(layers.Layer):  # type: ignore[misc, name-defined]
+        """Works on all channels, and not on each alike."""
+
+        def call(self, x: Any) -> Any:
+            return ops.concatenate([x[..., 3:], ops.roll(x[..., :3], 2, axis=1)], axis=-1)
+
+    def moved(x: Any) -> Any:
+        return ops.roll(x, 1, axis=2)
+
+    image = keras.Input((64, 64, 3))
+    one = layers.Conv2D(4, 3, padding="same", activation="softmax")(image)
+    two = layers.Rescaling([1.0, 2.0, 3.0])(layers.AveragePooling2D(3, 1, "same")(image))
+    both = layers.Concatenate()([one, two])  # 4 + 3
+    both = layers.Add()([both, layers.MaxPooling2D((1, 5), 1, "same")(both)])
+    turned = Swapped()(both)  # 1 + 3 + 3
+    wide = layers.Maximum()([turned, layers.Concatenate()([two, one])])  # 1 + 2 + 1 + 3
+    x = layers.DepthwiseConv2D((3, 1), depth_multiplier=2, padding="same")(wide)
+    x = layers.Concatenate(axis=1)([x, layers.SpatialDropout2D(0.5)(x * 2.0)])
+    x = layers.Softmax()(layers.ReLU(6.0)(layers.Cropping2D(((0, 64), 0))(x)))
+    x = layers.Conv2D(4, (1, 3), groups=2, dilation_rate=2)(x)
+    x = layers.SeparableConv2D(5, 3, activation=moved)(x)
+    x = layers.Conv2DTranspose(2, 4, 2)(layers.Dense(6, activation="gelu")(x))
+    x = layers.Conv2D(2, 3)(layers.UpSampling2D(2)(layers.Permute((2, 1, 3))(x)))
+    return keras.Model(image, layers.Dense(2)(layers.Flatten()(x)))
+
+
+@pytest.mark.filterwarnings("ignore:Not known, and counted as neutral")
+@pytest.mark.parametrize("made", [network, many_channels])
+def test_shortcuts_find_what_the_layers_do(keras: Any, made: Any) -> None:
+    model = made(keras)
+    length = model.input_shape[2]
+    settings = [KerasBench(model, shortcuts=one).setting(1, length) for one in (True, False)]
+    short, plain = (one.masks([(0, 20), (40, 41), (length - 1, length)]) for one in settings)
+    assert settings[0].output_shapes == settings[1].output_shapes
+    for one, other in zip(short, plain, strict=True):
+        assert one.keys() == other.keys()
+        assert [name for name in one if not np.array_equal(one[name], other[name])] == []
+    assert settings[0].numbers < settings[1].numbers
+
+
+def test_sizes_that_only_weights_depend_on_are_free(keras: Any) -> None:
+    """Behind Flatten, a dense layer reads everything, however large that is."""
+    layers = keras.layers
+    stages = [layers.Conv2D(2, 5, 2, "same"), layers.MaxPooling2D(3), layers.Conv2D(2, 9)]
+    model = [keras.Input((60, 60, 1)), *stages, layers.Flatten(), layers.Dense(3)]
+    report = verify(keras.Sequential(model))
+    assert {one.verdict for one in report.nodes} == {"agrees"}
+    assert report.input_shapes[0][1] > 60
+
+
 def test_graph_and_experiment_are_of_one_size(keras: Any) -> None:
     layers = keras.layers
     up = keras.Sequential([keras.Input((None, None, 1)), layers.Conv2DTranspose(1, 5, 2, "same")])
@@ -74,7 +129,7 @@ def test_positions_that_are_not_followed_are_not_measured(keras: Any) -> None:
     report = verify(keras.Sequential([keras.Input((32, 34, 1)), *blocks, layers.Conv2D(1, 3)]))
     assert [one.verdict for one in report.nodes] == ["agrees", *["not measured"] * 3, "agrees"]
     lost = layers.ConvLSTM2D(1, 3, padding="same")
-    report = verify(keras.Sequential([keras.Input((3, 10, 12, 1)), lost]))
+    report = verify(keras.Sequential([keras.Input((3, 10, 12, 1)), lost]), max_length=10)
     assert report.ok
     assert "another number of dimensions" in report.nodes[-1].reason
 
