@@ -75,6 +75,26 @@ class Pattern:
                 return row + (unit - known) // self.units * self.rows
         return None
 
+    def holds_at(self, threshold: int, mask: Mask, inside: range) -> bool:
+        """Return whether those units are NaN at a threshold that should be.
+
+        Of every class of units the one in front of the threshold is looked at and the one behind
+        it, if their rows are inside of the image.
+
+        >>> mask = np.array([True, True, True, True, False, False])
+        >>> patterns = Pattern(1, 2, {0: 1}), Pattern(2, 3, {0: 1, 1: 2})
+        >>> [pattern.holds_at(8, mask, range(20)) for pattern in patterns]
+        [True, False]
+        """
+        for known, row in self.at.items():
+            turns = (threshold - row) // self.rows
+            for turn in (turns, turns + 1):
+                unit, changes = known + turn * self.units, row + turn * self.rows
+                seen = changes in inside and 0 <= unit < mask.size
+                if seen and mask[unit] != (changes < threshold):
+                    return False
+        return True
+
 
 def known_rows(flags: Mapping[int, Mask]) -> dict[int, int] | None:
     """Return at which row every unit changes, of those that change between two thresholds.

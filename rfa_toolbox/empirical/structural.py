@@ -138,8 +138,8 @@ class AxisMeasurement:
 def measure_axis(bench: Bench, axis: int, max_passes: int) -> AxisMeasurement:
     """Measure all layers of a model along one axis.
 
-    The image is made longer until every field fits in between its ends, or until the bench has
-    no longer one.
+    The image is made longer until every field fits in between its ends, and until the windows of
+    every layer are seen to repeat, or until that does not help or the bench has no longer one.
 
     Args:
         bench: the model.
@@ -150,6 +150,7 @@ def measure_axis(bench: Bench, axis: int, max_passes: int) -> AxisMeasurement:
         CaptureError: if the model runs at no length at all.
     """
     chosen: _Survey | None = None
+    best: _Reading | None = None
     looked = 0
     lengths = list(bench.lengths(axis))
     for place, length in enumerate(lengths):
@@ -160,14 +161,24 @@ def measure_axis(bench: Bench, axis: int, max_passes: int) -> AxisMeasurement:
         chosen = _Survey(setting, longer)
         fits = chosen.fits and (place == len(lengths) - 1 or chosen.confirmed(longer))
         looked += chosen.passes
-        if fits:
+        if not fits:
+            continue
+        reading = _Reading(chosen, max_passes)
+        if best is not None:
+            if len(reading.cut_short) >= len(best.cut_short):
+                break
+            looked += sum(side.passes for side in best.sides)
+        best = reading
+        if not best.cut_short:
             break
     if chosen is None:
         raise CaptureError(
             f"the model runs at none of the lengths {lengths} along axis {axis}; pass an "
             f"input_shape that it runs with. Its own error: {bench.failure!r}"
         ) from bench.failure
-    return _read(chosen, max_passes, looked)
+    reading = best or _Reading(chosen, max_passes)
+    start, end = reading.sides
+    return AxisMeasurement(reading.fields(), reading.setting, (looked, start.passes, end.passes))
 
 
 class _Survey:
@@ -235,42 +246,54 @@ def _jump(setting: Setting, longer: Setting | None, name: str) -> Fraction:
     return Fraction(max(1, round(setting.length / max(1, units))))
 
 
-def _read(survey: _Survey, max_passes: int, looked: int) -> AxisMeasurement:
-    setting = survey.setting
-    wanted = [
-        name
-        for name in setting.units
-        if name not in setting.blind
-        and name not in survey.everything | survey.nothing | survey.too_large
-    ]
-    sides = [_Side(setting, wanted, survey, end) for end in (False, True)]
-    for side in sides:
-        side.run(max_passes)
-    fields: dict[str, AxisField] = {}
-    for name in setting.units:
-        if name in setting.blind:
-            fields[name] = AxisField(problem=setting.blind[name])
-        elif name in survey.nothing:
-            fields[name] = AxisField(problem="it depends on no pixel")
-        elif name in survey.everything:
-            note = (
-                f"sees all of the {setting.length} pixels; no longer image could be tried",
-            ) * survey.unconfirmed
-            fields[name] = AxisField(notes=note)
-        elif name in survey.too_large:
-            fields[name] = AxisField(
-                problem=f"its field does not fit into {setting.length} pixels, the longest image "
-                "that was tried"
-            )
-        else:
-            fields[name] = _combined(setting, name, *sides)
-            if name in survey.fixed:
-                notes = (*fields[name].notes, FIXED_SIZE)
-                fields[name] = attrs.evolve(fields[name], notes=notes)
-        if name in setting.doubtful and not fields[name].problem:
-            notes = (*fields[name].notes, setting.doubtful[name])
-            fields[name] = attrs.evolve(fields[name], notes=notes, bound=bool(fields[name].windows))
-    return AxisMeasurement(fields, setting, (looked, sides[0].passes, sides[1].passes))
+class _Reading:
+    """What poison from both ends tells of an image of one length."""
+
+    def __init__(self, survey: _Survey, max_passes: int) -> None:
+        self.survey = survey
+        self.setting = setting = survey.setting
+        wanted = [
+            name
+            for name in setting.units
+            if name not in setting.blind
+            and name not in survey.everything | survey.nothing | survey.too_large
+        ]
+        self.sides = (_Side(setting, wanted, survey, False), _Side(setting, wanted, survey, True))
+        for side in self.sides:
+            side.run(max_passes)
+        self.cut_short = {name for side in self.sides for name in side.cut_short}
+        """Layers whose windows might be seen to repeat on a longer image."""
+
+    def fields(self) -> dict[str, AxisField]:
+        """Return what is known of every layer."""
+        survey, setting = self.survey, self.setting
+        fields: dict[str, AxisField] = {}
+        for name in setting.units:
+            if name in setting.blind:
+                fields[name] = AxisField(problem=setting.blind[name])
+            elif name in survey.nothing:
+                fields[name] = AxisField(problem="it depends on no pixel")
+            elif name in survey.everything:
+                note = (
+                    f"sees all of the {setting.length} pixels; no longer image could be tried",
+                ) * survey.unconfirmed
+                fields[name] = AxisField(notes=note)
+            elif name in survey.too_large:
+                fields[name] = AxisField(
+                    problem=f"its field does not fit into {setting.length} pixels, the longest "
+                    "image that was tried"
+                )
+            else:
+                fields[name] = _combined(setting, name, *self.sides)
+                if name in survey.fixed:
+                    notes = (*fields[name].notes, FIXED_SIZE)
+                    fields[name] = attrs.evolve(fields[name], notes=notes)
+            if name in setting.doubtful and not fields[name].problem:
+                notes = (*fields[name].notes, setting.doubtful[name])
+                fields[name] = attrs.evolve(
+                    fields[name], notes=notes, bound=bool(fields[name].windows)
+                )
+        return fields
 
 
 def _combined(setting: Setting, name: str, start: _Side, end: _Side) -> AxisField:
@@ -307,9 +330,13 @@ class _Side:
         self.silent = survey.silent
         self.patterns: dict[str, Pattern] = {}
         self.problems: dict[str, str] = {}
+        self.cut_short: list[str] = []
         self._flags: dict[str, dict[int, Mask]] = {name: {} for name in wanted}
         self._rows: dict[str, dict[int, int]] = {}
         self._begin = max(1, (setting.length - survey.needed - 2 * survey.period) // 2)
+        self._inside = range(self._begin, setting.length - survey.needed)
+        self._far = min(setting.length - 1, max(self._begin + 1, self._inside.stop))
+        """Where what repeats has to do so, too: as far away as no border is felt."""
 
     @property
     def passes(self) -> int:
@@ -322,7 +349,7 @@ class _Side:
             return
         span = self.period
         while True:
-            self._poison(range(self._begin, self._begin + span + 1))
+            self._poison([*range(self._begin, self._begin + span + 1), self._far])
             again = {
                 row + step
                 for name in self._open()
@@ -336,6 +363,8 @@ class _Side:
             span *= 2
             if span > max_passes or self._begin + span >= self.setting.length:
                 break
+        if span <= max_passes:
+            self.cut_short = self._open()
         for name in self._open():
             self.problems[name] = (
                 f"its units do not repeat within {span // 2} pixels, as in windows that are larger "
@@ -367,5 +396,7 @@ class _Side:
             pattern = find_pattern(
                 rows, {last - one for one in silent} if self.mirrored else silent
             )
-            if pattern is not None:
+            if pattern is not None and pattern.holds_at(
+                self._far, self._flags[name][self._far], self._inside
+            ):
                 self.patterns[name] = pattern

@@ -252,9 +252,17 @@ class TorchSetting:
             if most > 1 and all(tensor.shape[0] == 1 for tensor in self.record.inputs):
                 with contextlib.suppress(RFAError, RuntimeError, ValueError):
                     several = meta.capture(self.bench.twin, self._repeated(2))
-                    if _scales(self.record, several):
+                    if _scales(self.record, several, self._read_by_image()):
                         self._batch = int(most)
         return self._batch
+
+    def _read_by_image(self) -> set[int]:
+        """Return the tensors of which it must be known which part is of which image."""
+        read = {tap.tensor.number for tap in self.taps.values()}
+        for operation in self.record.operations:
+            if any(one.number in self.gates for one in operation.outputs):
+                read.update(one.number for one in tensors_in(operation.arguments))
+        return read
 
     def _repeated(self, count: int) -> Example:
         return self.example.map(lambda one: one.repeat(count, *(1,) * (one.dim() - 1)))
@@ -421,20 +429,35 @@ def _plain_kernels() -> Iterator[None]:
         yield
 
 
-def _scales(one: Record, two: Record) -> bool:
-    """Whether a batch of two does the same as one image, with two of everything."""
+def _scales(one: Record, two: Record, read: Collection[int]) -> bool:
+    """Whether a batch of two does the same as one image, with two of everything.
+
+    Images must lie one behind the other in the tensors that are read, and anywhere in the others.
+    """
     if len(one.operations) != len(two.operations):
         return False
     return all(
         single.name == double.name
         and all(
-            len(a.shape) == len(b.shape)
-            and b.shape[:1] == (2 * a.shape[0],)
-            and a.shape[1:] == b.shape[1:]
+            _is_doubled(a.shape, b.shape, first_only=a.number in read)
             for a, b in zip(single.outputs, double.outputs, strict=True)
             if a.shape != b.shape
         )
         for single, double in zip(one.operations, two.operations, strict=True)
+    )
+
+
+def _is_doubled(one: Sequence[int], two: Sequence[int], first_only: bool) -> bool:
+    """Whether a shape is another one with one dimension twice as large.
+
+    >>> _is_doubled((3, 4, 5), (3, 8, 5), False), _is_doubled((3, 4, 5), (3, 8, 5), True)
+    (True, False)
+    """
+    if len(one) != len(two):
+        return False
+    grown = [place for place, pair in enumerate(zip(one, two, strict=True)) if pair[0] != pair[1]]
+    return (
+        len(grown) == 1 and two[grown[0]] == 2 * one[grown[0]] and not (first_only and grown[0] > 0)
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from rfa_toolbox import create_graph_from_pytorch_model
 from rfa_toolbox.empirical import measure_receptive_field, torch_bench, verify
 from rfa_toolbox.encodings.pytorch import add_custom_layer_handler, remove_custom_layer_handler
 from rfa_toolbox.errors import CaptureError, UnsupportedModelError
@@ -237,3 +238,73 @@ SLOW = ("densenet", "maxvit", "swin", "vit_")  # by benchmarks/verify_zoo.py
 @pytest.mark.parametrize("name", [one for one in TORCHVISION if not one.startswith(SLOW)])
 def test_analysis_equals_experiment_for_models_of_torchvision(torchvision: Any, name: str) -> None:
     check(f"torchvision:{name}")
+
+
+class Windows(nn.Module):
+    """Attention within windows of 8 units, on an axis of 8 units and on one of many."""
+
+    def __init__(self, shift: int, shortcut: bool = False) -> None:
+        super().__init__()
+        self.shift = shift
+        self.shortcut = shortcut
+        self.query = nn.Linear(4, 4)
+        self.key = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        batch, height, width, channels = x.shape
+        moves = [self.shift if size > 8 else 0 for size in (height, width)]
+        tokens = torch.roll(x, [-one for one in moves], (1, 2))
+        tokens = tokens.view(batch, height // 8, 8, width // 8, 8, channels)
+        tokens = tokens.permute(0, 1, 3, 2, 4, 5).reshape(-1, 64, channels)
+        tokens = functional.scaled_dot_product_attention(
+            self.query(tokens), self.key(tokens), tokens
+        )
+        tokens = tokens.view(batch, height // 8, width // 8, 8, 8, channels)
+        tokens = tokens.permute(0, 1, 3, 2, 4, 5).reshape(batch, height, width, channels)
+        tokens = torch.roll(tokens, moves, (1, 2))
+        return x + tokens if self.shortcut else tokens
+
+
+class InWindows(nn.Module):
+    """Two layers of windows behind each other, as in a Swin Transformer."""
+
+    def __init__(self, shortcut: bool = False) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(1, 4, 4, 4)
+        self.first = Windows(0, shortcut)
+        self.second = Windows(4, shortcut)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        tokens = self.patches(x).permute(0, 2, 3, 1)
+        return self.second(self.first(tokens)).permute(0, 3, 1, 2)  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("custom_layers", [[], ["Windows"]])
+def test_windows_that_fill_one_of_the_axes(custom_layers: list[str]) -> None:
+    report = verify(InWindows(), (1, 1, 256, 256), custom_layers=custom_layers)
+    assert report.ok, report.disagreements
+    assert {one.verdict for one in report.nodes} == {"agrees"}
+    assert report.nodes[-1].size == (64, 64)  # half of either of two windows of 32 pixels
+
+
+def test_a_shortcut_within_a_module_keeps_its_smallest_field() -> None:
+    graph = create_graph_from_pytorch_model(
+        InWindows(shortcut=True), input_res=(1, 1, 256, 256), custom_layers=["Windows"]
+    )
+    assert graph.receptive_field_min == (4, 4)
+    assert graph.receptive_field_max == (64, 64)
+
+
+def test_an_image_is_made_longer_until_windows_repeat() -> None:
+    class Strided(InWindows):
+        def __init__(self) -> None:
+            super().__init__()
+            self.third = nn.Conv2d(4, 4, 1, stride=3)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.third(super().forward(x))  # type: ignore[no-any-return]
+
+    report = verify(Strided(), (1, 1, 256, 256))
+    assert {one.verdict for one in report.nodes} == {"agrees"}
+    # 224 pixels hold every window, but not twice the 96 pixels after which they repeat.
+    assert [max(shape) for shape in report.input_shapes] == [448, 448]

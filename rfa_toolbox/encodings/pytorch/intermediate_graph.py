@@ -12,7 +12,7 @@ from typing import Any, Literal
 import attrs
 from torch import nn
 
-from rfa_toolbox import arithmetic
+from rfa_toolbox import arithmetic, unit_windows
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.encodings.chain import HandlerChain
 from rfa_toolbox.encodings.pytorch.costs import Costs
@@ -466,11 +466,20 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
     paths = node.paths
     longest = [max(axis, key=arithmetic.field_of) for axis in paths]
     shortest = [min(axis, key=arithmetic.field_of) for axis in paths]
-    if any(path[2] for path in longest) and all(map(_is_block, longest)):
-        blocks = [path[0] for path in longest]
-        begins = [None if one is None else -int(one.firsts[0]) for one in node.unit_windows]
+    if any(path[2] for path in longest) and all(map(_is_block, longest + shortest)):
+        blocks, least = ([path[0] for path in paths] for paths in (longest, shortest))
+        begins = [
+            None if one is None or one == unit_windows.EVERYTHING else -int(one.firsts[0])
+            for one in node.unit_windows
+        ]
         return LayerDefinition(
-            label, blocks, (1,) * axes, padding=_sides(begins), blockwise=True, **counts
+            label,
+            blocks,
+            (1,) * axes,
+            padding=_sides(begins),
+            blockwise=True,
+            shortest_kernel_size=None if least == blocks else least,
+            **counts,
         )
     jumps = [Fraction(arithmetic.largest_jump(axis) or 1) for axis in paths]
     kernels = [_fine(path, jump) for path, jump in zip(longest, jumps, strict=True)]
@@ -528,9 +537,11 @@ def _is_chain(steps: Sequence[Step]) -> bool:
 
 
 def _is_block(path: arithmetic.PathState) -> bool:
-    """Whether a path went through blocks that do not overlap, or through nothing at all."""
+    """Whether a path went through blocks that do not overlap, through everything, or nothing."""
     base, jump, levels = path
-    return base == jump and (not levels if jump == 1 else levels == ((jump, jump - 1, 1),))
+    return base == math.inf or (
+        base == jump and (not levels if jump == 1 else levels == ((jump, jump - 1, 1),))
+    )
 
 
 def _fine(path: arithmetic.PathState, jump: Fraction) -> int | float:
