@@ -50,8 +50,8 @@ def create_graph_from_pytorch_model(
             arithmetic, ``"jit"`` traces it with real tensors, ``"auto"`` takes the first that
             works.
         global_ops: how to look at operations that see the whole image: ``"ignore_gates"`` counts
-            them, unless their result only re-weights the map that it came from; ``"count"``
-            counts all of them, ``"ignore"`` none.
+            them, unless their result only re-weights or normalises the map that it came from;
+            ``"count"`` counts all of them, ``"ignore"`` none.
         handlers: a chain of handlers to describe modules with, in place of the default one.
 
     Returns:

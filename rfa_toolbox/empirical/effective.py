@@ -17,12 +17,9 @@ import numpy as np
 
 from rfa_toolbox.empirical.gradients import (
     Array,
+    Maps,
     ModelInExperiment,
-    checked_paths,
     checked_shape,
-    input_axes,
-    last_map,
-    map_of,
     put_into_experiment,
 )
 from rfa_toolbox.empirical.maps import FeatureMap
@@ -439,26 +436,17 @@ class _Gatherer:
 
     def _look_at(self, batch: Array) -> None:
         """Choose the layer and the unit, now that there is an input to run with."""
-        self._axes = input_axes(self._experiment, batch.ndim)
-        size = [batch.shape[axis] for axis in self._axes]
-        if self._wanted is not None:
-            (self.layer,) = checked_paths(self._experiment, self._wanted)
-        shapes = self._experiment.shapes(batch[:1])
-        if self._wanted is None:
-            self.layer = last_map(self._experiment, shapes, size)
-        if self.layer not in shapes:
-            raise MeasurementError(
-                f"Layer {self.layer!r} of {self._experiment.name} was not called, or returned no "
-                "tensor."
-            )
-        self.map = map_of(self._experiment, self.layer, shapes[self.layer], size)
+        maps = Maps.of(self._experiment, batch[:1])
+        self._axes = maps.axes
+        self.layer = maps.chosen(self._wanted)
+        self.map = maps[self.layer]
         middle = self.map.middle
         self.position = (
             middle if self._position is None else self.map.check(self._position, self.layer)
         )
         self.input_shape = batch.shape[1:]
         whole = self._mode == "luo2016"
-        self._sum = np.zeros(self.input_shape if whole else tuple(size))
+        self._sum = np.zeros(self.input_shape if whole else maps.size)
 
     def _signal(self, output: Array) -> Array:
         index = self.map.index(self.position, output.ndim)

@@ -12,6 +12,7 @@ architecture allows; ``neutralise=False`` shows what the network as it is does w
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -20,30 +21,37 @@ import numpy as np
 
 from rfa_toolbox.empirical.gradients import (
     Array,
+    Gradient,
+    Maps,
     ModelInExperiment,
     Signal,
     checked_paths,
     checked_shape,
-    input_axes,
-    last_map,
-    map_of,
+    path_and_call,
     put_into_experiment,
 )
-from rfa_toolbox.empirical.maps import FeatureMap, find_map
-from rfa_toolbox.empirical.measurement import assembled
-from rfa_toolbox.empirical.neutral import parts_to_neutralise
+from rfa_toolbox.empirical.maps import FeatureMap
+from rfa_toolbox.empirical.measurement import assembled, bench_for
+from rfa_toolbox.empirical.neutral import Part, parts_to_neutralise
 from rfa_toolbox.empirical.readings import AxisField, Pattern, field_between, find_pattern
 from rfa_toolbox.empirical.results import ReceptiveFieldMeasurement
+from rfa_toolbox.empirical.structural import Bench
 from rfa_toolbox.errors import MeasurementError
 from rfa_toolbox.rendering.field_plots import plot_contribution
 
 __all__ = ["GradientMap", "gradient_map", "measure"]
+
+_MOST_PIXELS = 2**16
+"""Of an image that is made longer: its gradients are computed for several units at once."""
 
 _NEAR = 4
 """Neighbours that tell whether windows are evenly placed."""
 
 _ROW = 32
 """Neighbours that are looked at where they are not; two periods must fit."""
+
+Unit: TypeAlias = "tuple[int, ...]"
+"""A position on a map, one number per axis."""
 
 Seen: TypeAlias = "dict[int, tuple[int, int] | None]"
 """The first and the last pixel with a gradient, by the unit's place along an axis."""
@@ -120,7 +128,8 @@ def gradient_map(
     Args:
         model: a PyTorch module or a Keras model with one input; it is left as it is.
         image: an array or tensor with a batch of one; None draws a random one.
-        layer: path of the layer; None takes the last that returns a map of several positions.
+        layer: path of the layer, or the name of a later call of it, such as "conv#2"; None takes
+            the last that returns a map of several positions.
         position: the unit, as (row, column) on the layer's map; None takes the one in the middle.
         input_shape: shape of the random image with batch and channels; None takes the one that
             the model is made for.
@@ -138,28 +147,19 @@ def gradient_map(
     >>> print(gradient_map(model, input_shape=(1, 1, 16, 16)))
     Unit (5, 5) of 1 in Sequential has a gradient at the pixels 5..11 x 5..11 of 16x16
     """
-    parts = parts_to_neutralise(neutralise)
-    experiment = put_into_experiment(model, parts, exact=True)
-    inputs = _one_image(experiment, image, input_shape, seed)
-    axes = input_axes(experiment, inputs.ndim)
-    size = [inputs.shape[axis] for axis in axes]
-    shapes = experiment.shapes(inputs)
-    if layer is None:
-        path = last_map(experiment, shapes, size)
-    else:
-        (path,) = checked_paths(experiment, layer)
-    found = _called_map(experiment, path, shapes, size)
-    unit = found.middle if position is None else found.check(position, path)
-    signal = _signal_at(found, [unit], None if "weights" in parts else seed)
-    (back,) = experiment.gradients(inputs, {path: signal}).values()
+    look = _Look.of(model, neutralise, seed, image, input_shape)
+    name = look.maps.chosen(layer)
+    found = look.maps[name]
+    unit = found.middle if position is None else found.check(position, name)
+    magnitude = look.gradients({name: [unit]})[name]
     return GradientMap(
-        model=experiment.name,
-        layer=path,
+        model=look.maps.model.name,
+        layer=name,
         position=unit,
         map_size=found.size,
-        neutralised=tuple(sorted(parts)),
+        neutralised=tuple(sorted(look.parts)),
         seed=seed,
-        magnitude=_magnitudes(back.arrived(path), axes)[0],
+        magnitude=magnitude.arrived(name)[0],
     )
 
 
@@ -176,14 +176,16 @@ def measure(
     Looked at are the unit, its next neighbours, some farther away, and the corners; where these do
     not lie evenly, as behind up-sampling, a row of 32 units.
 
-    A field must fit between the ends of the image; where it does not, the result has None there
-    and a note says so. Gates such as squeeze-and-excitation count: a pixel far away changes them.
+    A field must fit between the ends of the image. Without ``input_shape``, those that do not are
+    looked at again in a long and narrow image; where that does not help, the result has None and
+    a note says so. Gates such as squeeze-and-excitation count: a pixel far away changes them.
 
     Args:
         model: a PyTorch module or a Keras model with one input; it is left as it is.
         input_shape: shape of the input with batch and channels; None takes the one that the model
-            is made for.
-        layers: paths of modules; None measures all that return a map of the image.
+            is made for, and a longer one for large fields.
+        layers: paths of modules, which stand for all of their calls, or names of calls, such as
+            "conv#2"; None measures all that return a map of the image.
         position: unit to look at, as (row, column) on the map of each layer; None takes the one in
             the middle of each.
         neutralise: what to change on a copy so that no path is hidden: True is all, False
@@ -206,55 +208,93 @@ def measure(
     >>> field.start, field.size, field.jump
     ((-1, -1), (4, 4), (2, 2))
     """
-    parts = parts_to_neutralise(neutralise)
-    experiment = put_into_experiment(model, parts, exact=True)
-    inputs = _one_image(experiment, None, input_shape, seed)
-    axes = input_axes(experiment, inputs.ndim)
-    size = [inputs.shape[axis] for axis in axes]
-    shapes = experiment.shapes(inputs)
-    if layers is None:
-        paths = [path for path in shapes if path and _is_map(experiment, shapes[path], size)]
-    else:
-        wanted = set(checked_paths(experiment, layers))
-        paths = [path for path in shapes if path in wanted]
-        paths += sorted(wanted - set(paths))  # were not called: the next line says so
-    maps = {path: _called_map(experiment, path, shapes, size) for path in paths}
+    look = _Look.of(model, neutralise, seed, input_shape=input_shape)
+    maps = look.maps
+    names = _wanted(maps, layers)
     units = {
-        path: found.middle if position is None else found.check(position, path)
-        for path, found in maps.items()
+        name: maps[name].middle if position is None else maps[name].check(position, name)
+        for name in names
     }
-    look = _Look(experiment, inputs, axes, None if "weights" in parts else seed)
-    seen, problems = look.at({path: _some(maps[path], units[path]) for path in paths}, maps)
+    known = look.fields(units)
+    problems = [one for one in known.values() if isinstance(one, str)]
     if problems and layers is not None:
-        raise MeasurementError(next(iter(problems.values())))
-    along = {path: look.read(seen[path], maps[path]) for path in paths if path not in problems}
-    uneven = {path: _row(maps[path], units[path]) for path in along if None in along[path]}
-    for path, more in look.at(uneven, maps)[0].items():
-        for axis, other in enumerate(more):
-            seen[path][axis].update(other)
-        along[path] = look.read(seen[path], maps[path])
-    kinds = experiment.kinds(paths)
+        raise MeasurementError(problems[0])
+    shapes = [tuple(look.inputs.shape)]
+    if input_shape is None and position is None:
+        shapes += _enlarge(model, look, known)
+    kinds = maps.model.kinds(names)
     fields = []
-    for path in paths:
-        known: Sequence[AxisField | None] = along.get(path, ())
-        if path in problems:
-            known = [AxisField(problem=problems[path])] * len(axes)
-        fields.append(
-            assembled(
-                path,
-                path,
-                kinds[path],
-                (1, *shapes[path][1:]),
-                [AxisField(problem=_UNEVEN) if one is None else one for one in known],
-            )
-        )
+    for name in names:
+        found = known[name]
+        path, call = path_and_call(name, maps.model.paths)
+        axes = [AxisField(problem=found)] * len(maps.axes) if isinstance(found, str) else found
+        shape = (1, *maps.shapes[name][1:])
+        fields.append(assembled(name, path, kinds[name], shape, axes, call))
     return ReceptiveFieldMeasurement(
-        experiment.name,
+        maps.model.name,
         "gradient",
         tuple(fields),
-        (tuple(inputs.shape),),
-        settings={"neutralised": sorted(parts), "seed": seed},
+        tuple(dict.fromkeys(shapes)),
+        settings={"neutralised": sorted(look.parts), "seed": seed},
     )
+
+
+def _wanted(maps: Maps, layers: str | Collection[str] | None) -> list[str]:
+    """Return the names of the calls to look at; a path stands for all calls of its layer."""
+    if layers is None:
+        return [name for name in maps.shapes if name and maps.find(name) is not None]
+    wanted = checked_paths(maps.model, layers)
+    found = [
+        name
+        for name in maps.shapes
+        if {name, path_and_call(name, maps.model.paths)[0]} & set(wanted)
+    ]
+    return found + [name for name in wanted if name not in found]  # those are refused later on
+
+
+def _enlarge(
+    model: Any, look: _Look, known: Mapping[str, list[AxisField] | str]
+) -> list[tuple[int, ...]]:
+    """Fill in fields that did not fit from longer images, and return the shapes of those.
+
+    They are narrow along the other axes, as in the structural experiment, which knows what sizes
+    the model takes.
+    """
+    bench: Bench | None = None
+    shapes = []
+    for axis in range(len(look.maps.axes)):
+        missing = [
+            name
+            for name, found in known.items()
+            if not isinstance(found, str) and found[axis].problem == _TOO_LARGE
+        ]
+        if not missing:
+            continue
+        bench = bench or bench_for(model, tuple(look.inputs.shape))
+        shape = _longest(bench, axis, look)
+        if shape is None:
+            continue
+        longer = look.resized(shape)
+        shapes.append(shape)
+        seen = longer.fields({name: longer.maps[name].middle for name in missing})
+        for name, found in seen.items():
+            old = known[name]
+            if not isinstance(found, str) and not isinstance(old, str):
+                old[axis] = found[axis]
+    return shapes
+
+
+def _longest(bench: Bench, axis: int, look: _Look) -> tuple[int, ...] | None:
+    """Return the shape of the longest image that is not too large; None if there is none."""
+    most = max(_MOST_PIXELS, 2 * math.prod(look.maps.size))
+    best = None
+    for length in bench.lengths(axis):
+        setting = bench.setting(axis, length) if length > look.maps.size[axis] else None
+        if setting is not None:
+            if math.prod(setting.shape[one] for one in look.maps.axes) > most:
+                break
+            best = setting.shape
+    return best
 
 
 def _one_image(experiment: ModelInExperiment, image: Any, input_shape: Any, seed: int) -> Array:
@@ -273,32 +313,7 @@ def _one_image(experiment: ModelInExperiment, image: Any, input_shape: Any, seed
     return pixels
 
 
-def _is_map(experiment: ModelInExperiment, shape: Sequence[int], size: Sequence[int]) -> bool:
-    return (
-        find_map(
-            shape,
-            size,
-            channels_last=experiment.channels_last,
-            extra_tokens=experiment.extra_tokens(),
-        )
-        is not None
-    )
-
-
-def _called_map(
-    experiment: ModelInExperiment,
-    path: str,
-    shapes: Mapping[str, tuple[int, ...]],
-    size: Sequence[int],
-) -> FeatureMap:
-    if path not in shapes:
-        raise MeasurementError(
-            f"Layer {path!r} of {experiment.name} was not called, or returned no tensor."
-        )
-    return map_of(experiment, path, shapes[path], size)
-
-
-def _some(found: FeatureMap, unit: tuple[int, ...]) -> list[tuple[int, ...]]:
+def _some(found: FeatureMap, unit: Unit) -> list[Unit]:
     """Return the unit, some of its neighbours along all axes at once, and both corners."""
     along = []
     for here, size in zip(unit, found.size, strict=True):
@@ -307,7 +322,7 @@ def _some(found: FeatureMap, unit: tuple[int, ...]) -> list[tuple[int, ...]]:
     return list(zip(*along, strict=True))
 
 
-def _row(found: FeatureMap, unit: tuple[int, ...]) -> list[tuple[int, ...]]:
+def _row(found: FeatureMap, unit: Unit) -> list[Unit]:
     """Return units in a row around the unit, along all axes at once."""
     along = []
     for here, size in zip(unit, found.size, strict=True):
@@ -316,7 +331,7 @@ def _row(found: FeatureMap, unit: tuple[int, ...]) -> list[tuple[int, ...]]:
     return list(zip(*along, strict=True))
 
 
-def _signal_at(found: FeatureMap, units: Sequence[tuple[int, ...]], signed: int | None) -> Signal:
+def _signal_at(found: FeatureMap, units: Sequence[Unit], signed: int | None) -> Signal:
     def signal(output: Array) -> Array:
         sent: Array = np.zeros(output.shape)
         for one, unit in zip(sent, units, strict=True):
@@ -331,7 +346,9 @@ def _signal_at(found: FeatureMap, units: Sequence[tuple[int, ...]], signed: int 
     return signal
 
 
-def _magnitudes(gradient: Array, axes: tuple[int, ...]) -> Array:
+def _magnitudes(gradient: Array | None, axes: tuple[int, ...]) -> Array | None:
+    if gradient is None:
+        return None
     channels = tuple(axis for axis in range(1, gradient.ndim) if axis not in axes)
     magnitudes: Array = np.abs(np.nan_to_num(gradient, nan=1.0, posinf=1.0)).sum(axis=channels)
     return magnitudes
@@ -346,6 +363,10 @@ def _extent(magnitude: Array, axis: int) -> tuple[int, int] | None:
 
 # --- from extents to fields ------------------------------------------------------------------
 
+_TOO_LARGE = (
+    "Its windows reach the ends of the image, or beyond: the field is as large or larger, or the "
+    "layer sees everything. Take a larger input_shape."
+)
 _UNEVEN = (
     "Its windows do not repeat, or not soon enough; method='structural' looks at all of its units."
 )
@@ -353,46 +374,98 @@ _UNEVEN = (
 
 @attrs.frozen
 class _Look:
-    """Looks at units of layers."""
+    """Looks at units of layers of a model that runs with one input.
 
-    experiment: ModelInExperiment
+    Attributes:
+        maps: what the layers return.
+        inputs: a batch of one.
+        parts: what was neutralised.
+        seed: of the input and of the signs of channels.
+    """
+
+    maps: Maps
     inputs: Array
-    axes: tuple[int, ...]
-    signed: int | None
+    parts: frozenset[Part]
+    seed: int
 
-    def at(
-        self, units: Mapping[str, list[tuple[int, ...]]], maps: Mapping[str, FeatureMap]
-    ) -> tuple[dict[str, list[Seen]], dict[str, str]]:
-        """Return by layer what these units see along every axis, and why some see nothing."""
-        seen: dict[str, list[Seen]] = {path: [{} for _ in self.axes] for path in units}
+    @classmethod
+    def of(
+        cls,
+        model: Any,
+        neutralise: bool | Collection[str],
+        seed: int,
+        image: Any = None,
+        input_shape: Sequence[int] | None = None,
+    ) -> _Look:
+        """Put a model into an experiment with an image, or with a random one."""
+        parts = parts_to_neutralise(neutralise)
+        experiment = put_into_experiment(model, parts, exact=True)
+        inputs = _one_image(experiment, image, input_shape, seed)
+        return cls(Maps.of(experiment, inputs), inputs, parts, seed)
+
+    def resized(self, shape: tuple[int, ...]) -> _Look:
+        """Return a look at a random image of another shape."""
+        inputs = _one_image(self.maps.model, None, shape, self.seed)
+        return _Look(Maps.of(self.maps.model, inputs), inputs, self.parts, self.seed)
+
+    def gradients(self, units: Mapping[str, Sequence[Unit]]) -> dict[str, Gradient]:
+        """Return the magnitude of the gradients of some units, one image for each."""
+        signed = None if "weights" in self.parts else self.seed
+        signals = {name: _signal_at(self.maps[name], units[name], signed) for name in units}
+        images = np.repeat(self.inputs, max(map(len, units.values())), axis=0)
+        return {
+            name: attrs.evolve(back, gradient=_magnitudes(back.gradient, self.maps.axes))
+            for name, back in self.maps.model.gradients(images, signals).items()
+        }
+
+    def fields(self, units: Mapping[str, Unit]) -> dict[str, list[AxisField] | str]:
+        """Return by name the field along every axis, or why there is none at all."""
+        seen, problems = self._at({one: _some(self.maps[one], units[one]) for one in units})
+        along = {name: self._read(name, seen[name]) for name in units if name not in problems}
+        uneven = {
+            name: _row(self.maps[name], units[name]) for name, one in along.items() if None in one
+        }
+        for name, more in self._at(uneven)[0].items():
+            for axis, other in enumerate(more):
+                seen[name][axis].update(other)
+            along[name] = self._read(name, seen[name])
+        return {
+            name: problems[name]
+            if name in problems
+            else [AxisField(problem=_UNEVEN) if one is None else one for one in along[name]]
+            for name in units
+        }
+
+    def _at(self, units: Mapping[str, list[Unit]]) -> tuple[dict[str, list[Seen]], dict[str, str]]:
+        """Return by name what these units see along every axis, and why some see nothing."""
+        seen: dict[str, list[Seen]] = {name: [{} for _ in self.maps.axes] for name in units}
         problems: dict[str, str] = {}
         most = max(map(len, units.values()), default=0)
         for first in range(0, most, 2 * _NEAR):
-            part = {path: chosen[first : first + 2 * _NEAR] for path, chosen in units.items()}
-            signals = {path: _signal_at(maps[path], part[path], self.signed) for path in part}
-            images = np.repeat(self.inputs, 2 * _NEAR, axis=0)
-            for path, back in self.experiment.gradients(images, signals).items():
+            part = {name: chosen[first : first + 2 * _NEAR] for name, chosen in units.items()}
+            for name, back in self.gradients(part).items():
                 if back.gradient is None:
-                    problems[path] = back.problem(path)
+                    problems[name] = back.problem(name)
                     continue
-                magnitudes = _magnitudes(back.gradient, self.axes)
-                for unit, magnitude in zip(part[path], magnitudes, strict=True):
+                for unit, magnitude in zip(part[name], back.gradient, strict=True):
                     for axis, place in enumerate(unit):
-                        seen[path][axis][place] = _extent(magnitude, axis)
-        for path, along in seen.items():
-            if path not in problems and not any(along[0].values()):
-                problems[path] = (
-                    f"The gradient of unit {units[path][0]} of {path!r} is zero everywhere: all of "
+                        seen[name][axis][place] = _extent(magnitude, axis)
+        for name, along in seen.items():
+            if name not in problems and not any(along[0].values()):
+                problems[name] = (
+                    f"The gradient of unit {units[name][0]} of {name!r} is zero everywhere: all of "
                     "its channels are closed, or nothing of the input reaches it. Neutralise the "
                     "model, or take another position."
                 )
         return seen, problems
 
-    def read(self, seen: list[Seen], found: FeatureMap) -> list[AxisField | None]:
+    def _read(self, name: str, seen: list[Seen]) -> list[AxisField | None]:
         """Return what is known along every axis; None where windows are uneven."""
         return [
-            _along(along, self.inputs.shape[axis], positions)
-            for along, axis, positions in zip(seen, self.axes, found.size, strict=True)
+            _along(along, pixels, positions)
+            for along, pixels, positions in zip(
+                seen, self.maps.size, self.maps[name].size, strict=True
+            )
         ]
 
 
@@ -418,10 +491,7 @@ def _along(seen: Seen, pixels: int, positions: int) -> AxisField | None:
         if first and last and _agrees(first, starts) and _agrees(last, ends):
             return field_between(first, last)
         if len(starts.keys() & ends.keys()) < _NEAR // 2:
-            return AxisField(
-                problem=f"Its windows reach the ends of the {pixels} px, or beyond: the field is "
-                "as large or larger, or the layer sees everything. Take a larger input_shape."
-            )
+            return AxisField(problem=_TOO_LARGE)
     return None
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import attrs
@@ -65,13 +65,13 @@ class ModelInExperiment(Protocol):
         """Return a shape with batch that the model runs with."""
 
     def shapes(self, inputs: Array) -> Mapping[str, tuple[int, ...]]:
-        """Return the shape of what every layer returns in its first call, in the order of calls."""
+        """Return the shape of what every call of a layer returns, by name and in their order."""
 
     def gradients(self, inputs: Array, signals: Mapping[str, Signal]) -> Mapping[str, Gradient]:
-        """Return for every layer named in ``signals`` what its signal becomes at the input."""
+        """Return for every call named in ``signals`` what its signal becomes at the input."""
 
-    def kinds(self, paths: Sequence[str]) -> Mapping[str, str]:
-        """Return the class of each of these layers."""
+    def kinds(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Return the class of the layer of each of these calls."""
 
     def extra_tokens(self) -> int | None:
         """Return how many tokens stand for no position, if the model says so."""
@@ -111,6 +111,27 @@ def put_into_experiment(
     )
 
 
+def call_name(path: str, call: int) -> str:
+    """Return the name of a call of a layer, as nodes of graphs have it.
+
+    >>> call_name("conv", 1), call_name("conv", 2)
+    ('conv', 'conv#2')
+    """
+    return path if call == 1 else f"{path}#{call}"
+
+
+def path_and_call(name: str, paths: Collection[str]) -> tuple[str, int]:
+    """Return which call of which layer has a name; ``paths`` are those of all layers.
+
+    >>> path_and_call("conv#2", ["conv"]), path_and_call("conv#2", ["conv#2"])
+    (('conv', 2), ('conv#2', 1))
+    """
+    path, mark, number = name.rpartition("#")
+    if name in paths or not mark or not number.isdecimal() or int(number) < 2:
+        return name, 1
+    return path, int(number)
+
+
 # --- what gradient.py and effective.py ask ---------------------------------------------------
 
 
@@ -148,14 +169,14 @@ def checked_shape(model: ModelInExperiment, input_shape: Any) -> tuple[int, ...]
 
 
 def checked_paths(model: ModelInExperiment, layers: str | Iterable[str]) -> list[str]:
-    """Return the paths of layers that the model has.
+    """Return the paths of layers that the model has, or names of their calls, as a list.
 
     Raises:
         MeasurementError: if one is not known; the message names the most similar ones.
     """
     paths = [layers] if isinstance(layers, str) else list(layers)
     for path in paths:
-        if path not in model.paths:
+        if path_and_call(str(path), model.paths)[0] not in model.paths:
             near = difflib.get_close_matches(str(path), model.paths, n=5, cutoff=0.5)
             known = f"similar ones are {near!r}" if near else f"it has {list(model.paths)[:8]!r}..."
             raise MeasurementError(
@@ -164,48 +185,72 @@ def checked_paths(model: ModelInExperiment, layers: str | Iterable[str]) -> list
     return paths
 
 
-def map_of(
-    model: ModelInExperiment, path: str, shape: Sequence[int], input_size: Sequence[int]
-) -> FeatureMap:
-    """Return the positions of a layer's output.
+@attrs.frozen(eq=False)
+class Maps:
+    """The outputs of all layers of a model for inputs of one shape.
 
-    Raises:
-        MeasurementError: if it has none.
+    Attributes:
+        model: what was asked.
+        axes: the spatial dimensions of the input.
+        size: of the image, in pixels per axis.
+        shapes: of all outputs, by the names of the calls and in their order.
     """
-    found = find_map(
-        shape,
-        input_size,
-        channels_last=model.channels_last,
-        extra_tokens=model.extra_tokens(),
-    )
-    if found is None:
+
+    model: ModelInExperiment
+    axes: tuple[int, ...]
+    size: tuple[int, ...]
+    shapes: Mapping[str, tuple[int, ...]]
+
+    @classmethod
+    def of(cls, model: ModelInExperiment, inputs: Array) -> Maps:
+        """Run a model."""
+        axes = input_axes(model, inputs.ndim)
+        return cls(model, axes, tuple(inputs.shape[one] for one in axes), model.shapes(inputs))
+
+    def find(self, name: str) -> FeatureMap | None:
+        """Return the positions of an output; None if it does not look like a map."""
+        return find_map(
+            self.shapes[name],
+            self.size,
+            channels_last=self.model.channels_last,
+            extra_tokens=self.model.extra_tokens(),
+        )
+
+    def __getitem__(self, name: str) -> FeatureMap:
+        """Return the positions of an output.
+
+        Raises:
+            MeasurementError: if there is none, or it has no positions.
+        """
+        if name not in self.shapes:
+            raise MeasurementError(
+                f"Layer {name!r} of {self.model.name} was not called, or returned no tensor."
+            )
+        found = self.find(name)
+        if found is None:
+            raise MeasurementError(
+                f"The output of {name!r} has the shape {self.shapes[name]!r}, which is no map of "
+                f"an image of {_times(self.size)} px; choose a layer in front of the head."
+            )
+        return found
+
+    def chosen(self, layer: str | None) -> str:
+        """Return the layer, or without one the last that returns more than one position.
+
+        Raises:
+            MeasurementError: if there is none.
+        """
+        if layer is not None:
+            return checked_paths(self.model, layer)[0]
+        for name in reversed(list(self.shapes)):
+            found = self.find(name)
+            if found is not None and any(one > 1 for one in found.size):
+                return name
         raise MeasurementError(
-            f"The output of {path!r} has the shape {tuple(shape)!r}, which is no map of an image "
-            f"of {'x'.join(map(str, input_size))} px; choose a layer in front of the head."
+            f"No layer of {self.model.name} returns a map of more than one position at "
+            f"{_times(self.size)} px; take a larger input, or name a layer."
         )
-    return found
 
 
-def last_map(
-    model: ModelInExperiment, shapes: Mapping[str, tuple[int, ...]], input_size: Sequence[int]
-) -> str:
-    """Return the path of the last layer that returns a map of more than one position.
-
-    Raises:
-        MeasurementError: if there is none.
-    """
-    for path in reversed(list(shapes)):
-        if not path:
-            continue
-        found = find_map(
-            shapes[path],
-            input_size,
-            channels_last=model.channels_last,
-            extra_tokens=model.extra_tokens(),
-        )
-        if found is not None and any(one > 1 for one in found.size):
-            return path
-    raise MeasurementError(
-        f"No layer of {model.name} returns a map of more than one position at "
-        f"{'x'.join(map(str, input_size))} px; take a larger input, or name a layer."
-    )
+def _times(size: Iterable[int]) -> str:
+    return "x".join(map(str, size))

@@ -12,7 +12,7 @@ import importlib
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -81,24 +81,13 @@ class KerasBench:
                 f"The model {model.name!r} has {len(functional.inputs)} inputs; the experiment "
                 "poisons models with one."
             )
-        if global_ops not in {"ignore_gates", "count"}:
-            raise UnsupportedModelError(
-                f"global_ops is {global_ops!r}; valid for an experiment with a Keras model are "
-                "'ignore_gates' and 'count'."
-            )
         self.functional = functional
         self.model_name = str(model.name)
         self.global_ops = global_ops
         graph = create_graph_from_model(model, global_ops=global_ops)
         self.architecture = keras_model_to_dict(model)
-        counted = create_graph_from_keras_json(self.architecture, global_ops="count").all_layers
-        infinite = {node.name for node in counted if math.inf in _sizes(node)}
         self.names = frozenset(node.name for node in graph.all_layers)
-        self.gated = frozenset(
-            node.name
-            for node in graph.all_layers
-            if node.name in infinite and math.inf not in _sizes(node)
-        )
+        self.gated = _in_gates(graph.all_layers)
         own = tuple(functional.inputs[0].shape)
         given = own if input_shape is None else tuple(input_shape)
         if len(given) != len(own):
@@ -333,9 +322,15 @@ def _resized(value: Any, shapes: Iterator[list[int | None]]) -> Any:
     return {key: _resized(one, shapes) for key, one in kept.items()}
 
 
-def _sizes(node: EnrichedNetworkNode) -> tuple[int | float, ...]:
-    field = node.receptive_field_max
-    return field if isinstance(field, tuple) else (field,)
+def _in_gates(nodes: Iterable[EnrichedNetworkNode]) -> frozenset[str]:
+    """Return the names of the nodes between a map and its gate: neutral, and of one unit."""
+    found: set[str] = set()
+    for node in nodes:
+        begins = node.layer_info.ignored_global
+        behind = any(before.name in found for before in node.predecessors)
+        if (begins or behind) and set(node.feature_map or ()) == {1}:
+            found.add(node.name)
+    return frozenset(found)
 
 
 def _has_channels_first(model: Any) -> bool:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextlib
 import math
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 
-from rfa_toolbox.empirical.gradients import Array, Gradient, Signal
+from rfa_toolbox.empirical.gradients import Array, Gradient, Signal, call_name, path_and_call
 from rfa_toolbox.empirical.neutral import Part
 from rfa_toolbox.errors import CaptureError, MeasurementError, UnsupportedModelError
 
@@ -35,9 +35,12 @@ class KerasModelInExperiment:
             known[0] if known else keras.config.image_data_format()
         ) == "channels_last"
 
-    def kinds(self, paths: Sequence[str]) -> Mapping[str, str]:
-        """Return the class of each of these layers."""
-        return {path: type(self._layers[path]).__name__ for path in paths}
+    def kinds(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Return the class of the layer of each of these calls."""
+        return {name: type(self._layers[self._path_of(name)]).__name__ for name in names}
+
+    def _path_of(self, name: str) -> str:
+        return path_and_call(name, self._layers)[0]
 
     def extra_tokens(self) -> int | None:
         """Return None: Keras models do not say."""
@@ -58,7 +61,7 @@ class KerasModelInExperiment:
         return (1, *(USUAL_SIZE if one is None else int(one) for one in shape[1:]))
 
     def shapes(self, inputs: Array) -> Mapping[str, tuple[int, ...]]:
-        """Return the shape of what every layer returns in its first call."""
+        """Return the shape of what every layer returns in every call."""
         found: dict[str, tuple[int, ...]] = {}
 
         def note(path: str, output: Any) -> None:
@@ -69,7 +72,7 @@ class KerasModelInExperiment:
         return found
 
     def gradients(self, inputs: Array, signals: Mapping[str, Signal]) -> Mapping[str, Gradient]:
-        """Return for every layer named in ``signals`` what its signal becomes at the input."""
+        """Return for every call named in ``signals`` what its signal becomes at the input."""
         start = keras.ops.convert_to_tensor(inputs, dtype=keras.config.floatx())
         outputs: dict[str, Any] = {}
         run = {"torch": self._torch, "tensorflow": self._tensorflow, "jax": self._jax}.get(
@@ -80,7 +83,7 @@ class KerasModelInExperiment:
                 f"Keras runs on {keras.config.backend()!r}, which computes no gradients; set the "
                 "environment variable KERAS_BACKEND to 'torch', 'tensorflow' or 'jax'."
             )
-        with self._watching(list(signals), outputs.__setitem__):
+        with self._watching({self._path_of(name) for name in signals}, outputs.__setitem__):
             return run(start, outputs, signals)
 
     def _call(self, inputs: Any) -> None:
@@ -158,8 +161,8 @@ class KerasModelInExperiment:
         return results
 
     @contextlib.contextmanager
-    def _watching(self, paths: Sequence[str], see: Callable[[str, Any], None]) -> Iterator[None]:
-        """See what layers return in their first call.
+    def _watching(self, paths: Iterable[str], see: Callable[[str, Any], None]) -> Iterator[None]:
+        """See what layers return, call by call.
 
         Keras has no hooks. An attribute of the object hides the method of its class, also where
         the same layer is called in several places, and leaves no trace once it is gone.
@@ -179,15 +182,15 @@ class KerasModelInExperiment:
 
 
 def _seen(path: str, call: Callable[..., Any], see: Callable[[str, Any], None]) -> Any:
-    done = False
+    calls = 0
 
     def watched(*arguments: Any, **keywords: Any) -> Any:
-        nonlocal done
+        nonlocal calls
         output = call(*arguments, **keywords)
+        calls += 1
         first = next(iter(keras.tree.flatten(output)), None)
-        if not done and hasattr(first, "shape"):
-            see(path, first)
-            done = True
+        if hasattr(first, "shape"):
+            see(call_name(path, calls), first)
         return output
 
     return watched

@@ -3,8 +3,8 @@
 Everything that has a geometry (convolutions, poolings, interpolation, attention, reshaping) is
 done by the layer itself, with the kernels of the backend. What is changed:
 
-* norms, activations and other layers that work on one position keep NaN where it is: statistics
-  over positions count as neutral, as in batch norms;
+* activations and other layers that work on one position keep NaN where it is, and so do norms, as
+  statistics over positions are neutral; where global operations count, norms run as they are;
 * at the product of a gate, a weight that is the same at all positions passes none of its NaN to
   the map;
 * some kernels lose NaN, as max-pooling does on TensorFlow, and some spread it, as interpolation
@@ -41,7 +41,7 @@ _CHANNELWISE = {
 }
 _NORMS = {
     *("BatchNormalization", "GroupNormalization", "LayerNormalization", "RMSNormalization"),
-    *("UnitNormalization",),
+    *("UnitNormalization", "LayerNorm", "Normalize", "RMSNorm"),  # the last three as operations
 }
 _POINTWISE = {
     *_NORMS,
@@ -93,7 +93,8 @@ class PoisonedLayers:
         keras: the library.
         rank: number of dimensions of the image.
         channels_first: where the channels of maps are.
-        gates: whether the NaN of gates goes on to the map; see the top of the module.
+        gates: whether the NaN of gates and of statistics over positions goes on to the map; see
+            the top of the module.
         shortcuts: spend no time on channels that are NaN together.
     """
 
@@ -111,10 +112,11 @@ class PoisonedLayers:
         kind = type(operation).__name__ if _is_of_keras(operation) else ""
         if kind == "Multiply" and not self.gates:
             args = self._without_gates(args)
-        if kind in _NORMS:
+        over_positions = self.gates and kind != "BatchNormalization"
+        if kind in _NORMS and not over_positions:
             return self._kept(args[0])
         short = None
-        if self.shortcuts and keywords.keys() <= {"training"}:
+        if self.shortcuts and kind not in _NORMS and keywords.keys() <= {"training"}:
             short = self._in_short(kind, operation, args)
         if short is not None:
             return short

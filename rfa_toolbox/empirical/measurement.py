@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Mapping, Sequence
 from fractions import Fraction
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.empirical.readings import AxisField
 from rfa_toolbox.empirical.results import MeasuredField, Method, ReceptiveFieldMeasurement
-from rfa_toolbox.empirical.structural import AxisMeasurement, Bench, measure_axis
+from rfa_toolbox.empirical.structural import (
+    AxisMeasurement,
+    Bench,
+    Setting,
+    measure_axis,
+    what_is_neutral,
+)
 from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError, UnsupportedModelError
 from rfa_toolbox.frameworks import require
 from rfa_toolbox.graphs import EnrichedNetworkNode
 
 __all__ = ["assembled", "bench_for", "measure_all_axes", "measure_receptive_field"]
 
-GlobalOps: TypeAlias = Literal["ignore_gates", "count", "ignore"]
 MAX_PASSES = 1024
 
 
@@ -43,17 +49,18 @@ def measure_receptive_field(
         layers: names or module paths of the layers to report; None is all of them.
         method: "structural", or "gradient", which looks at one output position of each layer and
             is described in ``rfa_toolbox.empirical.gradient``.
-        **options: of the method. For "structural": ``global_ops`` ("ignore_gates", "count" or
-            "ignore", as for the graph of a model), ``max_length`` (the longest image to try, in
-            pixels), ``max_passes`` (forward passes after which to give a layer up),
+        **options: of the method. For "structural": ``global_ops`` ("ignore_gates", where gates and
+            statistics of norms are neutral, which the notes of their layers say; or "count", where
+            they see everything), ``max_length`` (the longest image to try, in pixels),
+            ``max_passes`` (forward passes after which to give a layer up),
             ``display_se_modules`` and ``shortcuts=False``, which lets every channel be computed.
 
     Returns:
         the field of every layer; one that does not fit is reported as such.
 
     Raises:
-        UnsupportedModelError: a ValueError, if ``model`` is nothing that can be run, or takes no
-            floating-point input.
+        UnsupportedModelError: a ValueError, if ``model`` is nothing that can be run or takes no
+            floating-point input, or ``global_ops`` is another one.
         CaptureError: a ValueError, if the model cannot be run with this input.
         InvalidGraphError: a ValueError, if there is no layer of a name in ``layers``.
 
@@ -71,12 +78,11 @@ def measure_receptive_field(
     max_passes = options.pop("max_passes", MAX_PASSES)
     bench = bench_for(model, input_shape, **options)
     measured = measure_all_axes(bench, max_passes)
-    nodes = measured[0].setting.nodes
-    chosen = _chosen(nodes, layers)
+    setting = measured[0].setting
     fields = tuple(
         _of_node(
-            nodes[name],
-            measured[0].setting.output_shapes[name],
+            setting,
+            name,
             [
                 one.fields.get(
                     name, AxisField(problem="it does not run on the image for this axis")
@@ -84,7 +90,7 @@ def measure_receptive_field(
                 for one in measured
             ],
         )
-        for name in chosen
+        for name in _chosen(setting.nodes, layers)
     )
     return ReceptiveFieldMeasurement(
         bench.model_name,
@@ -98,6 +104,12 @@ def measure_receptive_field(
 
 def bench_for(model: Any, input_shape: Any = None, **options: Any) -> Bench:
     """Return the bench of the framework that a model is of."""
+    global_ops = options.get("global_ops", "ignore_gates")
+    if global_ops not in ("ignore_gates", "count"):
+        raise UnsupportedModelError(
+            f"global_ops is {global_ops!r}; valid in an experiment are 'ignore_gates' and 'count': "
+            "the model runs as it is, so that what sees everything cannot be ignored."
+        )
     homes = {base.__module__.partition(".")[0] for base in type(model).__mro__}
     if homes & {"keras", "tf_keras"}:
         from rfa_toolbox.empirical.keras_bench import KerasBench
@@ -143,13 +155,18 @@ def _chosen(
     return [name for name in nodes if name in set(found)]
 
 
-def _of_node(
-    node: EnrichedNetworkNode, shape: tuple[int, ...], axes: list[AxisField]
-) -> MeasuredField:
+def _of_node(setting: Setting, name: str, axes: list[AxisField]) -> MeasuredField:
+    node = setting.nodes[name]
     path, mark, call = node.name.partition("#")
     number = int(call) if mark and path == node.module_path and call.isdigit() else 1
     return assembled(
-        node.name, node.module_path or "", node.layer_info.name, shape, axes, call=number
+        name,
+        node.module_path or "",
+        node.layer_info.name,
+        setting.output_shapes[name],
+        axes,
+        call=number,
+        note=what_is_neutral(setting, name),
     )
 
 
@@ -160,12 +177,13 @@ def assembled(
     shape: tuple[int, ...],
     axes: Sequence[AxisField],
     call: int = 1,
+    note: str = "",
 ) -> MeasuredField:
     """Return a layer's field from what was measured along every axis."""
     certainty: Certainty = "bound" if any(one.bound for one in axes) else "exact"
     if any(one.problem for one in axes):
         certainty = "unknown"
-    notes = dict.fromkeys(note for one in axes for note in (one.problem, *one.notes) if note)
+    said = itertools.chain([note], *((one.problem, *one.notes) for one in axes))
     return MeasuredField(
         name=name,
         module_path=module_path,
@@ -178,7 +196,7 @@ def assembled(
         centre=tuple(_centre(one) for one in axes),
         phases=tuple(one.windows for one in axes),
         certainty=certainty,
-        notes=tuple(notes),
+        notes=tuple(dict.fromkeys(one for one in said if one)),
     )
 
 

@@ -3,7 +3,8 @@
 Everything that has a geometry (convolutions, poolings, interpolation, attention, reshaping) is
 done by PyTorch's own kernels with the arguments of the model. What is changed:
 
-* norms keep NaN where it is: statistics over positions count as neutral, as in batch norms;
+* norms keep NaN where it is, as statistics over positions are neutral; where global operations
+  count, norms run as they are;
 * at the product of a gate, a weight that is the same at all positions passes none of its NaN
   to the map. Which products are gates is a definition, and taken from the encoder;
 * functions that would hide NaN, such as ``sign``, pass it on;
@@ -110,10 +111,11 @@ class PoisonedCalls:
         if name in _NORMS:
             bound = bind(name, args, keywords)
             tensor: torch.Tensor = bound["input"] if "input" in bound else args[0]
-            if self.shortcuts or name != "batch_norm":
+            frozen = bound.get("running_mean") is not None  # it takes no statistics at all
+            as_it_is = not self.shortcuts if frozen else self.global_ops == "count"
+            if not as_it_is:
                 return _kept(tensor)
-        ignored = self.global_ops == "ignore" and name in _ARITHMETIC
-        if ignored or (self.global_ops == "ignore_gates" and self.makes_gate()):
+        if self.global_ops == "ignore_gates" and self.makes_gate():
             args = self._without_gates(args)
         if self.shortcuts:
             short = self._in_short(name, function, args, keywords)

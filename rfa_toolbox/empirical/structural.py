@@ -7,6 +7,7 @@ needs no framework.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Protocol, TypeAlias
@@ -27,13 +28,25 @@ from rfa_toolbox.empirical.readings import (
 from rfa_toolbox.errors import CaptureError
 from rfa_toolbox.graphs import EnrichedNetworkNode
 
-__all__ = ["FIXED_SIZE", "AxisMeasurement", "Bench", "Interval", "Setting", "measure_axis"]
+__all__ = [
+    "FIXED_SIZE",
+    "AxisMeasurement",
+    "Bench",
+    "Interval",
+    "Setting",
+    "field_along",
+    "measure_axis",
+    "what_is_neutral",
+]
 
 FIXED_SIZE = (
     "its map has as many units on a longer image, so its windows depend on the size of the image, "
     "and may have been read at the border of the map"
 )
 """A note of maps behind a crop or an interpolation to a size."""
+
+_IN_GATE = "sees everything, and counts as neutral as a part of a gate"
+_LEFT_OUT = "statistics, a gate or padding in it depend on the whole map, and count as neutral"
 
 Interval: TypeAlias = "tuple[int, int]"
 """Rows from the first number up to, and without, the second one."""
@@ -135,6 +148,13 @@ class AxisMeasurement:
     passes: tuple[int, int, int]
 
 
+def what_is_neutral(setting: Setting, name: str) -> str:
+    """Say what a layer sees beyond its field because it counts as neutral; "" if nothing."""
+    if name in setting.gated and setting.units[name] == 1:
+        return _IN_GATE
+    return _LEFT_OUT if setting.nodes[name].layer_info.ignored_global else ""
+
+
 def measure_axis(bench: Bench, axis: int, max_passes: int) -> AxisMeasurement:
     """Measure all layers of a model along one axis.
 
@@ -158,7 +178,7 @@ def measure_axis(bench: Bench, axis: int, max_passes: int) -> AxisMeasurement:
         if setting is None:
             continue
         longer = bench.setting(axis, 2 * length) if len(lengths) > 1 else None
-        chosen = _Survey(setting, longer)
+        chosen = _Survey(setting, longer, axis)
         fits = chosen.fits and (place == len(lengths) - 1 or chosen.confirmed(longer))
         looked += chosen.passes
         if not fits:
@@ -184,7 +204,7 @@ def measure_axis(bench: Bench, axis: int, max_passes: int) -> AxisMeasurement:
 class _Survey:
     """A first look at a setting: what sees everything, how large the fields are, what repeats."""
 
-    def __init__(self, setting: Setting, longer: Setting | None) -> None:
+    def __init__(self, setting: Setting, longer: Setting | None, axis: int) -> None:
         self.setting = setting
         length, middle = setting.length, setting.length // 2
         self.passes = 4
@@ -192,6 +212,7 @@ class _Survey:
         self.everything: set[str] = set()
         self.nothing: set[str] = set()
         self.too_large: set[str] = set()
+        self.unconfirmed: set[str] = set()
         self.silent: dict[str, set[int]] = {}
         self.needed = 1
         longer_units = {} if longer is None else longer.units
@@ -207,6 +228,12 @@ class _Survey:
                 self.nothing.add(name)
             elif first[name].all() and last[name].all():
                 self.everything.add(name)
+                # A large field does so, too: an image that it would fit into tells.
+                analysed = field_along(setting.nodes[name], axis)
+                if analysed < math.inf:
+                    self.needed = max(self.needed, int(analysed))
+                if longer is None or length <= analysed < math.inf:
+                    self.unconfirmed.add(name)
             elif across == below[name].size:
                 self.too_large.add(name)
             else:
@@ -214,7 +241,6 @@ class _Survey:
                 jumps.append(jump)
                 self.needed = max(self.needed, int((across * units / below[name].size + 1) * jump))
         self.period = common_period(jumps, limit=max(1, length // 3))
-        self.unconfirmed = longer is None and bool(self.everything)
 
     @property
     def fits(self) -> bool:
@@ -229,6 +255,13 @@ class _Survey:
         first, last = longer.masks(_ends(longer.length))
         self.passes += 2
         return all(first[name].all() and last[name].all() for name in self.everything)
+
+
+def field_along(node: EnrichedNetworkNode, axis: int) -> int | float:
+    """Return the largest field of a node along one axis, as analysed."""
+    field = node.receptive_field_max
+    size: int | float = field[axis] if isinstance(field, tuple) else field
+    return size
 
 
 def _ends(length: int) -> list[Interval]:
@@ -276,7 +309,7 @@ class _Reading:
             elif name in survey.everything:
                 note = (
                     f"sees all of the {setting.length} pixels; no longer image could be tried",
-                ) * survey.unconfirmed
+                ) * (name in survey.unconfirmed)
                 fields[name] = AxisField(notes=note)
             elif name in survey.too_large:
                 fields[name] = AxisField(

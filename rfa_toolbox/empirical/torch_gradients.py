@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from rfa_toolbox.empirical.gradients import Array, Gradient, Signal
+from rfa_toolbox.empirical.gradients import Array, Gradient, Signal, call_name, path_and_call
 from rfa_toolbox.empirical.neutral import Part
 from rfa_toolbox.encodings.pytorch.capture import describe_call, undisturbed
 from rfa_toolbox.encodings.pytorch.ingest_architecture import unwrapped
@@ -49,9 +50,9 @@ class TorchModelInExperiment:
         self._modules = dict(self._model.named_modules())
         self.paths: Sequence[str] = [path for path in self._modules if path]
 
-    def kinds(self, paths: Sequence[str]) -> Mapping[str, str]:
-        """Return the class of each of these layers."""
-        return {path: type(self._modules[path]).__name__ for path in paths}
+    def kinds(self, names: Sequence[str]) -> Mapping[str, str]:
+        """Return the class of the layer of each of these calls."""
+        return {name: type(self._modules[self._path_of(name)]).__name__ for name in names}
 
     def extra_tokens(self) -> int | None:
         """Return what models of timm say of their class and register tokens."""
@@ -80,18 +81,18 @@ class TorchModelInExperiment:
         )
 
     def shapes(self, inputs: Array) -> Mapping[str, tuple[int, ...]]:
-        """Return the shape of what every module returns in its first call."""
+        """Return the shape of what every module returns in every call."""
         found: dict[str, tuple[int, ...]] = {}
 
         def note(path: str, output: torch.Tensor) -> None:
             found[path] = tuple(output.shape)
 
         with undisturbed():
-            self._run(self._tensor(inputs), self.paths, note)
+            self._run(self._tensor(inputs), None, note)
         return found
 
     def gradients(self, inputs: Array, signals: Mapping[str, Signal]) -> Mapping[str, Gradient]:
-        """Return for every module named in ``signals`` what its signal becomes at the input."""
+        """Return for every call named in ``signals`` what its signal becomes at the input."""
         outputs: dict[str, tuple[torch.Tensor, tuple[int, int]]] = {}
         alive: list[torch.Tensor] = []
 
@@ -131,20 +132,27 @@ class TorchModelInExperiment:
         return torch.as_tensor(inputs, dtype=like.dtype, device=like.device).clone()
 
     def _run(
-        self, inputs: torch.Tensor, paths: Sequence[str], see: Callable[[str, torch.Tensor], None]
+        self,
+        inputs: torch.Tensor,
+        names: Collection[str] | None,
+        see: Callable[[str, torch.Tensor], None],
     ) -> None:
-        """Run forwards until all modules in question have returned once."""
-        waiting = set(paths)
+        """Run forwards until all calls of these names have returned; None are all there are."""
+        waiting = set(names or ())
+        paths = self.paths if names is None else {self._path_of(name) for name in names}
+        calls: Counter[str] = Counter()
 
         def hook(path: str) -> Callable[[nn.Module, Any, Any], None]:
             def seen(module: nn.Module, arguments: Any, output: Any) -> None:
-                if path not in waiting:
+                calls[path] += 1
+                name = call_name(path, calls[path])
+                if names is not None and name not in waiting:
                     return
-                waiting.discard(path)
+                waiting.discard(name)
                 tensor = _first_tensor(output)
                 if tensor is not None:
-                    see(path, tensor)
-                if not waiting:
+                    see(name, tensor)
+                if names is not None and not waiting:
                     raise _AllReached
 
             return seen
@@ -163,6 +171,9 @@ class TorchModelInExperiment:
         finally:
             for handle in handles:
                 handle.remove()
+
+    def _path_of(self, name: str) -> str:
+        return path_and_call(name, self._modules)[0]
 
     @contextlib.contextmanager
     def _neutralised(self) -> Iterator[None]:

@@ -13,8 +13,12 @@ from rfa_toolbox import unit_windows
 from rfa_toolbox.empirical.measurement import MAX_PASSES, bench_for, measure_all_axes
 from rfa_toolbox.empirical.readings import AxisField, Seen
 from rfa_toolbox.empirical.results import plain_number, spelled, text_table
-from rfa_toolbox.empirical.structural import FIXED_SIZE, Setting
-from rfa_toolbox.errors import UnsupportedModelError
+from rfa_toolbox.empirical.structural import (
+    FIXED_SIZE,
+    Setting,
+    field_along,
+    what_is_neutral,
+)
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.unit_windows import UnitWindows
 
@@ -42,7 +46,7 @@ class VerifiedNode:
         jump: as measured.
         verdict: "agrees": every unit looks where the graph says; "bound": the graph declares an
             upper bound, and the measured window is not larger; "not measured"; "differs".
-        reason: why it was not measured, or what differs.
+        reason: why it was not measured, what differs, or what counts as neutral in both.
     """
 
     name: str
@@ -149,7 +153,8 @@ def verify(
             encoder: ``custom_layers``, ``display_se_modules``.
 
     Raises:
-        UnsupportedModelError: a ValueError, if ``model`` is nothing that can be run.
+        UnsupportedModelError: a ValueError, if ``model`` is nothing that can be run, or
+            ``global_ops`` is another one.
         CaptureError: a ValueError, if the model cannot be run with this input.
 
     >>> import torch
@@ -157,11 +162,6 @@ def verify(
     >>> report.ok, report.nodes[1].size
     (True, (4,))
     """
-    if options.get("global_ops", "ignore_gates") not in ("ignore_gates", "count"):
-        raise UnsupportedModelError(
-            f"global_ops is {options['global_ops']!r}; an experiment can be compared with "
-            "'ignore_gates' and 'count'."
-        )
     bench = bench_for(model, input_shape, **options)
     measured = measure_all_axes(bench, max_passes)
     nodes = []
@@ -232,14 +232,9 @@ def _compared(setting: Setting, name: str, axis: int, measured: AxisField) -> _C
     node = setting.nodes[name]
     windows = node.unit_windows
     expected = windows[axis] if axis < len(windows) else None
-    largest = _along(node.receptive_field_max, axis)
+    largest = field_along(node, axis)
     verdict, reason = _judged(setting, node, expected, largest, measured)
     return _Compared(expected, largest, measured, verdict, reason)
-
-
-def _along(field: Any, axis: int) -> int | float:
-    value: int | float = field[axis] if isinstance(field, tuple) else field
-    return value
 
 
 def _judged(
@@ -263,11 +258,9 @@ def _judged(
             unit_windows.region_of(expected, unit) == _moved(measured, unit)
             for unit in range(places)
         )
-    if same:
-        return "agrees", ""
     alone = not measured.windows and setting.units[node.name] == 1
-    if alone and node.name in setting.gated and not measured.problem:
-        return "agrees", "sees everything, and counts as neutral as a part of a gate"
+    if same or (alone and node.name in setting.gated):
+        return "agrees", what_is_neutral(setting, node.name)
     if node.certainty == "bound" and found is not None and found <= size:
         return "bound", node.certainty_reason
     if measured.bound and found is not None and found <= size:

@@ -253,6 +253,61 @@ def test_a_field_that_does_not_fit_is_not_guessed() -> None:
     assert "? x 31" in str(found)
 
 
+def test_without_an_input_shape_large_fields_are_looked_at_in_longer_images() -> None:
+    model = stack(nn.Conv2d(1, 1, 3, 2), nn.Conv2d(1, 1, (5, 61)), nn.AdaptiveAvgPool2d(1))
+    model.img_size = 128
+    found = measure_receptive_field(model, method="gradient")
+    assert found["1"].size == (11, 123)
+    assert found["1"].jump == (2, 2)
+    assert found["1"].start == (0, 0)
+    assert found["1"].output_shape == (1, 1, 59, 3)
+    first, tall, wide = found.input_shapes
+    assert first == (1, 1, 128, 128)
+    assert tall[2] > 224 > tall[3]
+    assert wide[3] > 224 > wide[2]
+    assert found["2"].size == (None, None)
+    assert "sees everything" in found["2"].notes[0]
+    as_given = measure_receptive_field(model, (1, 1, 128, 128), method="gradient")
+    assert as_given["1"].size == (11, None)
+    assert as_given.input_shapes == (first,)
+
+
+class CallsTwice(nn.Module):
+    """Calls two convolutions in turn, one of them in a block."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(2, 2, 3, padding=1)
+        self.block = stack(nn.Conv2d(2, 2, 5, stride=2), nn.Identity())
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.block(self.conv(self.block(self.conv(x))))
+
+
+def test_every_call_of_a_layer_is_measured() -> None:
+    model, shape = CallsTwice(), (1, 2, 64, 64)
+    found = measure_receptive_field(model, shape, method="gradient")
+    by_nan = measure_receptive_field(model, shape)
+    names = ["conv", "block.0", "conv#2", "block.0#2"]
+    assert [one.name for one in found if one.name in names] == names
+    for name in names:
+        one, other = found[name], by_nan[name]
+        assert (one.module_path, one.call) == (other.module_path, other.call)
+        assert (one.start, one.size, one.jump) == (other.start, other.size, other.jump)
+    assert found["block#2"].size == found["block.0#2"].size == (19, 19)
+    one = measure_receptive_field(model, shape, layers="conv#2", method="gradient")
+    assert [(field.name, field.size) for field in one] == [("conv#2", (11, 11))]
+    both = measure_receptive_field(model, shape, layers=["conv"], method="gradient")
+    assert [field.name for field in both] == ["conv", "conv#2"]
+    assert gradient_map(model, input_shape=shape).layer == "block#2"
+    seen = gradient_map(model, input_shape=shape, layer="conv#2", neutralise=True)
+    assert seen.extent == ((27, 37), (27, 37))
+    with pytest.raises(MeasurementError, match="'conv#3' of CallsTwice was not called"):
+        gradient_map(model, input_shape=shape, layer="conv#3")
+    with pytest.raises(MeasurementError, match="'conv#x', which is no layer"):
+        gradient_map(model, input_shape=shape, layer="conv#x")
+
+
 def test_a_position_may_be_chosen() -> None:
     model = stack(nn.Conv2d(1, 1, 3, padding=1), nn.MaxPool2d(2))
     field = measure_receptive_field(model, (1, 1, 32, 32), method="gradient", position=(5, 9))["1"]
@@ -505,6 +560,18 @@ def test_a_keras_model_of_depthwise_layers_with_same_padding(keras: Any) -> None
     for name in ("depthwise", "add"):
         assert by_gradient[name].start == structural[name].start
         assert by_gradient[name].size == structural[name].size
+
+
+def test_every_call_of_a_keras_layer_is_measured(keras: Any) -> None:
+    shared = keras.layers.Conv2D(2, 3, name="shared")
+    image = keras.Input((40, 40, 2))
+    model = keras.Model(image, shared(keras.layers.MaxPooling2D(2)(shared(image))))
+    found = measure_receptive_field(model, (1, 40, 40, 2), method="gradient")
+    assert [(one.name, one.size) for one in found if "shared" in one.name] == [
+        ("shared", (3, 3)),
+        ("shared#2", (8, 8)),
+    ]
+    assert gradient_map(model, layer="shared#2", neutralise=True).layer == "shared#2"
 
 
 def test_layers_of_nested_keras_models_have_paths(keras: Any) -> None:

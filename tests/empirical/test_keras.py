@@ -102,6 +102,37 @@ def test_sizes_that_only_weights_depend_on_are_free(keras: Any) -> None:
     assert report.input_shapes[0][1] > 60
 
 
+NORMS = [
+    ("group", lambda keras: keras.layers.GroupNormalization(2), (float("inf"),) * 2),
+    ("channels", lambda keras: keras.layers.LayerNormalization(), (5, 5)),
+    ("space", lambda keras: keras.layers.LayerNormalization(axis=[1, 2, 3]), (float("inf"),) * 2),
+    ("batch", lambda keras: keras.layers.BatchNormalization(), (5, 5)),
+    ("unit", lambda keras: keras.layers.UnitNormalization(axis=(1, 2)), (float("inf"),) * 2),
+    ("unit of channels", lambda keras: keras.layers.UnitNormalization(), (5, 5)),
+    ("columns", lambda keras: lambda x: keras.ops.normalize(x, axis=1), (float("inf"), 5)),
+]
+
+
+@pytest.mark.parametrize(
+    ("norm", "counted"), [one[1:] for one in NORMS], ids=[n for n, *_ in NORMS]
+)
+def test_statistics_over_positions_are_neutral_or_count(
+    keras: Any, norm: Any, counted: tuple[float, float]
+) -> None:
+    image = keras.Input((32, 32, 4))
+    x = norm(keras)(keras.layers.Conv2D(4, 3)(image))
+    model = keras.Model(image, keras.layers.Conv2D(4, 3)(x))
+    plain = verify(model)
+    assert {one.verdict for one in plain.nodes} == {"agrees"}
+    assert plain.nodes[-1].size == (5, 5)
+    assert [bool(one.reason) for one in plain.nodes] == [False, False, counted != (5, 5), False]
+    everything = verify(model, global_ops="count")
+    assert {one.verdict for one in everything.nodes} == {"agrees"}
+    assert everything.nodes[-1].size == everything.nodes[-1].expected_size == counted
+    with pytest.raises(UnsupportedModelError, match="'ignore'"):
+        verify(model, global_ops="ignore")
+
+
 def test_graph_and_experiment_are_of_one_size(keras: Any) -> None:
     layers = keras.layers
     up = keras.Sequential([keras.Input((None, None, 1)), layers.Conv2DTranspose(1, 5, 2, "same")])

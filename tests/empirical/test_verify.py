@@ -128,8 +128,92 @@ def test_the_insides_of_gates_agree_by_definition(torchvision: Any) -> None:
 
 
 def test_ignoring_global_layers_cannot_be_measured() -> None:
-    with pytest.raises(UnsupportedModelError, match="'ignore'"):
-        verify(network(), IMAGE, global_ops="ignore")
+    for experiment in (verify, measure_receptive_field):
+        with pytest.raises(UnsupportedModelError, match="'ignore'"):
+            experiment(network(), IMAGE, global_ops="ignore")
+
+
+def over(function: Any) -> nn.Module:
+    return Function(lambda self, x: function(x))
+
+
+def in_patches(x: torch.Tensor) -> torch.Tensor:
+    """Normalise patches of 2x2 pixels, as some vision transformers do."""
+    rows, columns = x.shape[2] // 2, x.shape[3] // 2
+    patches = x.view(1, 4, rows, 2, columns, 2).permute(0, 2, 4, 3, 5, 1).flatten(3)
+    patches = functional.layer_norm(patches, (16,))
+    return patches.view(1, rows, columns, 2, 2, 4).permute(0, 5, 1, 3, 2, 4).reshape(x.shape)
+
+
+INF = math.inf
+NORMS: list[tuple[str, Any, tuple[float, float]]] = [
+    ("group", lambda: nn.GroupNorm(2, 4), (INF, INF)),
+    ("instance", lambda: nn.InstanceNorm2d(4), (INF, INF)),
+    ("instance, running", lambda: nn.InstanceNorm2d(4, track_running_stats=True), (5, 5)),
+    ("batch", lambda: nn.BatchNorm2d(4), (5, 5)),
+    ("batch, not running", lambda: nn.BatchNorm2d(4, track_running_stats=False), (INF, INF)),
+    ("layer over space", lambda: nn.LayerNorm((4, 14, 14)), (INF, INF)),
+    ("rows", lambda: nn.RMSNorm((14,)), (5, INF)),
+    ("local response", lambda: nn.LocalResponseNorm(3), (5, 5)),
+    ("columns", lambda: over(lambda x: functional.normalize(x, dim=2)), (INF, 5)),
+    ("channels", lambda: over(functional.normalize), (5, 5)),
+    (
+        "layer over channels",
+        lambda: over(lambda x: functional.layer_norm(x.movedim(1, 3), (4,)).movedim(3, 1)),
+        (5, 5),
+    ),
+    ("patches", lambda: over(in_patches), (6, 6)),
+]
+
+
+@pytest.mark.parametrize("shortcuts", [True, False])
+@pytest.mark.parametrize(
+    ("norm", "counted"), [pytest.param(norm, size, id=name) for name, norm, size in NORMS]
+)
+def test_statistics_over_positions_are_neutral_or_count_and_it_is_said(
+    norm: Any, counted: tuple[float, float], shortcuts: bool
+) -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 3), norm(), nn.Conv2d(4, 4, 3))
+    shape = (1, 4, 16, 16)
+    plain = verify(model, shape, shortcuts=shortcuts)
+    assert {one.verdict for one in plain.nodes} == {"agrees"}
+    assert plain.nodes[-1].size == (5, 5)
+    neutral = [place for place, one in enumerate(plain.nodes) if "statistics" in one.reason]
+    assert neutral == ([] if counted == (5, 5) else [1])
+    notes = [one.notes for one in measure_receptive_field(model, shape, shortcuts=shortcuts)]
+    assert [place for place, one in enumerate(notes) if "statistics" in " ".join(one)] == neutral
+    everything = verify(model, shape, global_ops="count", shortcuts=shortcuts)
+    assert {one.verdict for one in everything.nodes} == {"agrees"}
+    assert everything.nodes[-1].size == everything.nodes[-1].expected_size == counted
+    assert not any(one.reason for one in everything.nodes)
+    found = measure_receptive_field(model, shape, global_ops="count")
+    assert found[-1].size == counted
+    assert not any(one.notes for one in found if "no longer image" not in " ".join(one.notes))
+
+
+def test_gates_say_that_they_are_neutral(torchvision: Any) -> None:
+    model = torchvision.models.mobilenet_v3_small().features[:3]
+    closed = measure_receptive_field(model)
+    (gate,) = (one for one in closed if one.notes)
+    assert gate.kind == "SqueezeExcitation"
+    assert "a gate" in gate.notes[0]
+    (node,) = (one for one in verify(model).nodes if one.reason)
+    assert (node.kind, node.verdict) == ("SqueezeExcitation", "agrees")
+    opened = measure_receptive_field(model, display_se_modules=True)
+    inside = [one for one in opened if one.notes]
+    assert inside[0].kind == "AdaptiveAvgPool2d"
+    assert all(one.is_global and "part of a gate" in one.notes[0] for one in inside)
+
+
+@pytest.mark.parametrize("kernel", [901, 2001])
+def test_a_field_much_larger_than_the_first_image_is_not_infinite(kernel: int) -> None:
+    model = nn.Sequential(nn.Conv1d(1, 1, 3), nn.Conv1d(1, 1, kernel, padding=kernel // 2))
+    report = verify(model, (1, 1, 64))
+    assert {one.verdict for one in report.nodes} == {"agrees"}
+    assert report.nodes[-1].size == (kernel + 2,)
+    small = measure_receptive_field(model, (1, 1, 64), max_length=448)[-1]
+    assert "no longer image" in small.notes[0]
+    assert verify(model, (1, 1, 64), max_length=448).nodes[-1].verdict == "not measured"
 
 
 def test_a_type_may_be_taken_from_a_tensor_of_another_shape() -> None:

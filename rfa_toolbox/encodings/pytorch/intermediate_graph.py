@@ -38,7 +38,7 @@ from rfa_toolbox.encodings.pytorch.substitutors import (
     output_substitutor,
     vector_substitutor,
 )
-from rfa_toolbox.encodings.windows import NEUTRAL, Window
+from rfa_toolbox.encodings.windows import NEUTRAL, Window, in_blocks
 from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.graphs import (
     EnrichedNetworkNode,
@@ -118,6 +118,8 @@ class Digraph:
         self, steps: dict[int, Step], outputs: Sequence[int]
     ) -> tuple[dict[int, Step], list[Gate]]:
         gates = find_gates(steps, outputs)
+        if self.global_ops == "count":
+            steps = {number: _with_statistics(step) for number, step in steps.items()}
         if self.global_ops == "ignore_gates":
             ignored = {number for gate in gates for number in gate.steps}
         else:
@@ -254,6 +256,18 @@ class Digraph:
         if unknown:
             _warn_of_unknown(list(unknown))
         return place[trail.outputs[0]]
+
+
+def _with_statistics(step: Step) -> Step:
+    """Return a step that sees what it takes statistics from."""
+    if not step.statistics:
+        return step
+    windows = list(step.windows)
+    for axis, window in step.statistics.items():
+        windows[axis] = windows[axis]._replace(kernel=window.kernel, dilation=window.dilation)
+    return attrs.evolve(
+        step, windows=tuple(windows), ignored_global=False, blockwise=in_blocks(step.statistics)
+    )
 
 
 def _living(steps: Sequence[Step], outputs: Sequence[int]) -> dict[int, Step]:

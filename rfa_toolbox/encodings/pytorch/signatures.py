@@ -58,6 +58,7 @@ _TRANSPOSED = (
     "dilation",
 )
 _REDUCE = ("input", "dim", "keepdim")
+_LAYER_NORM = ("input", "normalized_shape")
 
 _SIGNATURES: dict[str, tuple[str, ...]] = {
     "convolution": (
@@ -165,6 +166,13 @@ _SIGNATURES: dict[str, tuple[str, ...]] = {
     "cosine_similarity": ("input", "other", "dim"),
     "diff": ("input", "n", "dim"),
     "scatter": ("input", "dim", "index", "src"),
+    "group_norm": ("input", "num_groups"),
+    "layer_norm": _LAYER_NORM,
+    "native_layer_norm": _LAYER_NORM,
+    "rms_norm": _LAYER_NORM,
+    "batch_norm": ("input", "running_mean", "running_var"),
+    "instance_norm": ("input", "running_mean", "running_var"),
+    "normalize": ("input", "p", "dim"),
     "stft": ("input", "n_fft", "hop_length", "win_length", "window", "center"),
     "lstm": (
         "input",

@@ -41,6 +41,7 @@ class Step:
         windows: one per spatial axis.
         kind: "input", "slice", "pointwise", "scaling" (by a constant), "layer" or "unknown".
         ignored_global: whether it depends on the whole image in a way that does not count.
+        statistics: by axis the window that its statistics are taken from, if that ever counts.
         positions: whether its result still has positions of the image.
         pooled: whether its result has none because whole images were mixed.
         everywhere: those of its sources that are the same at all positions of the others.
@@ -63,6 +64,7 @@ class Step:
     blockwise: bool = False
     resolution_dependent: bool = False
     ignored_global: bool = False
+    statistics: Mapping[int, Window] = attrs.field(factory=dict)
     positions: bool = True
     pooled: bool = False
     everywhere: tuple[int, ...] = ()

@@ -659,6 +659,8 @@ def _normalised(spelled: str, values: list[Any]) -> tuple[str, dict[str, Any]]:
             "align_corners": corners,
             "antialias": antialias,
         }
+    if name in ("batch_norm", "instance_norm"):  # weights come before what is kept of batches
+        return name, bind(name, (values[0], *values[3:5]), {})
     if name == "embedding":
         return name, {"input": values[1], "weight": values[0]}
     if name == "index_put":

@@ -46,7 +46,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     with_leading,
     without_leading,
 )
-from rfa_toolbox.encodings.windows import NEUTRAL, Window
+from rfa_toolbox.encodings.windows import NEUTRAL, Window, in_blocks
 from rfa_toolbox.errors import InvalidGraphError, UnsupportedModelError
 from rfa_toolbox.graphs import (
     EnrichedNetworkNode,
@@ -123,8 +123,8 @@ def create_graph_from_model(
             those with an infinite receptive field, a function gets a tuple of
             ``ReceptiveFieldInfo`` and returns those to keep.
         global_ops: how to look at layers that see the whole image: ``"ignore_gates"`` counts
-            them, unless their result only re-weights the map that it came from; ``"count"``
-            counts all of them, ``"ignore"`` none.
+            them, unless their result only re-weights or normalises the map that it came from;
+            ``"count"`` counts all of them, ``"ignore"`` none.
         handlers: a chain of handlers to describe layers with, in place of ``DEFAULT_HANDLERS``.
 
     Returns:
@@ -309,10 +309,11 @@ def _graph(
         neutral = frozenset(range(len(walk.steps)))
     nodes: list[EnrichedNetworkNode] = []
     for number, step in enumerate(walk.steps):
+        layer = step.counted if step.counted and global_ops == "count" else step.layer
         nodes.append(
             EnrichedNetworkNode(
                 step.record.name,
-                _without_infinite(step.layer) if number in neutral else step.layer,
+                _without_infinite(step.layer) if number in neutral else layer,
                 [nodes[source] for source in step.link.sources],
                 keep,
                 step.record.path,
@@ -343,6 +344,19 @@ def _without_infinite(layer: LayerDefinition) -> LayerDefinition:
     )
 
 
+def _with_statistics(
+    label: str, windows: Sequence[Window], effect: Effect
+) -> LayerDefinition | None:
+    """Return the layer that sees what it takes statistics from; None if it takes none."""
+    if not effect.statistics:
+        return None
+    seen = list(windows)
+    for axis, window in effect.statistics.items():
+        seen[axis] = seen[axis]._replace(kernel=window.kernel, dilation=window.dilation)
+    blockwise = in_blocks(effect.statistics)
+    return definition(label, seen, attrs.evolve(effect, ignored_global=False, blockwise=blockwise))
+
+
 def _warn_of_unknown(steps: Sequence[_Step]) -> None:
     kinds = Counter(step.record.kind for step in steps if step.certainty == "unknown")
     if kinds:
@@ -359,7 +373,10 @@ def _warn_of_unknown(steps: Sequence[_Step]) -> None:
 
 @attrs.frozen(slots=True)
 class _Step:
-    """One call, with what becomes of it in the graph."""
+    """One call, with what becomes of it in the graph.
+
+    ``counted`` is its layer where statistics over positions count, if it takes any.
+    """
 
     record: CallRecord
     layer: LayerDefinition
@@ -368,6 +385,7 @@ class _Step:
     certainty: Certainty = "exact"
     reason: str = ""
     offsets: layouts.Offsets = ()
+    counted: LayerDefinition | None = None
 
 
 class _Walk:
@@ -467,8 +485,11 @@ class _Walk:
             with _readable(call):
                 measures = costs.measures(call, effect, windows, values, self.encoded)
         self.steps.append(
-            _Step(record, layer, link, measures, effect.certainty, effect.reason, offsets)
-        )
+            _Step(
+                record, layer, link, measures, effect.certainty, effect.reason, offsets,
+                _with_statistics(call.label, windows, effect),
+            )
+        )  # fmt: skip
         self.values[number] = values
 
     def _per_axis(self, layer: Any, handler: Any) -> LayerDefinition:

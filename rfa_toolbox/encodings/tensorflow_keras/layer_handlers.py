@@ -31,6 +31,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     input_value,
     keep,
     mix,
+    normalised,
     padding_of,
     per_axis,
     pooled,
@@ -829,6 +830,11 @@ SpatialDropout2D SpatialDropout3D StochasticDepth StringLookup ThresholdedReLU U
 """)
 
 
+_NORMS_OVER_AXES = words("""
+LayerNormalization LayerNormalizationV1 RMSNormalization UnitNormalization
+""")
+
+
 @attrs.frozen
 class NeutralHandler(_Handler):
     """Layers in which every position sees only itself.
@@ -841,18 +847,13 @@ class NeutralHandler(_Handler):
 
     def effect(self, call: LayerCall) -> Effect:
         """Return the effect: none, but that norms may take their statistics from positions."""
-        effect = super().effect(call)
         rank = len(call.value.layout)
-        axes = call.get("axis", default=-1)
-        places = {one % rank for one in (axes if isinstance(axes, list) else [axes]) if rank}
-        groups = call.class_name == "GroupNormalization"
-        layers = call.class_name.startswith("LayerNormalization")
-        mixed = [
-            dimension
-            for place, dimension in enumerate(call.value.layout)
-            if groups or (layers and place in places)
-        ]
-        return attrs.evolve(effect, ignored_global=bool(layouts.spatial_axes(tuple(mixed))))
+        if call.class_name == "GroupNormalization":
+            return normalised(call, range(1, rank))
+        if call.class_name in _NORMS_OVER_AXES and rank:
+            axes = call.get("axis", default=-1)
+            return normalised(call, axes if isinstance(axes, list | tuple) else (axes,))
+        return keep(call)
 
 
 @attrs.frozen

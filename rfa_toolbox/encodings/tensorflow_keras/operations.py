@@ -27,6 +27,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     dimension_size,
     keep,
     mix,
+    normalised,
     per_axis,
     pooled,
     resampled,
@@ -104,6 +105,17 @@ def _pointwise(call: LayerCall) -> Effect:
 
 def _neutral(call: LayerCall) -> Effect:
     return keep(call, call.value.layout)
+
+
+def _norm(call: LayerCall) -> Effect:
+    name, rank = canonical(call.class_name), len(call.value.layout)
+    if name == "perimagestandardization":
+        return normalised(call, range(1, rank))
+    if name == "l2normalize":  # over everything, unless it says otherwise
+        return normalised(call, _places(call.get("axis", "dim"), rank))
+    if name in ("layernorm", "normalize", "rmsnorm"):
+        return normalised(call, _places(call.get("axis", default=-1), rank))
+    return _neutral(call)
 
 
 def _shape(call: LayerCall) -> Effect:
@@ -841,7 +853,7 @@ RULES: dict[str, Rule] = {
 }
 for _names, _rule in (
     (_POINTWISE, _pointwise),
-    (_NORMALISATIONS, _neutral),
+    (_NORMALISATIONS, _norm),
     (_FLIPS, _flipped),
     (_REDUCTIONS, _reduce),
     (_SCANS, _scan),

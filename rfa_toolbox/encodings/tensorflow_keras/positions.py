@@ -44,6 +44,7 @@ __all__ = [
     "input_value",
     "keep",
     "mix",
+    "normalised",
     "padding_of",
     "per_axis",
     "pooled",
@@ -184,6 +185,7 @@ class Effect:
         windows: per axis of the image; axes that are missing are left alone.
         blockwise: whether the windows stand still, as those of attention do.
         ignored_global: whether it depends on the whole image in a way that does not count.
+        statistics: by axis the window that its statistics are taken from, if that ever counts.
         opens: whether sizes stay open where they were.
         product: whether the outputs are the product of several tensors.
         terms: tensors that are multiplied, with a name per dimension; dimensions that are summed
@@ -201,6 +203,7 @@ class Effect:
     blockwise: bool = False
     resolution_dependent: bool = False
     ignored_global: bool = False
+    statistics: Mapping[int, Window] = attrs.field(factory=dict)
     opens: bool = True
     product: bool = False
     terms: Sequence[tuple[Value, Sequence[str]]] = ()
@@ -404,6 +407,14 @@ def keep(call: LayerCall, layout: Layout | None = None, **facts: Any) -> Effect:
     """Return the effect of a layer in which every position sees only itself."""
     base = max(call.values, key=lambda value: len(layouts.spatial_axes(value.layout)))
     return Effect(base, (base.layout if layout is None else layout,), **facts)
+
+
+def normalised(call: LayerCall, dimensions: Iterable[int]) -> Effect:
+    """Return the effect of a norm with statistics over some dimensions of a tensor."""
+    effect = keep(call)
+    value = effect.base
+    statistics = mixed_windows(value.layout, dimensions, value.extents)
+    return attrs.evolve(effect, ignored_global=bool(statistics), statistics=statistics)
 
 
 def unknown(call: LayerCall, reason: str, layout: Layout | None = None) -> Effect:

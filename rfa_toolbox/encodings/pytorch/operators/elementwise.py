@@ -12,6 +12,7 @@ from rfa_toolbox.encodings.pytorch.domain import (
     Operation,
     tensors_in,
 )
+from rfa_toolbox.encodings.pytorch.operators.common import places_of
 from rfa_toolbox.encodings.pytorch.steps import (
     Parts,
     Trail,
@@ -48,9 +49,10 @@ def pointwise(trail: Trail, operation: Operation) -> None:
 
 
 def same_shape(trail: Trail, operation: Operation) -> None:
-    """Normalisation, dropout and the like: neutral, whatever statistics they take."""
+    """Normalisation, dropout and the like: neutral, unless statistics over positions count."""
     tensor = trail.main(operation)
     value = trail.settled(tensor)
+    statistics = trail.mixing(value, _normalised(operation, len(value.layout)))
     trail.step(
         operation,
         {},
@@ -58,18 +60,26 @@ def same_shape(trail: Trail, operation: Operation) -> None:
         base=value,
         mixed=(),
         kind="pointwise",
-        ignored_global=_normalises_positions(operation, value.layout),
+        ignored_global=bool(statistics),
+        statistics=statistics,
     )
 
 
-def _normalises_positions(operation: Operation, layout: Layout) -> bool:
-    """Whether a norm takes its statistics from positions of the image, also when predicting."""
-    if operation.name in ("group_norm", "instance_norm"):
-        return bool(layouts.spatial_axes(layout))
-    if operation.name in ("layer_norm", "native_layer_norm"):
-        count = len(operation.get("normalized_shape", ()))
-        return bool(count and layouts.spatial_axes(layout[-count:]))
-    return False
+def _normalised(operation: Operation, rank: int) -> Sequence[int]:
+    """Return the dimensions that a norm takes its statistics from, also when predicting.
+
+    Those of a batch are taken when training only, if running ones are kept beside them.
+    """
+    name = operation.name
+    if name == "group_norm":
+        return range(1, rank)
+    if name in ("instance_norm", "batch_norm"):
+        return range(2, rank) if operation.arguments.get("running_mean") is None else ()
+    if name in ("layer_norm", "native_layer_norm", "rms_norm"):
+        return range(rank - len(operation.get("normalized_shape", ())), rank)
+    if name == "normalize":
+        return places_of(operation.get("dim", 1), rank)
+    return ()
 
 
 def cat(trail: Trail, operation: Operation) -> None:
