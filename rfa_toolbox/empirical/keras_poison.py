@@ -44,13 +44,13 @@ _NORMS = {
     *("UnitNormalization", "LayerNorm", "Normalize", "RMSNorm"),  # the last three as operations
 }
 _POINTWISE = {
-    *_NORMS,
     *("ReLU", "LeakyReLU", "PReLU", "ELU", "Normalization", "Rescaling", "LayerScale"),
     *("AlphaDropout", "Dropout", "GaussianDropout", "GaussianNoise", "Identity"),
     *("SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "StochasticDepth"),
 }
 _TOGETHER = {
-    *("Add", "Average", "Divide", "Maximum", "Minimum", "Multiply", "Subtract", "TrueDivide"),
+    *("Add", "Average", "CustomScaleLayer", "Divide", "Maximum", "Minimum", "Multiply"),
+    *("Subtract", "TrueDivide"),
 }
 _MIXING = {"glu", "log_softmax", "softmax", "sparsemax"}
 """Activations that look at other channels, or change their number."""
@@ -112,11 +112,10 @@ class PoisonedLayers:
         kind = type(operation).__name__ if _is_of_keras(operation) else ""
         if kind == "Multiply" and not self.gates:
             args = self._without_gates(args)
-        over_positions = self.gates and kind != "BatchNormalization"
-        if kind in _NORMS and not over_positions:
-            return self._kept(args[0])
+        if kind in _NORMS and not (self.gates and kind != "BatchNormalization"):
+            return args[0] if isinstance(args[0], Bundled) else self._kept(args[0])
         short = None
-        if self.shortcuts and kind not in _NORMS and keywords.keys() <= {"training"}:
+        if self.shortcuts and keywords.keys() <= {"training"}:
             short = self._in_short(kind, operation, args)
         if short is not None:
             return short
@@ -152,12 +151,10 @@ class PoisonedLayers:
         places = np.repeat(np.arange(len(value.counts)), value.counts)
         return self.keras.ops.take(value.tensor, places, value.axis)
 
-    def _kept(self, value: Any) -> Any:
-        """Return something that is NaN where this is."""
-        if isinstance(value, Bundled):
-            return Bundled(self._kept(value.tensor), value.axis, value.counts)
+    def _kept(self, tensor: Any) -> Any:
+        """Return a tensor that is NaN where this is, and of no size that matters elsewhere."""
         ops = self.keras.ops
-        return ops.where(ops.isnan(value), math.nan, _FINITE)
+        return ops.where(ops.isnan(tensor), math.nan, _FINITE)
 
     # -- shortcuts
 
@@ -198,7 +195,7 @@ class PoisonedLayers:
 
     def _convolved(self, kind: str, layer: Any, value: Bundled) -> Bundled | None:
         """Convolve the sum of the channels with weights of 0, which keep NaN."""
-        if getattr(layer, "groups", 1) != 1:
+        if getattr(layer, "groups", 1) > 1 and len(value.counts) > 1:
             return None
         if kind in _DEPTHWISE:
             tensor, channels = value.tensor, len(value.counts)

@@ -73,6 +73,7 @@ def many_channels(keras: Any) -> Any:
     x = layers.Softmax()(layers.ReLU(6.0)(layers.Cropping2D(((0, 64), 0))(x)))
     x = layers.Conv2D(4, (1, 3), groups=2, dilation_rate=2)(x)
     x = layers.SeparableConv2D(5, 3, activation=moved)(x)
+    x = layers.Conv2D(5, 3, groups=5)(x)
     x = layers.Conv2DTranspose(2, 4, 2)(layers.Dense(6, activation="gelu")(x))
     x = layers.Conv2D(2, 3)(layers.UpSampling2D(2)(layers.Permute((2, 1, 3))(x)))
     return keras.Model(image, layers.Dense(2)(layers.Flatten()(x)))
