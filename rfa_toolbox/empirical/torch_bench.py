@@ -284,9 +284,12 @@ class TorchSetting:
         with _plain_kernels():
             record = observer.record(self.bench.twin, inputs)
         _require_same(self.record, record)
+        del record, inputs
+        # Copies, as what stays for long must not lie between the tensors, whose memory would be
+        # lost to the next pass: after hundreds of passes that is gigabytes.
         return [
             {
-                name: observer.masks[tap.tensor.number][self.spots[name]][image]
+                name: observer.masks[tap.tensor.number][self.spots[name]][image].copy()
                 for name, tap in self.taps.items()
             }
             for image in range(len(intervals))
