@@ -5,6 +5,7 @@ from __future__ import annotations
 from rfa_toolbox.empirical.effective import (
     CentredSquare,
     EffectiveReceptiveField,
+    WeightsComparison,
     compare_with_random_weights,
     effective_receptive_field,
     reinitialised,
@@ -22,6 +23,7 @@ __all__ = [
     "ReceptiveFieldMeasurement",
     "VerificationReport",
     "VerifiedNode",
+    "WeightsComparison",
     "compare_with_random_weights",
     "effective_receptive_field",
     "gradient_map",

@@ -9,7 +9,7 @@ Networks", NIPS 2016, arXiv:1701.04128).
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
 
 import attrs
@@ -24,14 +24,16 @@ from rfa_toolbox.empirical.gradients import (
 )
 from rfa_toolbox.empirical.maps import FeatureMap
 from rfa_toolbox.empirical.progress import progress_bar
+from rfa_toolbox.empirical.results import plain_except, text_table
 from rfa_toolbox.errors import MeasurementError
-from rfa_toolbox.rendering.field_plots import plot_effective_field
+from rfa_toolbox.rendering.field_plots import plot_comparison, plot_effective_field
 
 __all__ = [
     "SHARES",
     "CentredSquare",
     "EffectiveReceptiveField",
     "Mode",
+    "WeightsComparison",
     "compare_with_random_weights",
     "effective_receptive_field",
     "reinitialised",
@@ -43,7 +45,7 @@ Mode: TypeAlias = Literal["default", "luo2016", "replknet"]
 SHARES: Final = (0.2, 0.3, 0.5, 0.99)
 """The shares of contribution that publications since RepLKNet report."""
 
-# Luo et al. count the pixels within two standard deviations of a Gaussian.
+# The share of a Gaussian that lies beyond two standard deviations.
 _LUO_THRESHOLD: Final = 1 - 0.9545
 _ROUNDING: Final = 1e-5
 
@@ -89,7 +91,8 @@ class EffectiveReceptiveField:
         input_shape: shape of one input, with channels.
         inputs: what the inputs were: "random" or "given".
         samples: number of inputs that count.
-        skipped: number of inputs that were left out: no gradient at all, or not a number.
+        skipped: number of inputs that were left out: their gradient is not a number, or, in mode
+            "default", is zero everywhere. In the other modes, zeros are part of the mean.
         seed: of the random inputs and signals.
         centre: middle of the squares, in input pixels, per axis.
         squares: the smallest squares that hold 20, 30, 50 and 99 % of the contribution.
@@ -97,6 +100,8 @@ class EffectiveReceptiveField:
             contribution (for volumes the cube root); else None.
         contribution: of every pixel, as an array of the size of the image. Its sum is 1; in mode
             "replknet" its largest value is, as in the publication.
+        token: which of the tokens of a list the unit is, class tokens included, counted from 0;
+            None where the layer returns a map.
     """
 
     model: str
@@ -114,6 +119,7 @@ class EffectiveReceptiveField:
     squares: tuple[CentredSquare, ...]
     size: float | None
     contribution: Array = attrs.field(repr=False)
+    token: int | None = None
 
     @property
     def input_size(self) -> tuple[int, ...]:
@@ -146,20 +152,13 @@ class EffectiveReceptiveField:
         Args:
             contribution: with that of every pixel, as nested lists.
         """
-        plain = attrs.asdict(self, filter=lambda field, _: field.name != "contribution")
-        if contribution:
-            plain["contribution"] = self.contribution.tolist()
-        return plain
+        return plain_except(self, "contribution", contribution)
 
     def __str__(self) -> str:
         weights = "weights as given" if self.weights == "as given" else f"{self.weights} weights"
         lines = [
             f"Effective receptive field of {self.layer} in {self.model} ({weights})",
-            (
-                f"unit {self.position} of a map of {_times(self.map_size)}, "
-                f"input of {_times(self.input_size)} px, {self.samples} {self.inputs} inputs, "
-                f"mode {self.mode}, seed {self.seed}"
-            ),
+            _conditions(self),
         ]
         if self.skipped:
             lines.append(f"{self.skipped} inputs left out: they gave no gradient")
@@ -175,6 +174,59 @@ class EffectiveReceptiveField:
                     f"{one.area_share:13.1%}"
                 )
         return "\n".join(lines)
+
+
+@attrs.frozen(eq=False)
+class WeightsComparison(Mapping[str, EffectiveReceptiveField]):
+    """The fields of a model and of a copy with random weights, side by side.
+
+    It is a mapping of both by the names of their weights, the given ones first.
+
+    Attributes:
+        given: with the weights that the model has.
+        random: with random weights.
+    """
+
+    given: EffectiveReceptiveField
+    random: EffectiveReceptiveField
+
+    def __getitem__(self, weights: str) -> EffectiveReceptiveField:
+        """Return the field with the weights of this name."""
+        return {one.weights: one for one in (self.given, self.random)}[weights]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter((self.given.weights, self.random.weights))
+
+    def __len__(self) -> int:
+        return 2
+
+    def plot(self) -> Any:
+        """Return a figure of both maps; see ``plot_comparison``."""
+        return plot_comparison(self.values())
+
+    def to_dict(self, contribution: bool = False) -> dict[str, Any]:
+        """Return plain values, one entry per field.
+
+        Args:
+            contribution: with that of every pixel, as nested lists.
+        """
+        return {name: field.to_dict(contribution) for name, field in self.items()}
+
+    def __str__(self) -> str:
+        sides = [
+            ("-" if one.side is None else f"{one.side} px" for one in field.squares)
+            for field in self.values()
+        ]
+        shares = (f"{one.share:.0%}" for one in self.given.squares)
+        table = text_table(("contribution", *self), list(zip(shares, *sides, strict=True)))
+        one = self.given
+        return "\n".join(
+            (
+                f"Effective receptive field of {one.layer} in {one.model}: side of the square",
+                _conditions(one),
+                *table,
+            )
+        )
 
 
 def effective_receptive_field(
@@ -204,8 +256,10 @@ def effective_receptive_field(
       cancelling: behind a layer norm, the plain sum of all channels is constant. Squares are
       centred where half of the contribution lies on either side.
     - ``"luo2016"``: the gradient of the sum of all y_c, averaged over the inputs; then its
-      magnitude. ``size`` is the root of the number of pixels above 4.55 % of the peak, which
-      for a Gaussian is two standard deviations (Luo et al. 2016, section 3).
+      magnitude. ``size`` is the root of the number of pixels above 1 - 95.45 % of the largest
+      contribution; 95.45 % of a Gaussian lie within two standard deviations. Others that measure
+      after Luo et al. relate to the pixel in the centre, which has the largest where the
+      contribution is a Gaussian around it.
     - ``"replknet"``: the positive part of the gradient of the sum of the positive y_c, summed over
       channels, averaged over inputs; then log10(1 + x), divided by the largest. Squares lie around
       the middle of the image and end one pixel before its border (Ding et al., "Scaling Up Your
@@ -216,7 +270,8 @@ def effective_receptive_field(
         inputs: an array or tensor of images, (number, channels, height, width) or as the model
             wants them; or an iterable of such batches, of which pairs with labels may be part, as a
             data loader yields them. None draws random numbers from a normal distribution.
-        layer: path of the layer; None takes the last that returns a map of several positions.
+        layer: path of the layer, or the name of a later call of it, such as "conv#2"; None takes
+            the last that returns a map of several positions.
         input_shape: shape of the random inputs with batch (whose number does not matter) and
             channels; None takes the shape that the model is made for.
         samples: how many inputs to use; None takes 32 random ones, or all that are given.
@@ -284,6 +339,7 @@ def effective_receptive_field(
         squares=tuple(_smallest_square(contribution, centre, mode, one) for one in SHARES),
         size=_size_of_luo(contribution) if mode == "luo2016" else None,
         contribution=contribution,
+        token=gatherer.map.token(gatherer.position),
     )
 
 
@@ -294,10 +350,8 @@ def compare_with_random_weights(
     *,
     random_model: Any = None,
     **options: Any,
-) -> dict[str, EffectiveReceptiveField]:
+) -> WeightsComparison:
     """Measure the field of a trained model, and that of a copy with random weights.
-
-    ``rfa_toolbox.rendering.field_plots.plot_comparison`` draws both side by side.
 
     Args:
         model: a trained model; it is left as it is.
@@ -310,28 +364,36 @@ def compare_with_random_weights(
             and ``seed`` is also that of the random weights.
 
     Returns:
-        Two fields by the name of their weights, the given ones first.
+        Both fields, which are a mapping by the names of their weights, too.
 
     Raises:
-        the errors of ``effective_receptive_field`` and ``reinitialised``.
+        MeasurementError: a ValueError, if ``weights`` is "random"; and the other errors of
+            ``effective_receptive_field`` and ``reinitialised``.
 
     >>> import torch
     >>> _ = torch.manual_seed(0)
     >>> model = torch.nn.Sequential(torch.nn.Conv2d(1, 1, 5), torch.nn.Conv2d(1, 1, 5))
     >>> both = compare_with_random_weights(model, input_shape=(1, 1, 16, 16), samples=2)
-    >>> [(name, field.square(1).side) for name, field in both.items()]
-    [('trained', 9), ('random', 9)]
+    >>> both.given.square(1).side, both["random"].square(1).side
+    (9, 9)
     """
     weights = options.pop("weights", "trained")
+    if weights == "random":
+        raise MeasurementError(
+            "weights is 'random', which is what the weights of the copy are called; choose another "
+            "name for those of the model, such as 'trained'."
+        )
     if inputs is not None and not hasattr(inputs, "shape"):
         # What can be read once, or comes in another order each time, is kept.
         inputs = list(_given_batches(inputs, options.get("samples"), options.get("batch_size", 8)))
     if random_model is None:
         random_model = reinitialised(model, options.get("seed", 0))
-    return {
-        name: effective_receptive_field(one, inputs, layer, weights=name, **options)
-        for name, one in ((weights, model), ("random", random_model))
-    }
+    return WeightsComparison(
+        *(
+            effective_receptive_field(one, inputs, layer, weights=name, **options)
+            for name, one in ((weights, model), ("random", random_model))
+        )
+    )
 
 
 def reinitialised(model: Any, seed: int = 0) -> Any:
@@ -396,7 +458,7 @@ class _Gatherer:
         for output, gradient in zip(found.output, found.arrived(self.layer), strict=True):
             back = gradient[None]
             finite = np.isfinite(output[index]).all() and np.isfinite(back).all()
-            if not finite or not back.any():
+            if not finite or (self._mode == "default" and not back.any()):
                 self.skipped += 1
                 continue
             self.counted += 1
@@ -573,6 +635,15 @@ def _smallest_square(
 def _size_of_luo(contribution: Array) -> float:
     above = int((contribution > _LUO_THRESHOLD * contribution.max()).sum())
     return float(above ** (1 / contribution.ndim))
+
+
+def _conditions(field: EffectiveReceptiveField) -> str:
+    token = "" if field.token is None else f" (token {field.token})"
+    return (
+        f"unit {field.position} of a map of {_times(field.map_size)}{token}, "
+        f"input of {_times(field.input_size)} px, {field.samples} {field.inputs} inputs, "
+        f"mode {field.mode}, seed {field.seed}"
+    )
 
 
 def _times(sizes: Iterable[int]) -> str:

@@ -34,7 +34,7 @@ from rfa_toolbox.empirical.maps import FeatureMap
 from rfa_toolbox.empirical.measurement import assembled, bench_for
 from rfa_toolbox.empirical.neutral import Part, parts_to_neutralise
 from rfa_toolbox.empirical.readings import AxisField, Pattern, field_between, find_pattern
-from rfa_toolbox.empirical.results import ReceptiveFieldMeasurement
+from rfa_toolbox.empirical.results import ReceptiveFieldMeasurement, plain_except
 from rfa_toolbox.empirical.structural import Bench
 from rfa_toolbox.errors import MeasurementError
 from rfa_toolbox.rendering.field_plots import plot_contribution
@@ -99,11 +99,7 @@ class GradientMap:
         Args:
             magnitude: with that of every pixel, as nested lists.
         """
-        plain = attrs.asdict(self, filter=lambda field, _: field.name != "magnitude")
-        plain["extent"] = self.extent
-        if magnitude:
-            plain["magnitude"] = self.magnitude.tolist()
-        return plain
+        return {**plain_except(self, "magnitude", magnitude), "extent": self.extent}
 
     def __str__(self) -> str:
         sees = " x ".join(f"{first}..{last}" for first, last in self.extent)
@@ -242,7 +238,7 @@ def measure(
 def _wanted(maps: Maps, layers: str | Collection[str] | None) -> list[str]:
     """Return the names of the calls to look at; a path stands for all calls of its layer."""
     if layers is None:
-        return [name for name in maps.shapes if name and maps.find(name) is not None]
+        return list(maps.found)
     wanted = checked_paths(maps.model, layers)
     found = [
         name

@@ -13,7 +13,7 @@ from typing import Any, Protocol, TypeAlias
 import attrs
 import numpy as np
 
-from rfa_toolbox.empirical.maps import FeatureMap, find_map
+from rfa_toolbox.empirical.maps import FeatureMap, find_map, tokens_of
 from rfa_toolbox.empirical.neutral import Part
 from rfa_toolbox.errors import MeasurementError, UnsupportedModelError
 
@@ -194,27 +194,22 @@ class Maps:
         axes: the spatial dimensions of the input.
         size: of the image, in pixels per axis.
         shapes: of all outputs, by the names of the calls and in their order.
+        found: by name the positions of those outputs that look like maps.
     """
 
     model: ModelInExperiment
     axes: tuple[int, ...]
     size: tuple[int, ...]
     shapes: Mapping[str, tuple[int, ...]]
+    found: Mapping[str, FeatureMap]
 
     @classmethod
     def of(cls, model: ModelInExperiment, inputs: Array) -> Maps:
         """Run a model."""
         axes = input_axes(model, inputs.ndim)
-        return cls(model, axes, tuple(inputs.shape[one] for one in axes), model.shapes(inputs))
-
-    def find(self, name: str) -> FeatureMap | None:
-        """Return the positions of an output; None if it does not look like a map."""
-        return find_map(
-            self.shapes[name],
-            self.size,
-            channels_last=self.model.channels_last,
-            extra_tokens=self.model.extra_tokens(),
-        )
+        size = tuple(inputs.shape[one] for one in axes)
+        shapes = model.shapes(inputs)
+        return cls(model, axes, size, shapes, _find_maps(model, shapes, size))
 
     def __getitem__(self, name: str) -> FeatureMap:
         """Return the positions of an output.
@@ -226,13 +221,12 @@ class Maps:
             raise MeasurementError(
                 f"Layer {name!r} of {self.model.name} was not called, or returned no tensor."
             )
-        found = self.find(name)
-        if found is None:
+        if name not in self.found:
             raise MeasurementError(
                 f"The output of {name!r} has the shape {self.shapes[name]!r}, which is no map of "
                 f"an image of {_times(self.size)} px; choose a layer in front of the head."
             )
-        return found
+        return self.found[name]
 
     def chosen(self, layer: str | None) -> str:
         """Return the layer, or without one the last that returns more than one position.
@@ -242,14 +236,56 @@ class Maps:
         """
         if layer is not None:
             return checked_paths(self.model, layer)[0]
-        for name in reversed(list(self.shapes)):
-            found = self.find(name)
-            if found is not None and any(one > 1 for one in found.size):
+        for name in reversed(list(self.found)):
+            if any(one > 1 for one in self.found[name].size):
                 return name
         raise MeasurementError(
             f"No layer of {self.model.name} returns a map of more than one position at "
             f"{_times(self.size)} px; take a larger input, or name a layer."
         )
+
+
+_CHANNELS_LAST = {
+    *("Linear", "LayerNorm", "RMSNorm", "MultiheadAttention", "TransformerEncoderLayer"),
+    *("GRU", "LSTM", "RNN", "TransformerDecoderLayer", "NonDynamicallyQuantizableLinear"),
+}
+"""Modules of PyTorch that take the last dimension for channels."""
+
+
+def _find_maps(
+    model: ModelInExperiment, shapes: Mapping[str, tuple[int, ...]], size: Sequence[int]
+) -> dict[str, FeatureMap]:
+    """Return the positions of all outputs that look like maps, by name.
+
+    The shape of a sequence does not tell its channels from its positions. Some layers do, and
+    what has the shape of their output behind them is taken for the same. What is as long as a list
+    with a class token is no map but a part of an attention: its scores, or one of its heads.
+    """
+    kinds = model.kinds(list(shapes))
+    alike: dict[tuple[int, ...], FeatureMap] = {}
+    known: list[tuple[int, ...]] = []
+    lists: set[int] = set()
+    found: dict[str, FeatureMap] = {}
+    for name, shape in shapes.items():
+        one: FeatureMap | None
+        if len(size) == 1 and len(shape) == 3 and shape[0] == 1 and kinds[name] in _CHANNELS_LAST:
+            one = tokens_of(shape[1], known) or FeatureMap((shape[1],), (1,))
+        elif len(size) == 1 and shape in alike and "1d" not in kinds[name]:
+            one = alike[shape]
+        else:
+            one = find_map(
+                shape,
+                size,
+                channels_last=model.channels_last,
+                extra_tokens=model.extra_tokens(),
+                known=known,
+            )
+        if one is not None and not (one.token(one.middle) is None and lists & set(one.size)):
+            found[name] = alike[shape] = one
+            known.insert(0, one.size)
+            if one.extra:
+                lists.add(shape[1])
+    return found
 
 
 def _times(size: Iterable[int]) -> str:

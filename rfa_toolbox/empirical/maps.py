@@ -6,13 +6,13 @@ Nothing here knows a framework; shapes are enough.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import attrs
 
 from rfa_toolbox.errors import MeasurementError
 
-__all__ = ["FeatureMap", "find_map"]
+__all__ = ["FeatureMap", "find_map", "tokens_of"]
 
 MOST_EXTRA_TOKENS = 16
 """Class, distillation and register tokens that may stand in front of those of the image."""
@@ -69,12 +69,23 @@ class FeatureMap:
         if len(self.axes) == len(self.size):
             for axis, one in zip(self.axes, position, strict=True):
                 index[axis - 1] = one
-        else:
-            token = 0
-            for one, size in zip(position, self.size, strict=True):
-                token = token * size + one
-            index[self.axes[0] - 1] = self.extra + token
+        token = self.token(position)
+        if token is not None:
+            index[self.axes[0] - 1] = token
         return tuple(index)
+
+    def token(self, position: Sequence[int]) -> int | None:
+        """Return the place of a position in a list of tokens; None where it is a map.
+
+        >>> FeatureMap((14, 14), (1,), extra=1).token((0, 3))
+        4
+        """
+        if len(self.axes) == len(self.size) and not self.extra:
+            return None
+        token = 0
+        for one, size in zip(position, self.size, strict=True):
+            token = token * size + one
+        return self.extra + token
 
 
 def find_map(
@@ -83,18 +94,21 @@ def find_map(
     *,
     channels_last: bool = False,
     extra_tokens: int | None = None,
+    known: Iterable[Sequence[int]] = (),
 ) -> FeatureMap | None:
     """Return which part of a tensor is a map of the image, or None if no part looks like one.
 
     Where the shape alone does not tell channels from positions, the proportions of the image do:
-    a map of a square image is square.
+    a map of a square image is square. A list of tokens is that of a map before it, if one fits.
 
     Args:
         shape: of the tensor, for a batch of one. Where it holds more, as the windows of a Swin
             transformer do, positions are not where they are in the image.
         input_size: of the image, in pixels, one number per axis.
         channels_last: what to believe where both readings fit.
-        extra_tokens: number of class and register tokens in front; None looks for it.
+        extra_tokens: number of class and register tokens in front, if there are any; None looks for
+            it.
+        known: sizes of maps before this one, the next one first.
 
     >>> find_map((1, 64, 56, 56), (224, 224))
     FeatureMap(size=(56, 56), axes=(2, 3), extra=0)
@@ -117,12 +131,32 @@ def find_map(
         )
         return FeatureMap(tuple(int(shape[axis]) for axis in axes), axes)
     if len(shape) == 3 and count >= 2:
-        tried = range(MOST_EXTRA_TOKENS + 1) if extra_tokens is None else [extra_tokens]
-        for extra in tried:
+        hints = None if extra_tokens is None else (extra_tokens, 0)
+        listed = tokens_of(int(shape[1]), known, hints)
+        if listed is not None:
+            return listed
+        for extra in range(MOST_EXTRA_TOKENS + 1) if hints is None else hints:
             size = _grid_of(int(shape[1]) - extra, input_size)
             if size is not None:
                 return FeatureMap(size, (1,), extra)
     return None
+
+
+def tokens_of(
+    count: int, known: Iterable[Sequence[int]], extra_tokens: Iterable[int] | None = None
+) -> FeatureMap | None:
+    """Return which of some maps, the next one first, a number of tokens is a list of.
+
+    >>> tokens_of(5, [(4, 1), (2, 2)])
+    FeatureMap(size=(4, 1), axes=(1,), extra=1)
+    """
+    allowed = range(MOST_EXTRA_TOKENS + 1) if extra_tokens is None else tuple(extra_tokens)
+    found = [(count - math.prod(size), tuple(size)) for size in known]
+    fitting = [(extra, size) for extra, size in found if extra in allowed and extra < count - 1]
+    if not fitting:
+        return None
+    extra, size = min(fitting, key=lambda one: one[0])
+    return FeatureMap(size, (1,), extra)
 
 
 def _distortion(size: Sequence[int], input_size: Sequence[int]) -> float:

@@ -19,6 +19,7 @@ __all__ = [
     "MeasuredField",
     "Method",
     "ReceptiveFieldMeasurement",
+    "plain_except",
     "plain_number",
     "spelled",
     "text_table",
@@ -169,6 +170,14 @@ class ReceptiveFieldMeasurement(Sequence[MeasuredField]):
         ]
         title = f"{self.model_name}: receptive fields by the {self.method} experiment"
         return "\n".join((title, *text_table(header, rows)))
+
+
+def plain_except(value: Any, array: str, wanted: bool) -> dict[str, Any]:
+    """Return the values of a result, and of its array (as nested lists) only if it is wanted."""
+    plain = attrs.asdict(value, filter=lambda field, _: field.name != array)
+    if wanted:
+        plain[array] = getattr(value, array).tolist()
+    return plain
 
 
 def spelled(numbers: Sequence[Number | None]) -> str:

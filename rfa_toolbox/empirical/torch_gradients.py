@@ -56,8 +56,8 @@ class TorchModelInExperiment:
 
     def extra_tokens(self) -> int | None:
         """Return what models of timm say of their class and register tokens."""
-        found = getattr(self._model, "num_prefix_tokens", None)
-        return found if isinstance(found, int) else None
+        said = (getattr(one, "num_prefix_tokens", None) for one in self._model.modules())
+        return next((one for one in said if isinstance(one, int)), None)
 
     def reinitialised(self, seed: int) -> nn.Module:
         """Return a copy of the user's model with new random weights."""

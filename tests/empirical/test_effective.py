@@ -66,6 +66,20 @@ def test_the_recipe_of_replknet() -> None:
         assert square.side_share == pytest.approx(square.side / 33)
 
 
+def test_inputs_with_no_gradient_are_part_of_the_mean_of_replknet() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 1, 3, padding=1, bias=False), nn.ReLU())
+    with torch.no_grad():
+        model[0].weight.copy_(torch.arange(1.0, 10.0).view(1, 1, 3, 3))
+    batch = torch.ones(2, 1, 9, 9)
+    batch[1] = -1  # closes the rectifier
+    expected = np.log10(np.arange(1.0, 10.0).reshape(3, 3) / 2 + 1)
+    found = effective_receptive_field(model, batch, "1", mode="replknet")
+    assert (found.samples, found.skipped) == (2, 0)
+    np.testing.assert_allclose(found.contribution[3:6, 3:6], expected / expected.max(), rtol=1e-6)
+    default = effective_receptive_field(model, batch, "1")
+    assert (default.samples, default.skipped) == (1, 1)
+
+
 def test_the_script_of_replknet_stops_one_pixel_before_the_border() -> None:
     flat = np.ones((9, 9))
     assert _smallest_square(flat, (4, 4), "replknet", 0.5).side == 7  # 49 of 81
@@ -193,6 +207,97 @@ def test_the_unit_in_the_middle_of_a_transformer_is_a_token() -> None:
     assert own > 5 / 24
     assert 24 <= found.centre[0] < 32
     assert 16 <= found.centre[1] < 24
+
+
+@pytest.mark.parametrize("size", [(48, 32), (64, 24), (8, 96), (16, 16)])
+@pytest.mark.parametrize("layer", ["block", "norm", "block.linear1", None])
+def test_the_unit_in_the_middle_is_found_by_the_map_that_the_tokens_are_of(
+    size: tuple[int, int], layer: str | None
+) -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(VisionTransformer())
+    path = None if layer is None else f"0.{layer}"
+    found = effective_receptive_field(model, None, path, input_shape=(1, 3, *size), samples=2)
+    rows, columns = size[0] // 8, size[1] // 8
+    row, column = rows // 2, columns // 2
+    assert (found.map_size, found.position) == ((rows, columns), (row, column))
+    assert found.token == 1 + row * columns + column
+    assert f"(token {found.token})" in str(found)
+    own = found.contribution[8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+    assert own.sum() > 1 / (rows * columns)  # its own patch counts most
+    assert found.to_dict()["token"] == found.token
+
+
+class SaysItsTokens(VisionTransformer):
+    """Says how many tokens are in front, though not of which layers, as models of timm do."""
+
+    num_prefix_tokens = 1
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tokens = nn.Identity()
+        self.heads = nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.tokens(self.patches(x).flatten(2).transpose(1, 2))
+        x = torch.cat([self.token.expand(len(x), -1, -1), x], 1)
+        return self.heads(self.block(x).unflatten(2, (2, 8)).transpose(1, 2))
+
+
+def test_lists_without_the_class_token_and_parts_of_an_attention() -> None:
+    model = SaysItsTokens()
+    options: dict[str, Any] = {"input_shape": (1, 3, 32, 48), "samples": 1}
+    assert effective_receptive_field(model, None, "tokens", **options).token == 2 * 6 + 3
+    assert effective_receptive_field(model, None, "block", **options).token == 1 + 2 * 6 + 3
+    assert effective_receptive_field(model, **options).layer == "block"
+    with pytest.raises(MeasurementError, match=r"shape \(1, 2, 25, 8\), which is no map"):
+        effective_receptive_field(model, None, "heads", **options)
+
+
+class SequenceTransformer(nn.Module):
+    """Channels last, which no shape tells of a sequence."""
+
+    def __init__(self, class_token: bool) -> None:
+        super().__init__()
+        self.class_token = class_token
+        self.patches = nn.Conv1d(2, 16, 8, 8)
+        self.block = nn.Sequential(nn.TransformerEncoderLayer(16, 2, 16, batch_first=True))
+        self.last = nn.Identity()
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.patches(x).transpose(1, 2)
+        if self.class_token:
+            x = torch.cat([x.mean(1, keepdim=True), x], 1)
+        return self.last(self.block(x))
+
+
+@pytest.mark.parametrize("class_token", [True, False])
+def test_the_unit_in_the_middle_of_a_sequence(class_token: bool) -> None:
+    torch.manual_seed(0)
+    model = SequenceTransformer(class_token)
+    for layer in ("patches", "block.0.norm1", "block", None):
+        found = effective_receptive_field(model, None, layer, input_shape=(1, 2, 400), samples=2)
+        assert (found.map_size, found.position) == ((50,), (25,))
+        assert found.token == (26 if class_token and layer != "patches" else None)
+        assert 200 <= found.contribution.argmax() < 208
+
+
+def test_the_unit_in_the_middle_of_tokens_of_a_volume() -> None:
+    class Video(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.patches = nn.Conv3d(1, 16, (2, 4, 4), (2, 4, 4))
+            self.block = nn.TransformerEncoderLayer(16, 2, 16, batch_first=True)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.block(self.patches(x).flatten(2).transpose(1, 2))
+
+    found = effective_receptive_field(Video(), input_shape=(1, 1, 8, 16, 24), samples=1)
+    assert (found.map_size, found.position, found.token) == (
+        (4, 4, 6),
+        (2, 2, 3),
+        2 * 24 + 2 * 6 + 3,
+    )
 
 
 def test_the_sum_of_channels_behind_a_layer_norm_is_refused() -> None:
@@ -372,6 +477,27 @@ def test_trained_and_random_weights_see_the_same_inputs() -> None:
     assert trained.samples == random.samples == 6
     assert trained.weights == "trained"
     assert trained.square(0.5).side < random.square(0.5).side
+
+
+def test_a_comparison_is_a_value() -> None:
+    both = compare_with_random_weights(stem(), input_shape=SHAPE, samples=2, layer="2", seed=3)
+    assert both.given is both["trained"]
+    assert both.random is both["random"]
+    assert len(both) == 2
+    assert "nothing" not in both
+    plain = json.loads(json.dumps(both.to_dict()))
+    assert [one["weights"] for one in plain.values()] == ["trained", "random"]
+    assert "contribution" in both.to_dict(contribution=True)["random"]
+    title, conditions, header, *rows = str(both).splitlines()
+    assert "2 in Sequential" in title
+    assert "seed 3" in conditions
+    assert header.split() == ["contribution", "trained", "random"]
+    assert [row.split()[0] for row in rows] == ["20%", "30%", "50%", "99%"]
+    assert rows[2].split()[1] == str(both.given.square(0.5).side)
+    with pytest.raises(AttributeError):
+        both.given = both.random  # type: ignore[misc]
+    with pytest.raises(MeasurementError, match="weights is 'random'"):
+        compare_with_random_weights(stem(), input_shape=SHAPE, samples=2, weights="random")
 
 
 def test_a_model_made_anew_may_stand_for_random_weights() -> None:

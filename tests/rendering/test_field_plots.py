@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from rfa_toolbox.architectures.vgg import vgg11
+from rfa_toolbox.empirical import WeightsComparison
 from rfa_toolbox.errors import InvalidResolutionError, MissingPlotterError
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition, Measures
 from rfa_toolbox.rendering.field_plots import (
@@ -103,6 +104,10 @@ def test_fields_are_compared_side_by_side() -> None:
     curves = next(one for one in named.axes if "Share" in one.get_title())
     assert [one.get_text() for one in curves.get_legend().get_texts()] == ["a", "b"]
     assert len(plot_comparison([fields[0], fields[0]]).axes) == 5
+    one, other = (attrs.evolve(fields[0], weights=name) for name in ("trained", "random"))
+    figure = WeightsComparison(one, other).plot()
+    titles = [panel.get_title() for panel in figure.axes if panel.images]
+    assert titles[:2] == ["trained weights", "random weights"]
 
 
 @pytest.mark.parametrize("fields", [[], [Field(bump()), Field(bump(8, 8))]])
