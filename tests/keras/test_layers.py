@@ -255,6 +255,29 @@ def test_ignoring_global_operations_leaves_heads_out(encode: Any) -> None:
     assert encode((8, 8, 3), *layers, global_ops="ignore").receptive_field_max == (3, 3)
 
 
+@pytest.mark.parametrize(
+    ("kind", "config", "counted"),
+    [
+        ("GroupNormalization", {"groups": 2}, (INF, INF)),
+        ("LayerNormalization", {"axis": [1, 2, 3]}, (INF, INF)),
+        ("LayerNormalization", {"axis": [3]}, (5, 5)),
+        ("LayerNormalizationV1", {"axis": 2}, (5, INF)),
+        ("RMSNormalization", {"axis": [-3, -1]}, (INF, 5)),
+        ("UnitNormalization", {"axis": -1}, (5, 5)),
+        ("BatchNormalization", {"axis": 1}, (5, 5)),
+    ],
+)
+def test_statistics_over_positions_count_where_everything_does(
+    encode: Any, kind: str, config: dict[str, Any], counted: Any
+) -> None:
+    layers = (CONV, (kind, config), CONV)
+    for switch, expected in (("ignore_gates", (5, 5)), ("ignore", (5, 5)), ("count", counted)):
+        graph = encode((16, 16, 4), *layers, global_ops=switch)
+        assert graph.receptive_field_max == expected
+        flagged = [one.name for one in graph.all_layers if one.layer_info.ignored_global]
+        assert len(flagged) == (switch != "count" and counted != (5, 5))
+
+
 # --- handlers --------------------------------------------------------------------------------
 
 

@@ -150,6 +150,8 @@ class Gated(nn.Module):
     [
         pytest.param(Gated(), id="gate"),
         pytest.param(nn.Sequential(nn.Conv2d(1, 4, 3), nn.GroupNorm(2, 4)), id="norm"),
+        pytest.param(nn.LayerNorm((1, 64, 64)), id="layer norm"),
+        pytest.param(nn.BatchNorm2d(1, track_running_stats=False).eval(), id="batch norm"),
         pytest.param(nn.Conv2d(1, 4, 3, padding=1, padding_mode="circular"), id="circular"),
         pytest.param(cropped_then_padded(slice(3, None)), id="padded where cropped in front"),
         pytest.param(cropped_then_padded(slice(0, -3)), id="padded where cropped behind"),
