@@ -154,13 +154,13 @@ def _print(content: str | bytes) -> None:
             sys.stdout.write(content)
         sys.stdout.flush()
     except OSError as error:
+        # Python flushes once more at its end, and must find nothing to complain about.
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         if error.errno not in (errno.EPIPE, errno.EINVAL):  # Windows says EINVAL
             raise UsageError(
                 f"Standard output cannot be written: {error.strerror}. Name a file with --output."
             ) from error
-        # Python flushes once more at its end, and must find nothing to complain about.
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager

@@ -395,7 +395,8 @@ def test_a_reader_that_goes_away_is_no_error(words: list[str]) -> None:
 
 
 @unix
-def test_standard_output_that_is_full_is_one_line() -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_standard_output_that_is_full_is_one_line(unbuffered: str) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     with Path("/dev/full").open("w") as full:
@@ -405,7 +406,7 @@ def test_standard_output_that_is_full_is_one_line() -> None:
             stderr=subprocess.PIPE,
             text=True,
             check=False,
-            env=environment(),
+            env=environment(PYTHONUNBUFFERED=unbuffered),
         )
     assert "No space left on device" in Run(done.returncode, "", done.stderr).complaint()
 
