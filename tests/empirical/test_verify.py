@@ -392,3 +392,25 @@ def test_an_image_is_made_longer_until_windows_repeat() -> None:
     assert {one.verdict for one in report.nodes} == {"agrees"}
     # 224 pixels hold every window, but not twice the 96 pixels after which they repeat.
     assert [max(shape) for shape in report.input_shapes] == [448, 448]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("version", ["", "V2"])
+def test_analysis_equals_experiment_for_shifted_windows(torchvision: Any, version: str) -> None:
+    """The first stages of a Swin Transformer; the windows of the others take minutes to repeat."""
+    swin = torchvision.models.swin_transformer
+    options: dict[str, Any] = {}
+    if version:
+        options = {"block": swin.SwinTransformerBlockV2, "downsample_layer": swin.PatchMergingV2}
+    window = [8, 8] if version else [7, 7]
+    model = swin.SwinTransformer([4, 4], 16, [2, 2], [2, 4], window, num_classes=2, **options)
+    report = verify(model.eval())
+    assert {one.verdict for one in report.nodes} == {"agrees"}, report.disagreements
+    assert len(report.nodes) > 50
+
+
+def test_analysis_equals_experiment_for_attention_over_everything(torchvision: Any) -> None:
+    model = torchvision.models.VisionTransformer(64, 8, 2, 2, 16, 32, num_classes=2)
+    report = verify(model.eval())
+    assert {one.verdict for one in report.nodes} == {"agrees"}, report.disagreements
+    assert report.nodes[-1].size == (math.inf, math.inf)
