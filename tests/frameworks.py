@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import sys
 from typing import Any
+from unittest import mock
 
 
 def import_torchvision() -> Any:
@@ -26,3 +27,16 @@ def import_torchvision() -> Any:
     module = importlib.import_module("torchvision")
     module.__dict__["_missing_operators"] = library  # operators live as long as their library
     return module
+
+
+def keras_application(name: str) -> Any:
+    """Return a model of keras.applications without weights of any value."""
+    keras = importlib.import_module("keras")
+    make = getattr(keras.applications, name)
+    if not name.startswith("NASNet") or keras.backend.backend() != "torch":
+        return make(weights=None)
+    # Keras refuses to make them with PyTorch, where training had a bug; all their layers work.
+    module = importlib.import_module("keras.src.applications.nasnet")
+    pretended = mock.Mock(wraps=module.backend, backend=lambda: "jax")
+    with mock.patch.object(module, "backend", pretended):
+        return make(weights=None)

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from rfa_toolbox.empirical.keras_poison import (
     Bundled,
+    Flags,
     PoisonedLayers,
-    as_numbers,
+    nan_in,
     passing_nan_on,
 )
 from rfa_toolbox.empirical.readings import Mask
@@ -44,6 +44,9 @@ _DOUBLINGS = 5
 _WIDTHS = (32, 64, 96, 128, 192, 224)
 _DEFAULT = 224
 _BATCH = 64
+_COMPILED_BATCH = 8
+"""JAX compiles every kernel anew for another number of images, so there is but one."""
+
 _NUMBERS = 2**27
 """How many numbers an image may have, all channels of all layers together."""
 
@@ -171,9 +174,10 @@ class KerasSetting:
         self.output_shapes: dict[str, tuple[int, ...]] = {}
         self._sizes: dict[str, int] = {}
         self._maps: list[tuple[int, ...]] = []
-        self._batch = 1
+        self._compiled = importlib.import_module("keras").backend.backend() == "jax"
+        self._batch = _COMPILED_BATCH if self._compiled else 1
         self.blind: dict[str, str] = {}
-        clean = self._run([(0, 0)])[0]
+        clean = self.masks([(0, 0)])[0]
         self.numbers = sum(self._sizes.values())
         self.units = {name: mask.size for name, mask in clean.items()}
         for name, mask in clean.items():
@@ -187,7 +191,8 @@ class KerasSetting:
             self.blind[name] = "the experiment does not see it being called"
             self.output_shapes[name] = ()
         self.units = {name: one for name, one in self.units.items() if name in bench.names}
-        self._batch = max(1, min(_BATCH, _NUMBERS // max(1, self.numbers)))
+        if not self._compiled:
+            self._batch = max(1, min(_BATCH, _NUMBERS // max(1, self.numbers)))
 
     @functools.cached_property
     def nodes(self) -> dict[str, EnrichedNetworkNode]:
@@ -199,17 +204,19 @@ class KerasSetting:
         """Poison each of the intervals of rows in turn; return which units are NaN, per layer."""
         found: list[dict[str, Mask]] = []
         for place in range(0, len(intervals), self._batch):
-            found.extend(self._run(intervals[place : place + self._batch]))
+            some = intervals[place : place + self._batch]
+            rest = (self._batch - len(some)) * self._compiled
+            found.extend(self._run([*some, *[(0, 0)] * rest])[: len(some)])
         return found
 
     def _run(self, intervals: Sequence[Interval]) -> list[dict[str, Mask]]:
         keras = importlib.import_module("keras")
         bench = self.bench
-        images = np.full((len(intervals), *self.shape[1:]), 0.5, "float32")
+        images = np.zeros((len(intervals), *self.shape[1:]), np.bool_)
         for image, (start, stop) in zip(images, intervals, strict=True):
-            np.moveaxis(image, bench.spatial[self.axis] - 1, 0)[start:stop] = np.nan
+            np.moveaxis(image, bench.spatial[self.axis] - 1, 0)[start:stop] = True
         found: list[dict[str, Mask]] = [{} for _ in intervals]
-        read: dict[int, tuple[Any, npt.NDArray[np.bool_]]] = {}
+        read: dict[int, tuple[Any, Flags]] = {}
 
         def look(name: str, result: Any, before: int = 0) -> None:
             while isinstance(result, list | tuple | dict):
@@ -224,12 +231,12 @@ class KerasSetting:
                     "it reads or makes a tensor with another number of dimensions than the image, "
                     "in which its positions are not followed"
                 )
-            tensor = result.tensor if isinstance(result, Bundled) else result
-            if id(tensor) not in read:
-                array = as_numbers(keras, tensor)
-                read[id(tensor)] = tensor, self._units(array, len(intervals))
-                self._sizes[name] = array.size // len(intervals)
-            for image, mask in enumerate(read[id(tensor)][1]):
+            flags = result.flags if isinstance(result, Bundled) else nan_in(keras, result)
+            if id(flags) not in read:
+                read[id(flags)] = flags, self._units(flags, len(intervals))
+                whole = isinstance(result, Bundled) and result.tensor is None
+                self._sizes[name] = (flags.size if whole else math.prod(shape)) // len(intervals)
+            for image, mask in enumerate(read[id(flags)][1]):
                 found[image][name] = mask
 
         layers = PoisonedLayers(
@@ -240,21 +247,19 @@ class KerasSetting:
             shortcuts=bench.shortcuts,
         )
         with _undisturbed(keras), passing_nan_on(keras):
-            tensor = layers.bundled(keras.ops.convert_to_tensor(images))
-            _Walk(layers, look).through(bench.functional, tensor, "")
+            _Walk(layers, look).through(bench.functional, layers.poisoned(images), "")
         return found
 
-    def _units(self, array: npt.NDArray[Any], count: int) -> npt.NDArray[np.bool_]:
+    def _units(self, flags: Flags, count: int) -> Flags:
         """Return which units are NaN, per image: of any channel, wherever on the other axes."""
         spatial = self.bench.spatial
-        flags: npt.NDArray[np.bool_] = np.isnan(array)
-        if array.ndim == len(self.shape):
-            self._maps.append(tuple(array.shape[one] for one in spatial))
+        if flags.ndim == len(self.shape):
+            self._maps.append(tuple(flags.shape[one] for one in spatial))
             kept: tuple[int, ...] = (spatial[self.axis],)
-        elif array.ndim == 3 and len(self.shape) == 4:
+        elif flags.ndim == 3 and len(self.shape) == 4:
             # Tokens: the rows of a map, one after another.
             sizes = next(
-                (one for one in reversed(self._maps) if math.prod(one) == array.shape[1]), None
+                (one for one in reversed(self._maps) if math.prod(one) == flags.shape[1]), None
             )
             if sizes is not None:
                 flags = flags.reshape(count, *sizes, -1)

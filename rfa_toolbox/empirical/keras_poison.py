@@ -21,12 +21,14 @@ import functools
 import importlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Bundled", "PoisonedLayers", "as_numbers", "passing_nan_on"]
+__all__ = ["Bundled", "Flags", "PoisonedLayers", "nan_in", "passing_nan_on"]
+
+Flags: TypeAlias = "npt.NDArray[np.bool_]"
 
 _FINITE = 0.5
 """Stands for any number that is not NaN."""
@@ -39,6 +41,7 @@ _CHANNELWISE = {
     *(f"Global{kind}Pooling{axes}D" for kind in ("Average", "Max") for axes in "123"),
     *(f"{kind}{axes}D" for kind in ("UpSampling", "ZeroPadding", "Cropping") for axes in "123"),
 }
+_SLIDING = {*_CONVOLUTIONS, *_DEPTHWISE, *_SEPARABLE, *_CHANNELWISE, "AveragePool", "MaxPool"}
 _NORMS = {
     *("BatchNormalization", "GroupNormalization", "LayerNormalization", "RMSNormalization"),
     *("UnitNormalization", "LayerNorm", "Normalize", "RMSNorm"),  # the last three as operations
@@ -57,33 +60,38 @@ _MIXING = {"glu", "log_softmax", "softmax", "sparsemax"}
 
 
 class Bundled:
-    """A tensor in which neighbouring channels that are NaN together are one number in memory.
+    """Which numbers of a tensor are NaN, neighbouring channels that are so together as one.
 
     Args:
-        tensor: with one channel in place of every bundle.
+        flags: with one channel in place of every bundle.
         axis: that of the channels.
         counts: how many channels there are in every bundle.
+        tensor: the tensor itself, where a layer was called with all channels.
     """
 
-    __slots__ = ("axis", "counts", "tensor")
+    __slots__ = ("axis", "counts", "flags", "tensor")
 
-    def __init__(self, tensor: Any, axis: int, counts: Iterable[int]) -> None:
-        self.tensor = tensor
+    def __init__(self, flags: Flags, axis: int, counts: Iterable[int], tensor: Any = None) -> None:
+        self.flags = flags
         self.axis = axis
         self.counts = tuple(map(int, counts))
+        self.tensor = tensor
 
     @property
     def shape(self) -> tuple[int, ...]:
         """The shape with all channels."""
-        shape = list(map(int, self.tensor.shape))
+        shape = list(self.flags.shape)
         shape[self.axis] = sum(self.counts)
         return tuple(shape)
 
 
-def as_numbers(keras: Any, tensor: Any) -> npt.NDArray[Any]:
-    """Return a tensor as an array in which NaN can be looked for."""
-    array: npt.NDArray[Any] = np.asarray(keras.ops.convert_to_numpy(tensor))
-    return array if np.issubdtype(array.dtype, np.inexact) else array.astype("float32")
+def nan_in(keras: Any, tensor: Any) -> Flags:
+    """Return which numbers of a tensor are NaN."""
+    array = np.asarray(keras.ops.convert_to_numpy(tensor))
+    if not np.issubdtype(array.dtype, np.inexact):
+        array = array.astype("float32")  # whole numbers, or a type that NumPy does not know
+    flags: Flags = np.isnan(array)
+    return flags
 
 
 class PoisonedLayers:
@@ -112,8 +120,12 @@ class PoisonedLayers:
         kind = type(operation).__name__ if _is_of_keras(operation) else ""
         if kind == "Multiply" and not self.gates:
             args = self._without_gates(args)
+        if kind in _SLIDING:
+            # Where a window does not fit, kernels of TensorFlow return the image as it is, or end
+            # the process; this raises.
+            operation.compute_output_spec(self.keras.KerasTensor(args[0].shape))
         if kind in _NORMS and not (self.gates and kind != "BatchNormalization"):
-            return args[0] if isinstance(args[0], Bundled) else self._kept(args[0])
+            return self._kept(args[0])
         short = None
         if self.shortcuts and keywords.keys() <= {"training"}:
             short = self._in_short(kind, operation, args)
@@ -123,7 +135,14 @@ class PoisonedLayers:
         args, given = mapped(self._whole, (args, dict(keywords)))
         if getattr(operation, "_call_has_training_arg", False):
             given["training"] = False
-        return mapped(self.bundled, operation(*args, **given))
+        return mapped(self._bundled, operation(*args, **given))
+
+    def poisoned(self, flags: Flags) -> Any:
+        """Return an image that is NaN where it is said, which is the same in all channels."""
+        axis = self._axis(flags.ndim)
+        if axis is None or not self.shortcuts:
+            return self._tensor(flags)
+        return Bundled(flags.take([0], axis), axis, [flags.shape[axis]])
 
     def _axis(self, rank: int) -> int | None:
         """Return where the channels are in a tensor; None if that is not known."""
@@ -131,30 +150,34 @@ class PoisonedLayers:
             return None
         return None if rank < 2 else 1 if self.channels_first else rank - 1
 
-    def bundled(self, tensor: Any) -> Any:
-        """Return a tensor with neighbouring channels that are NaN together as one."""
+    def _tensor(self, flags: Flags) -> Any:
+        return self.keras.ops.convert_to_tensor(
+            np.where(flags, np.float32(math.nan), np.float32(_FINITE))
+        )
+
+    def _bundled(self, tensor: Any) -> Any:
         axis = self._axis(len(getattr(tensor, "shape", ())))
         if axis is None or not self.shortcuts:
             return tensor
-        flags = np.moveaxis(np.isnan(as_numbers(self.keras, tensor)), axis, -1)
-        differ = (flags[..., 1:] != flags[..., :-1]).any(tuple(range(flags.ndim - 1)))
+        flags = nan_in(self.keras, tensor)
+        differ = np.diff(flags, axis=axis).any(tuple({*range(flags.ndim)} - {axis}))
         starts = [0, *np.flatnonzero(differ) + 1]
-        if len(starts) < flags.shape[-1]:
-            tensor = self.keras.ops.take(tensor, np.array(starts), axis)
-        return Bundled(tensor, axis, np.diff([*starts, flags.shape[-1]]))
+        counts = np.diff([*starts, flags.shape[axis]])
+        return Bundled(flags.take(starts, axis), axis, counts, tensor)
 
     def _whole(self, value: Any) -> Any:
         if not isinstance(value, Bundled):
             return value
-        if set(value.counts) == {1}:
+        if value.tensor is not None:
             return value.tensor
-        places = np.repeat(np.arange(len(value.counts)), value.counts)
-        return self.keras.ops.take(value.tensor, places, value.axis)
+        return self._tensor(np.repeat(value.flags, value.counts, value.axis))
 
-    def _kept(self, tensor: Any) -> Any:
-        """Return a tensor that is NaN where this is, and of no size that matters elsewhere."""
+    def _kept(self, value: Any) -> Any:
+        """Return something that is NaN where this is, and nowhere large or small."""
+        if isinstance(value, Bundled):
+            return Bundled(value.flags, value.axis, value.counts)
         ops = self.keras.ops
-        return ops.where(ops.isnan(tensor), math.nan, _FINITE)
+        return ops.where(ops.isnan(value), math.nan, _FINITE)
 
     # -- shortcuts
 
@@ -170,49 +193,42 @@ class PoisonedLayers:
             return None
         if kind in _TOGETHER:
             return self._elementwise(operands)
-        if kind == "Concatenate":
+        if kind == "Concatenate" and len(bundles) == len(operands):
             return self._concatenated(operation, bundles)
         if len(operands) != 1:
             return None
         if kind in _POINTWISE or (kind == "Activation" and _keeps(operation.activation, first)):
-            return first
+            return Bundled(first.flags, first.axis, first.counts)
         if kind in _CHANNELWISE:
-            result = operation(first.tensor)
-            axis = self._axis(len(result.shape))
-            return None if axis is None else Bundled(result, axis, first.counts)
+            flags = self._through(operation, first.flags)
+            axis = self._axis(flags.ndim)
+            return None if axis is None else Bundled(flags, axis, first.counts)
         if kind == "Dense" and first.axis == len(first.shape) - 1:
-            made = Bundled(self._together(first), first.axis, (operation.units,))
+            made = Bundled(_together(first), first.axis, [operation.units])
             return made if _keeps(operation.activation, made) else None
         if kind in _CONVOLUTIONS | _DEPTHWISE | _SEPARABLE:
             return self._convolved(kind, operation, first)
         return None
 
-    def _together(self, value: Bundled) -> Any:
-        """Return one channel that is NaN where any is."""
-        if len(value.counts) == 1:
-            return value.tensor
-        return self._kept(self.keras.ops.sum(value.tensor, value.axis, keepdims=True))
+    def _through(self, function: Callable[[Any], Any], flags: Flags) -> Flags:
+        return nan_in(self.keras, function(self._tensor(flags)))
 
     def _convolved(self, kind: str, layer: Any, value: Bundled) -> Bundled | None:
         """Convolve the sum of the channels with weights of 0, which keep NaN."""
         if getattr(layer, "groups", 1) > 1 and len(value.counts) > 1:
             return None
+        flags, channels, counts = _together(value), 1, [getattr(layer, "filters", 0)]
         if kind in _DEPTHWISE:
-            tensor, channels = value.tensor, len(value.counts)
+            flags, channels = value.flags, len(value.counts)
             counts = [count * layer.depth_multiplier for count in value.counts]
-        else:
-            tensor, channels, counts = self._together(value), 1, [layer.filters]
-        zeros = functools.partial(self.keras.ops.zeros, dtype=tensor.dtype)
         window = tuple(layer.kernel_size)
-        alike = {"kernel": zeros((*window, channels, 1))}
+        weights = {"kernel": self.keras.ops.zeros((*window, channels, 1))}
         if kind in _SEPARABLE:
-            point = (1,) * len(window)
-            alike = {
-                "depthwise_kernel": alike["kernel"],
-                "pointwise_kernel": zeros((*point, 1, 1)),
-            }
-        twin = _Twin(layer, use_bias=False, activation=None, **alike)
-        made = Bundled(type(layer).call(twin, tensor) + _FINITE, value.axis, counts)
+            point = self.keras.ops.zeros((1,) * (len(window) + 2))
+            weights = {"depthwise_kernel": weights["kernel"], "pointwise_kernel": point}
+        twin = _Twin(layer, use_bias=False, activation=None, **weights)
+        called = functools.partial(type(layer).call, twin)
+        made = Bundled(self._through(called, flags), value.axis, counts)
         return made if _keeps(layer.activation, made) else None
 
     def _elementwise(self, operands: Sequence[Any]) -> Bundled | None:
@@ -220,29 +236,17 @@ class PoisonedLayers:
         rest = [one for one in operands if not isinstance(one, Bundled)]
         if any(np.ndim(one) for one in rest) or len({len(one.shape) for one in bundles}) > 1:
             return None
-        aligned, counts = self._aligned(bundles)
-        total = functools.reduce(self.keras.ops.add, aligned)
-        return Bundled(self._kept(total), bundles[0].axis, counts)
+        aligned, counts = _aligned(bundles)
+        return Bundled(functools.reduce(np.logical_or, aligned), bundles[0].axis, counts)
 
     def _concatenated(self, layer: Any, bundles: Sequence[Bundled]) -> Bundled:
-        axis = bundles[0].axis
-        if layer.axis % len(bundles[0].shape) == axis:
+        axis, place = bundles[0].axis, layer.axis % len(bundles[0].shape)
+        if place == axis:
+            aligned = [one.flags for one in bundles]
             counts = [count for one in bundles for count in one.counts]
-            return Bundled(layer([one.tensor for one in bundles]), axis, counts)
-        aligned, counts = self._aligned(bundles)
-        return Bundled(layer(aligned), axis, counts)
-
-    def _aligned(self, bundles: Sequence[Bundled]) -> tuple[list[Any], list[int]]:
-        """Return tensors whose channels stand for the same, and how many each stands for."""
-        ends = [list(np.cumsum(one.counts)) for one in bundles]
-        edges = sorted({end for one in ends if one[-1] > 1 for end in one}) or [1]
-        aligned = [
-            one.tensor
-            if own in ([1], edges)
-            else self.keras.ops.take(one.tensor, np.searchsorted(own, edges), one.axis)
-            for one, own in zip(bundles, ends, strict=True)
-        ]
-        return aligned, list(np.diff([0, *edges]))
+        else:
+            aligned, counts = _aligned(bundles)
+        return Bundled(np.concatenate(aligned, place), axis, counts)
 
     # -- gates
 
@@ -259,17 +263,30 @@ class PoisonedLayers:
             )
             if next(beside, None) is None:
                 continue
-            tensor = weight.tensor if isinstance(weight, Bundled) else weight
-            flags = np.isnan(as_numbers(self.keras, tensor)).reshape(len(tensor), -1).all(1)
-            cleaned = self.keras.ops.where(
-                flags.reshape(-1, *(1,) * (len(shape) - 1)), _FINITE, tensor
-            )
-            operands[place] = (
-                Bundled(cleaned, weight.axis, weight.counts)
-                if isinstance(weight, Bundled)
-                else cleaned
-            )
+            own = isinstance(weight, Bundled)
+            flags = weight.flags if own else nan_in(self.keras, weight)
+            images = flags.reshape(len(flags), -1).all(1).reshape(-1, *(1,) * (len(shape) - 1))
+            if own:
+                operands[place] = Bundled(flags & ~images, weight.axis, weight.counts)
+            else:
+                operands[place] = self.keras.ops.where(images, _FINITE, weight)
         return tuple(operands) if len(args) > 1 else (operands,)
+
+
+def _together(value: Bundled) -> Flags:
+    """Return one channel that is NaN where any is."""
+    return np.logical_or.reduce(value.flags, value.axis, keepdims=True)
+
+
+def _aligned(bundles: Sequence[Bundled]) -> tuple[list[Flags], list[int]]:
+    """Return flags whose channels stand for the same, and for how many each stands."""
+    ends = [list(np.cumsum(one.counts)) for one in bundles]
+    edges = sorted({end for one in ends if one[-1] > 1 for end in one}) or [1]
+    aligned = [
+        one.flags if own in ([1], edges) else one.flags.take(np.searchsorted(own, edges), one.axis)
+        for one, own in zip(bundles, ends, strict=True)
+    ]
+    return aligned, list(np.diff([0, *edges]))
 
 
 class _Twin:
@@ -305,8 +322,16 @@ def _keeps(activation: Any, value: Bundled) -> bool:
 
 # --- kernels ----------------------------------------------------------------------------------
 
-_GEOMETRIC = (("nn", "max_pool"), ("nn", "adaptive_max_pool"), ("image", "resize"))
-_LOSING = (("nn", "soft_shrink"), ("nn", "hard_shrink"), ("nn", "threshold"))
+_GEOMETRIC = {
+    "nn": {"max_pool": 1, "adaptive_max_pool": 1},
+    "numpy": {"amax": 1, "amin": -1, "max": 1, "min": -1},
+}
+"""Kernels by their rooms in a backend, and the number that they get in place of NaN."""
+
+_GEOMETRIC_ON_JAX = {"image": {"resize": 1}}
+"""Elsewhere NaN shows as well where an interpolation looks with a weight of zero."""
+
+_POINTWISE_KERNELS = {"nn": ("hard_shrink", "soft_shrink", "threshold")}
 _ROUNDING = 1e-4
 """Weights of an interpolation that are smaller are zero but for rounding."""
 
@@ -316,22 +341,32 @@ def passing_nan_on(keras: Any) -> Iterator[None]:
     """Let kernels pass NaN on to what depends on it, also where custom layers use them."""
     backend = importlib.import_module("keras.src.backend")
     with contextlib.ExitStack() as stack:
-        for kernels, wrapped in ((_GEOMETRIC, _with_flags), (_LOSING, _with_nan_again)):
-            for room, name in kernels:
-                module = getattr(backend, room)
-                kernel = getattr(module, name, None)
-                if kernel is not None:
-                    setattr(module, name, wrapped(keras.ops, kernel))
-                    stack.callback(setattr, module, name, kernel)
+
+        def replace(room: str, name: str, wrapped: Callable[..., Any], *args: Any) -> None:
+            module = getattr(backend, room)
+            kernel = getattr(module, name, None)
+            if kernel is not None:  # adaptive pooling is younger than Keras 3
+                setattr(module, name, wrapped(keras.ops, kernel, *args))
+                stack.callback(setattr, module, name, kernel)
+
+        on_jax = backend.backend() == "jax"
+        for room, kernels in (_GEOMETRIC | (_GEOMETRIC_ON_JAX if on_jax else {})).items():
+            for name, mark in kernels.items():
+                replace(room, name, _with_flags, mark)
+        for room, names in _POINTWISE_KERNELS.items():
+            for name in names:
+                replace(room, name, _with_nan_again)
         yield
 
 
-def _with_flags(ops: Any, kernel: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a kernel that works on 1 in place of NaN, and on 0 in place of numbers."""
+def _with_flags(ops: Any, kernel: Callable[..., Any], mark: int) -> Callable[..., Any]:
+    """Return a kernel that looks for NaN by a mark in place of it, and 0 in place of numbers."""
 
     def flagged(inputs: Any, *args: Any, **keywords: Any) -> Any:
-        seen = kernel(ops.cast(ops.isnan(inputs), "float32"), *args, **keywords)
-        return ops.where(ops.abs(seen) > _ROUNDING, math.nan, _FINITE)
+        poisoned = ops.isnan(inputs)
+        clean = kernel(ops.where(poisoned, _FINITE, inputs), *args, **keywords)
+        seen = kernel(mark * ops.cast(poisoned, "float32"), *args, **keywords)
+        return ops.where(ops.abs(seen) > _ROUNDING, math.nan, clean)
 
     return flagged
 

@@ -553,31 +553,3 @@ def test_a_bar_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     effective_receptive_field(stem(), input_shape=SHAPE, samples=1)
     assert shown[0] == ("Effective receptive field", 1)
-
-
-# --- Keras -----------------------------------------------------------------------------------
-
-
-def test_a_keras_model() -> None:
-    keras = pytest.importorskip("keras")
-    layers = keras.layers
-    keras.utils.set_random_seed(0)
-    model = keras.Sequential(
-        [
-            keras.Input((32, 32, 3)),
-            layers.Conv2D(8, 5, padding="same", activation="relu"),
-            layers.MaxPooling2D(2),
-            layers.Conv2D(8, 3, padding="same", name="last"),
-            layers.GlobalAveragePooling2D(),
-            layers.Dense(3),
-        ]
-    )
-    found = effective_receptive_field(model, samples=4)
-    assert (found.layer, found.map_size, found.position) == ("last", (16, 16), (8, 8))
-    assert found.input_shape == (32, 32, 3)
-    assert found.square(1).side in (9, 11)  # windows of 10 pixels have no pixel in the middle
-    both = compare_with_random_weights(model, samples=2)
-    assert both["trained"].samples == 2
-    one, two = reinitialised(model, 3), reinitialised(model, 3)
-    assert all((a == b).all() for a, b in zip(one.get_weights(), two.get_weights(), strict=True))
-    assert (one.get_weights()[0] != model.get_weights()[0]).any()

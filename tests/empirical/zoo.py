@@ -14,7 +14,7 @@ from typing import Any
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from tests.frameworks import import_torchvision
+from tests.frameworks import import_torchvision, keras_application
 
 TORCHVISION = tuple(
     (Path(__file__).parents[1] / "pytorch" / "data" / "torchvision_models.txt").read_text().split()
@@ -144,9 +144,7 @@ def build(name: str) -> Any:
     library, model, *settings = name.split(":")
     if library == "keras":
         os.environ.setdefault("KERAS_BACKEND", "torch")
-        import keras
-
-        return getattr(keras.applications, model)(weights=None)
+        return keras_application(model)
     torchvision = import_torchvision()
     with warnings.catch_warnings(), _WithoutRandomNumbers():
         warnings.simplefilter("ignore")

@@ -37,9 +37,9 @@ def keras() -> Any:
 
 @pytest.fixture(scope="session")
 def keras_on_torch(keras: Any) -> Any:
-    """Keras on PyTorch, whose plain kernels hand on NaN exactly to what depends on it."""
+    """Keras on PyTorch, which counts what its kernels multiply."""
     if keras.backend.backend() != "torch":
-        pytest.skip("where NaN spreads is known of PyTorch's kernels only")
+        pytest.skip("only PyTorch counts what its kernels multiply")
     return keras
 
 

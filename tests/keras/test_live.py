@@ -13,7 +13,9 @@ import numpy as np
 import pytest
 
 from rfa_toolbox.analysis import input_resolution_range
+from rfa_toolbox.empirical.keras_poison import passing_nan_on
 from rfa_toolbox.encodings.tensorflow_keras import create_graph_from_model, keras_model_to_dict
+from tests.frameworks import keras_application
 
 DATA = Path(__file__).parent / "data"
 HEIGHT, WIDTH = 40, 24
@@ -21,15 +23,12 @@ HEIGHT, WIDTH = 40, 24
 
 def rows_seen(keras: Any, model: Any) -> list[tuple[int, int] | None]:
     """Return the first and the last input row that each row of the output depends on."""
-    seen = []
-    for row in range(HEIGHT):
-        image = np.zeros((1, HEIGHT, WIDTH, 3), "float32")
-        image[:, row] = np.nan
-        result = keras.ops.convert_to_numpy(model(image, training=False))
-        hit = np.isnan(result[0]).reshape(len(result[0]), -1).any(axis=1)
-        seen.append(hit)
+    images = np.zeros((HEIGHT, HEIGHT, WIDTH, 3), "float32")
+    images[np.arange(HEIGHT), np.arange(HEIGHT)] = np.nan
+    with passing_nan_on(keras):
+        result = keras.ops.convert_to_numpy(model(images, training=False))
     spans = []
-    for unit in np.stack(seen).T:
+    for unit in np.isnan(result).reshape(*result.shape[:2], -1).any(axis=2).T:
         rows = np.flatnonzero(unit)
         spans.append((int(rows[0]), int(rows[-1])) if rows.size else None)
     return spans
@@ -103,7 +102,7 @@ MODELS: dict[str, Callable[[Any, Any], Any]] = {
     "mean of columns": lambda keras, x: keras.layers.Conv1D(2, 3)(keras.ops.mean(x, axis=2)),
     "patches": lambda keras, x: keras.layers.Conv2D(2, 2)(keras.ops.image.extract_patches(x, 4)),
     "pooling operations": lambda keras, x: keras.ops.average_pool(
-        keras.ops.max_pool(x, 3, strides=2, padding="same"), 2
+        keras.ops.max_pool(x, 3, strides=2, padding="same"), 2, strides=2
     ),
     "padding operation": lambda keras, x: keras.layers.Conv2D(2, 3)(
         keras.ops.pad(x, ((0, 0), (2, 1), (0, 0), (0, 0)))
@@ -116,8 +115,7 @@ MODELS: dict[str, Callable[[Any, Any], Any]] = {
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_what_a_row_sees_is_what_the_graph_says(name: str, keras_on_torch: Any) -> None:
-    keras = keras_on_torch
+def test_what_a_row_sees_is_what_the_graph_says(name: str, keras: Any) -> None:
     image = keras.Input((HEIGHT, WIDTH, 3))
     model = keras.Model(image, MODELS[name](keras, image))
     graph = create_graph_from_model(model)
@@ -140,8 +138,7 @@ def starts(graph: Any) -> int:
              "resizing nearest", "patches by reshape", "pooling operations",
              "padding operation", "mean of columns"],
 )  # fmt: skip
-def test_paddings_say_where_windows_lie(name: str, keras_on_torch: Any) -> None:
-    keras = keras_on_torch
+def test_paddings_say_where_windows_lie(name: str, keras: Any) -> None:
     image = keras.Input((HEIGHT, WIDTH, 3))
     model = keras.Model(image, MODELS[name](keras, image))
     graph = create_graph_from_model(model)
@@ -244,31 +241,14 @@ REFERENCE = {
 }
 
 
-def built(keras: Any, name: str, monkeypatch: pytest.MonkeyPatch) -> Any:
-    if name.startswith("NASNet") and keras.backend.backend() == "torch":
-        # Keras does not run them with torch; building one is enough here, and that works.
-        from keras.src import backend as true_backend
-        from keras.src.applications import nasnet
-
-        class Pretended:
-            def __getattr__(self, attribute: str) -> Any:
-                return getattr(true_backend, attribute)
-
-            def backend(self) -> str:
-                return "jax"
-
-        monkeypatch.setattr(nasnet, "backend", Pretended())
-    return getattr(keras.applications, name)(weights=None)
-
-
 def as_text(found: Any) -> str:
     return " ".join("x".join(map(str, sizes)) for sizes in found)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", APPLICATIONS.split())
-def test_application(name: str, keras: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = built(keras, name, monkeypatch)
+def test_application(name: str, keras: Any) -> None:
+    model = keras_application(name)
     text = keras_model_to_dict(model)
     del model
     keras.backend.clear_session()

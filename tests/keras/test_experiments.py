@@ -1,4 +1,4 @@
-"""The structural experiment on models of Keras, with PyTorch as the backend."""
+"""The structural experiment on models of Keras, on the backend that Keras runs with."""
 
 from __future__ import annotations
 
@@ -10,13 +10,7 @@ import pytest
 from rfa_toolbox.empirical import measure_receptive_field, verify
 from rfa_toolbox.empirical.keras_bench import KerasBench
 from rfa_toolbox.errors import InvalidResolutionError, UnsupportedModelError
-
-
-@pytest.fixture(scope="module")
-def keras() -> Any:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("KERAS_BACKEND", "torch")
-        return pytest.importorskip("keras")
+from tests.frameworks import keras_application
 
 
 def network(keras: Any) -> Any:
@@ -192,8 +186,23 @@ def test_wrong_models_and_shapes_are_named(keras: Any) -> None:
         measure_receptive_field(network(keras), (1, 3, 64))
 
 
+def test_an_image_is_as_wide_as_the_windows(keras: Any) -> None:
+    """Where a window does not fit, some kernels return something nevertheless, or crash."""
+    layers = keras.layers
+    for narrow in (layers.Conv2D(1, 33), layers.MaxPooling2D(33, 1), layers.AveragePooling2D(33)):
+        model = keras.Sequential([keras.Input((96, 96, 1)), narrow, layers.Conv2D(1, 3, 1, "same")])
+        report = verify(model)
+        assert {one.verdict for one in report.nodes} == {"agrees"}
+        assert [min(shape[1:3]) for shape in report.input_shapes] == [64, 64]
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["MobileNetV2", "EfficientNetB0", "ResNet50V2", "DenseNet121"])
+@pytest.mark.parametrize(
+    "name",
+    ["ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "InceptionV3",
+     "InceptionResNetV2", "MobileNet", "MobileNetV2", "MobileNetV3Small", "NASNetMobile",
+     "ResNet50", "ResNet50V2", "VGG16", "Xception"],
+)  # fmt: skip
 def test_applications(keras: Any, name: str) -> None:
-    report = verify(getattr(keras.applications, name)(weights=None))
-    assert report.ok, report.disagreements[:3]
+    report = verify(keras_application(name))
+    assert {one.verdict for one in report.nodes} == {"agrees"}, report.disagreements[:3]
