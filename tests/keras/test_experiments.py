@@ -189,7 +189,7 @@ def test_wrong_models_and_shapes_are_named(keras: Any) -> None:
 def test_an_image_is_as_wide_as_the_windows(keras: Any) -> None:
     """Where a window does not fit, some kernels return something nevertheless, or crash."""
     layers = keras.layers
-    for narrow in (layers.Conv2D(1, 33), layers.MaxPooling2D(33, 1), layers.AveragePooling2D(33)):
+    for narrow in (layers.Conv2D(1, 33), layers.MaxPooling2D(33, 1), layers.AveragePooling2D(33, 1)):
         model = keras.Sequential([keras.Input((96, 96, 1)), narrow, layers.Conv2D(1, 3, 1, "same")])
         report = verify(model)
         assert {one.verdict for one in report.nodes} == {"agrees"}
