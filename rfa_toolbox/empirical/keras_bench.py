@@ -231,6 +231,8 @@ class KerasSetting:
                     "it reads or makes a tensor with another number of dimensions than the image, "
                     "in which its positions are not followed"
                 )
+            if shape[:1] != (len(intervals),):
+                self.blind[name] = "its batches hold positions, which are not followed"
             flags = result.flags if isinstance(result, Bundled) else nan_in(keras, result)
             if id(flags) not in read:
                 read[id(flags)] = flags, self._units(flags, len(intervals))
@@ -253,6 +255,8 @@ class KerasSetting:
     def _units(self, flags: Flags, count: int) -> Flags:
         """Return which units are NaN, per image: of any channel, wherever on the other axes."""
         spatial = self.bench.spatial
+        if flags.shape[:1] != (count,):
+            return np.zeros((count, 1), np.bool_)
         if flags.ndim == len(self.shape):
             self._maps.append(tuple(flags.shape[one] for one in spatial))
             kept: tuple[int, ...] = (spatial[self.axis],)

@@ -154,6 +154,12 @@ def test_positions_that_are_not_followed_are_not_measured(keras: Any) -> None:
     ]
     report = verify(keras.Sequential([keras.Input((32, 34, 1)), *blocks, layers.Conv2D(1, 3)]))
     assert [one.verdict for one in report.nodes] == ["agrees", *["not measured"] * 3, "agrees"]
+    image = keras.Input((32, 32, 4))
+    windows = keras.ops.reshape(image, (-1, 8, 4, 4, 8, 4))
+    windows = keras.ops.reshape(keras.ops.transpose(windows, (0, 1, 3, 2, 4, 5)), (-1, 32, 4))
+    report = verify(keras.Model(image, layers.MultiHeadAttention(1, 2)(windows, windows)))
+    assert "batches hold positions" in report.nodes[-1].reason
+    assert report.nodes[-1].verdict == "not measured"
     lost = layers.ConvLSTM2D(1, 3, padding="same")
     report = verify(keras.Sequential([keras.Input((3, 10, 12, 1)), lost]), max_length=10)
     assert report.ok
@@ -189,7 +195,11 @@ def test_wrong_models_and_shapes_are_named(keras: Any) -> None:
 def test_an_image_is_as_wide_as_the_windows(keras: Any) -> None:
     """Where a window does not fit, some kernels return something nevertheless, or crash."""
     layers = keras.layers
-    for narrow in (layers.Conv2D(1, 33), layers.MaxPooling2D(33, 1), layers.AveragePooling2D(33, 1)):
+    for narrow in (
+        layers.Conv2D(1, 33),
+        layers.MaxPooling2D(33, 1),
+        layers.AveragePooling2D(33, 1),
+    ):
         model = keras.Sequential([keras.Input((96, 96, 1)), narrow, layers.Conv2D(1, 3, 1, "same")])
         report = verify(model)
         assert {one.verdict for one in report.nodes} == {"agrees"}
