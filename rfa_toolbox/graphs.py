@@ -143,8 +143,13 @@ class LayerDefinition:
         resolution_dependent: the window is that of one input size and grows with the image, as
             in adaptive pooling. Questions about resolutions treat it as infinite.
         ignored_global: something in the layer depends on the whole image and was left out of
-            account, as in squeeze-and-excitation, in a norm that takes its statistics from the
-            image, in circular padding, or in padding put on a map that was cropped before.
+            account, as in squeeze-and-excitation, or in a norm that takes its statistics from the
+            image. Tiled inference has to know.
+        position_dependent: the layer does something else at other places of the image, or on images
+            of another size: a roll or circular padding brings units from the far edge, padding
+            lies where a map was cropped, a part of a map is written, constants vary over it
+            (coordinates, embeddings of positions), or numbers, crops and ratios are made of the
+            size of the input.
             Tiled inference has to know.
 
     Raises:
@@ -169,6 +174,7 @@ class LayerDefinition:
     blockwise: bool = attrs.field(default=False, converter=_to_flag)
     resolution_dependent: bool = attrs.field(default=False, converter=_to_flag)
     ignored_global: bool = attrs.field(default=False, converter=_to_flag)
+    position_dependent: bool = attrs.field(default=False, converter=_to_flag)
     axes: int | None = attrs.field(init=False, repr=False, eq=False)
     """Number of spatial axes that the layer was described with; None if all values are scalar."""
 
@@ -266,6 +272,7 @@ class LayerDefinition:
             "blockwise": self.blockwise,
             "resolution_dependent": self.resolution_dependent,
             "ignored_global": self.ignored_global,
+            "position_dependent": self.position_dependent,
         }
 
 

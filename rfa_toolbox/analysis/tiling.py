@@ -68,7 +68,8 @@ def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Reso
 
     Args:
         node: the node whose output is wanted; the encoders return that of the first output.
-        image_size: pixels of the whole image, one number, or one per axis (height, width).
+        image_size: pixels of the whole image, one number, or one per axis (height, width), which
+            is also the order of the slices, wherever the output has these axes.
         tile_size: how large tiles may be. They are made a little smaller where needed, so that
             paddings that depend on the size stay what they are on the whole image.
 
@@ -76,9 +77,11 @@ def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Reso
         InvalidGraphError: a ValueError, if some layer depends on the whole image, also in a way
             that receptive fields do not count (squeeze-and-excitation, group norm), or if it is
             not known where units look: then no margin makes tiles equal to the whole.
-            What the model makes of the size of its input, such as coordinates, is not seen, nor
-            what ``torch.roll`` brings from one edge to the other.
-        InvalidResolutionError: a ValueError, if tiles are too small to get ahead.
+            Graphs of Keras models do not tell of rolls, of reflection, of padding put on a cropped
+            map, nor of constants that vary over a map.
+        InvalidResolutionError: a ValueError, if tiles are too small to get ahead, or if the graph
+            was made for an input whose size leaves another rest than the image, so that paddings
+            and crops may be others.
 
     >>> from rfa_toolbox.graphs import LayerDefinition
     >>> conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 7, padding=3), [])
@@ -88,12 +91,15 @@ def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Reso
     require_node(node)
     before = _all_before(node)
     for layer in before:
-        if layer.layer_info.ignored_global or layer.layer_info.resolution_dependent:
+        info = layer.layer_info
+        if info.ignored_global or info.resolution_dependent or info.position_dependent:
             raise InvalidGraphError(
-                f"{layer.name!r} ({layer.layer_info.name}) depends on the whole image, though its "
-                "receptive field does not count that; no tile can stand for the whole. Ask a "
-                "layer in front of it."
+                f"{layer.name!r} ({info.name}) depends on the whole image, its size, or the place "
+                "in it, though its receptive field does not count that; no tile can stand for the "
+                "whole. Ask a layer in front of it."
             )
+    if node.certainty == "unknown":
+        raise InvalidGraphError(f"{node.name!r} cannot be tiled: {node.certainty_reason}.")
     windows = node.known_unit_windows()
     if EVERYTHING in windows:
         raise InvalidGraphError(
@@ -109,6 +115,13 @@ def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Reso
         alignment = math.lcm(*(_along(every, axis).advance for every in before))
         margin = _margin(one)
         size = min(images[axis], _fitting(wanted[axis], images[axis], alignment))
+        encoded = images if node.encoded_resolution is None else node.encoded_resolution
+        if size < images[axis] and (images[axis] - encoded[axis]) % alignment:
+            raise InvalidResolutionError(
+                f"image_size is {image_size!r}, but the graph was made for {encoded[axis]} pixels "
+                f"along axis {axis}, which leaves another rest after division by {alignment}; "
+                "paddings and crops may be others there. Make the graph for the size of the image."
+            )
         first, behind = right = _right_units(before, axis, size)
         step = _own(one, alignment)
         if size < images[axis] and behind - first < step:

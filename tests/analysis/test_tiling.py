@@ -279,7 +279,7 @@ def test_what_a_layer_cut_off_is_missing_wherever_the_next_one_looks():
     assert kept(back, 20, 14) == [(0, slice(0, 14)), (6, slice(8, None))]
 
 
-@pytest.mark.parametrize("fact", ["ignored_global", "resolution_dependent"])
+@pytest.mark.parametrize("fact", ["ignored_global", "resolution_dependent", "position_dependent"])
 def test_a_layer_far_in_front_that_depends_on_the_whole_image_is_named(fact):
     layer = LayerDefinition("Whole", 1, 1, padding=0, **{fact: True})
     last = named("whole", layer, named("image", LayerDefinition("Input", 1, 1)))
@@ -328,3 +328,23 @@ def test_the_least_size_leaves_the_rest_that_the_image_leaves():
         tile_plan(finer, 30, 5)
     assert tile_plan(finer, 30, 10).tile_size == (10,)
     assert tile_plan(node, 30, 29).tile_size == (18,)
+
+
+def test_a_graph_of_an_image_that_leaves_another_rest_is_refused():
+    """Paddings of another size may lie elsewhere, as those of Keras and TensorFlow do."""
+    made = Measures(encoded_resolution=(64,), feature_map=(32,))
+    pool = EnrichedNetworkNode(
+        "pool", LayerDefinition("Pool", 2, 2, padding=0), measures=made, predecessors=[]
+    )
+    assert len(tile_plan(pool, 128, 32).tiles) == 4
+    assert len(tile_plan(pool, 65, 80).tiles) == 1
+    with pytest.raises(InvalidResolutionError, match="made for 64 pixels along axis 0"):
+        tile_plan(pool, 65, 32)
+
+
+def test_what_nothing_knows_cannot_be_tiled():
+    node = EnrichedNetworkNode(
+        "odd", LayerDefinition("Odd", 1, 1), [], certainty="unknown", certainty_reason="it is odd"
+    )
+    with pytest.raises(InvalidGraphError, match="'odd' cannot be tiled: it is odd"):
+        tile_plan(node, 64, 32)

@@ -45,6 +45,7 @@ layers = st.builds(
         st.none(), per_axis(st.one_of(st.just(math.inf), st.integers(1, 3)))
     ),
     resolution_dependent=st.booleans(),
+    position_dependent=st.booleans(),
 )
 sizes = st.one_of(st.none(), st.tuples(st.integers(0, 500), st.integers(0, 500)))
 measures = st.builds(
