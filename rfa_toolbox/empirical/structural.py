@@ -46,7 +46,7 @@ FIXED_SIZE = (
 """A note of maps behind a crop or an interpolation to a size."""
 
 _IN_GATE = "sees everything, and counts as neutral as a part of a gate"
-_LEFT_OUT = "statistics, a gate or padding in it depend on the whole map, and count as neutral"
+_LEFT_OUT = "statistics or a gate in it depend on the whole map, and count as neutral"
 
 Interval: TypeAlias = "tuple[int, int]"
 """Rows from the first number up to, and without, the second one."""

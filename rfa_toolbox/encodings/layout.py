@@ -353,7 +353,8 @@ def shift(dimension: Dimension, by: int) -> Dimension:
     if len(dimension) == 1 and type(dimension[0]) is Atom and dimension[0].axis is not None:
         atom = dimension[0]
         return (atom._replace(origin=atom.origin - by * atom.step),)
-    return dimension
+    axes = axes_of(dimension) if by else ()
+    return (Lost(_size(dimension), axes),) if axes else dimension
 
 
 def broadcast(layouts: Sequence[Layout], shape: Sequence[int]) -> Layout:

@@ -266,6 +266,13 @@ def test_a_shift_moves_the_origin(by: int) -> None:
     assert np.array_equal(found % 8, np.roll(np.arange(8), by))
 
 
+def test_a_shift_of_rows_and_columns_together_is_not_followed():
+    pixels = (Atom(0, 8), Atom(1, 8))
+    assert layouts.shift(pixels, 3) == (Lost(64, (0, 1)),)
+    assert layouts.shift(pixels, 0) == pixels
+    assert layouts.shift((Atom(None, 8),), 3) == (Atom(None, 8),)
+
+
 @pytest.mark.parametrize(
     ("shapes", "result"),
     [(((1, 4, 8, 8), (1, 4, 1, 1)), (1, 4, 8, 8)), (((8,), (1, 4, 8, 8)), (1, 4, 8, 8))],

@@ -8,7 +8,7 @@ import threading
 import traceback
 import types
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,15 @@ from rfa_toolbox.encodings.pytorch.domain import ModuleCall, TensorRef
 from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
 
 __all__ = [
+    "FILLED",
+    "KEEP_EVEN",
     "Example",
     "Failure",
     "ModuleScopes",
     "OperatorCall",
     "describe_call",
+    "expanded",
+    "is_even",
     "origins_of",
     "sizes_of",
     "undisturbed",
@@ -144,6 +148,34 @@ def _plain(value: Any, reference: Callable[[torch.Tensor], TensorRef]) -> Any:
     if isinstance(value, int | torch.SymInt):
         return int(value)
     return str(value)
+
+
+# --- constants -------------------------------------------------------------------------------
+
+FILLED = frozenset({"empty", "full", "ones", "zeros", "fill", "zero"})
+"""Operators whose result is the same everywhere; nobody reads memory that was not written."""
+
+KEEP_EVEN = frozenset({
+    "alias", "bfloat16", "bool", "clone", "contiguous", "cpu", "cuda", "detach", "double", "expand",
+    "flatten", "float", "half", "int", "lift_fresh", "long", "permute", "repeat", "reshape",
+    "squeeze", "to", "transpose", "type", "type_as", "unsqueeze", "view",
+})  # fmt: skip
+"""Operators whose result is the same everywhere if that is true of what they are given."""
+
+
+def is_even(tensors: Iterable[TensorRef]) -> bool:
+    """Return whether all of some constants are the same everywhere."""
+    return all(len(one.even) == len(one.shape) for one in tensors)
+
+
+def expanded(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
+    """Return the dimensions along which a tensor repeats one element.
+
+    >>> expanded((3, 8, 1), (1, 0, 1))
+    (1,)
+    """
+    pairs = enumerate(zip(shape, strides, strict=False))
+    return tuple(place for place, (size, stride) in pairs if size > 1 and stride == 0)
 
 
 # --- parameters ------------------------------------------------------------------------------

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rfa_toolbox.encodings.pytorch.drafts import Draft
 
 __all__ = [
+    "UNKNOWN_PLACES",
     "LayerInfoHandler",
     "ModuleCall",
     "NodeSubstitutor",
@@ -26,11 +27,19 @@ __all__ = [
 ]
 
 
+UNKNOWN_PLACES = "unknown places"
+"""Stands for an index where a tensor was written to and slices do not tell where."""
+
+
 class TensorRef(NamedTuple):
-    """A tensor in a record: its number, and its shape as integers."""
+    """A tensor in a record: its number, and its shape as integers.
+
+    ``even`` are dimensions along which a constant of the model is known to be the same everywhere.
+    """
 
     number: int
     shape: tuple[int, ...]
+    even: tuple[int, ...] = ()
 
 
 class ModuleCall(NamedTuple):
@@ -70,7 +79,8 @@ class Operation:
 class Record:
     """Everything that happened while a model ran once, in order.
 
-    ``parameters`` are the sizes of the model's parameters by name.
+    ``parameters`` are the sizes of the model's parameters by name. ``sized`` tells whether the
+    model asked for the size of a tensor.
     """
 
     model_name: str
@@ -78,6 +88,7 @@ class Record:
     outputs: tuple[TensorRef, ...]
     operations: tuple[Operation, ...]
     parameters: Mapping[str, int] = attrs.field(factory=dict)
+    sized: bool = False
 
 
 def tensors_in(value: Any) -> Iterator[TensorRef]:

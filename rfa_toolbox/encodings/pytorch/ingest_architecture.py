@@ -17,6 +17,8 @@ from rfa_toolbox.encodings.pytorch.domain import Record
 from rfa_toolbox.encodings.pytorch.inputs import DEFAULT_INPUT, example_of, usual_examples
 from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
 from rfa_toolbox.encodings.pytorch.layer_handlers import LayerCall
+from rfa_toolbox.encodings.pytorch.operators import spatial_dimensions
+from rfa_toolbox.encodings.pytorch.sizes import MORE, compared
 from rfa_toolbox.errors import (
     CaptureError,
     DataDependentControlFlowError,
@@ -113,7 +115,7 @@ def make_graph(
     closed = set(classes_to_not_visit or ()) - set(classes_to_visit or ())
     return Digraph(
         ref_mod,
-        trace.read_traced(traced, ref_mod),
+        compared(trace.read_traced(traced, ref_mod), None),
         filter_rf=filter_rf,
         handlers=utils.current_chain() if handlers is None else handlers,
         custom_layers=tuple(sorted(closed)),
@@ -243,7 +245,7 @@ def _captured(
 ) -> Record:
     """Capture in the model's own mode; where that cannot run with one sample, in eval mode."""
     try:
-        return capture(model, example)
+        return _sized(model, example, capture)
     except DataDependentControlFlowError as error:
         raise DataDependentControlFlowError(
             f"The path through {type(model).__name__} depends on data: {error}. Its layers differ "
@@ -265,6 +267,31 @@ def _captured(
         return record
 
 
+def _sized(
+    model: nn.Module, example: Example, capture: Callable[[nn.Module, Example], Record]
+) -> Record:
+    """Capture, and say of operations whether they depend on the size of the input.
+
+    That takes a second input of another size, which is spared where a model never asks for one.
+    """
+    record = capture(model, example)
+    if not record.sized:
+        return compared(record, None)
+    places = iter(spatial_dimensions(record))
+
+    def larger(tensor: torch.Tensor) -> torch.Tensor:
+        shape = list(tensor.shape)
+        for place in next(places):
+            shape[place] += MORE
+        return tensor.new_ones(shape)
+
+    try:
+        other = capture(model, example.map(larger))
+    except Exception:  # noqa: BLE001 - a model may take inputs of one size only
+        return compared(record, None)
+    return compared(record, other)
+
+
 def _captured_in_eval_mode(
     model: nn.Module, example: Example, capture: Callable[[nn.Module, Example], Record]
 ) -> Record | None:
@@ -274,7 +301,7 @@ def _captured_in_eval_mode(
         return None
     try:
         model.eval()
-        return capture(model, example)
+        return _sized(model, example, capture)
     except Exception:  # noqa: BLE001 - the error in the model's own mode is the one to report
         return None
     finally:

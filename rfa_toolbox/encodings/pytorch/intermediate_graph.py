@@ -464,6 +464,7 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
         "units": next((s.units for s in reversed(steps) if s.units is not None), None),
         "resolution_dependent": any(step.resolution_dependent for step in steps),
         "ignored_global": any(step.ignored_global for step in steps),
+        "position_dependent": any(step.position_dependent for step in steps),
     }
     decisive = [step for step in steps if not step.neutral]
     if not axes:

@@ -17,17 +17,25 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from rfa_toolbox.encodings.pytorch.capture import (
+    FILLED,
+    KEEP_EVEN,
     Example,
     Failure,
     ModuleScopes,
     calling_line,
     describe_call,
+    expanded,
     origins_of,
     plain_arguments,
     sizes_of,
     undisturbed,
 )
-from rfa_toolbox.encodings.pytorch.domain import Operation, Record, TensorRef
+from rfa_toolbox.encodings.pytorch.domain import (
+    UNKNOWN_PLACES,
+    Operation,
+    Record,
+    TensorRef,
+)
 from rfa_toolbox.errors import CaptureError, DataDependentControlFlowError
 
 __all__ = ["Recorder", "capture", "held_by", "meta_copy", "tensors_of", "twin_of"]
@@ -49,6 +57,12 @@ _READ_VALUES = {
     "__contains__",
 }
 _KERNELS = {"_refs", "_prims", "_prims_common", "_decomp", "_subclasses"}
+_SIZES = {
+    torch.Tensor.shape.__get__,  # type: ignore[attr-defined]
+    torch.Tensor.size,
+    torch.Tensor.__len__,
+    torch.Tensor.numel,
+}
 _MOVES = {"cpu", "cuda", "to"}
 """Methods that would carry a tensor to a device."""
 
@@ -222,6 +236,8 @@ class Recorder(TorchFunctionMode):
         self._numbers: dict[int, int] = {}
         self._kept: list[torch.Tensor] = []
         self._meta_twins: dict[int, torch.Tensor] = {}
+        self._even: dict[int, int] = {}
+        self._sized = False
         self._next = 0
         self._constants = {id(tensor): tensor for tensor in constants}
         self._origins = dict(origins)
@@ -249,7 +265,12 @@ class Recorder(TorchFunctionMode):
             self.reference(tensor) for tensor in tensors_of(result) if self.knows(tensor)
         )
         return Record(
-            type(model).__name__, references, outputs, tuple(self.operations), sizes_of(model)
+            type(model).__name__,
+            references,
+            outputs,
+            tuple(self.operations),
+            sizes_of(model),
+            self._sized,
         )
 
     def register(self, tensor: torch.Tensor) -> TensorRef:
@@ -270,7 +291,18 @@ class Recorder(TorchFunctionMode):
 
     def reference(self, tensor: torch.Tensor) -> TensorRef:
         """Return a tensor's number; constants have -1."""
-        return TensorRef(self._numbers.get(id(tensor), -1), tuple(tensor.shape))
+        number = self._numbers.get(id(tensor))
+        shape = tuple(tensor.shape)
+        if number is not None:
+            return TensorRef(number, shape)
+        if self._is_even(tensor):
+            return TensorRef(-1, shape, tuple(range(len(shape))))
+        strides = tensor.stride() if tensor.layout == torch.strided else ()
+        return TensorRef(-1, shape, expanded(shape, strides))
+
+    def _is_even(self, tensor: torch.Tensor) -> bool:
+        """Whether a constant was made the same everywhere, and not written to since then."""
+        return self._even.get(id(tensor)) == tensor._version
 
     def __torch_function__(
         self,
@@ -281,6 +313,8 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         described = describe_call(function)
         keywords = kwargs or {}
+        if function in _SIZES:
+            self._sized = True
         if described is None or _inside_a_kernel(sys._getframe(1).f_code.co_filename):
             return function(*args, **keywords)
         found = list(_tensors(args))
@@ -296,6 +330,7 @@ class Recorder(TorchFunctionMode):
                 f"'{spelled}' asks for the value of a tensor that depends on the input, at "
                 f"{calling_line()}"
             )
+        written = args[0] if args and isinstance(args[0], torch.Tensor) else None
         if found and any(tensor.is_meta for tensor in found):
             args, keywords = self._on_meta(spelled, args, keywords)
             if spelled in _MOVES and len(args) == 1 and not keywords:
@@ -322,15 +357,31 @@ class Recorder(TorchFunctionMode):
         if arguments is None:
             made = list(tensors_of(result if result is not None else first))
             self._constants.update((id(tensor), tensor) for tensor in made)
+            if described.name in FILLED or (
+                described.name in KEEP_EVEN and found and all(map(self._is_even, found))
+            ):
+                self._even.update((id(tensor), tensor._version) for tensor in made)
             if parameters:
                 self._origins.update((id(tensor), parameters) for tensor in made)
             return result
         if spelled == "copy_" and first is not None:
             source = args[1] if len(args) > 1 else keywords["src"]
-            if self.knows(source):
-                self._overwritten(first, source)
-            return result
-        return self._recorded(described.name, arguments, parameters, first, version, result)
+            self._overwritten(first, source)
+        else:
+            result = self._recorded(described.name, arguments, parameters, first, version, result)
+        if written is not first and written is not None and first is not None and self.knows(first):
+            self._written_on_meta(written, first)
+        return result
+
+    def _written_on_meta(self, tensor: torch.Tensor, twin: torch.Tensor) -> None:
+        """Where the twin of a tensor with memory was written to, the tensor has changed as well."""
+        if tensor._is_view():
+            raise CaptureError(
+                f"a part of a tensor that has memory of its own is written to at {calling_line()}; "
+                "it cannot be followed what that changes. Make that tensor with device=x.device."
+            )
+        self._numbers[id(tensor)] = self._numbers[id(twin)]
+        self._kept.append(tensor)
 
     def _parameters_of(self, tensors: Iterable[torch.Tensor]) -> tuple[str, ...]:
         """Return the names of the parameters that tensors are, or were computed from."""
@@ -402,9 +453,14 @@ class Recorder(TorchFunctionMode):
 
     def _overwritten(self, tensor: torch.Tensor, source: torch.Tensor) -> None:
         """``copy_`` makes a tensor the same as another one."""
-        self._numbers[id(tensor)] = self._numbers[id(source)]
-        self._kept.append(tensor)
-        self._write_behind(tensor, self.reference(source))
+        if self.knows(source) and source.shape == tensor.shape:
+            self._numbers[id(tensor)] = self._numbers[id(source)]
+            self._kept.append(tensor)
+        else:
+            name = "expand" if self.knows(source) else "type_as"
+            parts = {"input": self.reference(source), "other": self.reference(tensor)}
+            self._write(name, parts, (tensor,))
+        self._write_behind(tensor, self.reference(tensor))
 
     def _write(
         self,
@@ -439,6 +495,12 @@ class Recorder(TorchFunctionMode):
             if twin is None:
                 twin = self._meta_twins[id(value)] = value.detach().to("meta")
                 self._kept.append(value)
+            if id(value) in self._numbers:
+                self._numbers[id(twin)] = self._numbers[id(value)]
+            if self._is_even(value):
+                self._even[id(twin)] = twin._version
+            else:
+                self._even.pop(id(twin), None)
             return twin
         if type(value) is tuple or type(value) is list:
             return type(value)(self._twin(one) for one in value)
@@ -465,10 +527,10 @@ def _known_result(
     return torch.empty_like(tensor)
 
 
-def _index_of(view: torch.Tensor, base: torch.Tensor) -> tuple[slice, ...]:
-    """Return which part of a tensor a view is; nothing where slices alone do not make it."""
+def _index_of(view: torch.Tensor, base: torch.Tensor) -> tuple[slice, ...] | str:
+    """Return which part of a tensor a view is, where slices alone make it."""
     if view.dim() != base.dim() or not base.is_contiguous():
-        return ()
+        return UNKNOWN_PLACES
     offset = int(view.storage_offset()) - int(base.storage_offset())
     index = []
     for size, whole, stride, own in zip(
@@ -477,10 +539,10 @@ def _index_of(view: torch.Tensor, base: torch.Tensor) -> tuple[slice, ...]:
         start, offset = divmod(offset, max(1, stride))
         step = own // stride if size > 1 and stride else 1
         if size > 1 and (step < 1 or own != step * stride):
-            return ()
+            return UNKNOWN_PLACES
         stop = start + (size - 1) * step + 1
         if stop > whole:
-            return ()
+            return UNKNOWN_PLACES
         index.append(slice(start, stop, step))
     return tuple(index)
 

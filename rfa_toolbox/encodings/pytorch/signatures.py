@@ -187,6 +187,11 @@ _SIGNATURES: dict[str, tuple[str, ...]] = {
     ),
     "max_unpool2d": ("input", "indices", "kernel_size", "stride", "padding"),
     "where": ("condition", "input", "other"),
+    "to": ("input", "other"),
+    "type_as": ("input", "other"),
+    "expand_as": ("input", "other"),
+    "view_as": ("input", "other"),
+    "reshape_as": ("input", "other"),
     "fft": ("input", "n", "dim"),
 }
 for _rank in "123":

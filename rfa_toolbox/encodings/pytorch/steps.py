@@ -16,7 +16,7 @@ import attrs
 
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Atom, Layout, Offsets
+from rfa_toolbox.encodings.layout import Atom, Layout, Offsets, Piece
 from rfa_toolbox.encodings.pytorch.domain import (
     ModuleCall,
     Operation,
@@ -41,6 +41,8 @@ class Step:
         windows: one per spatial axis.
         kind: "input", "slice", "pointwise", "scaling" (by a constant), "layer" or "unknown".
         ignored_global: whether it depends on the whole image in a way that does not count.
+        position_dependent: whether it does something else at other places of the image, or on
+            images of another size.
         statistics: by axis the window that its statistics are taken from, if that ever counts.
         positions: whether its result still has positions of the image.
         pooled: whether its result has none because whole images were mixed.
@@ -64,6 +66,7 @@ class Step:
     blockwise: bool = False
     resolution_dependent: bool = False
     ignored_global: bool = False
+    position_dependent: bool = False
     statistics: Mapping[int, Window] = attrs.field(factory=dict)
     positions: bool = True
     pooled: bool = False
@@ -102,7 +105,10 @@ class Value(NamedTuple):
 
     ``extents`` are the sizes of that step's feature map. ``strided`` is where a slice left units
     out since then, if one did. ``parts`` are channels that came together in a concatenation and
-    need not see the same, and ``picked`` tells whether only some of them are left.
+    need not see the same, and ``apart`` tells whether channels hold units of different places that
+    nothing has mixed yet; ``picked`` tells whether only some of either are left. ``beyond`` is, per
+    axis, how many units at the ends of the map are copies of units further inside (reflection), inf
+    if they are units of the far end or only of this edge; nothing where it is empty.
     """
 
     step: int
@@ -111,6 +117,8 @@ class Value(NamedTuple):
     strided: tuple[ModuleCall, ...] | None = None
     parts: Parts | None = None
     picked: bool = False
+    apart: bool = False
+    beyond: tuple[int | float, ...] = ()
 
 
 class FirstWindow(Exception):  # noqa: N818 - a message to the caller, not an error
@@ -136,6 +144,10 @@ class Trail:
         outputs: the numbers of the steps whose results leave the model.
         values: per number of a tensor where its positions are.
         results: per number of a step the (first) tensor that it makes.
+        even: per number of a tensor that takes nothing but its shape or type from the input, the
+            dimensions along which it is the same everywhere.
+        written: per number of a tensor that was written to, whether it depended on the input
+            before, and the places that were written, with the steps that made what was.
     """
 
     def __init__(
@@ -153,6 +165,8 @@ class Trail:
         self.outputs: list[int] = []
         self.values: dict[int, Value] = {}
         self.ran: dict[int, list[tuple[Operation, Layout]]] = {}
+        self.even: dict[int, tuple[int, ...]] = {}
+        self.written: dict[int, tuple[bool, tuple[tuple[tuple[range, ...], int | None], ...]]] = {}
         self._aside: dict[int, tuple[str, ...]] = {}
         self.results: dict[int, TensorRef] = {}
         self._neutral = (NEUTRAL,) * self.axes
@@ -173,18 +187,63 @@ class Trail:
     def run(self) -> Trail:
         """Make the steps of all operations, and note which ones are outputs."""
         values = self.values
+        moved: dict[int, Operation] = {}
         for operation in self.record.operations:
             if operation.outputs and any(
                 one.number in values for one in tensors_in(operation.arguments)
             ):
+                count = len(self.steps)
                 self.rules.get(operation.name, unknown)(self, operation)
+                if len(self.steps) == count:
+                    moved.update((tensor.number, operation) for tensor in operation.outputs)
+                    self._leave_out(operation)
+                    self._cut_by_size(operation)
             self._note(operation)
         for tensor in self.record.outputs:
             if tensor.number in values:
-                step = self.settled(tensor).step
-                if step not in self.outputs:
-                    self.outputs.append(step)
+                value = self.settled(tensor)
+                if tensor.number in moved:
+                    value = self._as_returned(moved[tensor.number], tensor, value)
+                if value.step not in self.outputs:
+                    self.outputs.append(value.step)
         return self
+
+    def _leave_out(self, operation: Operation) -> None:
+        """Note of plumbing whether it leaves out channels that hold different places."""
+        for tensor in operation.outputs:
+            value = self.values.get(tensor.number)
+            if value is not None and value.apart and not value.picked:
+                before = self.main(operation)
+                if _channels(tensor, value) < _channels(before, self.values[before.number]):
+                    self.values[tensor.number] = value._replace(picked=True)
+
+    def _cut_by_size(self, operation: Operation) -> None:
+        """Note of plumbing that it depends on the size of the input where a map is cut."""
+        if operation.get("sized"):
+            for tensor in operation.outputs:
+                value = self.values.get(tensor.number)
+                if value is not None and layouts.spatial_axes(value.layout):
+                    beyond = (math.inf,) * self.axes
+                    self.values[tensor.number] = value._replace(beyond=beyond)
+
+    def _as_returned(self, operation: Operation, tensor: TensorRef, value: Value) -> Value:
+        """Return an output; what plumbing did to it since the last step becomes a step."""
+        before = self.values[self.results[value.step].number].layout
+        layout, windows = _as_blocks(value.layout, before)
+        made, found = _places(before), _places(layout)
+        if found == made and not value.beyond and not value.picked:
+            return value
+        gone = [axis for axis in made if made[axis] and not found.get(axis)]
+        windows |= dict.fromkeys(gone, NEUTRAL._replace(begin=None, end=None))
+        name = "slice" if operation.name in _SLICES else operation.name
+        facts: dict[str, Any] = {"kind": "slice"}
+        self._say_what_is_left_out(value, facts)
+        slicing = Operation(name, {}, (), operation.scope)
+        value = self._append(slicing, (value.step,), windows, value, layout, facts)
+        self.values[tensor.number] = value
+        self.results[value.step] = tensor
+        self.ran.setdefault(value.step, []).append((slicing, value.layout))
+        return value
 
     def _note(self, operation: Operation) -> None:
         """Write down in ``ran`` which operations a step stands for: its own, and plumbing on it.
@@ -226,11 +285,62 @@ class Trail:
         value = self.values[tensor.number]
         if value.strided is not None:
             slicing = Operation("slice", {}, (), value.strided)
-            self.values[tensor.number] = value = self._append(
-                slicing, (value.step,), {}, value, value.layout, {"kind": "slice"}
+            made = self._append(slicing, (value.step,), {}, value, value.layout, {"kind": "slice"})
+            self.values[tensor.number] = value = made._replace(
+                parts=value.parts, picked=value.picked, apart=value.apart
             )
             self.results[value.step] = tensor
         return value
+
+    def evenly(self, tensor: TensorRef) -> tuple[int, ...]:
+        """Return the dimensions along which a constant is known to be the same everywhere."""
+        return self.even.get(tensor.number, tensor.even)
+
+    def uneven(
+        self,
+        tensors: Iterable[TensorRef],
+        layout: Layout,
+        extents: Sequence[int],
+        skipped: int = 0,
+    ) -> bool:
+        """Whether constants vary over the positions of a map that they are combined with.
+
+        Such a map knows where it is in the image, or is of one size. What varies only within
+        blocks varies so for scores of an attention, which is cut into these blocks itself.
+
+        Args:
+            tensors: what is combined with the map; those that depend on the input do not count.
+            layout: that of the map, to whose last dimensions the constants broadcast.
+            extents: number of units of the map along every axis.
+            skipped: how many dimensions to leave out, counted from the back.
+        """
+        everywhere = [piece for dimension in layout for piece in dimension]
+        for tensor in tensors:
+            if tensor.number in self.values:
+                continue
+            even, rank = self.evenly(tensor), len(tensor.shape)
+            for back in range(1 + skipped, min(rank, len(layout)) + 1):
+                if tensor.shape[-back] == 1 or rank - back in even:
+                    continue
+                for piece in layout[-back]:
+                    if type(piece) is not Atom:
+                        return True
+                    if piece.axis is None or piece.size == 1:
+                        continue
+                    across = piece.size * piece.step >= extents[piece.axis]
+                    if across or everywhere.count(piece) == 1:
+                        return True
+        return False
+
+    def ancestors(self, step: int) -> set[int]:
+        """Return a step and all those that it depends on."""
+        found = {step}
+        waiting = [step]
+        while waiting:
+            new = [one for one in self.steps[waiting.pop()].sources if one not in found]
+            found.update(new)
+            waiting.extend(new)
+        return found
 
     def mixing(self, value: Value, dimensions: Iterable[int]) -> dict[int, Window]:
         """Return the windows of an operation that mixes whole dimensions of a tensor."""
@@ -293,14 +403,21 @@ class Trail:
             facts["offsets"] = layouts.offsets_between(
                 [(value.step, value.layout) for value in found], sources, self.axes
             )
-        if any(value.picked for value in found):
-            facts.setdefault("certainty", "bound")
-            facts.setdefault("reason", _SOME_CHANNELS)
-        made = self._append(operation, sources, windows, base, results[0], facts)
+        for value in found:
+            self._say_what_is_left_out(value, facts)
+        if operation.get("sized"):
+            facts["position_dependent"] = True
+            facts["resolution_dependent"] = operation.get("sized") == "fixed"
+        made = self._append(operation, sources, windows, base, results[0], facts, found)
         if operation.outputs:
             self.results[made.step] = operation.outputs[0]
             if mixed is not None:
-                made = made._replace(parts=_parts_behind(found, mixed, operation.outputs[0].shape))
+                parts = _parts_behind(found, mixed, operation.outputs[0].shape)
+                apart = any(
+                    value.apart and all(layouts.axes_of(value.layout[place]) for place in mixed)
+                    for value in found
+                )
+                made = made._replace(parts=parts, apart=apart)
         for place, tensor in enumerate(operation.outputs):
             layout = made.layout
             if place and place < len(results):
@@ -308,6 +425,12 @@ class Trail:
             if len(layout) != len(tensor.shape):
                 layout = layouts.broadcast((layout,), tensor.shape)
             self.values[tensor.number] = made._replace(layout=layout)
+
+    def _say_what_is_left_out(self, value: Value, facts: dict[str, Any]) -> None:
+        """Declare a bound where only some of the channels are read and others see more."""
+        if value.picked:
+            facts.setdefault("certainty", "bound")
+            facts.setdefault("reason", _SOME_PLACES if value.apart else _SOME_CHANNELS)
 
     def _append(
         self,
@@ -317,6 +440,7 @@ class Trail:
         base: Value,
         layout: Layout,
         facts: dict[str, Any],
+        read: Sequence[Value] = (),
     ) -> Value:
         runs = layouts.runs_by_axis(layout)
         number = len(self.steps)
@@ -331,6 +455,15 @@ class Trail:
             complete, extents = self._neutral, base.extents
         else:
             complete, extents, layout = self._complete(windows, base, layout, runs)
+        if any(
+            units * window.upsampling > window.reach
+            for value in read or (base,)
+            for units, window in zip(value.beyond, complete, strict=False)
+        ):
+            facts["position_dependent"] = True
+        units = _feature_map(layout, runs, extents)
+        if units is None or any(start is None for start, _ in layouts.grids(layout).values()):
+            facts["position_dependent"] = True  # nobody knows what to keep of a tile
         positions = bool(runs) or bool(layouts.spatial_axes(layout))
         pooled = not positions and (
             any(window.kernel == math.inf for window in complete)
@@ -345,7 +478,7 @@ class Trail:
                 complete,
                 positions=positions,
                 pooled=pooled,
-                feature_map=_feature_map(layout, runs, extents),
+                feature_map=units,
                 **facts,
             )
         )
@@ -387,8 +520,55 @@ def _feature_map(
     return tuple(extent if axis in carried else 1 for axis, extent in enumerate(extents))
 
 
+def _channels(tensor: TensorRef, value: Value) -> int:
+    """Return how many numbers a tensor has beside its positions."""
+    sizes = zip(tensor.shape, value.layout, strict=False)
+    return math.prod(size for size, dimension in sizes if not layouts.axes_of(dimension))
+
+
+def _as_blocks(layout: Layout, before: Layout) -> tuple[Layout, dict[int, Window]]:
+    """Return a layout whose units are blocks where plumbing put what is in them elsewhere.
+
+    A tensor with the blocks of an axis in one dimension and the places in them in another one has
+    a unit per block, as behind ``pixel_unshuffle``; also the windows of these units.
+    """
+    windows: dict[int, Window] = {}
+    spread = {
+        axis: max(atom.step for atom in atoms)
+        for axis, atoms in layouts.runs_by_axis(layout).items()
+        if sum(axis in layouts.axes_of(dimension) for dimension in layout) > 1
+        and sum(axis in layouts.axes_of(dimension) for dimension in before) == 1
+    }
+    result = []
+    for dimension in layout:
+        pieces: list[Piece] = []
+        for piece in dimension:
+            if type(piece) is Atom and piece.axis in spread and piece.step < spread[piece.axis]:
+                windows[piece.axis] = Window(spread[piece.axis])
+                pieces.append(Atom(None, piece.size))
+            else:
+                pieces.append(piece)
+        result.append(layouts.coalesce(pieces))
+    return tuple(result), windows
+
+
+def _places(layout: Layout) -> dict[int, tuple[int, ...] | None]:
+    """Return per axis which units a tensor has, whatever blocks they are in; None if not known."""
+    found: dict[int, tuple[int, ...] | None] = {}
+    for axis, (start, runs) in layouts.grids(layout).items():
+        row = layouts.coalesce(Atom(axis, size, step) for step, size in reversed(runs))
+        sizes = [one for piece in row if type(piece) is Atom for one in (piece.size, piece.step)]
+        found[axis] = None if start is None else (start, *sizes)
+    return found
+
+
+_SLICES = {"getitem", "index", "narrow", "select", "split", "chunk", "unbind", "tensor_split"}
 _SOME_CHANNELS = (
     "it reads some channels of a concatenation, which may see less than all of them together"
+)
+_SOME_PLACES = (
+    "it reads some channels of a map whose channels hold different places, which may see less than "
+    "all of them together"
 )
 
 

@@ -14,16 +14,21 @@ from torch.jit._trace import _get_trace_graph, _unique_state_dict
 from torch.overrides import TorchFunctionMode
 
 from rfa_toolbox.encodings.pytorch.capture import (
+    FILLED,
+    KEEP_EVEN,
     Example,
     Failure,
     ModuleScopes,
     describe_call,
+    expanded,
+    is_even,
     origins_of,
     plain_arguments,
     sizes_of,
     undisturbed,
 )
 from rfa_toolbox.encodings.pytorch.domain import (
+    UNKNOWN_PLACES,
     ModuleCall,
     Operation,
     Record,
@@ -371,6 +376,7 @@ class _Reader:
         self._operations: list[Operation] = []
         self._dependent: set[int] = set()
         self._viewed: dict[str, _View] = {}
+        self._sized = False
 
     def read(
         self,
@@ -403,10 +409,11 @@ class _Reader:
             if one.number in self._dependent
         ]
         operations = tuple(self._operations)
-        return Record(model_name, tuple(references), tuple(outputs), operations, sizes)
+        return Record(model_name, tuple(references), tuple(outputs), operations, sizes, self._sized)
 
-    def _number(self, value: Any) -> TensorRef:
-        reference = TensorRef(self._next, _shape(value))
+    def _number(self, value: Any, even: tuple[int, ...] | None = None) -> TensorRef:
+        shape = _shape(value)
+        reference = TensorRef(self._next, shape, _even(value, shape) if even is None else even)
         self._values[value.debugName()] = reference
         self._next += 1
         return reference
@@ -418,6 +425,7 @@ class _Reader:
             return
         values = [self._values.get(value.debugName()) for value in node.inputs()]
         outputs = list(node.outputs())
+        self._sized = self._sized or spelled in ("size", "len", "numel")
         if spelled == "size" and values and isinstance(values[0], TensorRef):
             shape = values[0].shape
             result: Any = shape[values[1]] if len(values) > 1 and values[1] is not None else shape
@@ -515,18 +523,26 @@ class _Reader:
             behind = self._viewed.get(names[0]) or _View(names[0], (), ())
             self._viewed[outputs[0]] = behind.viewed(spelled, values)
         view = self._viewed.get(names[0]) if spelled.endswith("_") and names else None
-        if spelled == "copy_":
+        if spelled == "copy_" and values[1].shape == values[0].shape:
             self._values[outputs[0]] = values[1]
+        elif spelled == "copy_":
+            self._finish("expand", {"input": values[1]}, self._outputs(node), scope)
         else:
             name, arguments = _normalised(spelled, values)
-            self._finish(name, arguments, self._outputs(node), scope)
+            made = self._outputs(node)
+            tensors = [one for one in values if type(one) is TensorRef]
+            if name in FILLED or (name in KEEP_EVEN and tensors and is_even(tensors)):
+                for value, one in zip(node.outputs(), made, strict=False):
+                    everywhere = tuple(range(len(one.shape)))
+                    self._values[value.debugName()] = one._replace(even=everywhere)
+            self._finish(name, arguments, made, scope)
         if view is not None:
             self._viewed[outputs[0]] = view
             # Written through a view: the tensor behind it has changed as well.
             target = self._values[view.base]
             changed = TensorRef(self._next, target.shape)
             self._next += 1
-            index = tuple(view.parts) if view.parts is not None else ()
+            index = (*view.parts, Ellipsis) if view.parts is not None else UNKNOWN_PLACES
             parts = {"input": target, "index": index, "value": self._values[outputs[0]]}
             self._finish("setitem", parts, (changed,), scope)
             self._values[view.base] = changed
@@ -627,6 +643,13 @@ def _refilled(arguments: Mapping[str, Any], tensors: list[TensorRef]) -> dict[st
     return {**filled, "rest": tuple(waiting)} if waiting else filled
 
 
+def _even(value: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """Return the dimensions along which a tensor was expanded."""
+    kind = value.type()
+    strides = kind.strides() if kind.kind() == "TensorType" else None
+    return expanded(shape, strides or ())
+
+
 def _shape(value: Any) -> tuple[int, ...]:
     kind = value.type()
     sizes = kind.sizes() if kind.kind() == "TensorType" else None
@@ -664,7 +687,8 @@ def _normalised(spelled: str, values: list[Any]) -> tuple[str, dict[str, Any]]:
     if name == "embedding":
         return name, {"input": values[1], "weight": values[0]}
     if name == "index_put":
-        return "setitem", {"input": values[0], "index": values[1], "value": values[2]}
+        index = tuple(slice(None) if one is None else one for one in values[1])
+        return "setitem", {"input": values[0], "index": index, "value": values[2]}
     if name in ("convolution", "_convolution_mode"):
         arguments = bind(name, values, {})
         weight = arguments.get("weight")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rfa_toolbox.encodings.layout import Atom
 from rfa_toolbox.encodings.pytorch.domain import (
     Operation,
     TensorRef,
@@ -11,8 +12,9 @@ from rfa_toolbox.encodings.pytorch.domain import (
 from rfa_toolbox.encodings.pytorch.steps import (
     Trail,
 )
+from rfa_toolbox.encodings.windows import Window
 
-__all__ = ["dependent", "per_axis", "places_of"]
+__all__ = ["dependent", "pads_where_cropped", "per_axis", "places_of"]
 
 
 def per_axis(value: Any, count: int) -> tuple[Any, ...]:
@@ -33,3 +35,14 @@ def dependent(trail: Trail, operation: Operation, *names: str) -> list[TensorRef
     """Return those of some arguments that depend on the input."""
     found = [operation.arguments.get(name) for name in names]
     return [tensor for tensor in found if tensor is not None and trail.depends(tensor)]
+
+
+def pads_where_cropped(atom: Atom, window: Window, extent: int) -> bool:
+    """Whether a window looks at padding where its map had more units, which were cut off.
+
+    Its place does not tell that from looking at those units.
+    """
+    behind = extent - 1 - atom.origin - (atom.size - 1) * atom.step
+    return (atom.origin > 0 and (window.begin or 0) > 0) or (
+        behind >= atom.step and (window.end or 0) >= window.upsampling
+    )

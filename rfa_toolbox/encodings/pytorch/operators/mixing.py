@@ -204,14 +204,30 @@ def _contract(
         layout.append(candidates[0] if candidates else plain(size))
     both = len(found) > 1
     windows = _widest(found)
+    constants = [(tensor, letters) for tensor, letters in terms if not trail.depends(tensor)]
+    uneven = base is not None and any(
+        trail.uneven([_in_order(tensor, letters, result)], tuple(layout), base.extents)
+        for tensor, letters in constants
+    )
+    contracts = any(letter not in result for _, letters in terms for letter in letters)
     trail.step(
         operation,
         windows,
         tuple(layout),
         base=base,
+        mixed=None if contracts else (),
         blockwise=in_blocks(windows),
         units=None if both or not shape else shape[-1],
+        position_dependent=uneven,
     )
+
+
+def _in_order(tensor: TensorRef, letters: str, result: str) -> TensorRef:
+    """Return a factor of a product as it broadcasts to the result."""
+    sizes = dict(zip(letters, tensor.shape, strict=False))
+    even = {letters[place] for place in tensor.even if place < len(letters)}
+    places = tuple(place for place, letter in enumerate(result) if letter in even)
+    return TensorRef(tensor.number, tuple(sizes.get(letter, 1) for letter in result), places)
 
 
 def attention(trail: Trail, operation: Operation) -> None:
@@ -229,7 +245,15 @@ def _attend(
     if trail.depends(query):
         value = trail.settled(query)
         layout: Layout = (*value.layout[:-1], plain(shape[-1]))
-        trail.step(operation, windows, layout, base=value, blockwise=in_blocks(windows))
+        masks = [one for one in (operation.get("attn_mask"),) if type(one) is TensorRef]
+        trail.step(
+            operation,
+            windows,
+            layout,
+            base=value,
+            blockwise=in_blocks(windows),
+            position_dependent=trail.uneven(masks, layout, value.extents, skipped=2),
+        )
     else:
         trail.step(operation, windows, layouts.broadcast((), shape))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rfa_toolbox.encodings import layout as layouts
@@ -11,12 +12,16 @@ from rfa_toolbox.encodings.pytorch.domain import (
     Operation,
     TensorRef,
 )
-from rfa_toolbox.encodings.pytorch.operators.common import per_axis, places_of
+from rfa_toolbox.encodings.pytorch.operators.common import (
+    pads_where_cropped,
+    per_axis,
+    places_of,
+)
 from rfa_toolbox.encodings.pytorch.steps import (
     Trail,
     Value,
 )
-from rfa_toolbox.encodings.windows import NEUTRAL
+from rfa_toolbox.encodings.windows import NEUTRAL, Window
 
 __all__ = [
     "copied",
@@ -51,8 +56,30 @@ def _value(trail: Trail, operation: Operation) -> tuple[TensorRef, Value]:
     return tensor, trail.values[tensor.number]
 
 
+def _is_constant(trail: Trail, operation: Operation) -> bool:
+    """Whether plumbing takes only size or type from the input; its result varies as before."""
+    tensor = operation.arguments.get("input")
+    if type(tensor) is not TensorRef or trail.depends(tensor):
+        return False
+    output, even = operation.outputs[0], trail.evenly(tensor)
+    rank, own = len(output.shape), len(tensor.shape)
+    if len(even) == own:
+        trail.even[output.number] = tuple(range(rank))
+    elif operation.name not in ("view_as", "reshape_as"):
+        trail.even[output.number] = tuple(
+            place
+            for place in range(rank)
+            if place - rank < -own
+            or place - rank + own in even
+            or tensor.shape[place - rank] != output.shape[place]
+        )
+    return True
+
+
 def reshape(trail: Trail, operation: Operation) -> None:
     """Arrange the same elements in another shape."""
+    if _is_constant(trail, operation):
+        return
     _, value = _value(trail, operation)
     trail.move(operation, layouts.reshape(value.layout, operation.outputs[0].shape))
 
@@ -76,6 +103,8 @@ def squeeze(trail: Trail, operation: Operation) -> None:
 
 def copied(trail: Trail, operation: Operation) -> None:
     """Copy or convert: the positions stay where they are."""
+    if _is_constant(trail, operation):
+        return
     tensor, value = _value(trail, operation)
     shape = operation.outputs[0].shape
     if tensor.shape == shape:
@@ -156,11 +185,30 @@ def roll(trail: Trail, operation: Operation) -> None:
     _, value = _value(trail, operation)
     layout = list(value.layout)
     dimensions = operation.get("dims")
-    if dimensions not in (None, [], ()):
-        shifts = per_axis(operation.get("shifts", 0), 1)
-        for dimension, shift in zip(places_of(dimensions, len(layout)), shifts, strict=False):
-            layout[dimension] = layouts.shift(layout[dimension], int(shift))
+    shifts = per_axis(operation.get("shifts", 0), 1)
+    if dimensions in (None, [], ()):  # rolled as one long row
+        axes = layouts.spatial_axes(value.layout) if any(shifts) else ()
+        for place, dimension in enumerate(layout):
+            if axes and layouts.axes_of(dimension):
+                layout[place] = (Lost(math.prod(one.size for one in dimension), axes),)
+    else:
+        turned = list(zip(places_of(dimensions, len(layout)), shifts, strict=False))
+        axes = tuple(a for place, by in turned if by for a in layouts.axes_of(layout[place]))
+        for place, by in turned:
+            layout[place] = layouts.shift(layout[place], int(by))
     trail.move(operation, tuple(layout))
+    _copy_edges(trail, operation, dict.fromkeys(axes, math.inf))
+
+
+def _copy_edges(trail: Trail, operation: Operation, units: Mapping[int, int | float]) -> None:
+    """Say that units at the ends of a map are copies of others, so many of them per axis."""
+    if units:
+        number = operation.outputs[0].number
+        value = trail.values[number]
+        before = dict(enumerate(value.beyond))
+        trail.values[number] = value._replace(
+            beyond=tuple(max(before.get(axis, 0), units.get(axis, 0)) for axis in range(trail.axes))
+        )
 
 
 def pad(trail: Trail, operation: Operation) -> None:
@@ -168,6 +216,8 @@ def pad(trail: Trail, operation: Operation) -> None:
     tensor, value = _value(trail, operation)
     layout = list(value.layout)
     amounts = list(operation.get("pad", ()))
+    mode = operation.get("mode", "constant")
+    copies: dict[int, int | float] = {}
     for place in range(len(amounts) // 2):
         dimension = len(layout) - 1 - place
         begin, end = amounts[2 * place], amounts[2 * place + 1]
@@ -178,9 +228,14 @@ def pad(trail: Trail, operation: Operation) -> None:
         if not layouts.axes_of(pieces):
             layout[dimension] = plain(size)
         elif len(pieces) == 1 and type(pieces[0]) is Atom:
-            layout[dimension] = (
-                pieces[0]._replace(size=size, origin=pieces[0].origin - begin * pieces[0].step),
-            )
+            atom = pieces[0]
+            axis = layouts.axes_of(pieces)[0]
+            window = Window(begin=begin, end=end)
+            if mode == "circular" or pads_where_cropped(atom, window, value.extents[axis]):
+                copies[axis] = math.inf
+            elif mode == "reflect":
+                copies[axis] = max(begin, end) * atom.step
+            layout[dimension] = (atom._replace(size=size, origin=atom.origin - begin * atom.step),)
         else:
             before, after = plain(max(0, begin)), plain(max(0, end))
             inner = layouts.slice_dimension(
@@ -188,14 +243,14 @@ def pad(trail: Trail, operation: Operation) -> None:
             )
             parts = [before] * (begin > 0) + [inner] + [after] * (end > 0)
             layout[dimension] = layouts.join(parts) if len(parts) > 1 else inner
-    if operation.get("mode", "constant") == "circular" and layouts.spatial_axes(value.layout):
-        trail.step(operation, {}, tuple(layout), ignored_global=True)
-    else:
-        trail.move(operation, tuple(layout))
+    trail.move(operation, tuple(layout))
+    _copy_edges(trail, operation, copies)
 
 
 def expand(trail: Trail, operation: Operation) -> None:
     """Repeat dimensions of size 1."""
+    if _is_constant(trail, operation):
+        return
     _, value = _value(trail, operation)
     trail.move(operation, layouts.expand(value.layout, operation.outputs[0].shape))
 

@@ -17,7 +17,7 @@ from rfa_toolbox.encodings.pytorch.domain import (
     Operation,
     TensorRef,
 )
-from rfa_toolbox.encodings.pytorch.operators.common import per_axis
+from rfa_toolbox.encodings.pytorch.operators.common import pads_where_cropped, per_axis
 from rfa_toolbox.encodings.pytorch.steps import FirstWindow, Trail, Value
 from rfa_toolbox.encodings.windows import NEUTRAL, Window, interpolation, resampling
 
@@ -46,16 +46,22 @@ def _slide(
     windows: Sequence[Window],
     mixed: Sequence[int] = (),
     channels: int | None = None,
+    scatters: bool = False,
+    gathers: bool = False,
     **facts: Any,
 ) -> None:
     """Make a step whose windows slide over some dimensions and which mixes others wholly.
 
-    ``channels`` is the dimension that the operator takes for channels, if there is one.
+    ``channels`` is the dimension that the operator takes for channels, if there is one. An
+    operator that ``scatters`` puts what is under a window into channels, without mixing it, and
+    one that ``gathers`` puts channels side by side on a map.
     """
     shape = operation.outputs[0].shape
     layout = list(value.layout)
     found = trail.mixing(value, mixed)
     certainty: dict[str, Any] = {}
+    if value.apart and gathers:
+        certainty = {"certainty": "bound", "reason": _PUT_BACK.format(operation.name)}
     if trail.probing and channels is not None:
         raise FirstWindow(
             layouts.axes_of(layout[channels]) if channels >= 0 else (),
@@ -71,8 +77,8 @@ def _slide(
             continue
         atom, repeated = _run(pieces)
         if atom is not None and atom.axis is not None:
-            if _pads_where_cropped(atom, window, value.extents[atom.axis]):
-                facts["ignored_global"] = True
+            if pads_where_cropped(atom, window, value.extents[atom.axis]):
+                facts["position_dependent"] = True
             layout[dimension] = _windowed(found, atom.axis, atom, repeated, window, size)
         elif window == NEUTRAL and size == math.prod(piece.size for piece in pieces):
             continue
@@ -86,17 +92,15 @@ def _slide(
                 "positions are not in one run; counted as seeing everything",
             }
     trail.step(operation, found, tuple(layout), base=value, mixed=mixed, **{**facts, **certainty})
+    if scatters and any(window.kernel > 1 for window in windows):
+        number = operation.outputs[0].number
+        trail.values[number] = trail.values[number]._replace(apart=True)
 
 
-def _pads_where_cropped(atom: Atom, window: Window, extent: int) -> bool:
-    """Whether a window looks at padding where its map had more units, which were cut off.
-
-    Its place does not tell that from looking at those units.
-    """
-    behind = extent - 1 - atom.origin - (atom.size - 1) * atom.step
-    return (atom.origin > 0 and (window.begin or 0) > 0) or (
-        behind >= atom.step and (window.end or 0) >= window.upsampling
-    )
+_PUT_BACK = (
+    "'{}' puts channels side by side that hold different places and were not mixed in between, as "
+    "far as is known; its units may see less"
+)
 
 
 def _run(dimension: Dimension) -> tuple[Atom | None, int]:
@@ -180,14 +184,14 @@ def convolution(trail: Trail, operation: Operation) -> None:
             windows.append(Window(k, s, d, begin, end))
     channel = first - 1
     channels_in = tensor.shape[channel]
-    depthwise = groups == channels_in and groups > 1
+    apart = groups > 1 and (groups == channels_in or value.apart)
     _slide(
         trail,
         operation,
         value,
         range(first, rank),
         windows,
-        mixed=() if depthwise and not layouts.axes_of(value.layout[channel]) else (channel,),
+        mixed=() if apart and not layouts.axes_of(value.layout[channel]) else (channel,),
         channels=channel,
         filters=shape[channel],
     )
@@ -316,7 +320,7 @@ def interpolate(trail: Trail, operation: Operation) -> None:
     if mode == "area":
         operation = Operation(
             f"adaptive_avg_pool{count}d",
-            {"input": tensor, "output_size": shape[2:]},
+            {"input": tensor, "output_size": shape[2:]},  # of any size, so never "sized"
             operation.outputs,
             operation.scope,
         )
@@ -325,17 +329,22 @@ def interpolate(trail: Trail, operation: Operation) -> None:
     factors = operation.get("scale_factor")
     use_factors = factors is not None and not operation.get("recompute_scale_factor")
     windows = []
+    stretched = False
     for place in range(count):
         old, new = tensor.shape[2 + place], shape[2 + place]
         if operation.get("align_corners") and old > 1 and new > 1:
             ratio, aligned = Fraction(old - 1, new - 1), True
+            stretched = stretched or ratio != 1
         else:
             ratio, aligned = Fraction(old, new), False
-            if use_factors:
-                factor = per_axis(factors, count)[place]
-                ratio = 1 / Fraction(factor).limit_denominator(10_000)
+            if factors is not None:
+                factor = 1 / Fraction(per_axis(factors, count)[place]).limit_denominator(10_000)
+                stretched = stretched or not (use_factors or factor == ratio)
+                ratio = factor if use_factors else ratio
         windows.append(interpolation(mode, ratio, bool(operation.get("antialias")), aligned))
-    _slide(trail, operation, value, range(2, len(tensor.shape)), windows)
+    # Between aligned corners, or where it is computed again, the ratio depends on the map's size.
+    places = range(2, len(tensor.shape))
+    _slide(trail, operation, value, places, windows, position_dependent=stretched)
 
 
 def pixel_shuffle(trail: Trail, operation: Operation) -> None:
@@ -344,7 +353,8 @@ def pixel_shuffle(trail: Trail, operation: Operation) -> None:
     value = trail.settled(tensor)
     rank, factor = len(tensor.shape), operation.get("factor")
     window = Window(factor, 1, begin=factor - 1, upsampling=factor)
-    _slide(trail, operation, value, (rank - 2, rank - 1), (window,) * 2, mixed=(rank - 3,))
+    places = (rank - 2, rank - 1)
+    _slide(trail, operation, value, places, (window,) * 2, mixed=(rank - 3,), gathers=True)
 
 
 def pixel_unshuffle(trail: Trail, operation: Operation) -> None:
@@ -353,7 +363,8 @@ def pixel_unshuffle(trail: Trail, operation: Operation) -> None:
     value = trail.settled(tensor)
     rank, factor = len(tensor.shape), operation.get("factor")
     window = Window(factor, factor)
-    _slide(trail, operation, value, (rank - 2, rank - 1), (window,) * 2, mixed=(rank - 3,))
+    places = (rank - 2, rank - 1)
+    _slide(trail, operation, value, places, (window,) * 2, mixed=(rank - 3,), scatters=True)
 
 
 def im2col(trail: Trail, operation: Operation) -> None:
@@ -386,7 +397,7 @@ def _slide_and_flatten(
     opened = Operation(
         operation.name, operation.arguments, (TensorRef(number, open_shape),), operation.scope
     )
-    _slide(trail, opened, value, (first, first + 1), windows, mixed=(first - 1,))
+    _slide(trail, opened, value, (first, first + 1), windows, mixed=(first - 1,), scatters=True)
     made = trail.values[number]
     trail.values[number] = made._replace(layout=layouts.reshape(made.layout, shape))
 
@@ -414,6 +425,7 @@ def col2im(trail: Trail, operation: Operation) -> None:
         (first, first + 1),
         windows,
         mixed=(first - 1,),
+        gathers=True,
     )
 
 
@@ -431,7 +443,7 @@ def unfold(trail: Trail, operation: Operation) -> None:
         return
     short = TensorRef(output.number, output.shape[:-1])
     opened = Operation(operation.name, operation.arguments, (short,), operation.scope)
-    _slide(trail, opened, value, (dimension,), (window,))
+    _slide(trail, opened, value, (dimension,), (window,), scatters=True)
     made = trail.values[output.number]
     trail.values[output.number] = made._replace(layout=(*made.layout, plain(output.shape[-1])))
 

@@ -1,0 +1,136 @@
+"""What a model makes of the size of its input, found by comparing records of two sizes.
+
+Sizes are plain numbers by the time an operator sees them: ``F.interpolate(x, size=(64, 64))`` and
+``F.interpolate(x, size=skip.shape[2:])`` look alike. With another input they do not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from fractions import Fraction
+from typing import Any
+
+import attrs
+
+from rfa_toolbox.encodings.pytorch.domain import Operation, Record, TensorRef
+
+__all__ = ["MORE", "compared"]
+
+MORE = 32
+"""Pixels by which the other input is larger; paddings that go by what is left of the size of an
+input after division by a usual stride are the same for both."""
+
+_RESHAPES = {
+    "broadcast_to", "col2im", "expand", "new_empty", "new_full", "new_ones", "new_zeros", "repeat",
+    "reshape", "unflatten", "view", "tile", "repeat_interleave",
+}  # fmt: skip
+"""Operators that are given sizes, and say all of it by the shape of their result."""
+
+
+def compared(record: Record, other: Record | None) -> Record:
+    """Return a record with a note on every operation that depends on the size of the input.
+
+    Args:
+        record: what a model did.
+        other: what it did with a larger input; None if it takes no other one.
+
+    The argument "sized" of such operations is "fixed" if the result has one size whatever the
+    input, else "varies".
+    """
+    operations = record.operations
+    names = [operation.name for operation in operations]
+    if other is None or names != [operation.name for operation in other.operations]:
+        noted = [_of_given_size(one, record.sized) for one in operations]
+    else:
+        noted = [_note(*pair) for pair in zip(operations, other.operations, strict=True)]
+    if not any(noted):
+        return record
+    return attrs.evolve(
+        record,
+        operations=tuple(
+            attrs.evolve(one, arguments={**one.arguments, "sized": note}) if note else one
+            for one, note in zip(operations, noted, strict=True)
+        ),
+    )
+
+
+def _of_given_size(operation: Operation, sized: bool) -> str:
+    """Return the note where there is nothing to compare with."""
+    if operation.name != "interpolate" or operation.get("size") is None:
+        return ""
+    return "varies" if sized else "fixed"
+
+
+def _note(one: Operation, other: Operation) -> str:
+    if one.name in _RESHAPES or one.name.startswith("adaptive_"):
+        return ""
+    if one.name == "interpolate" and one.get("size") is not None:
+        if _sizes(one.outputs[0]) == _sizes(other.outputs[0]):
+            return "fixed"
+        return "" if _ratios(one) == _ratios(other) else "varies"
+    if _plain(one) == _plain(other):
+        return ""
+    return "fixed" if "pool" in one.name else "varies"
+
+
+def _sizes(tensor: TensorRef) -> tuple[int, ...]:
+    return tensor.shape[2:]
+
+
+def _ratios(operation: Operation) -> list[Fraction]:
+    old, new = operation.arguments["input"], operation.outputs[0]
+    return [Fraction(a, b) for a, b in zip(_sizes(old), _sizes(new), strict=True)]
+
+
+def _plain(operation: Operation) -> Any:
+    """Return the arguments that are no tensors; ends of slices as they are seen from behind."""
+    arguments = operation.arguments
+    tensor = arguments.get("input")
+    shape = tensor.shape if type(tensor) is TensorRef else ()
+    if operation.name in ("getitem", "setitem", "index"):
+        index = arguments.get("index")
+        return _places(index if isinstance(index, tuple) else (index,), shape)
+    if operation.name in ("slice", "narrow", "select"):
+        dimension = arguments.get("dim") or 0
+        size = shape[dimension] if shape else 0
+        start = arguments.get("start", arguments.get("index"))
+        stop = arguments.get("stop")
+        if operation.name == "narrow":
+            stop = (start or 0) + arguments.get("length", 0)
+        return dimension, *_ends(slice(start, stop), size), arguments.get("step")
+    if operation.name in ("split", "split_with_sizes", "chunk", "tensor_split"):
+        return None
+    return _without_tensors(arguments)
+
+
+def _places(index: tuple[Any, ...], shape: tuple[int, ...]) -> list[Any]:
+    used = sum(1 for one in index if one is not None and one is not Ellipsis)
+    found: list[Any] = []
+    place = 0
+    for one in index:
+        if one is Ellipsis:
+            place += len(shape) - used
+        elif one is not None:
+            size = shape[place] if place < len(shape) else 0
+            found.append(
+                (*_ends(one, size), one.step) if isinstance(one, slice) else _without_tensors(one)
+            )
+            place += 1
+    return found
+
+
+def _ends(places: slice, size: int) -> tuple[int, int]:
+    """Return how many indices a slice leaves out in front and behind."""
+    whole = all(one is None or isinstance(one, int) for one in (places.start, places.stop))
+    start, stop, _ = slice(places.start, places.stop).indices(size) if whole else (0, size, 1)
+    return start, size - stop
+
+
+def _without_tensors(value: Any) -> Any:
+    if type(value) is TensorRef:
+        return None
+    if isinstance(value, Mapping):
+        return {key: _without_tensors(one) for key, one in value.items()}
+    if isinstance(value, tuple | list):
+        return [_without_tensors(one) for one in value]
+    return value
