@@ -48,6 +48,9 @@ FIXED_SIZE = (
 _IN_GATE = "sees everything, and counts as neutral as a part of a gate"
 _LEFT_OUT = "statistics or a gate in it depend on the whole map, and count as neutral"
 
+_FINEST = 16
+"""Units per pixel up to which the distance between units is told."""
+
 Interval: TypeAlias = "tuple[int, int]"
 """Rows from the first number up to, and without, the second one."""
 
@@ -275,7 +278,8 @@ def _jump(setting: Setting, longer: Setting | None, name: str) -> Fraction:
     units = setting.units[name]
     more = 0 if longer is None else longer.units.get(name, units) - units
     if longer is not None and more > 0:
-        return Fraction(longer.length - setting.length, more).limit_denominator(16)
+        jump = Fraction(longer.length - setting.length, more).limit_denominator(_FINEST)
+        return max(jump, Fraction(1, _FINEST))
     return Fraction(max(1, round(setting.length / max(1, units))))
 
 

@@ -414,3 +414,15 @@ def test_analysis_equals_experiment_for_attention_over_everything(torchvision: A
     report = verify(model.eval())
     assert {one.verdict for one in report.nodes} == {"agrees"}, report.disagreements
     assert report.nodes[-1].size == (math.inf, math.inf)
+
+
+def test_positions_in_a_lost_order_end_the_experiment_soon() -> None:
+    """Both axes run through one dimension, which gives many more units than pixels."""
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(torch.roll(x.flatten(2), 5, 2).view(x.shape))  # type: ignore[no-any-return]
+
+    report = verify(Function(forward, conv=nn.Conv2d(1, 1, 3, padding=1)), (1, 1, 64, 64))
+    assert report.ok
+    assert report.nodes[-1].verdict == "not measured"
+    assert report.nodes[-1].expected_size == (math.inf, math.inf)

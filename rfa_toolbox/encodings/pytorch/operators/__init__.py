@@ -38,7 +38,7 @@ def spatial_dimensions(record: Record) -> list[tuple[int, ...]]:
         if first.channels:
             found = tuple(at for at in range(1, rank) if at != min(first.channels) + 1)
         elif first.axes:
-            found = tuple(sorted(axis + 1 for axis in first.axes))
+            found = tuple(sorted({axis + 1 for axis in first.axes}))
     return [found if len(tensor.shape) == rank else () for tensor in record.inputs]
 
 
