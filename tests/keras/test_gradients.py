@@ -130,6 +130,8 @@ def test_an_effective_field(keras: Any) -> None:
     assert (found.layer, found.map_size, found.position) == ("last", (16, 16), (8, 8))
     assert found.input_shape == (32, 32, 3)
     assert found.square(1).side in (9, 11)  # windows of 10 pixels have no pixel in the middle
+    again = effective_receptive_field(model, samples=4)
+    assert (again.contribution == found.contribution).all()
     both = compare_with_random_weights(model, samples=2)
     assert both["trained"].samples == 2
     one, two = reinitialised(model, 3), reinitialised(model, 3)
