@@ -16,9 +16,9 @@ from torch.overrides import TorchFunctionMode
 
 from tests.frameworks import import_torchvision, keras_application
 
-TORCHVISION = tuple(
-    (Path(__file__).parents[1] / "pytorch" / "data" / "torchvision_models.txt").read_text().split()
-)
+_TESTS = Path(__file__).parents[1]
+TORCHVISION = (_TESTS / "pytorch" / "data" / "torchvision_models.txt").read_text().split()
+KERAS = (_TESTS / "keras" / "data" / "applications.txt").read_text().split()
 
 TIMM_FAMILIES: dict[str, str] = {
     "VGG": "vgg11_bn vgg19",
@@ -162,7 +162,7 @@ def build(name: str) -> Any:
 def spelled(names: Iterator[str] | list[str]) -> list[str]:
     """Return names with their library; families and whole libraries are spelled out.
 
-    "timm" and "torchvision" are all of these lists, "tests" what runs in the tests.
+    "timm", "torchvision" and "keras" are all of these lists, "tests" what runs in the tests.
     """
     found: list[str] = []
     for name in names:
@@ -172,6 +172,8 @@ def spelled(names: Iterator[str] | list[str]) -> list[str]:
             found += [f"torchvision:{one}" for one in TORCHVISION]
         elif name == "tests":
             found += [f"timm:{one}" for one in IN_TESTS]
+        elif name == "keras":
+            found += [f"keras:{one}" for one in KERAS]
         elif name in TIMM_FAMILIES:
             found += [f"timm:{one}" for one in TIMM_FAMILIES[name].split()]
         elif name.split(":")[0] in {"torchvision", "timm", "keras"}:
@@ -183,6 +185,7 @@ def spelled(names: Iterator[str] | list[str]) -> list[str]:
 
 __all__ = [
     "IN_TESTS",
+    "KERAS",
     "TIMM",
     "TIMM_FAMILIES",
     "TORCHVISION",

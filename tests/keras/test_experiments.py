@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -206,13 +207,20 @@ def test_an_image_is_as_wide_as_the_windows(keras: Any) -> None:
         assert [min(shape[1:3]) for shape in report.input_shapes] == [64, 64]
 
 
+APPLICATIONS = (Path(__file__).parent / "data" / "applications.txt").read_text().split()
+LARGE = {
+    *("ConvNeXtXLarge", "EfficientNetB6", "EfficientNetB7", "EfficientNetV2L", "EfficientNetV2M"),
+    *("DenseNet169", "DenseNet201", "NASNetLarge"),
+}
+"""By benchmarks/verify_zoo.py."""
+
+
+def test_all_applications_are_listed(keras: Any) -> None:
+    assert {one for one in dir(keras.applications) if one[0].isupper()} == set(APPLICATIONS)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    "name",
-    ["ConvNeXtTiny", "DenseNet121", "EfficientNetB0", "EfficientNetV2B0", "InceptionV3",
-     "InceptionResNetV2", "MobileNet", "MobileNetV2", "MobileNetV3Small", "NASNetMobile",
-     "ResNet50", "ResNet50V2", "VGG16", "Xception"],
-)  # fmt: skip
+@pytest.mark.parametrize("name", [one for one in APPLICATIONS if one not in LARGE])
 def test_applications(keras: Any, name: str) -> None:
     report = verify(keras_application(name))
     assert {one.verdict for one in report.nodes} == {"agrees"}, report.disagreements[:3]
