@@ -7,8 +7,10 @@ same record that the encoder makes, so that every node of the graph has its tens
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 import warnings
+import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -223,7 +225,7 @@ class TorchSetting:
             for name, tap in self.taps.items()
             if tap.tensor.number in hidden
         }
-        self.bytes = 4 * sum(map(_numbers_of, self.record.operations))
+        self.bytes = 4 * _most_at_once(self.record)
         self._batch: int | None = None
 
     @property
@@ -248,7 +250,11 @@ class TorchSetting:
         """Return how many images may run together: none may see another one's poison."""
         if self._batch is None:
             self._batch = 1
-            most = min(16, self.bench.memory // 4 // max(1, self.bytes))
+            # More than what stays near the processor takes longer together than one by one.
+            made = 4 * sum(
+                math.prod(one.shape) for every in self.record.operations for one in every.outputs
+            )
+            most = min(16, self.bench.memory // 4 // max(1, made))
             if most > 1 and all(tensor.shape[0] == 1 for tensor in self.record.inputs):
                 with contextlib.suppress(RFAError, RuntimeError, ValueError):
                     several = meta.capture(self.bench.twin, self._repeated(2))
@@ -320,13 +326,32 @@ def _behind_hidden_poison(record: Record) -> dict[int, str]:
 _ATTENTION = {"scaled_dot_product_attention", "multi_head_attention_forward"}
 
 
-def _numbers_of(operation: Operation) -> int:
-    """Return how many numbers an operation makes, those included that attention keeps to itself."""
-    made = sum(math.prod(one.shape) for one in operation.outputs)
-    if operation.name in _ATTENTION:
-        query, key = (operation.arguments[one].shape for one in ("query", "key"))
-        made += 8 * math.prod(query) * math.prod(key) // max(1, query[-1] * key[-1])
-    return made
+def _most_at_once(record: Record) -> int:
+    """Return how many numbers a pass holds at once, if every tensor goes after its last use."""
+    last = {one.number: len(record.operations) for one in record.outputs}
+    for place, operation in reversed(list(enumerate(record.operations))):
+        for one in tensors_in(operation.arguments):
+            last.setdefault(one.number, place)
+    held = most = sum(math.prod(one.shape) for one in record.inputs)
+    for place, operation in enumerate(record.operations):
+        held += sum(math.prod(one.shape) for one in operation.outputs)
+        most = max(most, held + _aside(operation))
+        gone = {one.number: one for one in (*operation.outputs, *tensors_in(operation.arguments))}
+        held -= sum(
+            math.prod(one.shape)
+            for one in gone.values()
+            if one.number >= 0 and last.get(one.number, place) == place
+        )
+    return most
+
+
+def _aside(operation: Operation) -> int:
+    """Return how many numbers attention makes that nobody else sees."""
+    if operation.name not in _ATTENTION:
+        return 0
+    query: tuple[int, ...] = operation.arguments["query"].shape
+    key: tuple[int, ...] = operation.arguments["key"].shape
+    return 8 * math.prod(query) * math.prod(key) // max(1, query[-1] * key[-1])
 
 
 # --- where positions are in a tensor -----------------------------------------------------------
@@ -484,6 +509,10 @@ def _require_same(expected: Record, found: Record) -> None:
         )
 
 
+def _forget(numbers: dict[int, int], key: int, _: object) -> None:
+    numbers.pop(key, None)
+
+
 class _Observer(PoisonedCalls, meta.Recorder):
     """Records what a model does with real tensors, and which units are NaN on the way."""
 
@@ -502,6 +531,12 @@ class _Observer(PoisonedCalls, meta.Recorder):
         self.wanted = wanted
         self.batch = batch
         self.masks: dict[int, dict[Spot, Mask]] = {}
+        self._watched: list[weakref.ref[torch.Tensor]] = []
+
+    def keep(self, tensor: torch.Tensor) -> None:
+        """Forget the number of a tensor that is freed, as memory for all of them would be much."""
+        forget = functools.partial(_forget, self._numbers, id(tensor))
+        self._watched.append(weakref.ref(tensor, forget))
 
     def makes_gate(self) -> bool:
         """Return whether the function that is called now makes the product of a gate."""

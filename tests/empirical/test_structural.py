@@ -1,6 +1,6 @@
 """The structural experiment: small truths, published ones, and what it does to a model."""
 
-from __future__ import annotations
+from __future__ import weakref
 
 import warnings
 from collections.abc import Callable
@@ -302,3 +302,19 @@ def test_resnet50_takes_few_passes(torchvision: Any) -> None:
     for _, first, second in found.passes:
         assert first <= 64
         assert second <= 64
+
+
+def test_a_pass_frees_its_tensors_on_the_way() -> None:
+    made: list[weakref.ref[torch.Tensor]] = []
+    alive: list[int] = []
+
+    class Watched(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if not x.is_meta:
+                made.append(weakref.ref(x))
+                alive.append(sum(one() is not None for one in made))
+            return torch.sin(x)
+
+    measure_receptive_field(nn.Sequential(*(Watched() for _ in range(20))), (1, 1, 64))
+    assert len(alive) >= 20
+    assert max(alive) <= 2

@@ -276,9 +276,13 @@ class Recorder(TorchFunctionMode):
     def register(self, tensor: torch.Tensor) -> TensorRef:
         """Give a tensor a new number: it is new, or was changed in place."""
         self._numbers[id(tensor)] = self._next
-        self._kept.append(tensor)  # a freed tensor's id could come back for another one
+        self.keep(tensor)
         self._next += 1
         return TensorRef(self._next - 1, tuple(tensor.shape))
+
+    def keep(self, tensor: torch.Tensor) -> None:
+        """Keep the id of a tensor its own: freed, it could come back for another one."""
+        self._kept.append(tensor)
 
     @property
     def next_number(self) -> int:
@@ -381,7 +385,7 @@ class Recorder(TorchFunctionMode):
                 "it cannot be followed what that changes. Make that tensor with device=x.device."
             )
         self._numbers[id(tensor)] = self._numbers[id(twin)]
-        self._kept.append(tensor)
+        self.keep(tensor)
 
     def _parameters_of(self, tensors: Iterable[torch.Tensor]) -> tuple[str, ...]:
         """Return the names of the parameters that tensors are, or were computed from."""
@@ -455,7 +459,7 @@ class Recorder(TorchFunctionMode):
         """``copy_`` makes a tensor the same as another one."""
         if self.knows(source) and source.shape == tensor.shape:
             self._numbers[id(tensor)] = self._numbers[id(source)]
-            self._kept.append(tensor)
+            self.keep(tensor)
         else:
             name = "expand" if self.knows(source) else "type_as"
             parts = {"input": self.reference(source), "other": self.reference(tensor)}
