@@ -1,8 +1,9 @@
 """The structural experiment: small truths, published ones, and what it does to a model."""
 
-from __future__ import weakref
+from __future__ import annotations
 
 import warnings
+import weakref
 from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
