@@ -218,7 +218,9 @@ class KerasSetting:
         found: list[dict[str, Mask]] = [{} for _ in intervals]
         read: dict[int, tuple[Any, Flags]] = {}
 
-        def look(name: str, result: Any, before: int = 0) -> None:
+        def look(
+            name: str, result: Any, before: int = 0, order: tuple[int, ...] | None = None
+        ) -> None:
             while isinstance(result, list | tuple | dict):
                 result = next(iter(result.values() if isinstance(result, dict) else result))
             shape = tuple(map(int, result.shape))
@@ -234,8 +236,10 @@ class KerasSetting:
             if shape[:1] != (len(intervals),):
                 self.blind[name] = "its batches hold positions, which are not followed"
             flags = result.flags if isinstance(result, Bundled) else nan_in(keras, result)
+            if order is not None and isinstance(result, Bundled):
+                flags = np.repeat(flags, result.counts, result.axis)  # they may be positions
             if id(flags) not in read:
-                read[id(flags)] = flags, self._units(flags, len(intervals))
+                read[id(flags)] = flags, self._units(flags, len(intervals), order)
                 whole = isinstance(result, Bundled) and result.tensor is None
                 self._sizes[name] = (flags.size if whole else math.prod(shape)) // len(intervals)
             for image, mask in enumerate(read[id(flags)][1]):
@@ -252,9 +256,14 @@ class KerasSetting:
             _Walk(layers, look).through(bench.functional, layers.poisoned(images), "")
         return found
 
-    def _units(self, flags: Flags, count: int) -> Flags:
-        """Return which units are NaN, per image: of any channel, wherever on the other axes."""
+    def _units(self, flags: Flags, count: int, order: tuple[int, ...] | None) -> Flags:
+        """Return which units are NaN, per image: of any channel, wherever on the other axes.
+
+        ``order`` says which dimension of the image every dimension is, if they were permuted.
+        """
         spatial = self.bench.spatial
+        if order is not None and flags.ndim == len(order):
+            spatial = tuple(order.index(one) for one in spatial)
         if flags.shape[:1] != (count,):
             return np.zeros((count, 1), np.bool_)
         if flags.ndim == len(self.shape):
@@ -283,6 +292,8 @@ class _Walk:
         self.layers = layers
         self.look = look
         self._calls: Counter[str] = Counter()
+        self._orders: dict[int, tuple[Any, tuple[int, ...]]] = {}
+        """Of results with permuted dimensions: themselves, by id, and which dimensions they had."""
 
     def through(self, model: Any, inputs: Any, path: str) -> Any:
         """Run a model; ``path`` are the names of the models around it."""
@@ -309,10 +320,42 @@ class _Walk:
                 return outputs[0] if many else outputs
             result = self.layers.call(operation, args, keywords)
             moves = type(operation).__name__ in _MOVING and hasattr(args[0], "shape")
-            self.look(self._name(path, operation), result, len(args[0].shape) if moves else 0)
+            order = self._order(operation, args, result)
+            name = self._name(path, operation)
+            self.look(name, result, len(args[0].shape) if moves else 0, order)
             return result
 
         return call
+
+    def _order(self, operation: Any, args: Any, result: Any) -> tuple[int, ...] | None:
+        """Return which dimension of the image every dimension of a result is, if permuted."""
+        several = args[0] if args and isinstance(args[0], list | tuple) else args
+        known = [self._orders[id(one)][1] for one in several if id(one) in self._orders]
+        permuted = _permutation(operation, args)
+        if not (known or permuted) or not hasattr(result, "shape"):
+            return None
+        order = known[0] if known else tuple(range(len(permuted or ())))
+        if permuted is not None:
+            order = tuple(order[one] for one in permuted)
+        if len(order) != len(result.shape):
+            return None
+        self._orders[id(result)] = result, order
+        return order
+
+
+def _permutation(operation: Any, args: Any) -> tuple[int, ...] | None:
+    """Return where every dimension of the result comes from; None if nothing is permuted."""
+    kind = type(operation).__name__
+    if kind == "Permute":
+        return (0, *operation.dims)
+    if kind not in ("Transpose", "Swapaxes", "Moveaxis"):
+        return None
+    numbered = np.empty(tuple(range(len(args[0].shape))))  # a dimension's size is its number
+    if kind == "Transpose":
+        return np.transpose(numbered, operation.axes).shape
+    if kind == "Swapaxes":
+        return np.swapaxes(numbered, operation.axis1, operation.axis2).shape
+    return np.moveaxis(numbered, operation.source, operation.destination).shape
 
 
 def _resized(value: Any, shapes: Iterator[list[int | None]]) -> Any:

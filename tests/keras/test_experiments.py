@@ -207,6 +207,42 @@ def test_an_image_is_as_wide_as_the_windows(keras: Any) -> None:
         assert [min(shape[1:3]) for shape in report.input_shapes] == [64, 64]
 
 
+def _permuted(keras: Any) -> Any:
+    layers = keras.layers
+    image = keras.Input((64, 48, 3))
+    x = layers.Permute((2, 1, 3))(layers.Conv2D(4, (3, 5))(image))
+    return keras.Model(image, layers.Permute((2, 1, 3))(layers.Conv2D(4, (5, 3))(x)))
+
+
+def _swapped(keras: Any) -> Any:
+    layers = keras.layers
+    image = keras.Input((64, 48, 3))
+    x = keras.ops.swapaxes(layers.Conv2D(4, (3, 5), strides=(2, 1))(image), 1, 2)
+    x = layers.Add()([x, layers.Conv2D(4, (5, 3), padding="same")(x)])
+    return keras.Model(image, layers.MaxPooling2D(2)(x))
+
+
+def _channels_moved(keras: Any) -> Any:
+    layers = keras.layers
+    image = keras.Input((64, 48, 3))
+    x = keras.ops.moveaxis(layers.Conv2D(4, (3, 5))(image), 3, 1)
+    x = keras.ops.concatenate([x, x], 1)
+    return keras.Model(image, layers.Conv2D(4, 3)(keras.ops.moveaxis(x, 1, -1)))
+
+
+def _mixed_sequence(keras: Any) -> Any:
+    layers = keras.layers
+    sequence = keras.Input((64, 3))
+    x = layers.Permute((2, 1))(layers.Conv1D(4, 5)(sequence))
+    return keras.Model(sequence, layers.Permute((2, 1))(layers.Dense(7)(x)))
+
+
+@pytest.mark.parametrize("make", [_permuted, _swapped, _channels_moved, _mixed_sequence])
+def test_permuted_dimensions_are_followed(keras: Any, make: Any) -> None:
+    report = verify(make(keras))
+    assert {one.verdict for one in report.nodes} == {"agrees"}, report.disagreements
+
+
 APPLICATIONS = (Path(__file__).parent / "data" / "applications.txt").read_text().split()
 LARGE = {
     *("ConvNeXtXLarge", "EfficientNetB6", "EfficientNetB7", "EfficientNetV2L", "EfficientNetV2M"),
