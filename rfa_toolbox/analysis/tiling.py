@@ -77,8 +77,7 @@ def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Reso
         InvalidGraphError: a ValueError, if some layer depends on the whole image, also in a way
             that receptive fields do not count (squeeze-and-excitation, group norm), or if it is
             not known where units look: then no margin makes tiles equal to the whole.
-            Graphs of Keras models do not tell of rolls, of reflection, of padding put on a cropped
-            map, nor of constants that vary over a map.
+            A layer that a handler of yours describes is refused only if that says so.
         InvalidResolutionError: a ValueError, if tiles are too small to get ahead, or if the graph
             was made for an input whose size leaves another rest than the image, so that paddings
             and crops may be others.

@@ -465,6 +465,9 @@ class _Walk:
         if depth:
             effect = without_leading(effect, self._unfolded(record)[: depth + 1])
         windows, values = settle(effect, self.axes, step)
+        if any(start is None for one in values for start, _ in layouts.grids(one.layout).values()):
+            # Nobody knows what to keep of a tile.
+            effect = attrs.evolve(effect, position_dependent=True)
         unsure = effect.certainty == "unknown" or any(value.guessed for value in call.values)
         values = [attrs.evolve(value, guessed=unsure) for value in values]
         layer = layer_of_user or definition(call.label, windows, effect)

@@ -24,6 +24,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     Value,
     activated,
     broadcasted,
+    carried,
     concatenated,
     contracted,
     dimension_size,
@@ -46,6 +47,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     stand_in_shape,
     transposed,
     unknown,
+    varies,
     vector_windows,
     whole_numbers,
     words,
@@ -135,6 +137,7 @@ def definition(label: str, windows: Sequence[Window], effect: Effect) -> LayerDe
         "blockwise": effect.blockwise,
         "resolution_dependent": effect.resolution_dependent,
         "ignored_global": effect.ignored_global,
+        "position_dependent": effect.position_dependent,
     }
     if not windows:
         return LayerDefinition(label, 1, 1, **facts)
@@ -272,7 +275,10 @@ class KernelBasedHandler(_Handler):
             layout[channel] = layouts.coalesce((*layout[channel], *plain(several)))
             return attrs.evolve(effect, layouts=(tuple(layout),))
         filters = int(call.get("filters", default=channels))
-        return slide(call, value, windows, {channel: filters}, channel, filters=filters)
+        return slide(
+            call, value, windows, {channel: filters}, channel, filters=filters,
+            position_dependent=call.class_name.startswith("Locally"),
+        )  # fmt: skip
 
 
 @attrs.frozen
@@ -448,7 +454,7 @@ class EinsumDenseHandler(_Handler):
         """Mix the dimensions that are in the input and not in the output."""
         value = call.value
         terms, _, result = str(call.get("equation", default="")).replace(" ", "").partition("->")
-        letters, *_ = terms.split(",")
+        letters, *kernel = terms.split(",")
         free = len(value.layout) - len(letters.replace("...", ""))
         if free < 0 or not result:
             return unknown(call, f"the equation {call.get('equation')!r} is not understood")
@@ -464,7 +470,12 @@ class EinsumDenseHandler(_Handler):
             for letter in result
         )
         mixed = [place for place, letter in enumerate(letters) if letter not in result]
-        return mix(value, mixed, layout, units=shape_of(layout)[-1])
+        weights = {*"".join(kernel), *str(call.get("bias_axes") or "")}
+        own = [place for place, letter in enumerate(result) if letter in weights]
+        return mix(
+            value, mixed, layout, units=shape_of(layout)[-1],
+            position_dependent=carried(layout, own),
+        )  # fmt: skip
 
 
 @attrs.frozen
@@ -552,7 +563,11 @@ class MergeHandler(_Handler):
 
     def effect(self, call: LayerCall) -> Effect:
         """Let every position see itself in all of them."""
-        return keep(call, broadcasted(call.values), product=call.class_name == "Multiply")
+        layout = broadcasted(call.values)
+        return keep(
+            call, layout, product=call.class_name == "Multiply",
+            position_dependent=varies(call, layout),
+        )  # fmt: skip
 
 
 @attrs.frozen
@@ -611,17 +626,24 @@ class AttentionHandler(_Handler):
             attended = [attended]
         places = [place % rank for place in attended]
         layout = self._output(call, query, value)
+        masked = call.get("attention_mask", "mask") is not None
         band = call.get("sliding_window")
         if band is not None and len(places) == 1 and value.layout == query.layout:
             size = dimension_size(query.layout[places[0]])
             causal = bool(call.get("use_causal_mask"))
             end = 0 if causal else band - 1
             window = Window(band if causal else 2 * band - 1, begin=band - 1, end=end)
-            effect = slide(call, query, {places[0]: (window, size)}, channel=rank - 1)
+            effect = slide(
+                call, query, {places[0]: (window, size)}, channel=rank - 1,
+                position_dependent=masked,
+            )  # fmt: skip
             return attrs.evolve(effect, layouts=(layout, *effect.layouts))
         mixed = [place for place in places if place < len(value.layout)]
         windows = mixed_windows(value.layout, mixed, value.extents)
-        return Effect(query, (layout,), windows, blockwise=in_blocks(windows))
+        return Effect(
+            query, (layout,), windows, blockwise=in_blocks(windows),
+            position_dependent=masked,
+        )  # fmt: skip
 
     @staticmethod
     def _output(call: LayerCall, query: Value, value: Value) -> Layout:
@@ -775,7 +797,7 @@ class ResizingHandler(_Handler):
             windows[one] = (
                 window if size_known(value, one) else window._replace(begin=None, end=None), size
             )  # fmt: skip
-        return slide(call, value, windows, channel=place[1], opens=False)
+        return slide(call, value, windows, channel=place[1], opens=False, position_dependent=True)
 
 
 @attrs.frozen
@@ -835,6 +857,16 @@ LayerNormalization LayerNormalizationV1 RMSNormalization UnitNormalization
 """)
 
 
+_WEIGHTED = words("""
+BatchNormalization BatchNormalizationV1 BatchNormalizationV2 SyncBatchNormalization LayerScale
+Normalization
+""")
+
+_OF_WHOLE_IMAGES = words("""
+AutoContrast ContrastLimitedAdaptiveHistogramEqualization Equalization
+""")
+
+
 @attrs.frozen
 class NeutralHandler(_Handler):
     """Layers in which every position sees only itself.
@@ -853,7 +885,22 @@ class NeutralHandler(_Handler):
         if call.class_name in _NORMS_OVER_AXES and rank:
             axes = call.get("axis", default=-1)
             return normalised(call, axes if isinstance(axes, list | tuple) else (axes,))
-        return keep(call)
+        if call.class_name in _OF_WHOLE_IMAGES:
+            return keep(call, ignored_global=True)
+        return keep(call, position_dependent=carried(call.value.layout, self._weighted(call)))
+
+    @staticmethod
+    def _weighted(call: LayerCall) -> list[int]:
+        """Return the dimensions along which a layer has weights of its own."""
+        rank = len(call.value.layout)
+        if call.class_name == "PReLU":
+            shared = call.get("shared_axes", default=())
+            return sorted(set(range(1, rank)).difference(shared))
+        if call.class_name in _WEIGHTED:
+            axes = call.config.get("axis", -1)
+            axes = () if axes is None else axes
+            return [*axes] if isinstance(axes, list | tuple) else [axes]
+        return []
 
 
 @attrs.frozen

@@ -22,12 +22,15 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     LayerCall,
     Value,
     broadcasted,
+    carried,
+    channels_first,
     concatenated,
     contracted,
     dimension_size,
     keep,
     mix,
     normalised,
+    numbers_shape,
     per_axis,
     pooled,
     resampled,
@@ -37,6 +40,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     softmaxed,
     spatial_dimensions,
     unknown,
+    varies,
     words,
 )
 from rfa_toolbox.encodings.windows import NEUTRAL, Window, in_blocks, mixed_windows
@@ -100,7 +104,9 @@ def _pointwise(call: LayerCall) -> Effect:
         found = next((one for one in map(_integers, second) if one[0] is not None), None)
         if found and len(found) == 1 and name in _ON_NUMBERS:
             numbers = tuple(_ON_NUMBERS[name](one, found[0] or 1) for one in call.value.numbers)
-    return keep(call, broadcasted(call.values), product=product, numbers=numbers)
+    layout = broadcasted(call.values)
+    dependent = varies(call, layout) or (name in ("tril", "triu") and carried(layout, (-1, -2)))
+    return keep(call, layout, product=product, numbers=numbers, position_dependent=dependent)
 
 
 def _neutral(call: LayerCall) -> Effect:
@@ -115,7 +121,14 @@ def _norm(call: LayerCall) -> Effect:
         return normalised(call, _places(call.get("axis", "dim"), rank))
     if name in ("layernorm", "normalize", "rmsnorm"):
         return normalised(call, _places(call.get("axis", default=-1), rank))
-    return _neutral(call)
+    effect = _neutral(call)
+    if name in _OF_WHOLE_IMAGES:
+        whole = carried(call.value.layout, range(rank))
+        return attrs.evolve(effect, ignored_global=whole)
+    if name in ("batchnorm", "batchnormalization", "fusedbatchnorm"):
+        axes = _places(call.get("axis", default=1 if channels_first(call) else -1), rank)
+        return attrs.evolve(effect, position_dependent=carried(call.value.layout, axes))
+    return effect
 
 
 def _shape(call: LayerCall) -> Effect:
@@ -178,18 +191,6 @@ def _glu(call: LayerCall) -> Effect:
     return attrs.evolve(effect, layouts=(layout,))
 
 
-def _numbers_shape(constant: Any) -> tuple[int, ...]:
-    """Return the shape of numbers in the JSON: nested lists, or an array of some library."""
-    if isinstance(constant, dict):
-        constant = constant.get("config", constant)
-        constant = constant.get("value") if isinstance(constant, dict) else constant
-    sizes = []
-    while isinstance(constant, list | tuple) and constant:
-        sizes.append(len(constant))
-        constant = constant[0]
-    return tuple(sizes)
-
-
 def _operands(call: LayerCall) -> tuple[Value, Value]:
     """Return both operands of a product; what is no tensor has no positions.
 
@@ -217,12 +218,12 @@ def _operands(call: LayerCall) -> tuple[Value, Value]:
     width = first.shape[-1] if isinstance(found[0], Value) else first.shape[-2:][0]
     for place, one in enumerate(found):
         if not isinstance(one, Value):
-            shape = _numbers_shape(one) or (width, width)
+            shape = numbers_shape(one) or (width, width)
             found[place] = attrs.evolve(
                 first,
                 layout=tuple(map(plain, shape)),
                 numbers=None,
-                guessed=not _numbers_shape(one),
+                guessed=not numbers_shape(one),
             )
     return found[0], found[1]
 
@@ -276,7 +277,10 @@ def _attention(call: LayerCall) -> Effect:
         return unknown(call, "an attention without query and value is not understood")
     layout = (*query.layout[:-1], value.layout[-1])
     windows = mixed_windows(value.layout, (1,), value.extents)
-    return Effect(query, (layout,), windows, blockwise=in_blocks(windows))
+    return Effect(
+        query, (layout,), windows, blockwise=in_blocks(windows),
+        position_dependent=call.get("mask", "bias") is not None,
+    )  # fmt: skip
 
 
 # --- sliding windows -------------------------------------------------------------------------
@@ -378,7 +382,7 @@ def _resize(call: LayerCall) -> Effect:
                  "on the size of the image"}  # fmt: skip
     return resampled(
         call, value, dict(zip(found[0], size, strict=True)), method, bool(call.get("antialias")),
-        whole=False, dependent=False, channel=found[1], placed=not kept, **facts,
+        whole=False, channel=found[1], placed=not kept, **facts,
     )  # fmt: skip
 
 
@@ -497,11 +501,17 @@ def _concatenate(call: LayerCall) -> Effect:
 
 def _stack(call: LayerCall) -> Effect:
     layout = list(broadcasted(call.values))
+    dependent = varies(call, tuple(layout))
     axis = int(call.get("axis", default=0))
     layout.insert(axis % (len(layout) + 1), plain(len(call.values)))
     numbers = [one for value in call.values for one in (value.numbers or (None,))]
     known = tuple(one for one in numbers if one is not None)
-    return keep(call, tuple(layout), numbers=known if len(known) == len(numbers) else None)
+    return keep(
+        call,
+        tuple(layout),
+        numbers=known if len(known) == len(numbers) else None,
+        position_dependent=dependent,
+    )
 
 
 def _split(call: LayerCall) -> Effect:
@@ -525,14 +535,17 @@ def _split(call: LayerCall) -> Effect:
         )
         for start, stop in itertools.pairwise(bounds)
     )
-    return Effect(value, results or (value.layout,))
+    return Effect(
+        value, results or (value.layout,), position_dependent=carried(value.layout, (axis,))
+    )
 
 
 def _unstack(call: LayerCall) -> Effect:
     value = call.value
     axis = int(call.get("axis", default=0)) % len(value.layout)
     layout = value.layout[:axis] + value.layout[axis + 1 :]
-    return Effect(value, (layout,) * value.shape[axis])
+    dependent = carried(value.layout, (axis,))
+    return Effect(value, (layout,) * value.shape[axis], position_dependent=dependent)
 
 
 def _slices(call: LayerCall) -> list[Any]:
@@ -553,6 +566,8 @@ def _as_index(one: Any) -> Any:
     for name in ("start", "stop", "step"):
         number = bounds.get(name)
         parts.append(None if number is None else _integers(number)[0])
+        if number is not None and parts[-1] is None:
+            return one  # known only when the model runs
     return slice(*parts)
 
 
@@ -576,11 +591,13 @@ def _get_item(call: LayerCall) -> Effect:
     layout: list[Dimension] = []
     rest = iter(value.layout)
     picked: list[int] = []
+    dependent = False
     for one in index:
         if one is None:
             layout.append(())
             continue
         dimension = next(rest, ())
+        dependent |= bool(layouts.axes_of(dimension)) and not _from_edges(one, dimension)
         if isinstance(one, slice):
             start, stop, step = one.indices(dimension_size(dimension))
             if step < 0:  # mirrored; windows keep their size
@@ -590,8 +607,20 @@ def _get_item(call: LayerCall) -> Effect:
             picked.extend(layouts.axes_of(dimension))
             layout.append(dimension)
     if not picked:
-        return keep(call, tuple(layout))
-    return Effect(value, (tuple(layout),), certainty="bound", reason=_PICKED)
+        return keep(call, tuple(layout), position_dependent=dependent)
+    return Effect(
+        value, (tuple(layout),), certainty="bound", reason=_PICKED, position_dependent=True
+    )
+
+
+def _from_edges(one: Any, dimension: Dimension) -> bool:
+    """Return whether an index takes as much less of an image as that is smaller."""
+    size = dimension_size(dimension)
+    return isinstance(one, slice) and (
+        (one.start or 0) >= 0
+        and (one.stop is None or one.stop < 0 or one.stop >= size)
+        and (one.step or 1) > 0
+    )
 
 
 _PICKED = "it picks positions by an index that is computed; their order is not followed"
@@ -599,7 +628,7 @@ _PICKED = "it picks positions by an index that is computed; their order is not f
 
 def _slice(call: LayerCall) -> Effect:
     value = call.value
-    starts = _integers(call.get("begin", "start_indices", default=[]))
+    starts = _integers(call.get("begin", "start_indices", default=list(call.arguments[1:2])))
     sizes = _integers(call.get("size", "shape", default=[]))
     if len(starts) != len(value.layout) or len(sizes) != len(starts):
         return unknown(call, "it slices at positions that are known only when the model runs")
@@ -610,7 +639,12 @@ def _slice(call: LayerCall) -> Effect:
         )
         for dimension, start, size in zip(value.layout, starts, sizes, strict=True)
     )  # fmt: skip
-    return keep(call, layout)
+    dependent = any(
+        layouts.axes_of(before)
+        and (start is None or size is None or (size != -1 and before != after))
+        for before, after, start, size in zip(value.layout, layout, starts, sizes, strict=True)
+    )
+    return keep(call, layout, position_dependent=dependent)
 
 
 def _take(call: LayerCall) -> Effect:
@@ -620,7 +654,8 @@ def _take(call: LayerCall) -> Effect:
     if indices is None and len(call.arguments) > 1:
         indices = call.arguments[1]
     if isinstance(indices, int):
-        return keep(call, value.layout[:axis] + value.layout[axis + 1 :])
+        layout = value.layout[:axis] + value.layout[axis + 1 :]
+        return keep(call, layout, position_dependent=carried(value.layout, (axis,)))
     axes = layouts.axes_of(value.layout[axis])
     if not axes:
         return keep(call, value.layout)
@@ -637,7 +672,14 @@ def _pad(call: LayerCall) -> Effect:
         amounts = [[amounts, amounts]] * rank
     elif all(isinstance(one, int) for one in amounts):
         amounts = [amounts] * rank
-    return _padded(call, value, {place: per_axis(one, 2) for place, one in enumerate(amounts)})
+    sides: dict[int, Sequence[int]] = {place: per_axis(one, 2) for place, one in enumerate(amounts)}
+    effect = _padded(call, value, sides)
+    mode = str(call.get("mode", default="constant")).lower()
+    if mode in ("constant", "edge") and canonical(call.class_name) != "mirrorpad":
+        return effect
+    # Units from elsewhere: how far the layers behind look is not known here.
+    padded = carried(value.layout, [place for place, side in sides.items() if any(side)])
+    return attrs.evolve(effect, position_dependent=padded)
 
 
 def _padded(call: LayerCall, value: Value, amounts: dict[int, Sequence[int]]) -> Effect:
@@ -666,24 +708,29 @@ def _pad_images(call: LayerCall) -> Effect:
         if end is None:
             end = sign * total - begin
         amounts[place] = (sign * begin, sign * end)
-    return _padded(call, value, amounts)
+    sized = any(call.get(target) is not None for _, _, target in sides)
+    return attrs.evolve(_padded(call, value, amounts), position_dependent=sized)
 
 
 def _roll(call: LayerCall) -> Effect:
     value = call.value
     axis = call.get("axis")
     layout = list(value.layout)
+    places = _places(axis, len(layout))
     if axis is not None:
         shifts = _integers(call.get("shift", default=0))
-        for place, by in zip(_places(axis, len(layout)), shifts, strict=False):
+        for place, by in zip(places, shifts, strict=False):
             layout[place] = layouts.shift(layout[place], by or 0)
-    return keep(call, tuple(layout))
+    return keep(call, tuple(layout), position_dependent=carried(layout, places))
 
 
 def _flipped(call: LayerCall) -> Effect:
     """Windows keep their size when a map is mirrored; where they lie is no longer followed."""
     anywhere = NEUTRAL._replace(begin=None, end=None)
-    return keep(call, windows=dict.fromkeys(layouts.spatial_axes(call.value.layout), anywhere))
+    layout = call.value.layout
+    places = _places(call.get("axis"), len(layout))
+    axes = [axis for place in places for axis in layouts.axes_of(layout[place])]
+    return keep(call, windows=dict.fromkeys(axes, anywhere), position_dependent=bool(axes))
 
 
 def _repeat(call: LayerCall) -> Effect:
@@ -776,6 +823,8 @@ batchnorm batchnormalization fusedbatchnorm l2normalize layernorm localresponsen
 normalize rmsnorm clipbynorm perimagestandardization adjustbrightness adjustcontrast adjusthue
 adjustsaturation checknumerics ensureshape viewascomplex viewasreal shuffle
 """)
+
+_OF_WHOLE_IMAGES = words("adjustcontrast clipbynorm shuffle")
 
 _FLIPS = words("fliplr flipud flip fliplefright flipleftright flipupdown reverse")
 

@@ -36,6 +36,7 @@ __all__ = [
     "Value",
     "activated",
     "broadcasted",
+    "carried",
     "channels_first",
     "concatenated",
     "contracted",
@@ -45,6 +46,7 @@ __all__ = [
     "keep",
     "mix",
     "normalised",
+    "numbers_shape",
     "padding_of",
     "per_axis",
     "pooled",
@@ -60,6 +62,7 @@ __all__ = [
     "stand_in_shape",
     "transposed",
     "unknown",
+    "varies",
     "vector_windows",
     "whole_numbers",
     "with_leading",
@@ -185,6 +188,8 @@ class Effect:
         windows: per axis of the image; axes that are missing are left alone.
         blockwise: whether the windows stand still, as those of attention do.
         ignored_global: whether it depends on the whole image in a way that does not count.
+        position_dependent: whether it does something else at other places of the image, or on
+            images of another size.
         statistics: by axis the window that its statistics are taken from, if that ever counts.
         opens: whether sizes stay open where they were.
         product: whether the outputs are the product of several tensors.
@@ -203,6 +208,7 @@ class Effect:
     blockwise: bool = False
     resolution_dependent: bool = False
     ignored_global: bool = False
+    position_dependent: bool = False
     statistics: Mapping[int, Window] = attrs.field(factory=dict)
     opens: bool = True
     product: bool = False
@@ -417,6 +423,60 @@ def normalised(call: LayerCall, dimensions: Iterable[int]) -> Effect:
     return attrs.evolve(effect, ignored_global=bool(statistics), statistics=statistics)
 
 
+def carried(layout: Sequence[Dimension], places: Iterable[int]) -> bool:
+    """Return whether some dimensions, counted as Python does, hold positions of the image."""
+    return any(layouts.axes_of(layout[place]) for place in places)
+
+
+def numbers_shape(constant: Any) -> tuple[int, ...]:
+    """Return the shape of numbers in the JSON: nested lists, or an array of some library.
+
+    >>> numbers_shape({"class_name": "__numpy__", "config": {"value": [[1.0, 2.0]]}})
+    (1, 2)
+    """
+    if isinstance(constant, Mapping):
+        constant = constant.get("config", constant)
+        constant = constant.get("value") if isinstance(constant, Mapping) else constant
+    sizes = []
+    while isinstance(constant, list | tuple) and constant:
+        sizes.append(len(constant))
+        constant = constant[0]
+    return tuple(sizes)
+
+
+def _constants(argument: Any) -> Iterable[Layout]:
+    """Yield the layouts of the constants in an argument; none of them holds positions."""
+    if isinstance(argument, list | tuple) and any(
+        isinstance(one, Value | Mapping) for one in argument
+    ):
+        for one in argument:
+            yield from _constants(one)
+    elif not isinstance(argument, Value):
+        yield tuple(map(plain, numbers_shape(argument)))
+
+
+def varies(call: LayerCall, layout: Layout) -> bool:
+    """Return whether a map is combined with something else that is as large, or with its size.
+
+    Constants, and tensors that are not made of the image, then tell places of it apart.
+
+    Args:
+        call: the call of an operation whose operands are broadcast.
+        layout: that of its result.
+    """
+    inside = call.config.get("constants")  # of operations that TensorFlow 1 made
+    given = [*call.arguments, *call.keywords.values()]
+    given += inside.values() if isinstance(inside, Mapping) else ()
+    operands = [value.layout for value in call.values]
+    operands += [one for argument in given for one in _constants(argument)]
+    sized = any(value.numbers is not None for value in call.values)
+    return (sized and carried(layout, range(len(layout)))) or any(
+        dimension_size(mine) > 1 and not layouts.axes_of(mine) and layouts.axes_of(common)
+        for operand in operands
+        for mine, common in zip(reversed(operand), reversed(layout), strict=False)
+    )
+
+
 def unknown(call: LayerCall, reason: str, layout: Layout | None = None) -> Effect:
     """Return the effect of a layer that nothing knows: counted as neutral, and said so."""
     return keep(call, layout, certainty="unknown", reason=reason)
@@ -503,7 +563,8 @@ def concatenated(call: LayerCall, axis: int, **facts: Any) -> Effect:
         return unknown(call, f"it puts together tensors of the shapes {call.input_shapes!r}")
     layout = list(broadcasted(call.values))
     layout[axis] = layouts.join([value.layout[axis] for value in call.values])
-    return keep(call, tuple(layout), **facts)
+    dependent = varies(call, tuple(layout)) or carried(layout, (axis,))
+    return keep(call, tuple(layout), position_dependent=dependent, **facts)
 
 
 def contracted(
@@ -524,10 +585,18 @@ def contracted(
         candidates.sort(key=lambda one: (not layouts.axes_of(one), -dimension_size(one)))
         layout.append(candidates[0] if candidates else ())
     base = max((value for value, _ in terms), key=lambda one: len(layouts.spatial_axes(one.layout)))
+    uneven = any(
+        letter in letters
+        and dimension_size(value.layout[letters.index(letter)]) > 1
+        and not layouts.axes_of(value.layout[letters.index(letter)])
+        for letter, dimension in zip(result, layout, strict=True)
+        if layouts.axes_of(dimension)
+        for value, letters in terms
+    )
     free = all(letter in result for _, letters in terms for letter in letters)
     return Effect(
         base, (tuple(layout),), windows, product=free, blockwise=in_blocks(windows),
-        terms=() if free else terms, **facts,
+        terms=() if free else terms, position_dependent=uneven, **facts,
     )  # fmt: skip
 
 
@@ -644,7 +713,6 @@ def resampled(
     method: str | None = None,
     antialias: bool = False,
     whole: bool = True,
-    dependent: bool = True,
     channel: int | None = None,
     placed: bool = True,
     **facts: Any,
@@ -658,7 +726,6 @@ def resampled(
         method: how to interpolate; None is adaptive pooling.
         antialias: whether the interpolation blurs before it makes the image smaller.
         whole: whether size 1 means to see everything.
-        dependent: whether the window grows with the image.
         channel: the dimension that the layer takes for channels, if there is one.
         placed: whether nothing is cut off or put around beforehand.
         facts: further attributes of the effect.
@@ -703,7 +770,7 @@ def resampled(
         windows,
         channel=channel,
         opens=False,
-        resolution_dependent=dependent and moving,
+        resolution_dependent=moving,
         **facts,
     )
     (layout,) = effect.layouts
