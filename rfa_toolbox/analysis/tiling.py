@@ -100,6 +100,12 @@ def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Reso
     if node.certainty == "unknown":
         raise InvalidGraphError(f"{node.name!r} cannot be tiled: {node.certainty_reason}.")
     windows = node.known_unit_windows()
+    if any(min(one.firsts) == math.inf for one in windows):
+        raise InvalidGraphError(
+            f"The units of {node.name!r} see no pixel at all, so they belong to no tile; ask a "
+            "layer in front of what leaves such gaps, as transposed convolutions with a kernel "
+            "smaller than their stride do."
+        )
     if EVERYTHING in windows:
         raise InvalidGraphError(
             f"The units of {node.name!r} see the whole image, so no tile can stand for it; ask a "

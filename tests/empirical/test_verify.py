@@ -426,3 +426,29 @@ def test_positions_in_a_lost_order_end_the_experiment_soon() -> None:
     assert report.ok
     assert report.nodes[-1].verdict == "not measured"
     assert report.nodes[-1].expected_size == (math.inf, math.inf)
+
+
+ACROSS: dict[str, tuple[Any, tuple[float, float], tuple[int, int]]] = {
+    "swapped": (lambda self, x: x + x.mT, (math.inf, math.inf), (24, 24)),
+    "swapped later": (lambda self, x: self.conv(x) * x.mT, (math.inf, math.inf), (24, 24)),
+    "and back": (lambda self, x: self.conv(x.mT).mT, (3, 3), (24, 24)),
+    "halves": (lambda self, x: functional.glu(self.conv(x), 3), (3, math.inf), (24, 1)),
+    "rows": (
+        lambda self, x: functional.scaled_dot_product_attention(x, x, x),
+        (math.inf, math.inf),
+        (24, 1),
+    ),
+    "crop": (lambda self, x: functional.relu(self.conv(x)[..., :-2, :-3]), (3, 3), (22, 21)),
+}
+
+
+@pytest.mark.parametrize("name", ACROSS)
+def test_maps_that_are_combined_across_their_axes(name: str) -> None:
+    forward, size, units = ACROSS[name]
+    model = Function(forward, conv=nn.Conv2d(1, 1, 3, padding=1))
+    report = verify(model, (1, 1, 24, 24))
+    assert {one.verdict for one in report.nodes} == {"agrees"}, report.disagreements
+    graph = create_graph_from_pytorch_model(model, input_res=(1, 1, 24, 24))
+    last = graph.all_layers[-1]
+    assert last.receptive_field_max == size
+    assert last.feature_map == units

@@ -203,6 +203,8 @@ TILED: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "transposed and back": (lambda s, x: s.c(x.transpose(2, 3)).transpose(2, 3), C),
     "repeated": (lambda s, x: s.c(x.repeat_interleave(2, 2).repeat_interleave(2, 3)), C),
+    "swapped and back": (lambda s, x: s.c(x.mT).mT, C),
+    "cropped, then relu": (lambda s, x: F.relu(s.c(x)[..., :-2, :-2]), C),
     "ceil mode": (lambda s, x: s.c(F.max_pool2d(s.c(x), 3, 2, ceil_mode=True)), C),
 }  # fmt: skip
 
@@ -288,6 +290,14 @@ REFUSED: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
     "normalised rows": (lambda s, x: F.normalize(s.c(x), dim=3), C),
     "sums": (lambda s, x: s.c(x).cumsum(2), C),
+    "swapped output": (lambda s, x: s.c(x.mT), C),
+    "swapped image": (lambda s, x: x.mT, C),
+    "swapped and added": (lambda s, x: s.c(x) + x.mT, C),
+    "halves of a map": (lambda s, x: F.glu(s.c(x), 3), C),
+    "units that see nothing": (
+        lambda s, x: F.relu(s.c(x)[..., 2::2, 2::2]),
+        {"c": nn.ConvTranspose2d(2, 2, 1, 2, padding=1, output_padding=1)},
+    ),
 }  # fmt: skip
 
 

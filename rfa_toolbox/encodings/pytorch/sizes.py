@@ -87,6 +87,9 @@ def _plain(operation: Operation) -> Any:
     arguments = operation.arguments
     tensor = arguments.get("input")
     shape = tensor.shape if type(tensor) is TensorRef else ()
+    if operation.name == "pad":  # a trace has its amounts as tensors
+        made = operation.outputs[0].shape
+        return [new - old for new, old in zip(made, shape, strict=True)], arguments.get("mode")
     if operation.name in ("getitem", "setitem", "index"):
         index = arguments.get("index")
         return _places(index if isinstance(index, tuple) else (index,), shape)

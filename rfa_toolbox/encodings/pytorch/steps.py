@@ -206,6 +206,10 @@ class Trail:
                     value = self._as_returned(moved[tensor.number], tensor, value)
                 if value.step not in self.outputs:
                     self.outputs.append(value.step)
+                order = [axis for one in value.layout for axis in layouts.axes_of(one)]
+                if order != sorted(order):  # what is kept of a tile would be put at (column, row)
+                    step = self.steps[value.step]
+                    self.steps[value.step] = attrs.evolve(step, position_dependent=True)
         return self
 
     def _leave_out(self, operation: Operation) -> None:
@@ -449,7 +453,7 @@ class Trail:
             and base.strided is None
             and layout is base.layout
             and len(sources) == 1
-            and layouts.is_in_place(layout)
+            and _is_whole(layout, runs, base.extents)
         ):
             # By far the most common case: an element-wise operation on one feature map.
             complete, extents = self._neutral, base.extents
@@ -508,6 +512,15 @@ class Trail:
                 extents[axis] = sum((atom.size - 1) * atom.step for atom in distinct) // common + 1
             complete.append(window)
         return tuple(complete), tuple(extents), layout
+
+
+def _is_whole(layout: Layout, runs: Mapping[int, list[Atom]], extents: Sequence[int]) -> bool:
+    """Whether a layout has all the positions of a map, from the first one on."""
+    return layouts.is_in_place(layout) and all(
+        sum((atom.size - 1) * atom.step for atom in {one.step: one for one in atoms}.values()) + 1
+        == extents[axis]
+        for axis, atoms in runs.items()
+    )
 
 
 def _feature_map(

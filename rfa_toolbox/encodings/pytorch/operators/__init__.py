@@ -51,7 +51,7 @@ _POINTWISE = _names(
     abs acos acosh add addcdiv addcmul angle arctan asin asinh atan atan2 atanh bernoulli
     bitwise_and bitwise_not bitwise_or ceil celu clamp clamp_max clamp_min complex conj
     copysign cos cosh deg2rad digamma div elu eq erf erfc erfinv exp exp2 expit expm1
-    float_power floor floor_divide fmod frac ge gelu glu gt hardshrink hardsigmoid hardswish
+    float_power floor floor_divide fmod frac ge gelu gt hardshrink hardsigmoid hardswish
     hardtanh heaviside hypot isclose isfinite isinf isnan le leaky_relu lerp lgamma log
     log10 log1p log2 logaddexp logical_and logical_not logical_or logical_xor logit
     logsigmoid log_sigmoid lt masked_fill maximum minimum mish mul nan_to_num ne neg
@@ -145,6 +145,7 @@ RULES: dict[str, Rule] = {
     "gru": mixing.recurrent,
     "H": plumbing.reverse_dimensions,
     "hsplit": plumbing.split,
+    "glu": elementwise.glu,
     "hstack": elementwise.cat,
     "im2col": windows.im2col,
     "index": plumbing.getitem,

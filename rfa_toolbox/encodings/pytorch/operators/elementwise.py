@@ -21,7 +21,7 @@ from rfa_toolbox.encodings.pytorch.steps import (
 )
 from rfa_toolbox.encodings.windows import Window
 
-__all__ = ["cat", "constant", "embedding", "pointwise", "same_shape", "setitem", "stack"]
+__all__ = ["cat", "constant", "embedding", "glu", "pointwise", "same_shape", "setitem", "stack"]
 
 
 _SCALINGS = {"mul", "div", "sub", "add", "neg"}
@@ -53,25 +53,58 @@ def pointwise(trail: Trail, operation: Operation) -> None:
         dict.fromkeys(value.step for value in values if layouts.is_everywhere(value.layout, layout))
     )
     one_place = any(_is_one_place(trail, value, base) for value in values)
+    crossed = _crossed([value.layout for value in values])
     facts = {}
     if one_place:
         facts = {"certainty": "unknown", "reason": _ONE_PLACE.format(operation.name)}
     trail.step(
         operation,
-        {},
+        dict.fromkeys(crossed, Window(math.inf)),
         layout,
         base=base,
         mixed=(),
-        kind="pointwise",
+        kind="layer" if crossed else "pointwise",
         everywhere=everywhere,
         position_dependent=one_place or _uneven(trail, operation, layout, base.extents),
         **facts,
     )
 
 
+def glu(trail: Trail, operation: Operation) -> None:
+    """Gate one half of a dimension by the other one: of channels as a rule, else of a map."""
+    value = trail.settled(trail.main(operation))
+    dimension = (operation.get("dim") if operation.get("dim") is not None else -1) % len(
+        value.layout
+    )
+    windows = trail.mixing(value, (dimension,))
+    if not windows:
+        pointwise(trail, operation)
+        return
+    layout = list(value.layout)
+    layout[dimension] = plain(operation.outputs[0].shape[dimension])
+    trail.step(operation, windows, tuple(layout), base=value)
+
+
 _MASKS = {"masked_fill", "where", "tril", "triu"}
 _MASKED = "'{}' replaces some units of a map by numbers that see nothing"
 _ONE_PLACE = "'{}' combines every unit with one place of the map, which counts as nothing"
+
+
+def _crossed(several: Sequence[Layout]) -> set[int]:
+    """Return the axes that one tensor has where another one has another axis, as in ``x + x.mT``.
+
+    Every unit then sees two places whose distance grows along the map.
+
+    >>> first = layouts.image((1, 3, 8, 8), (2, 3))
+    >>> _crossed([first, first]), _crossed([first, (*first[:2], first[3], first[2])])
+    (set(), {0, 1})
+    """
+    found: set[int] = set()
+    for dimensions in zip(*(layout[::-1] for layout in several), strict=False):
+        axes = {frozenset(layouts.axes_of(one)) for one in dimensions} - {frozenset()}
+        if len(axes) > 1:
+            found.update(*axes)
+    return found
 
 
 def _is_one_place(trail: Trail, value: Value, base: Value) -> bool:

@@ -234,6 +234,9 @@ def attention(trail: Trail, operation: Operation) -> None:
     """Scaled dot-product attention: every query sees all the keys of its batch entry."""
     keys = dependent(trail, operation, "key", "value")
     found = [trail.mixing(trail.settled(tensor), (len(tensor.shape) - 2,)) for tensor in keys]
+    # What is summed up in a score are channels as a rule; in a map taken as it is, positions.
+    everything = dependent(trail, operation, "query", "key", "value")
+    found += [trail.mixing(trail.settled(one), (len(one.shape) - 1,)) for one in everything]
     _attend(trail, operation, operation.arguments.get("query"), found)
 
 
