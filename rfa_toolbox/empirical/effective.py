@@ -21,6 +21,7 @@ from rfa_toolbox.empirical.gradients import (
     ModelInExperiment,
     checked_shape,
     put_into_experiment,
+    times,
 )
 from rfa_toolbox.empirical.maps import FeatureMap
 from rfa_toolbox.empirical.progress import progress_bar
@@ -640,11 +641,7 @@ def _size_of_luo(contribution: Array) -> float:
 def _conditions(field: EffectiveReceptiveField) -> str:
     token = "" if field.token is None else f" (token {field.token})"
     return (
-        f"unit {field.position} of a map of {_times(field.map_size)}{token}, "
-        f"input of {_times(field.input_size)} px, {field.samples} {field.inputs} inputs, "
+        f"unit {field.position} of a map of {times(field.map_size)}{token}, "
+        f"input of {times(field.input_size)} px, {field.samples} {field.inputs} inputs, "
         f"mode {field.mode}, seed {field.seed}"
     )
-
-
-def _times(sizes: Iterable[int]) -> str:
-    return "x".join(map(str, sizes))

@@ -27,14 +27,13 @@ from rfa_toolbox.empirical.gradients import (
     Signal,
     checked_paths,
     checked_shape,
-    path_and_call,
     put_into_experiment,
 )
 from rfa_toolbox.empirical.maps import FeatureMap
 from rfa_toolbox.empirical.measurement import assembled, bench_for
 from rfa_toolbox.empirical.neutral import Part, parts_to_neutralise
 from rfa_toolbox.empirical.readings import AxisField, Pattern, field_between, find_pattern
-from rfa_toolbox.empirical.results import ReceptiveFieldMeasurement, plain_except
+from rfa_toolbox.empirical.results import ReceptiveFieldMeasurement, path_and_call, plain_except
 from rfa_toolbox.empirical.structural import Bench
 from rfa_toolbox.errors import MeasurementError
 from rfa_toolbox.rendering.field_plots import plot_contribution

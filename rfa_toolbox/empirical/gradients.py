@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import difflib
 import sys
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import attrs
@@ -15,6 +15,7 @@ import numpy as np
 
 from rfa_toolbox.empirical.maps import FeatureMap, find_map, tokens_of
 from rfa_toolbox.empirical.neutral import Part
+from rfa_toolbox.empirical.results import path_and_call
 from rfa_toolbox.errors import MeasurementError, UnsupportedModelError
 
 __all__ = ["Array", "Gradient", "ModelInExperiment", "put_into_experiment"]
@@ -111,27 +112,6 @@ def put_into_experiment(
     )
 
 
-def call_name(path: str, call: int) -> str:
-    """Return the name of a call of a layer, as nodes of graphs have it.
-
-    >>> call_name("conv", 1), call_name("conv", 2)
-    ('conv', 'conv#2')
-    """
-    return path if call == 1 else f"{path}#{call}"
-
-
-def path_and_call(name: str, paths: Collection[str]) -> tuple[str, int]:
-    """Return which call of which layer has a name; ``paths`` are those of all layers.
-
-    >>> path_and_call("conv#2", ["conv"]), path_and_call("conv#2", ["conv#2"])
-    (('conv', 2), ('conv#2', 1))
-    """
-    path, mark, number = name.rpartition("#")
-    if name in paths or not mark or not number.isdecimal() or int(number) < 2:
-        return name, 1
-    return path, int(number)
-
-
 # --- what gradient.py and effective.py ask ---------------------------------------------------
 
 
@@ -224,7 +204,7 @@ class Maps:
         if name not in self.found:
             raise MeasurementError(
                 f"The output of {name!r} has the shape {self.shapes[name]!r}, which is no map of "
-                f"an image of {_times(self.size)} px; choose a layer in front of the head."
+                f"an image of {times(self.size)} px; choose a layer in front of the head."
             )
         return self.found[name]
 
@@ -241,7 +221,7 @@ class Maps:
                 return name
         raise MeasurementError(
             f"No layer of {self.model.name} returns a map of more than one position at "
-            f"{_times(self.size)} px; take a larger input, or name a layer."
+            f"{times(self.size)} px; take a larger input, or name a layer."
         )
 
 
@@ -288,5 +268,5 @@ def _find_maps(
     return found
 
 
-def _times(size: Iterable[int]) -> str:
+def times(size: Iterable[int]) -> str:
     return "x".join(map(str, size))

@@ -25,6 +25,7 @@ from rfa_toolbox.empirical.keras_poison import (
     passing_nan_on,
 )
 from rfa_toolbox.empirical.readings import Mask
+from rfa_toolbox.empirical.results import call_name
 from rfa_toolbox.empirical.structural import Interval
 from rfa_toolbox.encodings.tensorflow_keras import (
     create_graph_from_keras_json,
@@ -307,7 +308,7 @@ class _Walk:
     def _name(self, path: str, layer: Any) -> str:
         name = f"{path}/{layer.name}" if path else str(layer.name)
         self._calls[name] += 1
-        return name if self._calls[name] == 1 else f"{name}#{self._calls[name]}"
+        return call_name(name, self._calls[name])
 
     def _called(self, operation: Any, path: str) -> Callable[..., Any]:
         def call(*args: Any, **keywords: Any) -> Any:

@@ -11,8 +11,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from rfa_toolbox.empirical.gradients import Array, Gradient, Signal, call_name, path_and_call
+from rfa_toolbox.empirical.gradients import Array, Gradient, Signal
 from rfa_toolbox.empirical.neutral import Part
+from rfa_toolbox.empirical.results import call_name, path_and_call
 from rfa_toolbox.errors import CaptureError, MeasurementError, UnsupportedModelError
 
 __all__ = ["KerasModelInExperiment", "reinitialised"]

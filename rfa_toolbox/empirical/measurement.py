@@ -10,7 +10,12 @@ from typing import Any
 
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.empirical.readings import AxisField
-from rfa_toolbox.empirical.results import MeasuredField, Method, ReceptiveFieldMeasurement
+from rfa_toolbox.empirical.results import (
+    MeasuredField,
+    Method,
+    ReceptiveFieldMeasurement,
+    path_and_call,
+)
 from rfa_toolbox.empirical.structural import (
     AxisMeasurement,
     Bench,
@@ -157,15 +162,14 @@ def _chosen(
 
 def _of_node(setting: Setting, name: str, axes: list[AxisField]) -> MeasuredField:
     node = setting.nodes[name]
-    path, mark, call = node.name.partition("#")
-    number = int(call) if mark and path == node.module_path and call.isdigit() else 1
+    path, number = path_and_call(node.name, ())
     return assembled(
         name,
         node.module_path or "",
         node.layer_info.name,
         setting.output_shapes[name],
         axes,
-        call=number,
+        call=number if path == node.module_path else 1,
         note=what_is_neutral(setting, name),
     )
 

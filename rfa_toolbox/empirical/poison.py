@@ -22,6 +22,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 
+from rfa_toolbox.encodings.pytorch.capture import expanded
 from rfa_toolbox.encodings.pytorch.intermediate_graph import GlobalOps
 from rfa_toolbox.encodings.pytorch.signatures import bind
 
@@ -59,11 +60,7 @@ def wide_dimensions(tensor: torch.Tensor) -> list[int]:
     >>> wide_dimensions(torch.zeros(2, 1, 4).expand(2, 3, 4))
     [1]
     """
-    return [
-        place
-        for place, (size, stride) in enumerate(zip(tensor.shape, tensor.stride(), strict=True))
-        if size > 1 and stride == 0
-    ]
+    return list(expanded(tensor.shape, tensor.stride()))
 
 
 def _widened(tensor: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:

@@ -6,7 +6,7 @@ Nothing here needs a framework.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
@@ -19,6 +19,8 @@ __all__ = [
     "MeasuredField",
     "Method",
     "ReceptiveFieldMeasurement",
+    "call_name",
+    "path_and_call",
     "plain_except",
     "plain_number",
     "spelled",
@@ -170,6 +172,27 @@ class ReceptiveFieldMeasurement(Sequence[MeasuredField]):
         ]
         title = f"{self.model_name}: receptive fields by the {self.method} experiment"
         return "\n".join((title, *text_table(header, rows)))
+
+
+def call_name(path: str, call: int) -> str:
+    """Return the name of a call of a layer, as nodes of graphs have it.
+
+    >>> call_name("conv", 1), call_name("conv", 2)
+    ('conv', 'conv#2')
+    """
+    return path if call == 1 else f"{path}#{call}"
+
+
+def path_and_call(name: str, paths: Collection[str]) -> tuple[str, int]:
+    """Return which call of which layer has a name; ``paths`` are those of all layers.
+
+    >>> path_and_call("conv#2", ["conv"]), path_and_call("conv#2", ["conv#2"])
+    (('conv', 2), ('conv#2', 1))
+    """
+    path, mark, number = name.rpartition("#")
+    if name in paths or not mark or not number.isdecimal() or int(number) < 2:
+        return name, 1
+    return path, int(number)
 
 
 def plain_except(value: Any, array: str, wanted: bool) -> dict[str, Any]:

@@ -15,8 +15,9 @@ from torch import nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from rfa_toolbox.empirical.gradients import Array, Gradient, Signal, call_name, path_and_call
+from rfa_toolbox.empirical.gradients import Array, Gradient, Signal
 from rfa_toolbox.empirical.neutral import Part
+from rfa_toolbox.empirical.results import call_name, path_and_call
 from rfa_toolbox.encodings.pytorch.capture import describe_call, undisturbed
 from rfa_toolbox.encodings.pytorch.ingest_architecture import unwrapped
 from rfa_toolbox.encodings.pytorch.inputs import DEFAULT_INPUT, usual_examples

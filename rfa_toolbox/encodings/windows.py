@@ -16,6 +16,7 @@ from rfa_toolbox.encodings.layout import Layout
 
 __all__ = [
     "NEUTRAL",
+    "SOMEWHERE",
     "Products",
     "Window",
     "grown",
@@ -23,6 +24,7 @@ __all__ = [
     "interpolation",
     "mixed_windows",
     "resampling",
+    "with_statistics",
 ]
 
 
@@ -46,6 +48,8 @@ class Window(NamedTuple):
 
 
 NEUTRAL = Window()
+SOMEWHERE = NEUTRAL._replace(begin=None, end=None)
+"""Every unit sees one unit, but it is not followed which."""
 
 
 _SUPPORT = {
@@ -104,6 +108,18 @@ def mixed_windows(
     """
     found = layouts.mixing(layout, dimensions, extents)
     return {axis: Window(mixed.kernel, 1, mixed.dilation) for axis, mixed in found.items()}
+
+
+def with_statistics(windows: Sequence[Window], statistics: Mapping[int, Window]) -> list[Window]:
+    """Return the windows of a layer that also sees what it takes statistics from, by axis.
+
+    >>> with_statistics([NEUTRAL, NEUTRAL], {1: Window(math.inf)})[1].kernel
+    inf
+    """
+    seen = list(windows)
+    for axis, window in statistics.items():
+        seen[axis] = seen[axis]._replace(kernel=window.kernel, dilation=window.dilation)
+    return seen
 
 
 def in_blocks(windows: Mapping[int, Window]) -> bool:

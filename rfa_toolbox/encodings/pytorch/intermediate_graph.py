@@ -38,7 +38,7 @@ from rfa_toolbox.encodings.pytorch.substitutors import (
     output_substitutor,
     vector_substitutor,
 )
-from rfa_toolbox.encodings.windows import NEUTRAL, Window, in_blocks
+from rfa_toolbox.encodings.windows import NEUTRAL, Window, in_blocks, with_statistics
 from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.graphs import (
     EnrichedNetworkNode,
@@ -262,9 +262,7 @@ def _with_statistics(step: Step) -> Step:
     """Return a step that sees what it takes statistics from."""
     if not step.statistics:
         return step
-    windows = list(step.windows)
-    for axis, window in step.statistics.items():
-        windows[axis] = windows[axis]._replace(kernel=window.kernel, dilation=window.dilation)
+    windows = with_statistics(step.windows, step.statistics)
     return attrs.evolve(
         step, windows=tuple(windows), ignored_global=False, blockwise=in_blocks(step.statistics)
     )

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import attrs
@@ -24,7 +24,7 @@ from rfa_toolbox.encodings.pytorch.domain import (
     TensorRef,
     tensors_in,
 )
-from rfa_toolbox.encodings.windows import NEUTRAL, Window, mixed_windows
+from rfa_toolbox.encodings.windows import NEUTRAL, SOMEWHERE, Window, mixed_windows
 
 __all__ = ["FirstWindow", "Parts", "Rule", "Step", "Trail", "Value"]
 
@@ -238,7 +238,7 @@ class Trail:
         if found == made and not value.beyond and not value.picked:
             return value
         gone = [axis for axis in made if made[axis] and not found.get(axis)]
-        windows |= dict.fromkeys(gone, NEUTRAL._replace(begin=None, end=None))
+        windows |= dict.fromkeys(gone, SOMEWHERE)
         name = "slice" if operation.name in _SLICES else operation.name
         facts: dict[str, Any] = {"kind": "slice"}
         self._say_what_is_left_out(value, facts)
@@ -502,14 +502,14 @@ class Trail:
             window = windows.get(axis, NEUTRAL)
             atoms = runs.get(axis)
             if atoms:
-                distinct = {atom.step: atom for atom in atoms}.values()
+                distinct = _distinct(atoms)
                 common = math.gcd(*(atom.step for atom in distinct))
                 origin = sum(atom.origin for atom in distinct)
                 if common > 1 or origin:
                     begin = None if window.begin is None else window.begin - origin
                     window = window._replace(stride=window.stride * common, begin=begin)
                     layout = layouts.rescale(layout, axis, common)
-                extents[axis] = sum((atom.size - 1) * atom.step for atom in distinct) // common + 1
+                extents[axis] = _span(distinct) // common + 1
             complete.append(window)
         return tuple(complete), tuple(extents), layout
 
@@ -517,10 +517,18 @@ class Trail:
 def _is_whole(layout: Layout, runs: Mapping[int, list[Atom]], extents: Sequence[int]) -> bool:
     """Whether a layout has all the positions of a map, from the first one on."""
     return layouts.is_in_place(layout) and all(
-        sum((atom.size - 1) * atom.step for atom in {one.step: one for one in atoms}.values()) + 1
-        == extents[axis]
-        for axis, atoms in runs.items()
+        _span(_distinct(atoms)) + 1 == extents[axis] for axis, atoms in runs.items()
     )
+
+
+def _distinct(atoms: Iterable[Atom]) -> Collection[Atom]:
+    """Return one run of every step: others stand for the same positions once more."""
+    return {atom.step: atom for atom in atoms}.values()
+
+
+def _span(atoms: Iterable[Atom]) -> int:
+    """Return how far the last unit of some runs is from the first one."""
+    return sum((atom.size - 1) * atom.step for atom in atoms)
 
 
 def _feature_map(

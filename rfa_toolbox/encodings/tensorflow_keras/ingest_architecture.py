@@ -46,7 +46,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     with_leading,
     without_leading,
 )
-from rfa_toolbox.encodings.windows import NEUTRAL, Window, in_blocks
+from rfa_toolbox.encodings.windows import NEUTRAL, Window, in_blocks, with_statistics
 from rfa_toolbox.errors import InvalidGraphError, UnsupportedModelError
 from rfa_toolbox.graphs import (
     EnrichedNetworkNode,
@@ -350,9 +350,7 @@ def _with_statistics(
     """Return the layer that sees what it takes statistics from; None if it takes none."""
     if not effect.statistics:
         return None
-    seen = list(windows)
-    for axis, window in effect.statistics.items():
-        seen[axis] = seen[axis]._replace(kernel=window.kernel, dilation=window.dilation)
+    seen = with_statistics(windows, effect.statistics)
     blockwise = in_blocks(effect.statistics)
     return definition(label, seen, attrs.evolve(effect, ignored_global=False, blockwise=blockwise))
 

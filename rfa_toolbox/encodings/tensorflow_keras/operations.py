@@ -43,7 +43,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     varies,
     words,
 )
-from rfa_toolbox.encodings.windows import NEUTRAL, Window, in_blocks, mixed_windows
+from rfa_toolbox.encodings.windows import SOMEWHERE, Window, in_blocks, mixed_windows
 
 __all__ = ["RULES", "Rule", "canonical"]
 
@@ -726,11 +726,10 @@ def _roll(call: LayerCall) -> Effect:
 
 def _flipped(call: LayerCall) -> Effect:
     """Windows keep their size when a map is mirrored; where they lie is no longer followed."""
-    anywhere = NEUTRAL._replace(begin=None, end=None)
     layout = call.value.layout
     places = _places(call.get("axis"), len(layout))
     axes = [axis for place in places for axis in layouts.axes_of(layout[place])]
-    return keep(call, windows=dict.fromkeys(axes, anywhere), position_dependent=bool(axes))
+    return keep(call, windows=dict.fromkeys(axes, SOMEWHERE), position_dependent=bool(axes))
 
 
 def _repeat(call: LayerCall) -> Effect:

@@ -73,9 +73,7 @@ def pointwise(trail: Trail, operation: Operation) -> None:
 def glu(trail: Trail, operation: Operation) -> None:
     """Gate one half of a dimension by the other one: of channels as a rule, else of a map."""
     value = trail.settled(trail.main(operation))
-    dimension = (operation.get("dim") if operation.get("dim") is not None else -1) % len(
-        value.layout
-    )
+    dimension = operation.get("dim", -1) % len(value.layout)
     windows = trail.mixing(value, (dimension,))
     if not windows:
         pointwise(trail, operation)

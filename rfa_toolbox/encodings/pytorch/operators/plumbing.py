@@ -21,7 +21,7 @@ from rfa_toolbox.encodings.pytorch.steps import (
     Trail,
     Value,
 )
-from rfa_toolbox.encodings.windows import NEUTRAL, Window
+from rfa_toolbox.encodings.windows import SOMEWHERE, Window
 
 __all__ = [
     "copied",
@@ -45,10 +45,6 @@ __all__ = [
     "unbind",
     "unsqueeze",
 ]
-
-
-_SOMEWHERE = NEUTRAL._replace(begin=None, end=None)
-"""Every unit sees one unit, but it is not followed which."""
 
 
 def _value(trail: Trail, operation: Operation) -> tuple[TensorRef, Value]:
@@ -285,7 +281,7 @@ def flip(trail: Trail, operation: Operation) -> None:
     if not axes:
         trail.move(operation, value.layout)
         return
-    mirrored = dict.fromkeys(axes, _SOMEWHERE)
+    mirrored = dict.fromkeys(axes, SOMEWHERE)
     trail.step(operation, mirrored, value.layout, base=value, kind="slice")
 
 
@@ -398,7 +394,7 @@ def _picked_by_index(
         layout[place] = (Lost(output.shape[place], lost),)
     trail.step(
         operation,
-        dict.fromkeys(lost, _SOMEWHERE),
+        dict.fromkeys(lost, SOMEWHERE),
         tuple(layout),
         base=value,
         certainty="bound",
@@ -427,7 +423,7 @@ def pick(trail: Trail, operation: Operation) -> None:
     layout[dimension] = (Lost(shape[dimension], axes),)
     trail.step(
         operation,
-        dict.fromkeys(axes, _SOMEWHERE),
+        dict.fromkeys(axes, SOMEWHERE),
         tuple(layout),
         base=value,
         certainty="bound",
