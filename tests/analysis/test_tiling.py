@@ -348,3 +348,13 @@ def test_what_nothing_knows_cannot_be_tiled():
     )
     with pytest.raises(InvalidGraphError, match="'odd' cannot be tiled: it is odd"):
         tile_plan(node, 64, 32)
+
+
+@pytest.mark.parametrize("blind", [0, 1])
+def test_units_that_see_no_pixel_along_any_one_axis_belong_to_no_tile(blind):
+    fine, crop = [1, 1], [(0, 0), (0, 0)]
+    fine[blind], crop[blind] = 3, (-1, 0)
+    gaps = named("gaps", LayerDefinition("Transposed", (1, 1), upsampling=fine, padding=0))
+    last = named("last", LayerDefinition("Crop", (1, 1), fine, padding=crop), gaps)
+    with pytest.raises(InvalidGraphError, match="units of 'last' see no pixel at all"):
+        tile_plan(last, 24, 12)
