@@ -76,24 +76,31 @@ class Pattern:
         return None
 
     def holds_at(self, threshold: int, mask: Mask, inside: range) -> bool:
-        """Return whether those units are NaN at a threshold that should be.
+        """Return whether those units are NaN at a threshold that should be, and no others.
 
-        Of every class of units the one in front of the threshold is looked at and the one behind
-        it, if their rows are inside of the image.
+        Looked at are all units that should change inside of the image, and those between them that
+        should see nothing: a wrong jump shows far away from where the pattern was found.
 
         >>> mask = np.array([True, True, True, True, False, False])
-        >>> patterns = Pattern(1, 2, {0: 1}), Pattern(2, 3, {0: 1, 1: 2})
+        >>> patterns = Pattern(1, 2, {0: 1}), Pattern(2, 3, {0: 1, 1: 2}), Pattern(1, 5, {1: 3})
         >>> [pattern.holds_at(8, mask, range(20)) for pattern in patterns]
-        [True, False]
+        [True, False, False]
         """
+        places = np.arange(mask.size)
+        within = np.zeros(mask.size, bool)
+        poisoned = np.zeros(mask.size, bool)
         for known, row in self.at.items():
-            turns = (threshold - row) // self.rows
-            for turn in (turns, turns + 1):
-                unit, changes = known + turn * self.units, row + turn * self.rows
-                seen = changes in inside and 0 <= unit < mask.size
-                if seen and mask[unit] != (changes < threshold):
-                    return False
-        return True
+            changes = row + (places - known) // self.units * self.rows
+            own = (places - known) % self.units == 0
+            within |= own & (inside.start <= changes) & (changes < inside.stop)
+            poisoned |= own & (changes < threshold)
+        (looked_at,) = np.nonzero(within)
+        if not looked_at.size:
+            return True
+        between = np.isin(places % self.units, [one % self.units for one in self.at], invert=True)
+        between[: looked_at[0]] = between[looked_at[-1] :] = False
+        checked = within | between
+        return bool((mask == poisoned)[checked].all())
 
 
 def known_rows(flags: Mapping[int, Mask]) -> dict[int, int] | None:

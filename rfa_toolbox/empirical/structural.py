@@ -8,7 +8,7 @@ needs no framework.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Protocol, TypeAlias
 
@@ -47,6 +47,10 @@ FIXED_SIZE = (
 
 _IN_GATE = "sees everything, and counts as neutral as a part of a gate"
 _LEFT_OUT = "statistics or a gate in it depend on the whole map, and count as neutral"
+
+_TOLD = 4
+"""Lengths, each at least twice the one before, after which a field that reaches from one half of
+the image to the other in all of them is taken to grow with the image."""
 
 _FINEST = 16
 """Units per pixel up to which the distance between units is told."""
@@ -172,36 +176,65 @@ def measure_axis(bench: Bench, axis: int, max_passes: int) -> AxisMeasurement:
     Raises:
         CaptureError: if the model runs at no length at all.
     """
-    chosen: _Survey | None = None
-    best: _Reading | None = None
-    looked = 0
+    surveys: list[_Survey] = []
+    reading, wasted = _settled(_fitting(bench, axis, surveys), max_passes)
+    if not surveys:
+        raise CaptureError(
+            f"the model runs at none of the lengths {list(bench.lengths(axis))} along axis {axis}; "
+            f"pass an input_shape that it runs with. Its own error: {bench.failure!r}"
+        ) from bench.failure
+    if reading is None:
+        last = surveys[-1]
+        alike = [one for one in surveys if one.says_the_same(last)]
+        reading, wasted = _settled(alike or [last], max_passes)
+        assert reading is not None  # noqa: S101 - of at least one
+        reading.beyond = f"its field does not fit into {last.setting.length} pixels, " + (
+            "nor into far fewer: its windows depend on the size of the image"
+            if last.grow(surveys[-_TOLD:], axis)
+            else "the longest image that was tried"
+        )
+    looked = wasted + sum(one.passes for one in surveys)
+    start, end = reading.sides
+    return AxisMeasurement(reading.fields(), reading.setting, (looked, start.passes, end.passes))
+
+
+def _fitting(bench: Bench, axis: int, surveys: list[_Survey]) -> Iterator[_Survey]:
+    """Survey ever longer images, and yield those into which every field fits."""
     lengths = list(bench.lengths(axis))
     for place, length in enumerate(lengths):
         setting = bench.setting(axis, length)
         if setting is None:
             continue
         longer = bench.setting(axis, 2 * length) if len(lengths) > 1 else None
-        chosen = _Survey(setting, longer, axis)
-        fits = chosen.fits and (place == len(lengths) - 1 or chosen.confirmed(longer))
-        looked += chosen.passes
-        if not fits:
+        survey = _Survey(setting, longer, axis)
+        surveys.append(survey)
+        grow = survey.too_large and survey.grow(surveys[-_TOLD:], axis)
+        if (survey.too_large and not grow) or not survey.roomy:
             continue
-        reading = _Reading(chosen, max_passes)
+        if place == len(lengths) - 1 or survey.confirmed(longer):
+            if grow:
+                return
+            yield survey
+
+
+def _settled(surveys: Iterable[_Survey], max_passes: int) -> tuple[_Reading | None, int]:
+    """Return the reading of the first image in which all windows are seen to repeat.
+
+    None if there is no image; the best one if there is none in which they do. The number is that of
+    the forward passes for readings that a better one took the place of.
+    """
+    best: _Reading | None = None
+    wasted = 0
+    for survey in surveys:
+        reading = _Reading(survey, max_passes)
         if best is not None:
             if len(reading.cut_short) >= len(best.cut_short):
                 break
-            looked += sum(side.passes for side in best.sides)
+            wasted += sum(side.passes for side in best.sides)
         best = reading
         if not best.cut_short:
             break
-    if chosen is None:
-        raise CaptureError(
-            f"the model runs at none of the lengths {lengths} along axis {axis}; pass an "
-            f"input_shape that it runs with. Its own error: {bench.failure!r}"
-        ) from bench.failure
-    reading = best or _Reading(chosen, max_passes)
-    start, end = reading.sides
-    return AxisMeasurement(reading.fields(), reading.setting, (looked, start.passes, end.passes))
+    return best, wasted
 
 
 class _Survey:
@@ -215,6 +248,7 @@ class _Survey:
         self.everything: set[str] = set()
         self.nothing: set[str] = set()
         self.too_large: set[str] = set()
+        self.backwards: set[str] = set()
         self.unconfirmed: set[str] = set()
         self.silent: dict[str, set[int]] = {}
         self.needed = 1
@@ -239,6 +273,8 @@ class _Survey:
                     self.unconfirmed.add(name)
             elif across == below[name].size:
                 self.too_large.add(name)
+            elif _is_backwards(first[name], last[name]):
+                self.backwards.add(name)
             else:
                 jump = _jump(setting, longer, name)
                 jumps.append(jump)
@@ -246,10 +282,25 @@ class _Survey:
         self.period = common_period(jumps, limit=max(1, length // 3))
 
     @property
-    def fits(self) -> bool:
-        """Whether every field that is finite has room between the ends of the image."""
-        room = self.setting.length - self.needed
-        return not self.too_large and room >= 3 * self.period + 2
+    def roomy(self) -> bool:
+        """Whether fields that do not reach across have room between the ends of the image."""
+        return self.setting.length - self.needed >= 3 * self.period + 2
+
+    def grow(self, surveys: Sequence[_Survey], axis: int) -> bool:
+        """Return whether fields that are too large were so often enough not to be finite."""
+        analysed = [field_along(self.setting.nodes[name], axis) for name in self.too_large]
+        return (
+            len(surveys) == _TOLD
+            and all(self.too_large <= one.too_large for one in surveys)
+            and all(4 * one <= self.setting.length for one in analysed if one < math.inf)
+        )
+
+    def says_the_same(self, other: _Survey) -> bool:
+        """Return whether layers see everything, nothing, or too much if they do so for another."""
+        return self.roomy and all(
+            getattr(self, one) == getattr(other, one)
+            for one in ("everything", "nothing", "too_large", "backwards")
+        )
 
     def confirmed(self, longer: Setting | None) -> bool:
         """Return whether what sees everything does so on an image twice as long, too."""
@@ -273,6 +324,16 @@ def _ends(length: int) -> list[Interval]:
     return [(0, rows), (length - rows, length)]
 
 
+def _is_backwards(first: Mask, last: Mask) -> bool:
+    """Return whether all that see the end of an image stand in front of what sees its beginning.
+
+    >>> _is_backwards(np.array([False, False, True]), np.array([True, False, False]))
+    True
+    """
+    at_first, at_last = np.flatnonzero(first), np.flatnonzero(last)
+    return bool(at_first.size and at_last.size and at_last[-1] < at_first[0])
+
+
 def _jump(setting: Setting, longer: Setting | None, name: str) -> Fraction:
     """Return how far units are apart, from how many more there are on a longer image."""
     units = setting.units[name]
@@ -289,11 +350,13 @@ class _Reading:
     def __init__(self, survey: _Survey, max_passes: int) -> None:
         self.survey = survey
         self.setting = setting = survey.setting
+        self.beyond = f"its field does not fit into {setting.length} pixels"
+        """What is to be said of a field that is too large."""
         wanted = [
             name
             for name in setting.units
             if name not in setting.blind
-            and name not in survey.everything | survey.nothing | survey.too_large
+            and name not in survey.everything | survey.nothing | survey.too_large | survey.backwards
         ]
         self.sides = (_Side(setting, wanted, survey, False), _Side(setting, wanted, survey, True))
         for side in self.sides:
@@ -316,9 +379,11 @@ class _Reading:
                 ) * (name in survey.unconfirmed)
                 fields[name] = AxisField(notes=note)
             elif name in survey.too_large:
+                fields[name] = AxisField(problem=self.beyond)
+            elif name in survey.backwards:
                 fields[name] = AxisField(
-                    problem=f"its field does not fit into {setting.length} pixels, the longest "
-                    "image that was tried"
+                    problem="its positions stand in the opposite order, so that its windows depend "
+                    "on the size of the image"
                 )
             else:
                 fields[name] = _combined(setting, name, *self.sides)
@@ -372,8 +437,9 @@ class _Side:
         self._rows: dict[str, dict[int, int]] = {}
         self._begin = max(1, (setting.length - survey.needed - 2 * survey.period) // 2)
         self._inside = range(self._begin, setting.length - survey.needed)
-        self._far = min(setting.length - 1, max(self._begin + 1, self._inside.stop))
-        """Where what repeats has to do so, too: as far away as no border is felt."""
+        far = min(setting.length - 1, max(self._begin + 1, self._inside.stop))
+        self._distant = (far, (self._begin + far) // 2)
+        """Where what repeats has to do so, too: as far away as no border is felt, and halfway."""
 
     @property
     def passes(self) -> int:
@@ -386,7 +452,7 @@ class _Side:
             return
         span = self.period
         while True:
-            self._poison([*range(self._begin, self._begin + span + 1), self._far])
+            self._poison([*range(self._begin, self._begin + span + 1), *self._distant])
             again = {
                 row + step
                 for name in self._open()
@@ -433,7 +499,8 @@ class _Side:
             pattern = find_pattern(
                 rows, {last - one for one in silent} if self.mirrored else silent
             )
-            if pattern is not None and pattern.holds_at(
-                self._far, self._flags[name][self._far], self._inside
+            if pattern is not None and all(
+                pattern.holds_at(threshold, mask, self._inside)
+                for threshold, mask in reversed(self._flags[name].items())
             ):
                 self.patterns[name] = pattern

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from fractions import Fraction
 from typing import Any
 
 import pytest
@@ -214,6 +215,60 @@ def test_a_field_much_larger_than_the_first_image_is_not_infinite(kernel: int) -
     small = measure_receptive_field(model, (1, 1, 64), max_length=448)[-1]
     assert "no longer image" in small.notes[0]
     assert verify(model, (1, 1, 64), max_length=448).nodes[-1].verdict == "not measured"
+
+
+def strided(count: int, kernel: int, stride: int) -> nn.Module:
+    return (nn.Conv1d, nn.Conv2d)[count - 1](1, 1, kernel, stride)
+
+
+def spread(count: int, kernel: int, stride: int, **options: int) -> nn.Module:
+    return (nn.ConvTranspose1d, nn.ConvTranspose2d)[count - 1](1, 1, kernel, stride, **options)
+
+
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(
+    ("layers", "windows"),
+    [
+        ([(spread, 1, 3), (strided, 2, 2)], [(0, 0), (1, 1), None]),
+        ([(spread, 1, 3), (strided, 3, 2)], [(0, 0), (1, 1), (2, 2)]),
+        ([(spread, 1, 5), (spread, 2, 3), (strided, 2, 4)], [(0, 0), *[None] * 3, (1, 1)]),
+        ([(spread, 2, 5), (strided, 1, 3)], [(0, 0), None, (1, 1), None, None]),
+    ],
+)
+def test_analysis_equals_experiment_where_phases_see_nothing(
+    count: int, layers: list[Any], windows: list[Any]
+) -> None:
+    model = nn.Sequential(*(make(count, *sizes) for make, *sizes in layers))
+    shape = (1, 1, *[64] * count)
+    report = verify(model, shape)
+    assert {one.verdict for one in report.nodes} == {"agrees"}, report.disagreements
+    field = measure_receptive_field(model, shape)[-1]
+    assert list(field.phases[0])[: len(windows)] == windows[: len(field.phases[0])]
+
+
+@pytest.mark.parametrize("max_length", [224, 448, None])
+def test_a_jump_that_shows_only_far_away_is_not_rounded(max_length: int | None) -> None:
+    model = nn.Upsample(scale_factor=0.3, mode="nearest")
+    report = verify(model, (1, 1, 224, 224), max_length=max_length)
+    assert {one.verdict for one in report.nodes} == {"agrees"}, report.disagreements
+    assert report.nodes[-1].jump == (Fraction(10, 3), Fraction(10, 3))
+
+
+def test_a_field_that_grows_with_the_image_ends_the_experiment_soon() -> None:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(x.flip(3)) + x  # type: ignore[no-any-return]
+
+    model = Function(forward, conv=nn.Conv2d(1, 1, 3, padding=1))
+    report = verify(model, (1, 1, 64, 64))
+    assert report.ok
+    assert sum(map(sum, report.passes)) < 100
+    _, flip, conv, add = report.nodes
+    assert "opposite order" in flip.reason
+    assert "opposite order" in conv.reason
+    assert "depend on the size" in add.reason
+    assert add.size == (3, None)
+    twice = verify(Function(lambda self, x: x.flip(2).flip(2) + x), (1, 1, 64))
+    assert [one.size for one in twice.nodes] == [(1,), (None,), (1,), (1,)]
 
 
 def test_a_type_may_be_taken_from_a_tensor_of_another_shape() -> None:
