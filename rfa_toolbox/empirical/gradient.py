@@ -169,7 +169,8 @@ def measure(
     """Measure receptive fields by the gradients of units and their neighbours.
 
     Looked at are the unit, its next neighbours, some farther away, and the corners; where these do
-    not lie evenly, as behind up-sampling, a row of 32 units.
+    not lie evenly, as behind up-sampling, a row of 32 units. All of these lie on one diagonal of
+    the map. Some beside it must see no more, or the windows depend on the place along another axis.
 
     A field must fit between the ends of the image. Without ``input_shape``, those that do not are
     looked at again in a long and narrow image; where that does not help, the result has None and
@@ -317,6 +318,15 @@ def _some(found: FeatureMap, unit: Unit) -> list[Unit]:
     return list(zip(*along, strict=True))
 
 
+def _aside(found: FeatureMap, unit: Unit) -> list[Unit]:
+    """Return some units that are at other places along one axis than along the next one."""
+    along = []
+    for axis, (here, size) in enumerate(zip(unit, found.size, strict=True)):
+        places = [here, (here + 1) % size, here // 2, (here + size) // 2]
+        along.append(places[axis:] + places[:axis])
+    return list(zip(*along, strict=True))
+
+
 def _row(found: FeatureMap, unit: Unit) -> list[Unit]:
     """Return units in a row around the unit, along all axes at once."""
     along = []
@@ -364,6 +374,10 @@ _TOO_LARGE = (
 )
 _UNEVEN = (
     "Its windows do not repeat, or not soon enough; method='structural' looks at all of its units."
+)
+_ACROSS = (
+    "Units at other places along another axis see more, so its windows do not repeat, as where the "
+    "axes of an image are swapped; method='structural' looks at all of its units."
 )
 
 
@@ -424,12 +438,29 @@ class _Look:
             for axis, other in enumerate(more):
                 seen[name][axis].update(other)
             along[name] = self._read(name, seen[name])
+        self._hold_against_others(along, units)
         return {
             name: problems[name]
             if name in problems
             else [AxisField(problem=_UNEVEN) if one is None else one for one in along[name]]
             for name in units
         }
+
+    def _hold_against_others(
+        self, along: Mapping[str, list[AxisField | None]], units: Mapping[str, Unit]
+    ) -> None:
+        """Take back fields along an axis that are others at other places along another axis."""
+        read = [
+            name
+            for name, axes in along.items()
+            if len(axes) > 1 and any(one and one.windows for one in axes)
+        ]
+        seen, _ = self._at({name: _aside(self.maps[name], units[name]) for name in read})
+        for name, axes in seen.items():
+            for axis, extents in enumerate(axes):
+                field = along[name][axis]
+                if field and field.windows and not _covers(field, extents):
+                    along[name][axis] = AxisField(problem=_ACROSS)
 
     def _at(self, units: Mapping[str, list[Unit]]) -> tuple[dict[str, list[Seen]], dict[str, str]]:
         """Return by name what these units see along every axis, and why some see nothing."""
@@ -488,6 +519,15 @@ def _along(seen: Seen, pixels: int, positions: int) -> AxisField | None:
         if len(starts.keys() & ends.keys()) < _NEAR // 2:
             return AxisField(problem=_TOO_LARGE)
     return None
+
+
+def _covers(field: AxisField, seen: Seen) -> bool:
+    """Return whether units see no pixel beyond what a field says of them."""
+    for place, window in seen.items():
+        first, last = field.region(place)
+        if window is not None and not first <= window[0] <= window[1] <= last:
+            return False
+    return True
 
 
 def _agrees(pattern: Pattern, rows: Mapping[int, int]) -> bool:

@@ -51,6 +51,17 @@ class AxisField:
             return None
         return max((one[1] - one[0] + 1 for one in self.windows if one), default=math.inf)
 
+    def region(self, unit: int) -> tuple[int | float, int | float]:
+        """Return the first and the last pixel that a unit sees; inf and -inf if it sees nothing.
+
+        >>> AxisField(((0, 2), None), Fraction(2)).region(4), AxisField(((0, 2), None)).region(1)
+        ((8, 10), (inf, -inf))
+        """
+        turn, phase = divmod(unit, len(self.windows))
+        first, last = self.windows[phase] or (math.inf, -math.inf)
+        step = int(self.jump * len(self.windows)) * turn
+        return first + step, last + step
+
 
 @attrs.frozen(slots=True)
 class Pattern:

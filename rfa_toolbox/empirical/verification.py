@@ -11,7 +11,7 @@ import attrs
 
 from rfa_toolbox import unit_windows
 from rfa_toolbox.empirical.measurement import MAX_PASSES, bench_for, measure_all_axes
-from rfa_toolbox.empirical.readings import AxisField, Seen
+from rfa_toolbox.empirical.readings import AxisField
 from rfa_toolbox.empirical.results import plain_number, spelled, text_table
 from rfa_toolbox.empirical.structural import (
     FIXED_SIZE,
@@ -225,7 +225,7 @@ class _Compared:
             return None
         if not self.measured.windows:
             return -math.inf
-        return _region(self.measured.windows[0])[0]
+        return self.measured.region(0)[0]
 
 
 def _compared(setting: Setting, name: str, axis: int, measured: AxisField) -> _Compared:
@@ -255,7 +255,7 @@ def _judged(
     if same and expected is not None and measured.windows:
         places = math.lcm(len(measured.windows), len(expected.firsts))
         same = measured.jump == expected.jump and all(
-            unit_windows.region_of(expected, unit) == _moved(measured, unit)
+            unit_windows.region_of(expected, unit) == measured.region(unit)
             for unit in range(places)
         )
     alone = not measured.windows and setting.units[node.name] == 1
@@ -283,18 +283,6 @@ def _judged(
     return "differs", _difference(expected, size, measured)
 
 
-def _region(window: Seen) -> tuple[int | float, int | float]:
-    return (math.inf, -math.inf) if window is None else window
-
-
-def _moved(measured: AxisField, unit: int) -> tuple[int | float, int | float]:
-    """Return what a unit sees."""
-    turn, phase = divmod(unit, len(measured.windows))
-    first, last = _region(measured.windows[phase])
-    step = int(measured.jump * len(measured.windows)) * turn
-    return first + step, last + step
-
-
 def _difference(expected: UnitWindows | None, size: float, measured: AxisField) -> str:
     if measured.size != size:
         return f"{measured.size} pixels measured, {size} analysed"
@@ -302,7 +290,7 @@ def _difference(expected: UnitWindows | None, size: float, measured: AxisField) 
         return f"jump {measured.jump} measured, {expected.jump} analysed"
     assert expected is not None  # noqa: S101 - equal sizes without places agree
     for unit in range(math.lcm(len(measured.windows), len(expected.firsts))):
-        own, other = _moved(measured, unit), unit_windows.region_of(expected, unit)
+        own, other = measured.region(unit), unit_windows.region_of(expected, unit)
         if own != other:
             return f"unit {unit} sees {own} as measured, {other} as analysed"
     return ""

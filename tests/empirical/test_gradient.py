@@ -403,12 +403,12 @@ def test_there_is_one_way_back_for_all_modules_that_return_the_same_tensor(
     )
     found = measure_receptive_field(model, (1, 1, 16, 16), method="gradient")
     assert [one.size[0] for one in found] == [3, 3, 3, 3, 3, 3, 5]
-    assert len(ways) == 2
+    assert len(ways) == 2 * 2  # for units on the diagonal, and for some beside it
     ways.clear()
     # Batch norm makes a tensor, and a rectifier that works in place makes another of it.
     as_it_is = measure_receptive_field(model, (1, 1, 16, 16), method="gradient", neutralise=False)
     assert [one.name for one in as_it_is] == [one.name for one in found]
-    assert len(ways) == 4
+    assert len(ways) == 4 * 2
 
 
 # --- what cannot be done ---------------------------------------------------------------------
@@ -464,6 +464,24 @@ def test_layers_without_gradients_do_not_keep_the_others_from_being_measured() -
 def test_what_is_no_model_is_refused() -> None:
     with pytest.raises(UnsupportedModelError, match="'resnet'"):
         gradient_map("resnet")
+
+
+@pytest.mark.parametrize("swap", [(2, 3), (3, 4)])
+def test_axes_that_are_swapped_show_beside_the_diagonal(swap: tuple[int, int]) -> None:
+    class Swapped(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x + x.transpose(*swap)
+
+    count = swap[1] - 1
+    conv = (nn.Conv2d, nn.Conv3d)[count - 2](1, 1, 3, padding=1)
+    found = measure_receptive_field(
+        stack(conv, Swapped()), (1, 1, *[16] * count), method="gradient"
+    )
+    assert found["0"].size == (3,) * count
+    swapped = found["1"]
+    assert swapped.size == (*[3] * (count - 2), None, None)
+    assert swapped.certainty == "unknown"
+    assert "axes of an image are swapped" in swapped.notes[0]
 
 
 def test_layers_without_positions_are_refused() -> None:
