@@ -8,6 +8,7 @@ done by PyTorch's own kernels with the arguments of the model. What is changed:
 * at the product of a gate, a weight that is the same at all positions passes none of its NaN
   to the map. Which products are gates is a definition, and taken from the encoder;
 * functions that would hide NaN, such as ``sign``, pass it on;
+* it depends on the numbers where unpooling puts a maximum: it goes to all places that it could;
 * as a shortcut, all channels that are NaN together are one number in memory. A convolution
   with weights reads every channel of its group, so its channels are NaN together; it is given
   their sum, in which NaN stays NaN, and one weight in place of many.
@@ -21,9 +22,11 @@ from typing import Any, cast
 
 import numpy as np
 import torch
+from torch.nn import functional
 
 from rfa_toolbox.encodings.pytorch.capture import expanded
 from rfa_toolbox.encodings.pytorch.intermediate_graph import GlobalOps
+from rfa_toolbox.encodings.pytorch.operators.common import per_axis
 from rfa_toolbox.encodings.pytorch.signatures import bind
 
 __all__ = ["PoisonedCalls", "wide_dimensions"]
@@ -93,6 +96,36 @@ def _kept(tensor: torch.Tensor) -> torch.Tensor:
     return _widened(_narrowed(tensor, wide) * 0 + _FINITE, tensor.shape)
 
 
+def _unpooled(
+    name: str, function: Any, args: Sequence[Any], keywords: Mapping[str, Any]
+) -> torch.Tensor:
+    """Return maxima at all places in their windows, whichever of these they came from."""
+    bound = bind(name, args, keywords)
+    tensor, indices = bound["input"], bound["indices"]
+    # Only the shape is asked for: indices need not fit where NaN was the maximum.
+    first = torch.zeros_like(indices)
+    shape = function(
+        *(first if one is indices else one for one in args),
+        **{key: first if one is indices else one for key, one in keywords.items()},
+    ).shape
+    axes = int(name[-2])
+    place = len(shape) - axes - 1
+    kernel = per_axis(bound["kernel_size"], axes)
+    stride = bound.get("stride")
+    stride = kernel if stride is None or stride in ([], ()) else per_axis(stride, axes)
+    if place in wide_dimensions(tensor):
+        tensor = tensor.narrow(place, 0, 1)
+    ones = torch.ones(tensor.shape[place], 1, *kernel, dtype=tensor.dtype, device=tensor.device)
+    spread = getattr(functional, f"conv_transpose{axes}d")
+    padding = per_axis(bound.get("padding", 0), axes)
+    everywhere = spread(tensor, ones, None, stride, padding, groups=len(ones))
+    # A size that was asked for can be another one than that which follows from the windows.
+    missing = (shape[one] - everywhere.shape[one] for one in range(len(shape) - 1, place, -1))
+    sides = [side for more in missing for side in (0, more)]
+    everywhere = functional.pad(everywhere, sides, value=_FINITE)
+    return _widened(everywhere, shape)
+
+
 class PoisonedCalls:
     """The part of a recorder that calls functions so that NaN goes where they look."""
 
@@ -114,6 +147,8 @@ class PoisonedCalls:
                 return _kept(tensor)
         if self.global_ops == "ignore_gates" and self.makes_gate():
             args = self._without_gates(args)
+        if name.startswith("max_unpool"):
+            return _unpooled(name, function, args, keywords)
         if self.shortcuts:
             short = self._in_short(name, function, args, keywords)
             if short is not None:

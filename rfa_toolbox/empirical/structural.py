@@ -35,14 +35,15 @@ __all__ = [
     "Interval",
     "Setting",
     "field_along",
+    "may_fill",
     "measure_axis",
     "what_is_neutral",
 ]
 
-FIXED_SIZE = (
-    "its map has as many units on a longer image, so its windows depend on the size of the image, "
-    "and may have been read at the border of the map"
+_FIXED = (
+    "its map has as many units on a longer image, so its windows depend on the size of the image"
 )
+FIXED_SIZE = f"{_FIXED}, and may have been read at the border of the map"
 """A note of maps behind a crop or an interpolation to a size."""
 
 _IN_GATE = "sees everything, and counts as neutral as a part of a gate"
@@ -51,6 +52,9 @@ _LEFT_OUT = "statistics or a gate in it depend on the whole map, and count as ne
 _TOLD = 4
 """Lengths, each at least twice the one before, after which a field that reaches from one half of
 the image to the other in all of them is taken to grow with the image."""
+
+_COARSE = 256
+"""Pixels between the units of a map of a size of its own, from which on it is not waited for."""
 
 _FINEST = 16
 """Units per pixel up to which the distance between units is told."""
@@ -248,6 +252,7 @@ class _Survey:
         self.everything: set[str] = set()
         self.nothing: set[str] = set()
         self.too_large: set[str] = set()
+        self.sized: set[str] = set()
         self.backwards: set[str] = set()
         self.unconfirmed: set[str] = set()
         self.silent: dict[str, set[int]] = {}
@@ -267,18 +272,21 @@ class _Survey:
                 self.everything.add(name)
                 # A large field does so, too: an image that it would fit into tells.
                 analysed = field_along(setting.nodes[name], axis)
-                if analysed < math.inf:
+                if analysed < math.inf and name not in self.fixed:
                     self.needed = max(self.needed, int(analysed))
-                if longer is None or length <= analysed < math.inf:
+                if longer is None or may_fill(length, analysed):
                     self.unconfirmed.add(name)
             elif across == below[name].size:
-                self.too_large.add(name)
+                (self.sized if name in self.fixed else self.too_large).add(name)
             elif _is_backwards(first[name], last[name]):
                 self.backwards.add(name)
             else:
                 jump = _jump(setting, longer, name)
-                jumps.append(jump)
-                self.needed = max(self.needed, int((across * units / below[name].size + 1) * jump))
+                if name not in self.fixed:
+                    size = (across * units / below[name].size + 1) * jump
+                    self.needed = max(self.needed, int(size))
+                if name not in self.fixed or jump <= _COARSE:
+                    jumps.append(jump)
         self.period = common_period(jumps, limit=max(1, length // 3))
 
     @property
@@ -316,6 +324,11 @@ def field_along(node: EnrichedNetworkNode, axis: int) -> int | float:
     field = node.receptive_field_max
     size: int | float = field[axis] if isinstance(field, tuple) else field
     return size
+
+
+def may_fill(length: int, size: float) -> bool:
+    """Return whether units with a field of this size may see something of both ends of an image."""
+    return length - 2 * (length // 8) <= size < math.inf
 
 
 def _ends(length: int) -> list[Interval]:
@@ -361,7 +374,7 @@ class _Reading:
         self.sides = (_Side(setting, wanted, survey, False), _Side(setting, wanted, survey, True))
         for side in self.sides:
             side.run(max_passes)
-        self.cut_short = {name for side in self.sides for name in side.cut_short}
+        self.cut_short = {name for side in self.sides for name in side.cut_short} - survey.fixed
         """Layers whose windows might be seen to repeat on a longer image."""
 
     def fields(self) -> dict[str, AxisField]:
@@ -380,6 +393,10 @@ class _Reading:
                 fields[name] = AxisField(notes=note)
             elif name in survey.too_large:
                 fields[name] = AxisField(problem=self.beyond)
+            elif name in survey.sized:
+                fields[name] = AxisField(
+                    problem=f"every unit sees both halves of the image; {_FIXED}"
+                )
             elif name in survey.backwards:
                 fields[name] = AxisField(
                     problem="its positions stand in the opposite order, so that its windows depend "
@@ -387,7 +404,10 @@ class _Reading:
                 )
             else:
                 fields[name] = _combined(setting, name, *self.sides)
-                if name in survey.fixed:
+                if name in survey.fixed and fields[name].problem:
+                    problem = f"{fields[name].problem}; {_FIXED}"
+                    fields[name] = attrs.evolve(fields[name], problem=problem)
+                elif name in survey.fixed:
                     notes = (*fields[name].notes, FIXED_SIZE)
                     fields[name] = attrs.evolve(fields[name], notes=notes)
             if name in setting.doubtful and not fields[name].problem:
@@ -450,7 +470,7 @@ class _Side:
         """Move the poison on until it is known of all layers how they repeat."""
         if not self.wanted:
             return
-        span = self.period
+        span = min(self.period, max_passes // 2)
         while True:
             self._poison([*range(self._begin, self._begin + span + 1), *self._distant])
             again = {
@@ -463,14 +483,15 @@ class _Side:
                 self._poison(again)
             if not self._open():
                 return
-            span *= 2
-            if span > max_passes or self._begin + span >= self.setting.length:
+            more = min(2 * span, max_passes)
+            if more == span or self._begin + more >= self.setting.length:
                 break
-        if span <= max_passes:
+            span = more
+        if span < max_passes:
             self.cut_short = self._open()
         for name in self._open():
             self.problems[name] = (
-                f"its units do not repeat within {span // 2} pixels, as in windows that are larger "
+                f"its units do not repeat within {span} pixels, as in windows that are larger "
                 "than that, or positions in an order that is not followed"
             )
 

@@ -17,6 +17,7 @@ from rfa_toolbox.empirical.structural import (
     FIXED_SIZE,
     Setting,
     field_along,
+    may_fill,
     what_is_neutral,
 )
 from rfa_toolbox.graphs import EnrichedNetworkNode
@@ -248,7 +249,7 @@ def _judged(
         return "not measured", measured.problem
     size = largest if expected is None else expected.size
     found = measured.size
-    if not measured.windows and measured.notes and setting.length <= size < math.inf:
+    if not measured.windows and measured.notes and may_fill(setting.length, size):
         # The only image is too small to tell a large field from an infinite one.
         return "not measured", f"a field of {size} pixels does not fit into the only image"
     same = found == size

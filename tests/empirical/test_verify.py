@@ -271,6 +271,56 @@ def test_a_field_that_grows_with_the_image_ends_the_experiment_soon() -> None:
     assert [one.size for one in twice.nodes] == [(1,), (None,), (1,), (1,)]
 
 
+@pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "asked"),
+    [(2, 2, 0, True), (3, 3, 0, True), (3, 2, 1, True), (2, 3, 1, False), (2, 1, 0, False)],
+)
+def test_maxima_go_back_to_all_places_in_their_windows(
+    count: int, kernel: int, stride: int, padding: int, asked: bool
+) -> None:
+    pool = (nn.MaxPool1d, nn.MaxPool2d)[count - 1]
+    unpool = (nn.MaxUnpool1d, nn.MaxUnpool2d)[count - 1]
+
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        maxima, indices = self.pool(x)
+        size = x.shape[2:] if asked else None
+        return self.unpool(self.conv(maxima), indices, output_size=size)  # type: ignore[no-any-return]
+
+    model = Function(
+        forward,
+        pool=pool(kernel, stride, padding, return_indices=True),
+        conv=(nn.Conv1d, nn.Conv2d)[count - 1](1, 1, 3, padding=1),
+        unpool=unpool(kernel, stride, padding),
+    )
+    for shortcuts in (True, False):
+        report = verify(model, (1, 1, *[60] * count), shortcuts=shortcuts)
+        assert {one.verdict for one in report.nodes} == {"agrees"}, report.disagreements
+
+
+def test_maps_of_a_size_of_their_own_make_no_image_longer() -> None:
+    report = verify(nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Conv2d(1, 1, 3)), (1, 1, 40, 40))
+    assert report.input_shapes == ((1, 1, 224, 32), (1, 1, 32, 224))
+    assert [one.verdict for one in report.nodes] == ["agrees", "not measured"]
+    assert "depend on the size" in report.nodes[1].reason
+
+
+def test_a_crop_that_sees_nearly_everything_is_not_said_to_see_all() -> None:
+    model = Function(lambda self, x: x * x[..., 2:].mean(2, keepdim=True).sigmoid())
+    report = verify(model, (1, 1, 33), global_ops="count")
+    assert report.ok, report.disagreements
+
+
+def test_no_more_passes_are_made_than_allowed() -> None:
+    model = nn.Sequential(*(nn.Conv1d(1, 1, 3, 3) for _ in range(7)))
+    report = verify(model, (1, 1, 2400))
+    assert [one.verdict for one in report.nodes] == [*["agrees"] * 6, "not measured"]
+    assert "within 1024 pixels" in report.nodes[-1].reason
+    short = verify(model, (1, 1, 2400), max_passes=100)
+    assert [one.verdict for one in short.nodes] == [*["agrees"] * 3, *["not measured"] * 4]
+    assert max(short.passes[0]) <= 110
+
+
 def test_a_type_may_be_taken_from_a_tensor_of_another_shape() -> None:
     def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
         height, width = x.shape[2:]

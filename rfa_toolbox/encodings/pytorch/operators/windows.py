@@ -297,13 +297,14 @@ def unpool(trail: Trail, operation: Operation) -> None:
     kernels = per_axis(operation.get("kernel_size"), count)
     stride = operation.get("stride")
     strides = kernels if stride is None or stride in ([], ()) else per_axis(stride, count)
+    paddings = per_axis(operation.get("padding", 0), count)
     windows = []
     for place in range(count):
         ratio = Fraction(shape[first + place], tensor.shape[first + place])
         k, s = kernels[place], strides[place]
         if k is None:
             k, s = math.ceil(ratio), round(ratio)
-        windows.append(Window(k, 1, begin=k - 1, upsampling=s))
+        windows.append(Window(k, 1, begin=k - 1 - paddings[place], upsampling=s))
     _slide(trail, operation, value, range(first, len(tensor.shape)), windows)
 
 
