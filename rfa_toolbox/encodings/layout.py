@@ -15,6 +15,7 @@ A dimension is a tuple of pieces in row-major order:
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple, TypeAlias
@@ -27,15 +28,18 @@ __all__ = [
     "Lost",
     "Mixing",
     "Piece",
+    "as_blocks",
     "axes_of",
     "broadcast",
     "coalesce",
+    "crossed",
     "expand",
     "grids",
     "image",
     "is_everywhere",
     "is_in_place",
     "join",
+    "lost_pieces",
     "mixing",
     "offsets_between",
     "permute",
@@ -47,6 +51,7 @@ __all__ = [
     "slice_dimension",
     "spatial_axes",
     "times_over",
+    "unaligned",
 ]
 
 
@@ -182,6 +187,24 @@ def grids(layout: Layout) -> dict[int, tuple[int | None, tuple[tuple[int, int], 
             elif type(piece) is Joined:
                 carried = [axis for part in piece.parts for axis in axes_of(part)]
                 found.update((axis, (None, ())) for axis in carried if carried.count(axis) > 1)
+    return found
+
+
+def lost_pieces(layout: Layout) -> dict[int, list[Piece]]:
+    """Return the pieces that carry an axis in an order that is not followed, or several times.
+
+    >>> lost_pieces((plain(3), (Lost(8, (1,)),)))
+    {1: [Lost(size=8, axes=(1,))]}
+    """
+    found: dict[int, list[Piece]] = {}
+    for dimension in layout:
+        for piece in dimension:
+            axes = axes_of((piece,))
+            if type(piece) is Joined:
+                several = [axis for part in piece.parts for axis in axes_of(part)]
+                axes = tuple(axis for axis in axes if several.count(axis) > 1)
+            for axis in axes if type(piece) is not Atom else ():
+                found.setdefault(axis, []).append(piece)
     return found
 
 
@@ -341,6 +364,35 @@ def _slice_parts(joined: Joined, start: int, stop: int, axes: tuple[int, ...]) -
     return kept[0] if len(kept) == 1 else join(kept)
 
 
+def as_blocks(layout: Layout, axes: Iterable[int]) -> tuple[Layout, dict[int, int]]:
+    """Return a layout whose units are blocks where plumbing put what is in them elsewhere.
+
+    A tensor with the blocks of an axis in one dimension and the places in them in another one has
+    a unit per block, as behind ``pixel_unshuffle``; also the sizes of these blocks.
+
+    >>> as_blocks(((Atom(0, 4, step=2),), (Atom(0, 2),)), [0])[1]
+    {0: 2}
+    """
+    runs = runs_by_axis(layout)
+    spread = {
+        axis: max(atom.step for atom in runs[axis])
+        for axis in axes
+        if axis in runs and sum(axis in axes_of(dimension) for dimension in layout) > 1
+    }
+    blocks: dict[int, int] = {}
+    result = []
+    for dimension in layout:
+        pieces: list[Piece] = []
+        for piece in dimension:
+            if type(piece) is Atom and piece.axis in spread and piece.step < spread[piece.axis]:
+                blocks[piece.axis] = spread[piece.axis]
+                pieces.append(Atom(None, piece.size))
+            else:
+                pieces.append(piece)
+        result.append(coalesce(pieces))
+    return tuple(result), blocks
+
+
 def join(parts: Sequence[Dimension]) -> Dimension:
     """Return one dimension with several ones after another."""
     if not any(axes_of(part) for part in parts):
@@ -391,6 +443,48 @@ def expand(layout: Layout, shape: Sequence[int]) -> Layout:
     return tuple(result)
 
 
+def crossed(several: Sequence[Layout]) -> set[int]:
+    """Return the axes that one tensor has where another one has another axis, as in ``x + x.mT``.
+
+    Every unit then sees two places whose distance grows along the map.
+
+    >>> first = image((1, 3, 8, 8), (2, 3))
+    >>> crossed([first, first]), crossed([first, (*first[:2], first[3], first[2])])
+    (set(), {0, 1})
+    """
+    found: set[int] = set()
+    for dimensions in itertools.zip_longest(*(layout[::-1] for layout in several), fillvalue=()):
+        axes = {frozenset(axes_of(one)) for one in dimensions} - {frozenset()}
+        if len(axes) > 1:
+            found.update(*axes)
+    return found
+
+
+def unaligned(several: Sequence[Layout]) -> set[int]:
+    """Return the axes whose units do not stand upon each other at a constant distance.
+
+    They go on in other steps in one tensor than in another one, or one of them has a single unit
+    that all units of another one meet, as in ``x - x[:1]``.
+
+    >>> row, every_second = ((Atom(0, 8),),), ((Atom(0, 8, step=2),),)
+    >>> unaligned([row, row]), unaligned([row, every_second]), unaligned([row, ((Atom(0, 1),),)])
+    (set(), {0}, {0})
+    """
+    found: set[int] = set()
+    for dimensions in itertools.zip_longest(*(layout[::-1] for layout in several), fillvalue=()):
+        runs = {
+            tuple(
+                piece._replace(origin=0) if type(piece) is Atom else piece
+                for piece in dimension
+                if axes_of((piece,))
+            )
+            for dimension in dimensions
+        } - {()}
+        if len(runs) > 1:
+            found.update(*map(axes_of, runs))
+    return found
+
+
 def is_everywhere(layout: Layout, other: Layout) -> bool:
     """Return whether a tensor is the same at all positions of another one, to which it broadcasts.
 
@@ -406,20 +500,22 @@ def is_everywhere(layout: Layout, other: Layout) -> bool:
     )
 
 
-def rescale(layout: Layout, axis: int, by: int) -> Layout:
+def rescale(layout: Layout, axis: int, by: int, origin: int = 0) -> Layout:
     """Return the layout with positions of one axis counted in units that are ``by`` times larger.
 
-    Positions start at 0 again.
+    Positions start at ``origin``.
 
     >>> rescale(((Atom(0, 4, step=2, origin=1),),), axis=0, by=2)
     ((Atom(axis=0, size=4, step=1, origin=0),),)
     """
+    waiting = [origin] if origin else []  # for the first run that is met
 
     def rescaled(dimension: Dimension) -> Dimension:
         pieces: list[Piece] = []
         for piece in dimension:
             if type(piece) is Atom and piece.axis == axis:
-                pieces.append(Atom(axis, piece.size, piece.step // by))
+                begin = waiting.pop() if waiting else 0
+                pieces.append(Atom(axis, piece.size, piece.step // by, begin))
             elif type(piece) is Joined:
                 pieces.append(Joined(piece.size, tuple(map(rescaled, piece.parts))))
             else:

@@ -283,3 +283,41 @@ def test_dimensions_with_positions_win(shapes: Sequence[Shape], result: Shape) -
         for shape in shapes
     ]
     assert layouts.broadcast(several, result) == layouts.image(result, (2, 3))
+
+
+def test_blocks_whose_places_lie_elsewhere_are_units() -> None:
+    rows = layouts.reshape(layouts.image((1, 12, 3), (1,)), (1, 4, 3, 3))  # 4 blocks of 3 rows
+    assert layouts.as_blocks(rows, [0]) == (
+        ((), (Atom(0, 4, 3),), layouts.plain(3), layouts.plain(3)),
+        {0: 3},
+    )
+    assert layouts.as_blocks(rows, []) == (rows, {})
+    together = layouts.image((1, 12, 3), (1,))
+    assert layouts.as_blocks(together, [0, 1]) == (together, {})
+    scores = (*together[:2], together[1])  # every position with every other one
+    assert layouts.as_blocks(scores, [0]) == (scores, {})
+
+
+def test_axes_that_lie_crosswise_are_found_behind_a_tensor_with_fewer_dimensions() -> None:
+    first = layouts.image((1, 8, 8, 3), (1, 2))
+    assert layouts.crossed([first, first[2:], (first[0], first[2], first[1], first[3])]) == {0, 1}
+    assert layouts.unaligned([first, first[2:], ()]) == set()
+    assert layouts.unaligned([first, (*first[:2], (Atom(1, 1),), first[3])]) == {1}
+    assert layouts.unaligned([first, (*first[:2], (Atom(1, 8, origin=4),), first[3])]) == set()
+    assert layouts.unaligned([first, (*first[:2], (Lost(8, (1,)),), first[3])]) == {1}
+
+
+@pytest.mark.parametrize("origin", [0, 2])
+def test_positions_in_larger_units_start_where_it_is_said(origin: int) -> None:
+    assert layouts.rescale(((Atom(0, 4, 2, 6),),), 0, 2, origin) == ((Atom(0, 4, 1, origin),),)
+    blocks = ((Atom(0, 2, 4, 8),), (Atom(0, 2, 2, 2),))  # the origins add up
+    made = layouts.rescale(blocks, 0, 2, origin)
+    assert layouts.grids(made)[0] == (origin, ((1, 2), (2, 2)))
+
+
+def test_what_stands_in_several_parts_is_not_followed() -> None:
+    row = layouts.image((1, 8), (1,))[1]
+    assert layouts.lost_pieces((layouts.join([row, row]), layouts.plain(3))) == {
+        0: [Joined(16, (row, row))]
+    }
+    assert layouts.lost_pieces((layouts.join([layouts.plain(2), row]), row)) == {}

@@ -16,7 +16,7 @@ import attrs
 
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Atom, Layout, Offsets, Piece
+from rfa_toolbox.encodings.layout import Atom, Layout, Offsets
 from rfa_toolbox.encodings.pytorch.domain import (
     ModuleCall,
     Operation,
@@ -233,11 +233,13 @@ class Trail:
     def _as_returned(self, operation: Operation, tensor: TensorRef, value: Value) -> Value:
         """Return an output; what plumbing did to it since the last step becomes a step."""
         before = self.values[self.results[value.step].number].layout
-        layout, windows = _as_blocks(value.layout, before)
+        whole = [one for one in range(self.axes) if _dimensions_with(before, one) == 1]
+        layout, blocks = layouts.as_blocks(value.layout, whole)
         made, found = _places(before), _places(layout)
         if found == made and not value.beyond and not value.picked:
             return value
         gone = [axis for axis in made if made[axis] and not found.get(axis)]
+        windows = {axis: Window(size) for axis, size in blocks.items()}
         windows |= dict.fromkeys(gone, SOMEWHERE)
         name = "slice" if operation.name in _SLICES else operation.name
         facts: dict[str, Any] = {"kind": "slice"}
@@ -547,30 +549,9 @@ def _channels(tensor: TensorRef, value: Value) -> int:
     return math.prod(size for size, dimension in sizes if not layouts.axes_of(dimension))
 
 
-def _as_blocks(layout: Layout, before: Layout) -> tuple[Layout, dict[int, Window]]:
-    """Return a layout whose units are blocks where plumbing put what is in them elsewhere.
-
-    A tensor with the blocks of an axis in one dimension and the places in them in another one has
-    a unit per block, as behind ``pixel_unshuffle``; also the windows of these units.
-    """
-    windows: dict[int, Window] = {}
-    spread = {
-        axis: max(atom.step for atom in atoms)
-        for axis, atoms in layouts.runs_by_axis(layout).items()
-        if sum(axis in layouts.axes_of(dimension) for dimension in layout) > 1
-        and sum(axis in layouts.axes_of(dimension) for dimension in before) == 1
-    }
-    result = []
-    for dimension in layout:
-        pieces: list[Piece] = []
-        for piece in dimension:
-            if type(piece) is Atom and piece.axis in spread and piece.step < spread[piece.axis]:
-                windows[piece.axis] = Window(spread[piece.axis])
-                pieces.append(Atom(None, piece.size))
-            else:
-                pieces.append(piece)
-        result.append(layouts.coalesce(pieces))
-    return tuple(result), windows
+def _dimensions_with(layout: Layout, axis: int) -> int:
+    """Return how many dimensions carry an axis."""
+    return sum(axis in layouts.axes_of(dimension) for dimension in layout)
 
 
 def _places(layout: Layout) -> dict[int, tuple[int, ...] | None]:

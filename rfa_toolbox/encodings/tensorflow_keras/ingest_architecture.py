@@ -9,7 +9,7 @@ import contextlib
 import math
 import warnings
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, TypeAlias
 
@@ -39,6 +39,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     LayerCall,
     Value,
     activated,
+    as_returned,
     input_value,
     resized,
     settle,
@@ -310,22 +311,70 @@ def _graph(
     nodes: list[EnrichedNetworkNode] = []
     for number, step in enumerate(walk.steps):
         layer = step.counted if step.counted and global_ops == "count" else step.layer
-        nodes.append(
-            EnrichedNetworkNode(
-                step.record.name,
-                _without_infinite(step.layer) if number in neutral else layer,
-                [nodes[source] for source in step.link.sources],
-                keep,
-                step.record.path,
-                step.certainty,
-                step.reason,
-                step.offsets,
-                step.measures,
-            )
+        node = EnrichedNetworkNode(
+            step.record.name,
+            _without_infinite(step.layer) if number in neutral else layer,
+            [nodes[source] for source in step.link.sources],
+            keep,
+            step.record.path,
+            step.certainty,
+            step.reason,
+            step.offsets,
+            step.measures,
         )
+        apart = [axis for axis in step.unaligned if _differ(node, axis)]
+        apart += [axis for axis in step.turned if _is_spread(node, axis)]
+        seams = [axis for axis in step.seams if _differ(node, axis)]
+        if (apart or seams) and node.certainty != "unknown":
+            node = attrs.evolve(
+                node,
+                layer_info=_seeing_everything(node.layer_info, {*apart, *seams}),
+                certainty="bound",
+                certainty_reason=_NOT_ALIGNED if apart else _SIDE_BY_SIDE,
+            )
+        nodes.append(node)
     keep_together(nodes)
     _warn_of_unknown(walk.steps)
     return nodes[outputs[0]]
+
+
+_NOT_ALIGNED = (
+    "units of maps meet in it whose distance differs from place to place, or is not known; counted "
+    "as seeing everything"
+)
+_SIDE_BY_SIDE = (
+    "it puts maps side by side that look at different places; counted as seeing everything"
+)
+
+
+def _differ(node: EnrichedNetworkNode, axis: int) -> bool:
+    """Return whether the maps that a node reads look at different pixels, unit by unit."""
+    several = node.branches(axis)
+    return None in several or len(set(several)) > 1
+
+
+def _is_spread(node: EnrichedNetworkNode, axis: int) -> bool:
+    """Return whether a node reads units that see more pixels than any one path leads to.
+
+    Where they look is what tells of it, and that is lost with their order.
+    """
+    several = ((one.unit_windows[axis], one.paths[axis]) for one in node.predecessors)
+    return any(
+        windows is not None and windows.size > arithmetic.largest_field(paths)
+        for windows, paths in several
+    )
+
+
+def _seeing_everything(layer: LayerDefinition, axes: Collection[int]) -> LayerDefinition:
+    """Return a layer that sees some axes wholly."""
+    kernels = arithmetic.broadcast(layer.kernel_size, layer.axes or 1)
+    return attrs.evolve(
+        layer,
+        kernel_size=tuple(
+            math.inf if axis in axes else kernel for axis, kernel in enumerate(kernels)
+        ),
+        position_dependent=True,
+    )
 
 
 def _without_infinite(layer: LayerDefinition) -> LayerDefinition:
@@ -373,7 +422,10 @@ def _warn_of_unknown(steps: Sequence[_Step]) -> None:
 class _Step:
     """One call, with what becomes of it in the graph.
 
-    ``counted`` is its layer where statistics over positions count, if it takes any.
+    ``counted`` is its layer where statistics over positions count, if it takes any. Along the axes
+    in ``unaligned`` the maps that it reads do not lie upon each other, along those in ``seams`` it
+    puts parts of maps side by side, and along those in ``turned`` it brings units into another
+    order.
     """
 
     record: CallRecord
@@ -384,6 +436,9 @@ class _Step:
     reason: str = ""
     offsets: layouts.Offsets = ()
     counted: LayerDefinition | None = None
+    unaligned: Collection[int] = ()
+    seams: Sequence[int] = ()
+    turned: Collection[int] = ()
 
 
 class _Walk:
@@ -462,33 +517,52 @@ class _Walk:
             effect = _effect_of(call, layer_of_user)
         if depth:
             effect = without_leading(effect, self._unfolded(record)[: depth + 1])
-        windows, values = settle(effect, self.axes, step)
+        effect = _with_lost_places(effect)
+        told = next((one.output for one in self.record.outputs if one.call == number), None)
+        if told is not None:
+            told = min(told, len(effect.layouts) - 1)
+            effect = as_returned(effect, told)
+        windows, values = settle(effect, self.axes, step, told)
         if any(start is None for one in values for start, _ in layouts.grids(one.layout).values()):
             # Nobody knows what to keep of a tile.
             effect = attrs.evolve(effect, position_dependent=True)
         unsure = effect.certainty == "unknown" or any(value.guessed for value in call.values)
-        values = [attrs.evolve(value, guessed=unsure) for value in values]
+        cut = _cut(windows, values)
+        before = frozenset[int]().union(*(value.cropped for value in carrying))
+        padded = {axis for axis in before if _pads(windows[axis])}
+        values = [
+            attrs.evolve(
+                value,
+                guessed=unsure,
+                cropped=before | cut,
+                padded=frozenset(padded).union(*(one.padded for one in carrying)),
+            )
+            for value in values
+        ]
         layer = layer_of_user or definition(call.label, windows, effect)
         positions = any(layouts.spatial_axes(value.layout) for value in values)
+        offsets = _offsets(effect, carrying, sources, self.axes)
+        unaligned = _unaligned(effect, windows, carrying, offsets)
         link = Link(
             sources,
             positions,
             not positions and any(window.kernel == math.inf for window in windows),
             effect.product,
-            all(
+            not unaligned
+            and all(
                 (window.kernel, window.stride, window.upsampling) == (1, 1, 1) for window in windows
             ),
         )
-        reads = [(value.step, value.layout) for value in carrying]
-        offsets = layouts.offsets_between(reads, sources, self.axes)
         measures = Measures(self.encoded)
         if layer_of_user is None and not self.probing:
             with _readable(call):
-                measures = costs.measures(call, effect, windows, values, self.encoded)
+                told = 0 if told is None else told
+                measures = costs.measures(call, effect, windows, values[told:], self.encoded)
         self.steps.append(
             _Step(
                 record, layer, link, measures, effect.certainty, effect.reason, offsets,
-                _with_statistics(call.label, windows, effect),
+                _with_statistics(call.label, windows, effect), unaligned, tuple(effect.seams),
+                effect.turned,
             )
         )  # fmt: skip
         self.values[number] = values
@@ -548,6 +622,73 @@ class _Walk:
             leading = self._unfolded(call.record)[1 : depth + 1]
             axes = [axis for dimension in leading for axis in layouts.axes_of(dimension)]
             raise FirstWindow(first.channels, (*axes, *first.axes)) from None
+
+
+def _with_lost_places(effect: Effect) -> Effect:
+    """Return an effect which says where units come in an order that is not followed any more."""
+    before = layouts.lost_pieces(effect.base.layout)
+    lost = {
+        axis
+        for layout in effect.layouts
+        for axis, pieces in layouts.lost_pieces(layout).items()
+        if pieces != before.get(axis) and effect.windows.get(axis, NEUTRAL).kernel < math.inf
+    }
+    if not lost:
+        return effect
+    windows = {
+        **effect.windows,
+        **{axis: effect.windows.get(axis, NEUTRAL)._replace(begin=None, end=None) for axis in lost},
+    }
+    return attrs.evolve(effect, windows=windows, turned=effect.turned | lost)
+
+
+def _cut(windows: Sequence[Window], values: Sequence[Value]) -> set[int]:
+    """Return the axes along which a call cuts units off."""
+    cropped = {
+        axis for axis, window in enumerate(windows) if min(window.begin or 0, window.end or 0) < 0
+    }
+    grids = (grid for value in values for grid in layouts.grids(value.placed).items())
+    return cropped.union(axis for axis, (start, _) in grids if start)
+
+
+def _pads(window: Window) -> bool:
+    return window.begin is None or max(window.begin, window.end or 0) > window.upsampling - 1
+
+
+def _offsets(
+    effect: Effect, values: Sequence[Value], sources: Sequence[int], axes: int
+) -> layouts.Offsets:
+    """Return at which units of their maps the tensors of a call stand upon each other."""
+
+    def placed(number: int, value: Value) -> layouts.Layout:
+        rest = tuple(
+            dimension
+            for dimension in value.placed
+            if not set(layouts.axes_of(dimension)).intersection(effect.seams)
+        )
+        return tuple((Atom(axis, 1, 1, by[number]),) for axis, by in effect.seams.items()) + rest
+
+    reads = [(value.step, placed(number, value)) for number, value in enumerate(values)]
+    return layouts.offsets_between(reads, sources, axes)
+
+
+def _unaligned(
+    effect: Effect,
+    windows: Sequence[Window],
+    values: Sequence[Value],
+    offsets: layouts.Offsets,
+) -> frozenset[int]:
+    """Return the axes along which a call's tensors do not lie upon each other."""
+    found = set(effect.unaligned)
+    for axis in range(len(windows)):
+        frames = {
+            value.frames[axis] for value in values if axis in layouts.spatial_axes(value.placed)
+        }
+        places = {read[axis] for reads in offsets for read in reads}
+        # Without windows, units of one frame that lie apart could not be told from the same one.
+        if len(frames) > 1 or None in places or (frames - {None} and places - {0}):
+            found.add(axis)
+    return frozenset(axis for axis in found if windows[axis].kernel < math.inf)
 
 
 def _effect(handler: Any, call: LayerCall) -> Effect:

@@ -25,6 +25,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     activated,
     broadcasted,
     carried,
+    combined,
     concatenated,
     contracted,
     dimension_size,
@@ -564,7 +565,7 @@ class MergeHandler(_Handler):
     def effect(self, call: LayerCall) -> Effect:
         """Let every position see itself in all of them."""
         layout = broadcasted(call.values)
-        return keep(
+        return combined(
             call, layout, product=call.class_name == "Multiply",
             position_dependent=varies(call, layout),
         )  # fmt: skip

@@ -10,7 +10,7 @@ import itertools
 import math
 import operator
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import attrs
@@ -24,6 +24,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     broadcasted,
     carried,
     channels_first,
+    combined,
     concatenated,
     contracted,
     dimension_size,
@@ -32,8 +33,11 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     normalised,
     numbers_shape,
     per_axis,
+    picked,
+    places_at,
     pooled,
     resampled,
+    side_by_side,
     size_known,
     slide,
     sliding,
@@ -41,6 +45,7 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     spatial_dimensions,
     unknown,
     varies,
+    without,
     words,
 )
 from rfa_toolbox.encodings.windows import SOMEWHERE, Window, in_blocks, mixed_windows
@@ -106,7 +111,7 @@ def _pointwise(call: LayerCall) -> Effect:
             numbers = tuple(_ON_NUMBERS[name](one, found[0] or 1) for one in call.value.numbers)
     layout = broadcasted(call.values)
     dependent = varies(call, layout) or (name in ("tril", "triu") and carried(layout, (-1, -2)))
-    return keep(call, layout, product=product, numbers=numbers, position_dependent=dependent)
+    return combined(call, layout, product=product, numbers=numbers, position_dependent=dependent)
 
 
 def _neutral(call: LayerCall) -> Effect:
@@ -502,15 +507,26 @@ def _concatenate(call: LayerCall) -> Effect:
 def _stack(call: LayerCall) -> Effect:
     layout = list(broadcasted(call.values))
     dependent = varies(call, tuple(layout))
-    axis = int(call.get("axis", default=0))
-    layout.insert(axis % (len(layout) + 1), plain(len(call.values)))
+    axis = int(call.get("axis", default=0)) % (len(layout) + 1)
     numbers = [one for value in call.values for one in (value.numbers or (None,))]
     known = tuple(one for one in numbers if one is not None)
-    return keep(
+    row = side_by_side(call, [picked(value) for value in call.values])
+    seams: dict[int, list[int]] = {}
+    dimension = plain(len(call.values))
+    if row is not None and len(call.values) > 1:
+        (carrying, offsets, dimension) = row
+        seams[carrying] = offsets
+    elif len(call.values) > 1 and all(value.places for value in call.values):
+        axes = tuple(sorted({axis for value in call.values for axis in value.places}))
+        dimension = (Lost(len(call.values), axes),)
+    return combined(
         call,
-        tuple(layout),
+        (*layout[:axis], dimension, *layout[axis:]),
+        [value.layout for value in call.values],
         numbers=known if len(known) == len(numbers) else None,
-        position_dependent=dependent,
+        position_dependent=dependent or bool(seams),
+        seams=seams,
+        places=[without(call, seams)],
     )
 
 
@@ -544,8 +560,20 @@ def _unstack(call: LayerCall) -> Effect:
     value = call.value
     axis = int(call.get("axis", default=0)) % len(value.layout)
     layout = value.layout[:axis] + value.layout[axis + 1 :]
-    dependent = carried(value.layout, (axis,))
-    return Effect(value, (layout,) * value.shape[axis], position_dependent=dependent)
+    count = value.shape[axis]
+    places = [{**value.places, **places_at(value, axis, index)} for index in range(count)]
+    return Effect(
+        value,
+        (layout,) * count,
+        windows=_somewhere(places[0]),
+        places=places,
+        position_dependent=carried(value.layout, (axis,)),
+    )
+
+
+def _somewhere(places: Mapping[int, int | None]) -> dict[int, Window]:
+    """Return the windows of units of which it is not known which ones they are."""
+    return {axis: SOMEWHERE for axis, unit in places.items() if unit is None}
 
 
 def _slices(call: LayerCall) -> list[Any]:
@@ -589,28 +617,41 @@ def _get_item(call: LayerCall) -> Effect:
     else:
         index += whole
     layout: list[Dimension] = []
-    rest = iter(value.layout)
-    picked: list[int] = []
+    place = -1
+    chosen: list[int] = []
+    mirrored: list[int] = []
+    places: dict[int, int | None] = dict(value.places)
+    windows: dict[int, Window] = {}
     dependent = False
     for one in index:
         if one is None:
             layout.append(())
             continue
-        dimension = next(rest, ())
+        place += 1
+        dimension = value.layout[place] if place < len(value.layout) else ()
         dependent |= bool(layouts.axes_of(dimension)) and not _from_edges(one, dimension)
         if isinstance(one, slice):
             start, stop, step = one.indices(dimension_size(dimension))
-            if step < 0:  # mirrored; windows keep their size
-                start, stop, step = 0, dimension_size(dimension), -step
+            if step < 0:
+                mirrored.extend(layouts.axes_of(dimension))
+                start, stop, step = 0, 1 - len(range(start, stop, step)) * step + step, -step
             layout.append(layouts.slice_dimension(dimension, start, stop, step))
-        elif not isinstance(one, int):
-            picked.extend(layouts.axes_of(dimension))
+        elif isinstance(one, int):
+            places |= places_at(value, place, one)
+            windows |= _somewhere(places)
+        else:
+            chosen.extend(layouts.axes_of(dimension))
             layout.append(dimension)
-    if not picked:
-        return keep(call, tuple(layout), position_dependent=dependent)
+    if not chosen:
+        windows |= dict.fromkeys(mirrored, SOMEWHERE)
+        return keep(
+            call, tuple(layout), windows=windows, places=[places], turned=frozenset(mirrored),
+            position_dependent=dependent,
+        )  # fmt: skip
     return Effect(
-        value, (tuple(layout),), certainty="bound", reason=_PICKED, position_dependent=True
-    )
+        value, (tuple(layout),), certainty="bound", reason=_PICKED, position_dependent=True,
+        windows=dict.fromkeys(chosen, SOMEWHERE), turned=frozenset(chosen),
+    )  # fmt: skip
 
 
 def _from_edges(one: Any, dimension: Dimension) -> bool:
@@ -655,13 +696,17 @@ def _take(call: LayerCall) -> Effect:
         indices = call.arguments[1]
     if isinstance(indices, int):
         layout = value.layout[:axis] + value.layout[axis + 1 :]
-        return keep(call, layout, position_dependent=carried(value.layout, (axis,)))
+        places = {**value.places, **places_at(value, axis, indices)}
+        return keep(
+            call, layout, windows=_somewhere(places), places=[places],
+            position_dependent=carried(value.layout, (axis,)),
+        )  # fmt: skip
     axes = layouts.axes_of(value.layout[axis])
     if not axes:
         return keep(call, value.layout)
     size = len(indices) if isinstance(indices, list) else dimension_size(value.layout[axis])
     layout = (*value.layout[:axis], (Lost(size, axes),), *value.layout[axis + 1 :])
-    return Effect(value, (layout,), certainty="bound", reason=_PICKED)
+    return Effect(value, (layout,), certainty="bound", reason=_PICKED, turned=frozenset(axes))
 
 
 def _pad(call: LayerCall) -> Effect:
@@ -675,11 +720,18 @@ def _pad(call: LayerCall) -> Effect:
     sides: dict[int, Sequence[int]] = {place: per_axis(one, 2) for place, one in enumerate(amounts)}
     effect = _padded(call, value, sides)
     mode = str(call.get("mode", default="constant")).lower()
-    if mode in ("constant", "edge") and canonical(call.class_name) != "mirrorpad":
+    if mode == "constant" and canonical(call.class_name) != "mirrorpad":
         return effect
-    # Units from elsewhere: how far the layers behind look is not known here.
-    padded = carried(value.layout, [place for place, side in sides.items() if any(side)])
-    return attrs.evolve(effect, position_dependent=padded)
+    # Units from elsewhere: how far the layers behind look is not known here. Where some were cut
+    # off, those that stand in their place are copies of others.
+    places = [place for place, side in sides.items() if any(side)]
+    cropped = {axis for place in places for axis in layouts.axes_of(value.layout[place])}
+    windows = {
+        axis: window._replace(begin=None, end=None) if axis in cropped & value.cropped else window
+        for axis, window in effect.windows.items()
+    }
+    copied = carried(value.layout, places) and (mode != "edge" or bool(cropped & value.cropped))
+    return attrs.evolve(effect, windows=windows, position_dependent=copied)
 
 
 def _padded(call: LayerCall, value: Value, amounts: dict[int, Sequence[int]]) -> Effect:
@@ -717,19 +769,34 @@ def _roll(call: LayerCall) -> Effect:
     axis = call.get("axis")
     layout = list(value.layout)
     places = _places(axis, len(layout))
-    if axis is not None:
-        shifts = _integers(call.get("shift", default=0))
-        for place, by in zip(places, shifts, strict=False):
-            layout[place] = layouts.shift(layout[place], by or 0)
-    return keep(call, tuple(layout), position_dependent=carried(layout, places))
+    if axis is None:  # as one long row
+        windows = dict.fromkeys(layouts.spatial_axes(value.layout), Window(math.inf))
+        return keep(
+            call, windows=windows, certainty="bound", reason=_ROLLED,
+            position_dependent=bool(windows),
+        )  # fmt: skip
+    shifts = _integers(call.get("shift", default=0))
+    for place, by in zip(places, shifts, strict=False):
+        layout[place] = layouts.shift(layout[place], by or 0)
+    dependent = carried(layout, places)
+    turned = frozenset(layouts.lost_pieces(tuple(layout)) if dependent else ())
+    return keep(call, tuple(layout), turned=turned, position_dependent=dependent)
+
+
+_ROLLED = "it rolls all rows as one, which brings every unit from elsewhere"
 
 
 def _flipped(call: LayerCall) -> Effect:
     """Windows keep their size when a map is mirrored; where they lie is no longer followed."""
     layout = call.value.layout
     places = _places(call.get("axis"), len(layout))
-    axes = [axis for place in places for axis in layouts.axes_of(layout[place])]
-    return keep(call, windows=dict.fromkeys(axes, SOMEWHERE), position_dependent=bool(axes))
+    axes = frozenset(axis for place in places for axis in layouts.axes_of(layout[place]))
+    return keep(
+        call,
+        windows=dict.fromkeys(axes, SOMEWHERE),
+        turned=axes,
+        position_dependent=bool(axes),
+    )
 
 
 def _repeat(call: LayerCall) -> Effect:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -35,9 +35,11 @@ __all__ = [
     "LayerCall",
     "Value",
     "activated",
+    "as_returned",
     "broadcasted",
     "carried",
     "channels_first",
+    "combined",
     "concatenated",
     "contracted",
     "dimension_size",
@@ -49,11 +51,14 @@ __all__ = [
     "numbers_shape",
     "padding_of",
     "per_axis",
+    "picked",
+    "places_at",
     "pooled",
     "resampled",
     "resized",
     "settle",
     "shape_of",
+    "side_by_side",
     "size_known",
     "slide",
     "sliding",
@@ -65,7 +70,9 @@ __all__ = [
     "varies",
     "vector_windows",
     "whole_numbers",
+    "widest",
     "with_leading",
+    "without",
     "without_leading",
     "words",
 ]
@@ -84,6 +91,12 @@ class Value:
         guessed: whether the size of a dimension without positions is a stand-in.
         foreign: whether it comes only from inputs whose dimensions are no axes of the image.
         numbers: its own content, where it is the shape of a tensor.
+        places: by axis the unit of that call's feature map that was picked where a dimension with
+            positions was taken away; None if it is not known which.
+        frames: per axis which output of which call brought units into an order that is not followed
+            (mirrored, say); None is none. Units of one frame keep their distances.
+        cropped: axes along which units were cut off.
+        padded: axes along which padding lies where units were cut off.
     """
 
     step: int
@@ -94,6 +107,18 @@ class Value:
     numbers: tuple[int, ...] | None = None
     pooled: bool = False
     guessed: bool = False
+    places: Mapping[int, int | None] = attrs.field(factory=dict)
+    frames: tuple[tuple[int, int] | None, ...] = ()
+    cropped: frozenset[int] = frozenset()
+    padded: frozenset[int] = frozenset()
+
+    @property
+    def placed(self) -> Layout:
+        """Its layout, with a dimension in front for every place that was picked."""
+        return tuple(
+            (Lost(1, (axis,)) if unit is None else Atom(axis, 1, 1, unit),)
+            for axis, unit in self.places.items()
+        ) + self.layout  # fmt: skip
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -196,6 +221,13 @@ class Effect:
         terms: tensors that are multiplied, with a name per dimension; dimensions that are summed
             over have a name in common that the outputs do not have.
         numbers: content of the output, where it is a shape.
+        places: per output, by axis the unit of the feature map that was picked, or None, as of a
+            value; those of ``base`` if empty. Where the output still carries the axis, the unit
+            that its first position is counted from.
+        turned: axes along which units come in an order that is not followed.
+        unaligned: axes along which the tensors do not lie upon each other at constant distances.
+        seams: by axis, where parts of maps are put side by side, per tensor by how many units its
+            map is ahead of that of the first one.
     """
 
     base: Value
@@ -214,6 +246,10 @@ class Effect:
     product: bool = False
     terms: Sequence[tuple[Value, Sequence[str]]] = ()
     numbers: tuple[int, ...] | None = None
+    places: Sequence[Mapping[int, int | None]] = ()
+    turned: frozenset[int] = frozenset()
+    unaligned: frozenset[int] = frozenset()
+    seams: Mapping[int, Sequence[int]] = attrs.field(factory=dict)
 
 
 class FirstWindow(Exception):  # noqa: N818 - a message to the caller, not an error
@@ -411,8 +447,13 @@ def transposed(
 
 def keep(call: LayerCall, layout: Layout | None = None, **facts: Any) -> Effect:
     """Return the effect of a layer in which every position sees only itself."""
-    base = max(call.values, key=lambda value: len(layouts.spatial_axes(value.layout)))
+    base = widest(call.values)
     return Effect(base, (base.layout if layout is None else layout,), **facts)
+
+
+def widest(values: Iterable[Value]) -> Value:
+    """Return the tensor that carries most axes, of which a layer with several ones is told."""
+    return max(values, key=lambda value: len(layouts.spatial_axes(value.layout)))
 
 
 def normalised(call: LayerCall, dimensions: Iterable[int]) -> Effect:
@@ -556,15 +597,116 @@ def broadcasted(values: Sequence[Value]) -> Layout:
     return layouts.broadcast([value.layout for value in values], shape)
 
 
+def combined(
+    call: LayerCall, layout: Layout, several: Sequence[Layout] | None = None, **facts: Any
+) -> Effect:
+    """Return the effect of tensors that meet unit by unit.
+
+    Args:
+        call: the call of the layer.
+        layout: that of its result.
+        several: those of the tensors, if not as they are.
+        facts: further attributes of the effect.
+    """
+    if several is None:
+        several = [value.layout for value in call.values]
+    crossed = layouts.crossed(several)
+    return keep(
+        call, layout, windows=dict.fromkeys(crossed, Window(math.inf)),
+        unaligned=frozenset(layouts.unaligned(several) - crossed), **facts,
+    )  # fmt: skip
+
+
 def concatenated(call: LayerCall, axis: int, **facts: Any) -> Effect:
     """Return the effect of putting tensors one after another along one dimension."""
     rank = len(call.value.layout)
     if any(len(value.layout) != rank for value in call.values):
         return unknown(call, f"it puts together tensors of the shapes {call.input_shapes!r}")
+    axis %= rank
     layout = list(broadcasted(call.values))
-    layout[axis] = layouts.join([value.layout[axis] for value in call.values])
+    runs = [
+        _run_of(value.layout[axis]) if value.layout[axis] else picked(value)
+        for value in call.values
+    ]
+    seams: dict[int, list[int]] = {}
+    row = side_by_side(call, runs)
+    if row is None:
+        layout[axis] = layouts.join([value.layout[axis] for value in call.values])
+    else:
+        (carrying, offsets, layout[axis]) = row
+        seams[carrying] = offsets
     dependent = varies(call, tuple(layout)) or carried(layout, (axis,))
-    return keep(call, tuple(layout), position_dependent=dependent, **facts)
+    rest = [(*value.layout[:axis], (), *value.layout[axis + 1 :]) for value in call.values]
+    if any(value.padded.intersection(seams) for value in call.values):
+        facts = {"certainty": "bound", "reason": _PADDED_AT_SEAMS, **facts}
+    return combined(
+        call, tuple(layout), rest, position_dependent=dependent, seams=seams,
+        places=[without(call, seams)], **facts,
+    )  # fmt: skip
+
+
+_PADDED_AT_SEAMS = "it puts parts of a map side by side that were padded where they were cut"
+
+
+def picked(value: Value) -> Atom | None:
+    """Return the only place that was picked of a map, as a run of one unit."""
+    if len(value.places) != 1:
+        return None
+    ((axis, unit),) = value.places.items()
+    return None if unit is None else Atom(axis, 1, 1, unit)
+
+
+def places_at(value: Value, place: int, index: int) -> dict[int, int | None]:
+    """Return which unit an index into a dimension picks, by axis; None where it is not followed."""
+    dimension = value.layout[place]
+    at = index % dimension_size(dimension)
+    atom = _run_of(layouts.slice_dimension(dimension, at, at + 1))
+    if atom is None or atom.axis is None:
+        return dict.fromkeys(layouts.axes_of(dimension))
+    return {atom.axis: atom.origin}
+
+
+def without(call: LayerCall, axes: Collection[int]) -> dict[int, int | None]:
+    """Return the places of the tensor that a call works on, but for those of some axes."""
+    places = widest(call.values).places
+    return {axis: unit for axis, unit in places.items() if axis not in axes}
+
+
+def _run_of(dimension: Dimension) -> Atom | None:
+    """Return the only run of positions in a dimension."""
+    atom = dimension[0] if len(dimension) == 1 else None
+    return atom if type(atom) is Atom and atom.axis is not None else None
+
+
+def side_by_side(
+    call: LayerCall, runs: Sequence[Atom | None]
+) -> tuple[int, list[int], Dimension] | None:
+    """Return what becomes of runs of positions of one axis that are put one after another.
+
+    Returns:
+        the axis, per run by how many units its map is ahead of that of the first one, and the
+        dimension that they make; None if they are no simple runs.
+    """
+    known = [one for one in runs if one is not None]
+    if len(known) < len(call.values) or len({one.axis for one in known}) > 1:
+        return None
+    first = known[0]
+    steps = {one.step for one in known if one.size > 1}
+    if len({value.step for value in call.values}) == 1:
+        # Parts of one map, the picked places of which may be some units apart.
+        steps |= {known[1].origin - first.origin} if len(known) > 1 and not steps else set()
+    else:
+        steps |= {1}
+    step = steps.pop() if len(steps) == 1 else 0
+    if step < 1 or (step > 1 and len({value.step for value in call.values}) > 1):
+        return None
+    begin = 0
+    offsets = []
+    for one in known:
+        offsets.append(one.origin - first.origin - begin * step)
+        begin += one.size
+    assert first.axis is not None  # noqa: S101 - so says _run_of
+    return first.axis, offsets, (Atom(first.axis, begin, step, first.origin),)
 
 
 def contracted(
@@ -584,7 +726,17 @@ def contracted(
         ]
         candidates.sort(key=lambda one: (not layouts.axes_of(one), -dimension_size(one)))
         layout.append(candidates[0] if candidates else ())
-    base = max((value for value, _ in terms), key=lambda one: len(layouts.spatial_axes(one.layout)))
+    base = widest(value for value, _ in terms)
+    for axis in layouts.crossed(
+        [
+            tuple(
+                value.layout[letters.index(letter)] if letter in letters else ()
+                for letter in result
+            )
+            for value, letters in terms
+        ]
+    ):
+        windows[axis] = Window(math.inf)
     uneven = any(
         letter in letters
         and dimension_size(value.layout[letters.index(letter)]) > 1
@@ -821,10 +973,7 @@ def _windowed(
     if repeated > 1:
         if window.upsampling > 1:
             return None
-        window = window._replace(
-            kernel=repeated + window.reach, dilation=1, upsampling=repeated,
-            begin=None if window.begin is None else window.begin + repeated - 1,
-        )  # fmt: skip
+        window = _repeated(window, repeated)
     if window.upsampling > 1 and (atom.step > 1 or others or axis in found):
         return None
     begin, end = (None if side is None else side * atom.step for side in (window.begin, window.end))
@@ -841,33 +990,51 @@ def _windowed(
 # --- from one feature map to the next --------------------------------------------------------
 
 
-def settle(effect: Effect, axes: int, step: int) -> tuple[tuple[Window, ...], list[Value]]:
+def settle(
+    effect: Effect, axes: int, step: int, told: int | None = None
+) -> tuple[tuple[Window, ...], list[Value]]:
     """Return the windows of a call on all axes with their strides, and the values it makes.
 
     Where positions of the outputs skip units of the feature map that the call read, that is its
-    stride, and distances are counted in the new units from here on. An offset is padding.
+    stride, and distances are counted in the new units from here on. An offset is padding. Of
+    several outputs the windows are those of number ``told``, or of all of them as one map.
     """
     base = effect.base
-    runs: dict[int, dict[int, Atom]] = {}
-    for layout in effect.layouts:
-        for axis, atoms in layouts.runs_by_axis(layout).items():
-            for atom in atoms:
-                runs.setdefault(axis, {}).setdefault(atom.step, atom)
-    complete: list[Window] = []
-    extents = list(base.extents)
+    complete = [effect.windows.get(axis, NEUTRAL) for axis in range(axes)]
     results = list(effect.layouts)
-    for axis in range(axes):
-        window = effect.windows.get(axis, NEUTRAL)
-        atoms = list(runs.get(axis, {}).values())
-        if atoms:
-            common = math.gcd(*(atom.step for atom in atoms))
-            origin = sum(atom.origin for atom in atoms)
-            last = origin + sum((atom.size - 1) * atom.step for atom in atoms)
-            window = _moved(window, common, origin, last, base.extents[axis])
-            if common > 1 or origin:
-                results = [layouts.rescale(layout, axis, common) for layout in results]
-            extents[axis] = (last - origin) // common + 1
-        complete.append(window)
+    extents = [list(base.extents) for _ in results]
+    given = effect.places or [base.places] * len(results)
+    places = [dict(one) for one in given]
+    for axis, window in enumerate(complete):
+        if window.kernel == math.inf:
+            for one in places:
+                one.pop(axis, None)
+        spans = [
+            _span(layout, axis, one.get(axis)) for layout, one in zip(results, places, strict=True)
+        ]
+        known = [span for span in spans if span is not None]
+        if not known:
+            continue
+        common = math.gcd(*(one for _, _, one in known)) or 1
+        origin, last = min(one for one, _, _ in known), max(one for _, one, _ in known)
+        returned = None if told is None else spans[told]
+        if returned is not None:
+            origin, last, _ = returned
+        complete[axis] = _moved(window, common, origin, last, base.extents[axis])
+        for number, span in enumerate(spans):
+            if span is None:
+                continue
+            first, end, _ = span
+            extents[number][axis] = (end - first) // common + 1
+            carrying = axis in layouts.spatial_axes(results[number])
+            if carrying and (common > 1 or first):
+                results[number] = layouts.rescale(
+                    results[number], axis, common, (first - origin) // common
+                )
+            if carrying:
+                places[number].pop(axis, None)
+            else:
+                places[number][axis] = first - origin
     positions = any(layouts.spatial_axes(layout) for layout in results)
     pooled = not positions and (
         base.pooled or any(window.kernel == math.inf for window in complete)
@@ -876,15 +1043,99 @@ def settle(effect: Effect, axes: int, step: int) -> tuple[tuple[Window, ...], li
         Value(
             step,
             layout,
-            tuple(extents),
+            tuple(extents[number]),
             base.open if effect.opens else base.open - frozenset(effect.windows),
             base.foreign,
             effect.numbers,
             pooled,
+            places=places[number],
+            frames=_frames(effect, complete, (step, number)),
         )
-        for layout in results
+        for number, layout in enumerate(results)
     ]
     return tuple(complete), values
+
+
+def _frames(
+    effect: Effect, windows: Sequence[Window], new: tuple[int, int]
+) -> tuple[tuple[int, int] | None, ...]:
+    """Return the frames that units are in behind a call; a new one where they are moved in theirs.
+
+    What is put where in a frame cannot be told from windows, which are not known there.
+    """
+    found: list[tuple[int, int] | None] = []
+    for axis, window in enumerate(windows):
+        before = effect.base.frames[axis] if effect.base.frames else None
+        if window.kernel == math.inf:
+            found.append(None)
+        elif axis in effect.turned or not (before is None or _stays(window)):
+            found.append(new)
+        else:
+            found.append(before)
+    return tuple(found)
+
+
+def _stays(window: Window) -> bool:
+    """Return whether every unit looks around its own place, on both sides alike."""
+    sliding = window.stride, window.upsampling
+    return sliding == (1, 1) and window.begin is not None and 2 * window.begin == window.reach
+
+
+def as_returned(effect: Effect, told: int) -> Effect:
+    """Return the effect of the last call of a model so that it describes what the model returns.
+
+    That is its output of number ``told``.
+
+    Blocks of positions whose places were put into channels become units, and so do positions of
+    which each stands there several times. Where the axes of the image are not in their order, one
+    per dimension, nobody can put tiles together along them.
+    """
+    free = [axis for axis in range(len(effect.base.extents)) if axis not in effect.windows]
+    layout, blocks = layouts.as_blocks(effect.layouts[told], free)
+    windows = {axis: Window(size) for axis, size in blocks.items()}
+    whole = []
+    for dimension in layout:
+        atom, *rest = dimension or (None,)
+        if type(atom) is Atom and atom.axis in free and atom.axis not in windows:
+            several = rest[0] if len(rest) == 1 else None
+            if type(several) is Atom and several.axis is None and several.size > 1:
+                fine = _repeated(NEUTRAL, several.size)
+                if atom.step == 1:
+                    windows[atom.axis] = fine
+                    size = atom.size * several.size
+                    dimension = (Atom(atom.axis, size, 1, atom.origin * several.size),)  # noqa: PLW2901
+        whole.append(dimension)
+    order = [layouts.axes_of(dimension) for dimension in whole if layouts.axes_of(dimension)]
+    simple = all(len(dimension) == 1 or not layouts.axes_of(dimension) for dimension in whole)
+    tiled = simple and order == sorted(set(order)) and all(len(one) == 1 for one in order)
+    return attrs.evolve(
+        effect,
+        layouts=(*effect.layouts[:told], tuple(whole), *effect.layouts[told + 1 :]),
+        windows={**effect.windows, **windows},
+        position_dependent=effect.position_dependent or not tiled,
+    )
+
+
+def _repeated(window: Window, times: int) -> Window:
+    """Return a window over a map of which every unit stands there several times in a row."""
+    return window._replace(
+        kernel=times + window.reach,
+        dilation=1,
+        upsampling=times,
+        begin=None if window.begin is None else window.begin + times - 1,
+        end=None if window.end is None else window.end + times - 1,
+    )
+
+
+def _span(layout: Layout, axis: int, place: int | None) -> tuple[int, int, int] | None:
+    """Return the first and the last unit along an axis, and the step between neighbours."""
+    atoms = layouts.runs_by_axis(layout).get(axis, ())
+    if not atoms:
+        return None if place is None else (place, place, 0)
+    distinct = {atom.step: atom for atom in reversed(atoms)}.values()
+    first = sum(atom.origin for atom in distinct) + (place or 0)
+    last = first + sum((atom.size - 1) * atom.step for atom in distinct)
+    return first, last, math.gcd(*(atom.step for atom in distinct))
 
 
 def _moved(window: Window, common: int, origin: int, last: int, extent: int) -> Window:
@@ -954,5 +1205,6 @@ def input_value(step: int, shape: Shape, spatial: Sequence[int], axes: int) -> V
     guessed = any(one is None for place, one in enumerate(shape) if place and place not in spatial)
     foreign = not spatial and len(shape) > 2
     return Value(
-        step, layouts.image(sizes, spatial), tuple(extents), opened, foreign, guessed=guessed
-    )
+        step, layouts.image(sizes, spatial), tuple(extents), opened, foreign, guessed=guessed,
+        frames=(None,) * axes,
+    )  # fmt: skip

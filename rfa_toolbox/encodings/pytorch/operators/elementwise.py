@@ -53,7 +53,7 @@ def pointwise(trail: Trail, operation: Operation) -> None:
         dict.fromkeys(value.step for value in values if layouts.is_everywhere(value.layout, layout))
     )
     one_place = any(_is_one_place(trail, value, base) for value in values)
-    crossed = _crossed([value.layout for value in values])
+    crossed = layouts.crossed([value.layout for value in values])
     facts = {}
     if one_place:
         facts = {"certainty": "unknown", "reason": _ONE_PLACE.format(operation.name)}
@@ -86,23 +86,6 @@ def glu(trail: Trail, operation: Operation) -> None:
 _MASKS = {"masked_fill", "where", "tril", "triu"}
 _MASKED = "'{}' replaces some units of a map by numbers that see nothing"
 _ONE_PLACE = "'{}' combines every unit with one place of the map, which counts as nothing"
-
-
-def _crossed(several: Sequence[Layout]) -> set[int]:
-    """Return the axes that one tensor has where another one has another axis, as in ``x + x.mT``.
-
-    Every unit then sees two places whose distance grows along the map.
-
-    >>> first = layouts.image((1, 3, 8, 8), (2, 3))
-    >>> _crossed([first, first]), _crossed([first, (*first[:2], first[3], first[2])])
-    (set(), {0, 1})
-    """
-    found: set[int] = set()
-    for dimensions in zip(*(layout[::-1] for layout in several), strict=False):
-        axes = {frozenset(layouts.axes_of(one)) for one in dimensions} - {frozenset()}
-        if len(axes) > 1:
-            found.update(*axes)
-    return found
 
 
 def _is_one_place(trail: Trail, value: Value, base: Value) -> bool:
