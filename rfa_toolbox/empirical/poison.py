@@ -53,6 +53,7 @@ _ELEMENTWISE = {
 }
 _AS_FUNCTIONS = {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div}
 _LOSING = {"sign", "nan_to_num", "heaviside"}
+_UNWRITTEN = {"empty_like", "new_empty", "new_empty_strided"}
 _FINITE = 0.5
 """Stands for any number that is not NaN."""
 
@@ -154,6 +155,8 @@ class PoisonedCalls:
             if short is not None:
                 return short
         result = function(*args, **keywords)
+        if name in _UNWRITTEN:
+            return result.zero_()  # there may be NaN from earlier passes in that memory
         if name in _LOSING and isinstance(result, torch.Tensor):
             result = torch.where(args[0].isnan(), math.nan, result)
         return result

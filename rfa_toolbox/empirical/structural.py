@@ -276,7 +276,7 @@ class _Survey:
                     self.needed = max(self.needed, int(analysed))
                 if longer is None or may_fill(length, analysed):
                     self.unconfirmed.add(name)
-            elif across == below[name].size:
+            elif across == below[name].size or length == 1:
                 (self.sized if name in self.fixed else self.too_large).add(name)
             elif _is_backwards(first[name], last[name]):
                 self.backwards.add(name)
@@ -333,7 +333,7 @@ def may_fill(length: int, size: float) -> bool:
 
 def _ends(length: int) -> list[Interval]:
     """Return rows at both ends; not one row each, as a stride may leave the last one out."""
-    rows = length // 8
+    rows = max(1, length // 8)
     return [(0, rows), (length - rows, length)]
 
 

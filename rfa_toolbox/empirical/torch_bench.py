@@ -194,7 +194,6 @@ class TorchSetting:
             self.graph = digraph.to_graph()
         trail = digraph.trail
         assert trail is not None  # noqa: S101 - a graph was made
-        values = trail.values
         self.gates = frozenset(trail.results[gate.product].number for gate in digraph.gates)
         weights = {
             trail.results[step].number
@@ -203,13 +202,13 @@ class TorchSetting:
             if bench.global_ops == "ignore_gates"
         }
         self.gated = {
-            node.name for node, tensor in digraph.results.items() if tensor.number in weights
+            node.name for node, (tensor, _) in digraph.results.items() if tensor.number in weights
         }
         # The graph may speak of another shape, as ``unfold`` does: take the one that there is.
         real = {one.number: one for made in self.record.operations for one in made.outputs}
         self.taps = {
-            node.name: Tap(node, real.get(tensor.number, tensor), values[tensor.number].layout)
-            for node, tensor in digraph.results.items()
+            node.name: Tap(node, real.get(tensor.number, tensor), layout)
+            for node, (tensor, layout) in digraph.results.items()
         }
         self.nodes = {name: tap.node for name, tap in self.taps.items()}
         self.output_shapes = {name: tap.tensor.shape for name, tap in self.taps.items()}
@@ -463,6 +462,8 @@ def _scales(one: Record, two: Record, read: Collection[int]) -> bool:
     Images must lie one behind the other in the tensors that are read, and anywhere in the others.
     """
     if len(one.operations) != len(two.operations):
+        return False
+    if any(op.name in ("cat", "vstack") and not op.get("dim", 0) for op in one.operations):
         return False
     return all(
         single.name == double.name

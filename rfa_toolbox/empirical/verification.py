@@ -266,7 +266,7 @@ def _judged(
         return "bound", node.certainty_reason
     if measured.bound and found is not None and found <= size:
         return "not measured", setting.doubtful[node.name]
-    if node.layer_info.resolution_dependent:
+    if node.layer_info.resolution_dependent or (found == math.inf and _grows(node)):
         return "not measured", "its windows depend on the size of the image"
     if FIXED_SIZE in measured.notes:
         return "not measured", FIXED_SIZE
@@ -282,6 +282,12 @@ def _judged(
     if node.name in setting.twice:
         return "not measured", "it has every position twice, as the scores of an attention do"
     return "differs", _difference(expected, size, measured)
+
+
+def _grows(node: EnrichedNetworkNode) -> bool:
+    """Return whether a field grows with the image."""
+    _, largest = node.lasting_receptive_fields
+    return math.inf in (largest if isinstance(largest, tuple) else (largest,))
 
 
 def _difference(expected: UnitWindows | None, size: float, measured: AxisField) -> str:

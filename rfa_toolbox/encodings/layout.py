@@ -28,6 +28,7 @@ __all__ = [
     "Lost",
     "Mixing",
     "Piece",
+    "anchored",
     "as_blocks",
     "axes_of",
     "broadcast",
@@ -52,6 +53,7 @@ __all__ = [
     "spatial_axes",
     "times_over",
     "unaligned",
+    "without",
 ]
 
 
@@ -347,9 +349,27 @@ def slice_dimension(dimension: Dimension, start: int, stop: int, step: int = 1) 
         piece = dimension[0]
         if type(piece) is Atom:
             return (Atom(piece.axis, count, piece.step * step, piece.origin + start * piece.step),)
-        if type(piece) is Joined and step == 1:
-            return _slice_parts(piece, start, stop, axes)
+        if type(piece) is Joined and (step == 1 or count == 1):
+            return _slice_parts(piece, start, start + count, axes)
+    elif count:
+        return _slice_blocks(dimension, start, count, step) or (Lost(count, axes),)
     return (Lost(count, axes),)
+
+
+def _slice_blocks(dimension: Dimension, start: int, count: int, step: int) -> Dimension | None:
+    """Slice a dimension of several pieces; None if a slice is no row of blocks itself."""
+    first, rest = dimension[:1], dimension[1:]
+    inner = _size(rest)
+    last = start + (count - 1) * step
+    block = start // inner
+    if last // inner == block:
+        head = slice_dimension(first, block, block + 1)
+        return head + slice_dimension(rest, start % inner, last % inner + 1, step)
+    if step == 1 and start % inner == count % inner == 0:
+        return slice_dimension(first, block, block + count // inner) + rest
+    if inner % step == 0 and start < step and last + step >= _size(dimension):
+        return first + slice_dimension(rest, start, inner, step)
+    return None
 
 
 def _slice_parts(joined: Joined, start: int, stop: int, axes: tuple[int, ...]) -> Dimension:
@@ -393,11 +413,93 @@ def as_blocks(layout: Layout, axes: Iterable[int]) -> tuple[Layout, dict[int, in
     return tuple(result), blocks
 
 
+def anchored(layout: Layout) -> Layout:
+    """Return a layout where single places of an axis tell where the runs on that axis begin.
+
+    >>> anchored(((Atom(0, 1, origin=1),), (Atom(0, 8, step=2),)))
+    ((), (Atom(axis=0, size=8, step=2, origin=1),))
+    """
+    single = [(a.axis, a.origin) for a in _single_places(layout)]
+    if not single:
+        return layout
+    running = {a.axis for pieces in layout for a in pieces if type(a) is Atom and a.size > 1}
+    ahead = {axis: 0 for axis, _ in single if axis in running}
+    if not ahead:
+        return layout
+    for axis, origin in single:
+        if axis in ahead:
+            ahead[axis] += origin
+    result = []
+    for dimension in layout:
+        pieces: list[Piece] = []
+        for piece in dimension:
+            if type(piece) is Atom and piece.axis in running and piece.axis is not None:
+                if piece.size == 1:
+                    continue
+                piece = piece._replace(origin=piece.origin + ahead.pop(piece.axis, 0))  # noqa: PLW2901
+            pieces.append(piece)
+        result.append(tuple(pieces))
+    return tuple(result)
+
+
+def _single_places(dimensions: Iterable[Dimension]) -> list[Atom]:
+    return [
+        piece
+        for dimension in dimensions
+        for piece in dimension
+        if type(piece) is Atom and piece.axis is not None and piece.size == 1
+    ]
+
+
+def without(layout: Layout, place: int) -> Layout:
+    """Return a layout without one of its dimensions, of size 1; where it was is kept elsewhere.
+
+    >>> without((plain(1), (Atom(0, 1, origin=5),), (Atom(1, 8),)), 1)
+    ((Atom(axis=0, size=1, step=1, origin=5),), (Atom(axis=1, size=8, step=1, origin=0),))
+    """
+    gone = tuple(_single_places(layout[place : place + 1]))
+    rest = list(layout[:place] + layout[place + 1 :])
+    if gone:
+        for at, dimension in enumerate(rest):
+            if not axes_of(dimension) or _size(dimension) == 1:
+                rest[at] = (*gone, *dimension)
+                break
+    return anchored(tuple(rest))
+
+
 def join(parts: Sequence[Dimension]) -> Dimension:
-    """Return one dimension with several ones after another."""
+    """Return one dimension with several ones after another, as one run where it goes on.
+
+    >>> join([(Atom(0, 4),), (Atom(0, 2, origin=4),)])
+    (Atom(axis=0, size=6, step=1, origin=0),)
+    """
     if not any(axes_of(part) for part in parts):
         return plain(sum(map(_size, parts)))
+    if len(parts) == 1:
+        return parts[0]
+    run = _one_run(parts)
+    if run is not None:
+        return (run,)
     return (Joined(sum(map(_size, parts)), tuple(parts)),)
+
+
+def _one_run(parts: Sequence[Dimension]) -> Atom | None:
+    """Return what parts are together if every one goes on where the one before it ends."""
+    row: Atom | None = None
+    for part in parts:
+        (piece, *more) = part or (None,)
+        if more or type(piece) is not Atom or piece.axis is None:
+            return None
+        if row is None:
+            row = piece
+            continue
+        step = row.step if row.size > 1 else piece.origin - row.origin
+        if piece.axis != row.axis or step < 1 or piece.origin != row.origin + row.size * step:
+            return None
+        if piece.size > 1 and piece.step != step:
+            return None
+        row = row._replace(size=row.size + piece.size, step=step)
+    return row
 
 
 def shift(dimension: Dimension, by: int) -> Dimension:
@@ -515,7 +617,7 @@ def rescale(layout: Layout, axis: int, by: int, origin: int = 0) -> Layout:
         for piece in dimension:
             if type(piece) is Atom and piece.axis == axis:
                 begin = waiting.pop() if waiting else 0
-                pieces.append(Atom(axis, piece.size, piece.step // by, begin))
+                pieces.append(Atom(axis, piece.size, piece.step // by or 1, begin))
             elif type(piece) is Joined:
                 pieces.append(Joined(piece.size, tuple(map(rescaled, piece.parts))))
             else:

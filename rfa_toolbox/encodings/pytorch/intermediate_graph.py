@@ -15,6 +15,7 @@ from torch import nn
 from rfa_toolbox import arithmetic, unit_windows
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.encodings.chain import HandlerChain
+from rfa_toolbox.encodings.layout import Layout
 from rfa_toolbox.encodings.pytorch.costs import Costs
 from rfa_toolbox.encodings.pytorch.domain import (
     ModuleCall,
@@ -80,7 +81,7 @@ class Digraph:
         global_ops: which global operations count (see the docs on numbers).
         spatial: per input its spatial dimensions; found out if None.
         trail: the walk over the record, once the graph was made.
-        results: per node the tensor that it makes, once the graph was made.
+        results: per node the tensor that it makes, and its layout, once the graph was made.
         gates: what was found of gates, once the graph was made.
     """
 
@@ -94,7 +95,9 @@ class Digraph:
     substitutors: Sequence[NodeSubstitutor] = SUBSTITUTION_STRATEGY
     spatial: Sequence[Sequence[int]] | None = None
     trail: Trail | None = attrs.field(default=None, init=False)
-    results: dict[EnrichedNetworkNode, TensorRef] = attrs.field(factory=dict, init=False)
+    results: dict[EnrichedNetworkNode, tuple[TensorRef, Layout]] = attrs.field(
+        factory=dict, init=False
+    )
     gates: list[Gate] = attrs.field(factory=list, init=False)
 
     def to_graph(self) -> EnrichedNetworkNode:
@@ -249,7 +252,7 @@ class Digraph:
                 measures=costs.of(draft.steps),
             )
             nodes.append(node)
-            self.results[node] = trail.results[draft.steps[-1]]
+            self.results[node] = trail.result(draft.steps[-1])
             for number in draft.steps:
                 place[number] = node
         keep_together(nodes)

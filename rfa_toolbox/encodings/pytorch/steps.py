@@ -10,13 +10,14 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
 import attrs
 
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Atom, Layout, Offsets
+from rfa_toolbox.encodings.layout import Atom, Dimension, Layout, Offsets
 from rfa_toolbox.encodings.pytorch.domain import (
     ModuleCall,
     Operation,
@@ -26,7 +27,7 @@ from rfa_toolbox.encodings.pytorch.domain import (
 )
 from rfa_toolbox.encodings.windows import NEUTRAL, SOMEWHERE, Window, mixed_windows
 
-__all__ = ["FirstWindow", "Parts", "Rule", "Step", "Trail", "Value"]
+__all__ = ["FirstWindow", "Parts", "Rule", "Step", "Trail", "Value", "between", "is_stacked"]
 
 
 @attrs.frozen(slots=True)
@@ -108,7 +109,9 @@ class Value(NamedTuple):
     need not see the same, and ``apart`` tells whether channels hold units of different places that
     nothing has mixed yet; ``picked`` tells whether only some of either are left. ``beyond`` is, per
     axis, how many units at the ends of the map are copies of units further inside (reflection), inf
-    if they are units of the far end or only of this edge; nothing where it is empty.
+    if they are units of the far end or only of this edge; nothing where it is empty. ``sized``
+    tells whether the size of the image decides which units of the map these are. ``gaps`` are, by
+    axis, the places of units that were written with gaps between them, which hold nothing.
     """
 
     step: int
@@ -119,12 +122,14 @@ class Value(NamedTuple):
     picked: bool = False
     apart: bool = False
     beyond: tuple[int | float, ...] = ()
+    sized: bool = False
+    gaps: Mapping[int, int] = MappingProxyType({})
 
 
 class FirstWindow(Exception):  # noqa: N818 - a message to the caller, not an error
-    """Tells what the first window of a model takes for channels, and what it slides over."""
+    """Tells what axes the first window takes for channels, and which dimensions it slides over."""
 
-    def __init__(self, channels: tuple[int, ...], axes: tuple[int, ...]) -> None:
+    def __init__(self, channels: tuple[int, ...], axes: tuple[tuple[int, ...], ...]) -> None:
         super().__init__(channels, axes)
         self.channels = channels
         self.axes = axes
@@ -169,6 +174,8 @@ class Trail:
         self.written: dict[int, tuple[bool, tuple[tuple[tuple[range, ...], int | None], ...]]] = {}
         self._aside: dict[int, tuple[str, ...]] = {}
         self.results: dict[int, TensorRef] = {}
+        self._laid: dict[int, Layout] = {}
+        self.moved: dict[int, Operation] = {}
         self._neutral = (NEUTRAL,) * self.axes
         for tensor, dimensions in zip(record.inputs, spatial, strict=True):
             extents = [1] * self.axes
@@ -187,23 +194,21 @@ class Trail:
     def run(self) -> Trail:
         """Make the steps of all operations, and note which ones are outputs."""
         values = self.values
-        moved: dict[int, Operation] = {}
         for operation in self.record.operations:
             if operation.outputs and any(
                 one.number in values for one in tensors_in(operation.arguments)
             ):
-                count = len(self.steps)
                 self.rules.get(operation.name, unknown)(self, operation)
-                if len(self.steps) == count:
-                    moved.update((tensor.number, operation) for tensor in operation.outputs)
+                if not any(self._is_result(tensor) for tensor in operation.outputs):
+                    self.moved.update((tensor.number, operation) for tensor in operation.outputs)
                     self._leave_out(operation)
                     self._cut_by_size(operation)
             self._note(operation)
         for tensor in self.record.outputs:
             if tensor.number in values:
                 value = self.settled(tensor)
-                if tensor.number in moved:
-                    value = self._as_returned(moved[tensor.number], tensor, value)
+                if tensor.number in self.moved:
+                    value = self._as_returned(self.moved[tensor.number], tensor, value)
                 if value.step not in self.outputs:
                     self.outputs.append(value.step)
                 order = [axis for one in value.layout for axis in layouts.axes_of(one)]
@@ -211,6 +216,10 @@ class Trail:
                     step = self.steps[value.step]
                     self.steps[value.step] = attrs.evolve(step, position_dependent=True)
         return self
+
+    def _is_result(self, tensor: TensorRef) -> bool:
+        value = self.values.get(tensor.number)
+        return value is not None and self.results.get(value.step) == tensor
 
     def _leave_out(self, operation: Operation) -> None:
         """Note of plumbing whether it leaves out channels that hold different places."""
@@ -232,7 +241,7 @@ class Trail:
 
     def _as_returned(self, operation: Operation, tensor: TensorRef, value: Value) -> Value:
         """Return an output; what plumbing did to it since the last step becomes a step."""
-        before = self.values[self.results[value.step].number].layout
+        _, before = self.result(value.step)
         whole = [one for one in range(self.axes) if _dimensions_with(before, one) == 1]
         layout, blocks = layouts.as_blocks(value.layout, whole)
         made, found = _places(before), _places(layout)
@@ -241,12 +250,42 @@ class Trail:
         gone = [axis for axis in made if made[axis] and not found.get(axis)]
         windows = {axis: Window(size) for axis, size in blocks.items()}
         windows |= dict.fromkeys(gone, SOMEWHERE)
+        self.values[tensor.number] = self._appended(operation, tensor, value, windows, layout)
+        return self.values[tensor.number]
+
+    def _upsampled(self, tensor: TensorRef, value: Value) -> Value:
+        """Return a map where what plumbing put between its units are units themselves."""
+        operation = self.moved.get(tensor.number) or Operation("repeat", {}, (), ())
+        windows: dict[int, Window] = {}
+        layout = list(value.layout)
+        for place, dimension in enumerate(layout):
+            found = between(dimension)
+            if found is not None:
+                by, atom = found
+                (axis,) = layouts.axes_of((atom,))
+                window = Window(by, begin=by - 1, upsampling=by)
+                if axis in value.gaps:
+                    window = window._replace(kernel=1, begin=value.gaps[axis])
+                windows[axis] = window
+                layout[place] = (atom._replace(size=atom.size * by, origin=atom.origin * by),)
+        facts = {"certainty": "bound", "reason": _PUT_BESIDE} if value.apart else {}
+        made = self._appended(operation, tensor, value, windows, tuple(layout), **facts)
+        return made._replace(parts=value.parts, picked=value.picked, sized=value.sized)
+
+    def _appended(
+        self,
+        operation: Operation,
+        tensor: TensorRef,
+        value: Value,
+        windows: Mapping[int, Window],
+        layout: Layout,
+        **certainty: Any,
+    ) -> Value:
         name = "slice" if operation.name in _SLICES else operation.name
-        facts: dict[str, Any] = {"kind": "slice"}
+        facts: dict[str, Any] = {"kind": "slice", **certainty}
         self._say_what_is_left_out(value, facts)
         slicing = Operation(name, {}, (), operation.scope)
         value = self._append(slicing, (value.step,), windows, value, layout, facts)
-        self.values[tensor.number] = value
         self.results[value.step] = tensor
         self.ran.setdefault(value.step, []).append((slicing, value.layout))
         return value
@@ -286,17 +325,61 @@ class Trail:
         tensor = operation.arguments.get("input")
         return tensor if self.depends(tensor) else self.operands(operation)[0]  # type: ignore[return-value]
 
+    def result(self, step: int) -> tuple[TensorRef, Layout]:
+        """Return the (first) tensor that a step makes, and where its positions are in it."""
+        tensor = self.results[step]
+        return tensor, self._laid.get(step, self.values[tensor.number].layout)
+
     def settled(self, tensor: TensorRef) -> Value:
-        """Return where a tensor's positions are; a strided slice becomes a step before that."""
+        """Return where a tensor's positions are; what left units out or put some in becomes a step.
+
+        These are strided slices, and repetitions of units by views.
+        """
         value = self.values[tensor.number]
+        repeated = self._is_map(value) and any(map(between, value.layout))
+        if repeated and value.strided is None and max(_steps(value.layout).values(), default=1) > 1:
+            value = value._replace(strided=self.steps[value.step].scope)
         if value.strided is not None:
             slicing = Operation("slice", {}, (), value.strided)
             made = self._append(slicing, (value.step,), {}, value, value.layout, {"kind": "slice"})
-            self.values[tensor.number] = value = made._replace(
-                parts=value.parts, picked=value.picked, apart=value.apart
+            self._laid_as(tensor, value, made.step)
+            value = made._replace(
+                parts=value.parts, picked=value.picked, apart=value.apart, sized=value.sized
             )
-            self.results[value.step] = tensor
+        if repeated:
+            made = self._upsampled(tensor, value)
+            self._laid_as(tensor, value, made.step)
+            value = made
+        self.values[tensor.number] = value
         return value
+
+    def _laid_as(self, tensor: TensorRef, before: Value, step: int) -> None:
+        """Say that a tensor is the result of one more step, and remember what it was before."""
+        if self.results.get(before.step) == tensor:
+            self._laid[before.step] = before.layout
+        self.results[step] = tensor
+
+    def _is_map(self, value: Value) -> bool:
+        """Whether a tensor has images: every axis in a dimension of its own, and two others."""
+        carried = [axes for axes in map(layouts.axes_of, value.layout) if axes]
+        alone = len(set(carried)) == len(carried) and all(len(axes) == 1 for axes in carried)
+        return alone and len(value.layout) >= len(carried) + 2 == self.axes + 2
+
+    def on_one_grid(self, tensors: Sequence[TensorRef]) -> list[Value]:
+        """Return where the positions of several tensors are, with the same distance between them.
+
+        Those that views left some units of become steps as those behind a strided slice do.
+        """
+        values = [self.settled(tensor) for tensor in tensors]
+        grids = [_steps(value.layout) for value in values]
+        for tensor, value, own in zip(tensors, values, grids, strict=True):
+            if any(
+                step > 1 and any(one.get(axis, step) != step for one in grids)
+                for axis, step in own.items()
+            ):
+                scope = self.steps[value.step].scope
+                self.values[tensor.number] = value._replace(strided=scope)
+        return [self.settled(tensor) for tensor in tensors]
 
     def evenly(self, tensor: TensorRef) -> tuple[int, ...]:
         """Return the dimensions along which a constant is known to be the same everywhere."""
@@ -348,6 +431,11 @@ class Trail:
             waiting.extend(new)
         return found
 
+    def reach(self, steps: Iterable[int], axis: int) -> int | float:
+        """Return how far the furthest window in front of some steps reaches along an axis."""
+        before = {one for step in steps for one in self.ancestors(step)}
+        return max((self.steps[one].windows[axis].reach for one in before), default=0)
+
     def mixing(self, value: Value, dimensions: Iterable[int]) -> dict[int, Window]:
         """Return the windows of an operation that mixes whole dimensions of a tensor."""
         return mixed_windows(value.layout, dimensions, value.extents)
@@ -371,6 +459,7 @@ class Trail:
         if parts is not None and output.shape[parts.dimension : parts.dimension + 1] != (
             sum(parts.sizes),
         ):
+            value = value._replace(apart=value.apart or is_stacked(parts))
             parts = None
         self.values[output.number] = value._replace(layout=layout, parts=parts)
 
@@ -394,14 +483,17 @@ class Trail:
         *results: Layout,
         base: Value | None = None,
         mixed: Sequence[int] | None = None,
+        settled: bool = True,
         **facts: Any,
     ) -> None:
         """Make a step; ``results`` are the layouts of its outputs, all alike if only one is given.
 
         ``base`` is the value whose feature map the windows are measured on. ``mixed`` are the
-        dimensions that become one where channels stay apart from each other otherwise.
+        dimensions that become one where channels stay apart from each other otherwise. Operands
+        that are not ``settled`` are taken with what plumbing put between their units.
         """
-        found = [self.settled(tensor) for tensor in self.operands(operation)]
+        operands = self.operands(operation)
+        found = [self.settled(one) if settled else self.values[one.number] for one in operands]
         sources = tuple(dict.fromkeys(value.step for value in found))
         if base is None:
             base = max(found, key=lambda value: len(layouts.spatial_axes(value.layout)))
@@ -423,7 +515,8 @@ class Trail:
                     value.apart and all(layouts.axes_of(value.layout[place]) for place in mixed)
                     for value in found
                 )
-                made = made._replace(parts=parts, apart=apart)
+                lost = parts is None and any(is_stacked(value.parts) for value in found)
+                made = made._replace(parts=parts, apart=apart or (lost and not mixed))
         for place, tensor in enumerate(operation.outputs):
             layout = made.layout
             if place and place < len(results):
@@ -461,14 +554,29 @@ class Trail:
             complete, extents = self._neutral, base.extents
         else:
             complete, extents, layout = self._complete(windows, base, layout, runs)
+        if facts.get("kind") == "scaling" and complete != self._neutral:
+            facts["kind"] = "pointwise"  # not only numbers are changed
+        if facts.get("offsets") and any(value.sized for value in read):
+            facts |= {"position_dependent": True, "resolution_dependent": True}
         if any(
             units * window.upsampling > window.reach
             for value in read or (base,)
             for units, window in zip(value.beyond, complete, strict=False)
         ):
             facts["position_dependent"] = True
+        lost = layouts.lost_pieces(base.layout)
+        if any(complete[axis].kernel == math.inf > self.reach(sources, axis) for axis in lost):
+            facts.setdefault("certainty", "bound")
+            facts.setdefault("reason", _SOMEWHERE)
+        pinned = any(
+            base.extents[axis] > 1 and all(atom.size == 1 for atom in atoms)
+            for axis, atoms in runs.items()
+        )
         units = _feature_map(layout, runs, extents)
-        if units is None or any(start is None for start, _ in layouts.grids(layout).values()):
+        if not runs.keys().isdisjoint(layouts.lost_pieces(layout)):
+            facts.setdefault("certainty", "bound")
+            facts.setdefault("reason", _IN_DISORDER)
+        if pinned or units is None or None in [at for at, _ in layouts.grids(layout).values()]:
             facts["position_dependent"] = True  # nobody knows what to keep of a tile
         positions = bool(runs) or bool(layouts.spatial_axes(layout))
         pooled = not positions and (
@@ -505,7 +613,7 @@ class Trail:
             atoms = runs.get(axis)
             if atoms:
                 distinct = _distinct(atoms)
-                common = math.gcd(*(atom.step for atom in distinct))
+                common = math.gcd(*(atom.step for atom in distinct if atom.size > 1)) or 1
                 origin = sum(atom.origin for atom in distinct)
                 if common > 1 or origin:
                     begin = None if window.begin is None else window.begin - origin
@@ -526,6 +634,13 @@ def _is_whole(layout: Layout, runs: Mapping[int, list[Atom]], extents: Sequence[
 def _distinct(atoms: Iterable[Atom]) -> Collection[Atom]:
     """Return one run of every step: others stand for the same positions once more."""
     return {atom.step: atom for atom in atoms}.values()
+
+
+def _steps(layout: Layout) -> dict[int, int]:
+    """Return how many units the places of a tensor are apart, per axis."""
+    runs = layouts.runs_by_axis(layout)
+    steps = {axis: math.gcd(*(a.step for a in runs[axis] if a.size > 1)) for axis in runs}
+    return {axis: step for axis, step in steps.items() if step}
 
 
 def _span(atoms: Iterable[Atom]) -> int:
@@ -554,6 +669,18 @@ def _dimensions_with(layout: Layout, axis: int) -> int:
     return sum(axis in layouts.axes_of(dimension) for dimension in layout)
 
 
+def between(dimension: Dimension) -> tuple[int, Atom] | None:
+    """Return how many numbers stand for every unit of a run of positions, if more than one does.
+
+    >>> between((Atom(0, 8), Atom(None, 2)))
+    (2, Atom(axis=0, size=8, step=1, origin=0))
+    """
+    atoms = [piece for piece in dimension if type(piece) is Atom]
+    if len(dimension) == len(atoms) == 2 and atoms[0].axis is not None and atoms[1].axis is None:
+        return atoms[1].size, atoms[0]
+    return None
+
+
 def _places(layout: Layout) -> dict[int, tuple[int, ...] | None]:
     """Return per axis which units a tensor has, whatever blocks they are in; None if not known."""
     found: dict[int, tuple[int, ...] | None] = {}
@@ -574,6 +701,11 @@ _SOME_PLACES = (
 )
 
 
+def is_stacked(parts: Parts | None) -> bool:
+    """Return whether parts are one number each, as those of a stack."""
+    return parts is not None and set(parts.sizes) == {1}
+
+
 def _parts_behind(
     values: Sequence[Value], mixed: Sequence[int], shape: Sequence[int]
 ) -> Parts | None:
@@ -589,6 +721,13 @@ def _parts_behind(
         ),
         None,
     )
+
+
+_PUT_BESIDE = "it puts channels side by side that were not mixed; its units may see less"
+_IN_DISORDER = "some of its positions are in an order that is not followed"
+_SOMEWHERE = (
+    "it mixes positions in an order that is not followed, which may be fewer than all of them"
+)
 
 
 Rule: TypeAlias = "Callable[[Trail, Operation], None]"

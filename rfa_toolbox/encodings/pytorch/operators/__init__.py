@@ -9,7 +9,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from rfa_toolbox.encodings.pytorch.domain import Record
-from rfa_toolbox.encodings.pytorch.operators import elementwise, mixing, plumbing, windows
+from rfa_toolbox.encodings.pytorch.operators import (
+    assembling,
+    elementwise,
+    mixing,
+    plumbing,
+    windows,
+)
 from rfa_toolbox.encodings.pytorch.steps import FirstWindow, Rule, Trail
 
 __all__ = ["RULES", "follow", "spatial_dimensions"]
@@ -28,17 +34,23 @@ def follow(record: Record, spatial: Sequence[Sequence[int]] | None = None) -> Tr
 
 def spatial_dimensions(record: Record) -> list[tuple[int, ...]]:
     """Return per input its spatial dimensions: none where it is no image like the first one."""
-    rank = len(record.inputs[0].shape)
+    shape = record.inputs[0].shape
+    rank = len(shape)
     candidates: list[tuple[int, ...]] = [tuple(range(1, rank))]
     candidates += [()] * (len(record.inputs) - 1)
     found = tuple(range(2, rank)) if rank > 2 else candidates[0]
     try:
         Trail(record, candidates, RULES, probing=True).run()
     except FirstWindow as first:
-        if first.channels:
-            found = tuple(at for at in range(1, rank) if at != min(first.channels) + 1)
-        elif first.axes:
-            found = tuple(sorted({axis + 1 for axis in first.axes}))
+        # Channels that also hold positions, as behind a hand-written pixel-unshuffle, are none.
+        slid = {axis for axes in first.axes for axis in axes}
+        channels = [axis + 1 for axis in sorted(first.channels) if axis not in slid]
+        if channels:
+            gray = shape[1] == 1 and 0 not in slid
+            found = tuple(at for at in range(1, rank) if at != (1 if gray else channels[0]))
+        elif slid:
+            inside = rank > 3 and any(0 in axes and len(set(axes)) > 1 for axes in first.axes)
+            found = tuple(axis + 1 for axis in sorted(slid) if axis or not inside)
     return [found if len(tensor.shape) == rank else () for tensor in record.inputs]
 
 
@@ -123,7 +135,7 @@ RULES: dict[str, Rule] = {
     "baddbmm": mixing.matmul,
     "bmm": mixing.matmul,
     "broadcast_to": plumbing.expand,
-    "cat": elementwise.cat,
+    "cat": assembling.cat,
     "chunk": plumbing.split,
     "col2im": windows.col2im,
     "convolution": windows.convolution,
@@ -131,7 +143,7 @@ RULES: dict[str, Rule] = {
     "diff": windows.diff,
     "dot": mixing.matmul,
     "dsplit": plumbing.split,
-    "dstack": elementwise.cat,
+    "dstack": assembling.cat,
     "einsum": mixing.einsum,
     "embedding": elementwise.embedding,
     "expand": plumbing.expand,
@@ -146,7 +158,7 @@ RULES: dict[str, Rule] = {
     "gru": mixing.recurrent,
     "H": plumbing.reverse_dimensions,
     "hsplit": plumbing.split,
-    "hstack": elementwise.cat,
+    "hstack": assembling.cat,
     "im2col": windows.im2col,
     "index": plumbing.getitem,
     "index_select": plumbing.pick,
@@ -174,14 +186,14 @@ RULES: dict[str, Rule] = {
     "roll": plumbing.roll,
     "scaled_dot_product_attention": mixing.attention,
     "select": plumbing.select,
-    "setitem": elementwise.setitem,
+    "setitem": assembling.setitem,
     "slice": plumbing.slice_,
     "softmax": mixing.softmax,
     "softmin": mixing.softmax,
     "split": plumbing.split,
     "split_with_sizes": plumbing.split,
     "squeeze": plumbing.squeeze,
-    "stack": elementwise.stack,
+    "stack": assembling.stack,
     "stft": windows.stft,
     "swapdims": plumbing.transpose,
     "t": plumbing.transpose,
@@ -194,7 +206,7 @@ RULES: dict[str, Rule] = {
     "unfold": windows.unfold,
     "unsqueeze": plumbing.unsqueeze,
     "vsplit": plumbing.split,
-    "vstack": elementwise.cat,
+    "vstack": assembling.cat,
 }
 for _count in "123":
     RULES[f"conv{_count}d"] = RULES[f"conv_transpose{_count}d"] = windows.convolution

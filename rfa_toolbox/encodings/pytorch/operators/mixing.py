@@ -301,7 +301,7 @@ def flatten(trail: Trail, operation: Operation) -> None:
             layout = tuple(
                 plain(size) if place >= start else layout[place] for place, size in enumerate(shape)
             )
-    trail.step(operation, found, layout, base=value)
+    trail.step(operation, found, layout, base=value, mixed=None if found else ())
 
 
 def sampled(trail: Trail, operation: Operation) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Atom, Dimension, Lost, plain
+from rfa_toolbox.encodings.layout import Atom, Dimension, Layout, Lost, plain
 from rfa_toolbox.encodings.pytorch.domain import (
     Operation,
     TensorRef,
@@ -20,6 +20,8 @@ from rfa_toolbox.encodings.pytorch.operators.common import (
 from rfa_toolbox.encodings.pytorch.steps import (
     Trail,
     Value,
+    between,
+    is_stacked,
 )
 from rfa_toolbox.encodings.windows import SOMEWHERE, Window
 
@@ -47,9 +49,13 @@ __all__ = [
 ]
 
 
-def _value(trail: Trail, operation: Operation) -> tuple[TensorRef, Value]:
+def _value(trail: Trail, operation: Operation, cut: Sequence[int] = ()) -> tuple[TensorRef, Value]:
+    """Return what plumbing works on; units that it was given in dimensions to cut are its own."""
     tensor = trail.main(operation)
-    return tensor, trail.values[tensor.number]
+    value = trail.values[tensor.number]
+    if any(between(value.layout[place]) for place in cut):
+        value = trail.settled(tensor)
+    return tensor, value
 
 
 def _is_constant(trail: Trail, operation: Operation) -> bool:
@@ -151,15 +157,16 @@ def movedim(trail: Trail, operation: Operation) -> None:
 
 def split(trail: Trail, operation: Operation) -> None:
     """Cut a tensor into parts along one dimension."""
-    tensor, value = _value(trail, operation)
-    rank = len(tensor.shape)
+    rank = len(trail.main(operation).shape)
     dimension = operation.get("dim", _SPLIT_DIMENSION.get(operation.name, 0)) % rank
+    _, value = _value(trail, operation, [dimension])
+    value = _parts_by_size(value, dimension, len(operation.outputs))
     start = 0
     for place, output in enumerate(operation.outputs):
         stop = start + output.shape[dimension]
         layout = list(value.layout)
         layout[dimension] = layouts.slice_dimension(value.layout[dimension], start, stop)
-        trail.values[output.number] = value._replace(layout=tuple(layout))
+        trail.values[output.number] = value._replace(layout=layouts.anchored(tuple(layout)))
         trail.pick(operation, dimension, start, stop, place)
         start = stop
 
@@ -167,18 +174,33 @@ def split(trail: Trail, operation: Operation) -> None:
 _SPLIT_DIMENSION = {"hsplit": 1, "dsplit": 2}
 
 
+def _parts_by_size(value: Value, dimension: int, count: int) -> Value:
+    """Return a value whose parts along a dimension are others, or more, for a larger image."""
+    if count > 1 and layouts.axes_of(value.layout[dimension]):
+        return value._replace(sized=True)
+    return value
+
+
 def unbind(trail: Trail, operation: Operation) -> None:
     """Take one dimension apart."""
-    tensor, value = _value(trail, operation)
-    dimension = operation.get("dim", 0) % len(tensor.shape)
-    layout = value.layout[:dimension] + value.layout[dimension + 1 :]
-    for place in range(len(operation.outputs)):
-        trail.move(operation, layout, place)
+    dimension = operation.get("dim", 0) % len(trail.main(operation).shape)
+    _, value = _value(trail, operation, [dimension])
+    value = _parts_by_size(value, dimension, len(operation.outputs))
+    for place, output in enumerate(operation.outputs):
+        trail.move(operation, _at(value.layout, dimension, place), place)
+        trail.values[output.number] = trail.values[output.number]._replace(sized=value.sized)
+
+
+def _at(layout: Layout, dimension: int, index: int) -> Layout:
+    """Return the layout after one index of a dimension was taken, which is gone then."""
+    one = layouts.slice_dimension(layout[dimension], index, index + 1)
+    return layouts.without((*layout[:dimension], one, *layout[dimension + 1 :]), dimension)
 
 
 def roll(trail: Trail, operation: Operation) -> None:
     """Shift positions along, around the edge."""
-    _, value = _value(trail, operation)
+    rank = len(trail.main(operation).shape)
+    _, value = _value(trail, operation, range(rank))
     layout = list(value.layout)
     dimensions = operation.get("dims")
     shifts = per_axis(operation.get("shifts", 0), 1)
@@ -209,9 +231,11 @@ def _copy_edges(trail: Trail, operation: Operation, units: Mapping[int, int | fl
 
 def pad(trail: Trail, operation: Operation) -> None:
     """Add or crop units at both ends."""
-    tensor, value = _value(trail, operation)
-    layout = list(value.layout)
     amounts = list(operation.get("pad", ()))
+    rank = len(trail.main(operation).shape)
+    padded = [rank - 1 - place // 2 for place, one in enumerate(amounts) if one]
+    tensor, value = _value(trail, operation, padded)
+    layout = list(value.layout)
     mode = operation.get("mode", "constant")
     copies: dict[int, int | float] = {}
     for place in range(len(amounts) // 2):
@@ -264,8 +288,8 @@ def repeat(trail: Trail, operation: Operation) -> None:
             times = shape[-back] // max(1, tensor.shape[-back])
             each = operation.name == "repeat_interleave"
             single = len(pieces) == 1 and type(pieces[0]) is Atom
-            if each and single:
-                layout[-back] = (*pieces, *plain(times))
+            if each and (single or between(pieces)):
+                layout[-back] = layouts.coalesce((*pieces, *plain(times)))
             else:
                 layout[-back] = (Lost(shape[-back], layouts.axes_of(pieces)),)
     trail.move(operation, tuple(layout))
@@ -287,8 +311,8 @@ def flip(trail: Trail, operation: Operation) -> None:
 
 def narrow(trail: Trail, operation: Operation) -> None:
     """Take a run of indices of one dimension."""
-    tensor, value = _value(trail, operation)
-    dimension = operation.get("dim", 0) % len(tensor.shape)
+    dimension = operation.get("dim", 0) % len(trail.main(operation).shape)
+    tensor, value = _value(trail, operation, [dimension])
     start = operation.get("start", 0)
     start = int(start) % tensor.shape[dimension] if isinstance(start, int) else 0
     layout = list(value.layout)
@@ -296,15 +320,19 @@ def narrow(trail: Trail, operation: Operation) -> None:
         layout[dimension], start, start + operation.outputs[0].shape[dimension]
     )
     output = operation.outputs[0]
-    trail.values[output.number] = value._replace(layout=tuple(layout))
+    trail.values[output.number] = value._replace(layout=layouts.anchored(tuple(layout)))
     trail.pick(operation, dimension, start, start + output.shape[dimension])
 
 
 def select(trail: Trail, operation: Operation) -> None:
     """Take one index of one dimension."""
-    tensor, value = _value(trail, operation)
-    dimension = operation.get("dim", 0) % len(tensor.shape)
-    trail.move(operation, value.layout[:dimension] + value.layout[dimension + 1 :])
+    dimension = operation.get("dim", 0) % len(trail.main(operation).shape)
+    tensor, value = _value(trail, operation, [dimension])
+    index = operation.get("index", 0)
+    if isinstance(index, int):
+        trail.move(operation, _at(value.layout, dimension, index % tensor.shape[dimension]))
+    else:
+        trail.move(operation, value.layout[:dimension] + value.layout[dimension + 1 :])
 
 
 def slice_(trail: Trail, operation: Operation) -> None:
@@ -324,7 +352,7 @@ def getitem(trail: Trail, operation: Operation) -> None:
 
 
 def _index(trail: Trail, operation: Operation, index: list[Any]) -> None:
-    tensor, value = _value(trail, operation)
+    tensor = trail.main(operation)
     output = operation.outputs[0]
     used = sum(1 for one in index if one is not None and one is not Ellipsis)
     if Ellipsis not in [one for one in index if not isinstance(one, TensorRef)]:
@@ -335,10 +363,14 @@ def _index(trail: Trail, operation: Operation, index: list[Any]) -> None:
             complete.extend([slice(None)] * (len(tensor.shape) - used))
         else:
             complete.append(one)
+    whole = [isinstance(one, slice) and one == slice(None) for one in complete if one is not None]
+    cut = [place for place, every in enumerate(whole[: len(tensor.shape)]) if not every]
+    _, value = _value(trail, operation, cut)
     layout: list[Dimension] = []
     place = 0
     strided = value.strided
     picked: list[int] = []
+    gone: list[int] = []
     for one in complete:
         if one is None:
             layout.append(())
@@ -355,13 +387,21 @@ def _index(trail: Trail, operation: Operation, index: list[Any]) -> None:
         elif isinstance(one, bool | TensorRef | list | tuple):
             picked.extend(layouts.axes_of(pieces))
             layout.append((Lost(-1, layouts.axes_of(pieces)),) if layouts.axes_of(pieces) else ())
-        # an integer takes one position and leaves no dimension
+        else:  # an integer takes one position and leaves no dimension
+            gone.append(len(layout))
+            layout.append(layouts.slice_dimension(pieces, one % size, one % size + 1))
     if picked or any(isinstance(one, bool | TensorRef | list | tuple) for one in complete):
         _picked_by_index(trail, operation, value, picked)
         return
     same_rank = all(isinstance(one, slice) for one in complete)
+    kept = layouts.anchored(tuple(layout))
+    for dimension in reversed(gone):
+        kept = layouts.without(kept, dimension)
     trail.values[output.number] = value._replace(
-        layout=tuple(layout), strided=strided, parts=value.parts if same_rank else None
+        layout=kept,
+        strided=strided,
+        parts=value.parts if same_rank else None,
+        apart=value.apart or (not same_rank and is_stacked(value.parts)),
     )
     if value.parts is not None and same_rank:
         dimension = value.parts.dimension

@@ -65,7 +65,7 @@ def _slide(
     if trail.probing and channels is not None:
         raise FirstWindow(
             layouts.axes_of(layout[channels]) if channels >= 0 else (),
-            tuple(axis for dimension in dimensions for axis in layouts.axes_of(layout[dimension])),
+            tuple(layouts.axes_of(layout[dimension]) for dimension in dimensions),
         )
     for dimension in mixed:
         layout[dimension] = plain(shape[dimension])
@@ -77,6 +77,13 @@ def _slide(
             continue
         atom, repeated = _run(pieces)
         if atom is not None and atom.axis is not None:
+            if repeated > 1 and value.apart:
+                certainty = {"certainty": "bound", "reason": _PUT_BACK.format(operation.name)}
+            elsewhere = [one for place, one in enumerate(layout) if place != dimension]
+            if atom.axis in layouts.spatial_axes(tuple(elsewhere)) and (
+                window.kernel > 1 and (window.begin, window.end) != (0, 0)
+            ):
+                certainty = {"certainty": "bound", "reason": _IN_BLOCKS.format(operation.name)}
             if pads_where_cropped(atom, window, value.extents[atom.axis]):
                 facts["position_dependent"] = True
             layout[dimension] = _windowed(found, atom.axis, atom, repeated, window, size)
@@ -98,8 +105,13 @@ def _slide(
 
 
 _PUT_BACK = (
-    "'{}' puts channels side by side that hold different places and were not mixed in between, as "
-    "far as is known; its units may see less"
+    "'{}' finds side by side what was put into channels from different places and was not mixed "
+    "in between, as far as is known; its units may see less"
+)
+
+
+_IN_BLOCKS = (
+    "'{}' slides within blocks of a map and pads each of them, so that its units see less there"
 )
 
 

@@ -1,0 +1,416 @@
+"""Operators that put tensors together: concatenation, stacking, writing into parts."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeGuard
+
+from rfa_toolbox.encodings import layout as layouts
+from rfa_toolbox.encodings.layout import Atom, Dimension, Layout, Lost, Piece, plain
+from rfa_toolbox.encodings.pytorch.domain import Operation, TensorRef, tensors_in
+from rfa_toolbox.encodings.pytorch.operators.common import pads_where_cropped
+from rfa_toolbox.encodings.pytorch.operators.elementwise import pointwise
+from rfa_toolbox.encodings.pytorch.steps import Parts, Trail, Value, between
+from rfa_toolbox.encodings.windows import NEUTRAL, SOMEWHERE, Window
+
+__all__ = ["cat", "setitem", "stack"]
+
+
+def cat(trail: Trail, operation: Operation) -> None:
+    """Put tensors one after another along one dimension."""
+    tensors = list(tensors_in(operation.arguments.get("tensors", operation.arguments)))
+    shape = operation.outputs[0].shape
+    tensors = [one for one in tensors if len(one.shape) == len(shape)] or tensors
+    dimension = operation.get("dim", _CAT_DIMENSION.get(operation.name, 0)) % len(shape)
+    if len(tensors[0].shape) != len(shape):
+        pointwise(trail, operation)
+        return
+    several = trail.on_one_grid([one for one in tensors if trail.depends(one)])
+    single = len(several) == len(tensors) and all(one.shape[dimension] == 1 for one in tensors)
+    rows = _side_by_side([value.layout for value in several]) if single else None
+    if rows is not None:
+        several = [
+            value._replace(layout=(*rest[:dimension], piece, *rest[dimension + 1 :]))
+            for value, (rest, piece) in zip(several, rows, strict=True)
+        ]
+    found = iter(several)
+    values = [
+        next(found).layout if trail.depends(one) else layouts.broadcast((), one.shape)
+        for one in tensors
+    ]
+    rest = layouts.broadcast(
+        [
+            tuple(d if place != dimension else () for place, d in enumerate(layout))
+            for layout in values
+        ],
+        tuple(size if place != dimension else 1 for place, size in enumerate(shape)),
+    )
+    joined = layouts.join([layout[dimension] for layout in values])
+    layout = tuple(joined if place == dimension else d for place, d in enumerate(rest))
+    base = max(several, key=lambda value: len(layouts.spatial_axes(value.layout)))
+    facts: dict[str, Any] = {"position_dependent": trail.uneven(tensors, layout, base.extents)}
+    windows: dict[int, Window] = {}
+    carried = [axis for one in values for axis in set(layouts.axes_of(one[dimension]))]
+    twice = [axis for axis in dict.fromkeys(carried) if carried.count(axis) > 1]
+    if twice:
+        if len({value.step for value in several}) > 1 or type(joined[0]) is not Atom:
+            facts |= {"certainty": "bound", "reason": _IN_ROW}
+        if type(joined[0]) is Atom:  # every part stands where it was
+            reads = [
+                (one.step, (*one.layout[:dimension], joined, *one.layout[dimension + 1 :]))
+                for one in several
+            ]
+            sources = list(dict.fromkeys(value.step for value in several))
+            facts["offsets"] = layouts.offsets_between(reads, sources, trail.axes)
+        else:
+            windows = dict.fromkeys(twice, SOMEWHERE)
+    trail.step(operation, windows, layout, base=base, mixed=(), **facts)
+    if not layouts.axes_of(joined) and len(tensors) > 1:
+        output = operation.outputs[0].number
+        parts = Parts(dimension, tuple(one.shape[dimension] for one in tensors))
+        trail.values[output] = trail.values[output]._replace(parts=parts)
+
+
+_CAT_DIMENSION = {"hstack": 1, "dstack": 2}
+_IN_ROW = "parts of a map are put in a row in another order, or with parts of other maps"
+
+
+def stack(trail: Trail, operation: Operation) -> None:
+    """Put tensors side by side along a new dimension."""
+    tensors = list(tensors_in(operation.arguments.get("tensors")))
+    shape = operation.outputs[0].shape
+    dimension = operation.get("dim", 0) % len(shape)
+    inner = (*shape[:dimension], *shape[dimension + 1 :])
+    several = trail.on_one_grid([one for one in tensors if trail.depends(one)])
+    base = max(several, key=lambda value: len(layouts.spatial_axes(value.layout)))
+    layout = list(layouts.broadcast([value.layout for value in several], inner))
+    facts: dict[str, Any] = {
+        "position_dependent": trail.uneven(tensors, tuple(layout), base.extents)
+    }
+    pieces = plain(shape[dimension])
+    alike = len({value.step for value in several}) == 1 and len(several) == len(tensors)
+    rows = _side_by_side([value.layout for value in several]) if alike else None
+    row = None if rows is None else layouts.join([piece for _, piece in rows])
+    if rows is not None and row is not None and type(row[0]) is Atom:
+        layout, pieces = list(rows[0][0]), row
+        facts["offsets"] = ()
+    elif any(map(_is_pinned, several)) and len({value.layout for value in several}) > 1:
+        facts |= {"certainty": "bound", "reason": _IN_ROW}
+    layout.insert(dimension, pieces)
+    trail.step(operation, {}, tuple(layout), base=base, mixed=(), **facts)
+    if pieces == plain(shape[dimension]) and len({_sight(trail, one) for one in several}) > 1:
+        output = operation.outputs[0].number
+        parts = Parts(dimension, (1,) * len(tensors))
+        trail.values[output] = trail.values[output]._replace(parts=parts)
+
+
+def _side_by_side(several: Sequence[Layout]) -> list[tuple[Layout, Dimension]] | None:
+    """Return what is left of layouts, and where each is, if they are one but for places on an axis.
+
+    None if they differ in another way, or if places and what is left would overlap.
+
+    >>> rows = [((), (Atom(0, 4, step=2, origin=at),)) for at in (0, 1)]
+    >>> _side_by_side(rows)[1]
+    (((), (Atom(axis=0, size=4, step=2, origin=0),)), (Atom(axis=0, size=1, step=1, origin=1),))
+    """
+    found = [layouts.grids(one) for one in several]
+    first = found[0]
+    differing = [axis for axis in first if any(one.get(axis) != first[axis] for one in found)]
+    if len(differing) != 1 or any(one.keys() != first.keys() for one in found):
+        return None
+    (axis,) = differing
+    starts = [one[axis][0] for one in found]
+    rest = {tuple(_moved_to_start(dimension, axis) for dimension in one) for one in several}
+    if None in starts or len(rest) != 1:
+        return None
+    (left,) = rest
+    ends = sorted(one for one in starts if one is not None)
+    apart = min(after - before for before, after in itertools.pairwise(ends))
+    for atom in layouts.runs_by_axis(left).get(axis, ()):
+        across = atom.size * atom.step
+        if atom.step <= ends[-1] - ends[0] and apart % across:
+            return None
+    return [(left, (Atom(axis, 1, origin=start or 0),)) for start in starts]
+
+
+def _moved_to_start(dimension: Dimension, axis: int) -> Dimension:
+    return tuple(
+        piece._replace(origin=0) if type(piece) is Atom and piece.axis == axis else piece
+        for piece in dimension
+        if type(piece) is not Atom or piece.axis != axis or piece.size > 1
+    )
+
+
+def _is_pinned(value: Value) -> bool:
+    """Whether a tensor has one place only along an axis of its map."""
+    runs = layouts.runs_by_axis(value.layout)
+    return any(
+        value.extents[axis] > 1 and all(atom.size == 1 for atom in atoms)
+        for axis, atoms in runs.items()
+    )
+
+
+def _sight(trail: Trail, value: Value) -> tuple[int, Layout]:
+    """Return what a tensor sees: a step that does not only change numbers, and places of it."""
+    step = trail.steps[value.step]
+    while (
+        step.kind in ("pointwise", "scaling")
+        and len(step.sources) == 1
+        and all(window == NEUTRAL for window in step.windows)
+    ):
+        step = trail.steps[step.sources[0]]
+    return step.number, value.layout
+
+
+def setitem(trail: Trail, operation: Operation) -> None:
+    """Write into a part of a tensor; the output is the whole tensor after that."""
+    (output,) = operation.outputs
+    target, written = operation.arguments.get("input"), operation.arguments.get("value")
+    index = operation.arguments.get("index")
+    region = _region(index, output.shape)
+    if region is not None and all(map(_covers, region, output.shape)):
+        _overwrite(trail, output, written)
+        return
+    whole = None
+    if type(target) is TensorRef and trail.depends(target):
+        whole = trail.values[target.number]  # with what is between units, as it is filled in turn
+        if whole.strided is not None:
+            whole = trail.settled(target)
+    part = trail.settled(written) if trail.depends(written) else None  # type: ignore[arg-type]
+    laid: Layout = ()
+    if part is not None:
+        laid = _laid(part.layout, index, region, output.shape, written.shape)  # type: ignore[union-attr]
+    facts: dict[str, Any] = {"kind": "pointwise"}
+    base, layout = (part, laid) if whole is None else (whole, whole.layout)
+    if base is None:  # only which places are written depends on the input
+        mask = max(trail.operands(operation), key=lambda one: len(one.shape))
+        base = trail.settled(mask)
+        layout = layouts.broadcast((base.layout,), output.shape)
+    if whole is not None and part is not None:
+        reads = [(whole.step, whole.layout), (part.step, laid)]
+        sources = list(dict.fromkeys(step for step, _ in reads))
+        facts["offsets"] = layouts.offsets_between(reads, sources, trail.axes)
+    carried = [bool(layouts.axes_of(dimension)) for dimension in layout]
+    partial = [
+        places
+        for here, places, size in zip(carried, region or (), output.shape, strict=False)
+        if here and not _covers(places, size)
+    ]
+    somewhere = region is None and not _chooses(trail, index)
+    number = target.number if type(target) is TensorRef else -1
+    dependent, before = trail.written.get(number, (whole is not None, ()))
+    if part is not None and not _is_followed(part, laid, layout):
+        facts |= {"certainty": "bound", "reason": _NOT_FOLLOWED}
+    elif (
+        whole is not None
+        and (
+            somewhere
+            or any(dependent or places.step == 1 for places in partial)
+            or _gone(trail, target, region, part, output.shape)
+        )
+        and not (part is not None and laid == layout and _is_in_turn(trail, target, part))
+    ):
+        facts |= {"certainty": "bound", "reason": _OVERWRITTEN}
+    constants = [one for one in (target, written) if type(one) is TensorRef]
+    facts["position_dependent"] = (
+        somewhere
+        or bool(partial and whole is not None)
+        or (part is not None and _is_pinned(part))
+        or (whole is None and part is not None and _pads(part, laid, region, trail))
+        or trail.uneven(constants, layout, base.extents)
+    )
+    in_gaps = whole is not None and any(map(between, whole.layout)) and whole.strided is None
+    trail.step(operation, {}, layout, base=base, mixed=(), settled=not in_gaps, **facts)
+    if region is not None:
+        step = None if part is None else part.step
+        before = (*before, (region, step))
+        trail.written[output.number] = (dependent, before)
+        value = trail.values[output.number]
+        gaps = {
+            layouts.axes_of(dimension)[0]: places.start
+            for places, dimension in zip(region, laid, strict=False)
+            if between(dimension)
+        }
+        if gaps and whole is None:
+            value = value._replace(gaps=gaps)
+        elif gaps:
+            value = value._replace(apart=len(set(_windows_of(trail, before))) > 1)
+        parts = _parts_of(region, carried, output.shape)
+        trail.values[output.number] = value if parts is None else value._replace(parts=parts)
+
+
+def _windows_of(trail: Trail, written: Iterable[tuple[Any, int | None]]) -> Iterator[Any]:
+    """Yield what the steps that made several parts do, and with what."""
+    for _, number in written:
+        step = None if number is None else trail.steps[number]
+        yield None if step is None else (step.windows, step.sources, step.offsets)
+
+
+def _is_followed(part: Value, laid: Layout, layout: Layout) -> bool:
+    """Whether it is known where all that is written has its positions."""
+    carried = set(layouts.spatial_axes(part.layout))
+    kept = carried.intersection(layouts.spatial_axes(laid)) if _is_pinned(part) else carried
+    return kept == carried and carried.issubset(layouts.runs_by_axis(layout))
+
+
+def _is_in_turn(trail: Trail, target: Any, part: Value) -> bool:
+    """Whether a tensor that held nothing at first is filled from one map, place upon place."""
+    dependent, before = trail.written.get(target.number, (True, ()))
+    return not dependent and all(step == part.step for _, step in before)
+
+
+_NOT_FOLLOWED = "positions are written to places that are not followed"
+_OVERWRITTEN = "a part of the map is overwritten, so that its units may see less"
+
+
+def _overwrite(trail: Trail, output: TensorRef, written: Any) -> None:
+    """Write all of a tensor: nothing is left of what it was."""
+    if trail.depends(written):
+        value = trail.values[written.number]
+        layout = layouts.broadcast((value.layout,), output.shape)
+        trail.values[output.number] = value._replace(layout=layout)
+    elif type(written) is not TensorRef or len(trail.evenly(written)) == len(written.shape):
+        trail.even[output.number] = tuple(range(len(output.shape)))
+
+
+def _region(index: Any, shape: Sequence[int]) -> tuple[range, ...] | None:
+    """Return what an index takes of every dimension; None where slices alone do not tell."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    if any(type(part) not in (int, slice, type(Ellipsis)) for part in parts):
+        return None
+    if Ellipsis not in parts:
+        parts.append(Ellipsis)
+    at = parts.index(Ellipsis)
+    parts[at : at + 1] = [slice(None)] * (len(shape) - len(parts) + 1)
+    return tuple(
+        range(size)[part] if isinstance(part, slice) else range(part % size, part % size + 1)
+        for part, size in zip(parts, shape, strict=True)
+    )
+
+
+def _covers(places: range, size: int) -> bool:
+    return len(places) == size
+
+
+def _chooses(trail: Trail, index: Any) -> bool:
+    """Whether an index is a mask that depends on the input alone, as the choice of ``where``."""
+    if isinstance(index, tuple) and len(index) == 1:
+        (index,) = index
+    return trail.depends(index)
+
+
+def _gone(
+    trail: Trail,
+    target: Any,
+    region: Sequence[range] | None,
+    part: Value | None,
+    shape: Sequence[int],
+) -> bool:
+    """Whether what was written before, or all that a tensor was at first, may be gone now."""
+    dependent, before = trail.written.get(target.number, (False, ()))
+    if not before or region is None:
+        return False
+    made_of = trail.ancestors(part.step) if part is not None else set()
+    touched = any(
+        step is not None
+        and step not in made_of
+        and all(set(one) & set(other) for one, other in zip(region, earlier, strict=True))
+        for earlier, step in before
+    )
+    volumes = [math.prod(map(len, one)) for one in (*(earlier for earlier, _ in before), region)]
+    return touched or (dependent and sum(volumes) >= math.prod(shape))
+
+
+def _pads(part: Value, laid: Layout, region: Sequence[range] | None, trail: Trail) -> bool:
+    """Whether positions are written beside nothing where their map had more of them."""
+    if region is None:
+        return False
+    for places, dimension in zip(region, laid, strict=True):
+        for axis in layouts.axes_of(dimension):
+            for atom in layouts.runs_by_axis(part.layout).get(axis, ()):
+                size = math.prod(one.size for one in dimension)
+                window = Window(begin=places.start, end=size - places[-1] - 1)
+                if places.step == 1 and pads_where_cropped(atom, window, part.extents[axis]):
+                    return True
+    return False
+
+
+def _parts_of(
+    region: Sequence[range], carried: Sequence[bool], shape: Sequence[int]
+) -> Parts | None:
+    """Return the parts that a tensor has after some of its channels were overwritten."""
+    partial = [place for place, one in enumerate(region) if not _covers(one, shape[place])]
+    if len(partial) != 1 or carried[partial[0]] or region[partial[0]].step != 1:
+        return None
+    (place,) = partial
+    first, count = region[place].start, len(region[place])
+    sizes = (first, count, shape[place] - first - count)
+    return Parts(place, tuple(size for size in sizes if size))
+
+
+def _laid(
+    layout: Layout,
+    index: Any,
+    region: Sequence[range] | None,
+    shape: Sequence[int],
+    written: Sequence[int],
+) -> Layout:
+    """Return the layout of a tensor of which a part was written, as if it held nothing else."""
+    places = _written_places(index, shape, written)
+    laid = [
+        plain(size) if place is None else _written_dimension(layout[place], size, at)
+        for size, (place, at) in zip(shape, places, strict=True)
+    ]
+    single = [
+        (place, at.start)
+        for place, at in enumerate(region or ())
+        if places[place][0] is None and len(at) == 1 < shape[place]
+    ]
+    pins = [(at, atom) for at, one in enumerate(laid) for atom in one if _is_place(atom)]
+    if len(single) == len(pins) == 1:  # one place of a map, put at one place
+        ((of, pin),), ((place, start),) = pins, single
+        laid[of] = tuple(piece for piece in laid[of] if piece != pin)
+        laid[place] = (Atom(pin.axis, shape[place], origin=pin.origin - start),)
+    return tuple(laid)
+
+
+def _is_place(piece: Piece) -> TypeGuard[Atom]:
+    return type(piece) is Atom and piece.axis is not None and piece.size == 1
+
+
+def _written_places(
+    index: Any, shape: Sequence[int], written: Sequence[int]
+) -> list[tuple[int | None, slice | None]]:
+    """Return per dimension of a tensor which dimension is written there, and to what indices."""
+    parts = list(index) if isinstance(index, tuple) else [index]
+    if parts.count(Ellipsis) == 0:
+        parts.append(Ellipsis)
+    at = parts.index(Ellipsis)
+    rest = len(shape) - (len(parts) - 1)
+    complete = parts[:at] + [slice(None)] * max(0, rest) + parts[at + 1 :]
+    sliced = [place for place, part in enumerate(complete[: len(shape)]) if isinstance(part, slice)]
+    result: list[tuple[int | None, slice | None]] = [(None, None)] * len(shape)
+    for back, place in enumerate(reversed(sliced), start=1):
+        if back <= len(written):
+            result[place] = (len(written) - back, complete[place])
+    return result
+
+
+def _written_dimension(dimension: Dimension, size: int, at: slice | None) -> Dimension:
+    """Return a dimension after positions were written to a slice of it."""
+    axes = layouts.axes_of(dimension)
+    if not axes:
+        return plain(size)
+    count = math.prod(piece.size for piece in dimension)
+    start, _, step = (slice(None) if at is None else at).indices(size)
+    if count == size:
+        return dimension
+    if at not in (None, slice(None)) and len(dimension) == 1 and type(dimension[0]) is Atom:
+        atom = dimension[0]
+        if step > 1 and size in range((count - 1) * step + 1, count * step + 1):
+            return (*dimension, *plain(step)) if size == count * step else (Lost(size, axes),)
+        if step == 1 and start + count <= size:
+            return (atom._replace(size=size, origin=atom.origin - start * atom.step),)
+    return (Lost(size, axes),)
