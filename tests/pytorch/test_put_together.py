@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that everybody uses
 from torch import nn
 
 from rfa_toolbox.empirical import verify
+from rfa_toolbox.unit_windows import region_of
 from tests.pytorch.measure import Function, encode
 from tests.pytorch.test_tiling_or_not import conv
 
@@ -145,3 +146,39 @@ def test_an_image_of_one_row_is_not_measured_along_it() -> None:
     report = verify(model, (1, 2, 1, 32))
     assert report.nodes[-1].verdict == "not measured"
     assert not report.disagreements
+
+
+def test_windows_of_a_fractional_pooling_are_never_beyond_their_bound() -> None:
+    for size, kernel, wanted in (
+        (13, 2, 7),
+        (20, 3, 9),
+        (16, 2, 8),
+        (9, 3, 1),
+        (12, 1, 11),
+        (5, 5, 1),
+    ):
+        pool = nn.FractionalMaxPool2d(kernel, output_size=(wanted, 4))
+        model = nn.Sequential(pool, nn.Conv2d(1, 1, min(3, wanted))).double()
+        graph = encode(model, (1, 1, size, 16))
+        assert graph.certainty == "bound"
+        for row in range(size):
+            for seed in range(8):
+                image = torch.rand(1, 1, size, 16, dtype=torch.float64)
+                image[:, :, row] = torch.nan
+                torch.manual_seed(seed)
+                seeing = model(image).isnan().any(3).flatten()
+                for unit in torch.nonzero(seeing).flatten().tolist():
+                    begin, end = region_of(graph.unit_windows[0], unit)
+                    assert begin <= row <= end
+
+
+@pytest.mark.parametrize("mode", ["reflect", "replicate", "circular"])
+def test_copies_beside_a_crop_are_not_said_to_be_what_was_cropped(mode: str) -> None:
+    def forward(s: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        return s.c(F.pad(x[..., 2:-3], (2, 2, 0, 0), mode=mode))
+
+    graph = encode(Function(forward, c=nn.Conv2d(2, 2, 3)), (1, 2, 32, 32))
+    assert (graph.certainty, graph.window) == ("bound", None)
+    assert graph.receptive_field_max == (3, 3)
+    padded = Function(lambda s, x: s.c(F.pad(x, (2, 2, 0, 0), mode=mode)), c=nn.Conv2d(2, 2, 3))
+    assert encode(padded, (1, 2, 32, 32)).certainty == "exact"

@@ -238,6 +238,7 @@ def pad(trail: Trail, operation: Operation) -> None:
     layout = list(value.layout)
     mode = operation.get("mode", "constant")
     copies: dict[int, int | float] = {}
+    elsewhere: dict[int, Window] = {}
     for place in range(len(amounts) // 2):
         dimension = len(layout) - 1 - place
         begin, end = amounts[2 * place], amounts[2 * place + 1]
@@ -251,7 +252,10 @@ def pad(trail: Trail, operation: Operation) -> None:
             atom = pieces[0]
             axis = layouts.axes_of(pieces)[0]
             window = Window(begin=begin, end=end)
-            if mode == "circular" or pads_where_cropped(atom, window, value.extents[axis]):
+            cropped = pads_where_cropped(atom, window, value.extents[axis])
+            if cropped and mode != "constant":
+                elsewhere[axis] = SOMEWHERE
+            if cropped or mode == "circular":
                 copies[axis] = math.inf
             elif mode == "reflect":
                 copies[axis] = max(begin, end) * atom.step
@@ -263,7 +267,12 @@ def pad(trail: Trail, operation: Operation) -> None:
             )
             parts = [before] * (begin > 0) + [inner] + [after] * (end > 0)
             layout[dimension] = layouts.join(parts) if len(parts) > 1 else inner
-    trail.move(operation, tuple(layout))
+    if elsewhere:  # a copy is not where the units were that it stands in place of
+        reason = "copies of units stand where others were cropped, so that it is not known which"
+        facts: dict[str, Any] = {"certainty": "bound", "reason": reason, "kind": "slice"}
+        trail.step(operation, elsewhere, tuple(layout), base=value, **facts)
+    else:
+        trail.move(operation, tuple(layout))
     _copy_edges(trail, operation, copies)
 
 

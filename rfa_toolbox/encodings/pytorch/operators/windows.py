@@ -271,7 +271,11 @@ def adaptive_pool(trail: Trail, operation: Operation) -> None:
 
 
 def fractional_pool(trail: Trail, operation: Operation) -> None:
-    """Pool by a fraction, with windows at random places."""
+    """Pool by a fraction, with windows at random places.
+
+    Unit i begins at floor((i + u)*a) - floor(u*a) with a random u from 0 to 1 per channel, which is
+    floor(i*a) or one behind; a = (units - kernel)/(wanted - 1). The last one ends with the map.
+    """
     tensor = trail.main(operation)
     value = trail.settled(tensor)
     count = _rank(operation.name)
@@ -280,13 +284,14 @@ def fractional_pool(trail: Trail, operation: Operation) -> None:
     shape = operation.outputs[0].shape
     windows = []
     for place in range(count):
-        ratio = Fraction(tensor.shape[first + place], shape[first + place])
+        rest, wanted = tensor.shape[first + place] - kernels[place], shape[first + place]
+        if wanted == 1 or not rest:
+            windows.append(Window(kernels[place], begin=-rest, end=0))
+            continue
+        ratio = Fraction(rest, wanted - 1)
+        fine = ratio.denominator
         windows.append(
-            Window(
-                (kernels[place] - 1) * ratio.denominator + 1,
-                ratio.numerator,
-                upsampling=ratio.denominator,
-            )
+            Window((kernels[place] + 1) * fine, ratio.numerator, 1, fine - 1, None, fine)
         )
     _slide(
         trail,
@@ -296,6 +301,7 @@ def fractional_pool(trail: Trail, operation: Operation) -> None:
         windows,
         certainty="bound",
         reason="fractional pooling places its windows at random",
+        position_dependent=True,
     )
 
 
