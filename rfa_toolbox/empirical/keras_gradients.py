@@ -28,6 +28,9 @@ class KerasModelInExperiment:
         self.name = model.name
         self._given = model
         self._model = _neutral_copy(model, neutral) if neutral else model
+        # Models stay as they were made, whatever Keras is told later.
+        types = [str(one.dtype) for one in getattr(model, "inputs", None) or ()]
+        self._dtype = next((one for one in types if "float" in one), keras.config.floatx())
         self._layers = dict(_named_layers(self._model))
         self.paths: Sequence[str] = list(self._layers)
         formats = [getattr(one, "data_format", None) for one in self._layers.values()]
@@ -69,12 +72,12 @@ class KerasModelInExperiment:
             found[path] = tuple(int(one) for one in output.shape)
 
         with self._watching(self.paths, note):
-            self._call(keras.ops.convert_to_tensor(inputs, dtype=keras.config.floatx()))
+            self._call(keras.ops.convert_to_tensor(inputs, dtype=self._dtype))
         return found
 
     def gradients(self, inputs: Array, signals: Mapping[str, Signal]) -> Mapping[str, Gradient]:
         """Return for every call named in ``signals`` what its signal becomes at the input."""
-        start = keras.ops.convert_to_tensor(inputs, dtype=keras.config.floatx())
+        start = keras.ops.convert_to_tensor(inputs, dtype=self._dtype)
         outputs: dict[str, Any] = {}
         run = {"torch": self._torch, "tensorflow": self._tensorflow, "jax": self._jax}.get(
             keras.config.backend()

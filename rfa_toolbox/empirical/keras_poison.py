@@ -222,9 +222,11 @@ class PoisonedLayers:
             flags, channels = value.flags, len(value.counts)
             counts = [count * layer.depth_multiplier for count in value.counts]
         window = tuple(layer.kernel_size)
-        weights = {"kernel": self.keras.ops.zeros((*window, channels, 1))}
+        # Called without ``__call__``, which casts: the type of the tensor, whatever the model's.
+        zeros = functools.partial(self.keras.ops.zeros, dtype="float32")
+        weights = {"kernel": zeros((*window, channels, 1))}
         if kind in _SEPARABLE:
-            point = self.keras.ops.zeros((1,) * (len(window) + 2))
+            point = zeros((1,) * (len(window) + 2))
             weights = {"depthwise_kernel": weights["kernel"], "pointwise_kernel": point}
         twin = _Twin(layer, use_bias=False, activation=None, **weights)
         called = functools.partial(type(layer).call, twin)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rfa_toolbox.empirical import measure_receptive_field, verify
+from rfa_toolbox.empirical import effective_receptive_field, measure_receptive_field, verify
 from rfa_toolbox.empirical.keras_bench import KerasBench
 from rfa_toolbox.errors import InvalidResolutionError, UnsupportedModelError
 from tests.frameworks import keras_application
@@ -165,6 +167,38 @@ def test_positions_that_are_not_followed_are_not_measured(keras: Any) -> None:
     report = verify(keras.Sequential([keras.Input((3, 10, 12, 1)), lost]), max_length=10)
     assert report.ok
     assert "another number of dimensions" in report.nodes[-1].reason
+
+
+@pytest.fixture(params=["float64", "float16"])
+def other_numbers(keras: Any, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """Keras that makes layers of another type than the usual one."""
+    before = keras.config.floatx(), keras.config.dtype_policy()
+    wide = keras.backend.backend() == "jax" and request.param == "float64"
+    if wide:
+        importlib.import_module("jax").config.update("jax_enable_x64", True)
+    keras.config.set_floatx(request.param)
+    keras.config.set_dtype_policy(request.param)
+    yield keras
+    keras.config.set_floatx(before[0])
+    keras.config.set_dtype_policy(before[1])
+    if wide:
+        importlib.import_module("jax").config.update("jax_enable_x64", False)
+
+
+def test_models_of_other_types_are_measured_as_well(other_numbers: Any) -> None:
+    keras, layers = other_numbers, other_numbers.layers
+    image = keras.Input((32, 32, 3))
+    x = layers.BatchNormalization()(layers.Conv2D(4, 3, strides=2, padding="same")(image))
+    x = layers.Concatenate()([x, layers.DepthwiseConv2D(3, padding="same")(x)])
+    x = layers.UpSampling2D(2, interpolation="bilinear")(layers.MaxPooling2D(2)(x))
+    x = layers.LayerNormalization()(layers.SeparableConv2D(3, 3, name="last")(x) * 2.0)
+    model = keras.Model(image, x)
+    for options in ({}, {"global_ops": "count"}):
+        report = verify(model, **options)
+        assert {one.verdict for one in report.nodes} == {"agrees"}, report.disagreements
+    size = next(one.size for one in report.nodes if one.name == "last")
+    assert measure_receptive_field(model, layers="last", method="gradient")["last"].size == size
+    assert effective_receptive_field(model, layer="last", samples=2).contribution.any()
 
 
 def test_fields_per_axis(keras: Any) -> None:
