@@ -142,6 +142,12 @@ def shuffled(middle: Any) -> Any:
     return lambda s, x: F.pixel_shuffle(middle(s, F.pixel_unshuffle(x, 2)), 2)
 
 
+def in_turn(layer: nn.Module, x: torch.Tensor, count: int) -> torch.Tensor:
+    for _ in range(count):
+        x = layer(x)
+    return x
+
+
 C, D, WIDE = {"c": conv()}, {"c": conv(), "d": conv()}, {"c": conv(4)}
 E = {"c": conv(), "e": conv(kernel=1)}
 VALID = {"c": nn.Conv2d(2, 2, 3), "d": conv()}
@@ -204,6 +210,9 @@ TILED: dict[str, tuple[Any, dict[str, Any]]] = {
     "transposed and back": (lambda s, x: s.c(x.transpose(2, 3)).transpose(2, 3), C),
     "repeated": (lambda s, x: s.c(x.repeat_interleave(2, 2).repeat_interleave(2, 3)), C),
     "swapped and back": (lambda s, x: s.c(x.mT).mT, C),
+    "a tensor, and sizes": (
+        lambda s, x: s.c(x.reshape(x.shape)) * 2 + torch.full((1,), 3.0), C,
+    ),
     "cropped, then relu": (lambda s, x: F.relu(s.c(x)[..., :-2, :-2]), C),
     "ceil mode": (lambda s, x: s.c(F.max_pool2d(s.c(x), 3, 2, ceil_mode=True)), C),
 }  # fmt: skip
@@ -294,6 +303,23 @@ REFUSED: dict[str, tuple[Any, dict[str, Any]]] = {
     "swapped image": (lambda s, x: x.mT, C),
     "swapped and added": (lambda s, x: s.c(x) + x.mT, C),
     "halves of a map": (lambda s, x: F.glu(s.c(x), 3), C),
+    "so many rows as the last": (lambda s, x: s.c(x)[:, :, 3:20], C),
+    "so many rows narrowed": (lambda s, x: s.c(x).narrow(2, 0, 20), C),
+    "a tensor of the size": (lambda s, x: s.c(x) * torch.full((1,), float(x.shape[2])), C),
+    "a number of the size": (lambda s, x: s.c(x) * torch.tensor(x.shape[2] / 24), C),
+    "a number of the size, added to a tensor": (
+        lambda s, x: s.c(x) ** torch.ones(1).mul(x.shape[2]), C,
+    ),
+    "a new tensor of the size": (lambda s, x: s.c(x) + x.new_full((1,), x.shape[2]), C),
+    "filled with the size": (lambda s, x: s.c(x) + torch.empty(1).fill_(x.shape[2]), C),
+    "a sum over places": (lambda s, x: s.c(x) * torch.linspace(0, 1, x.shape[2]).sum(), C),
+    "chosen by the size": (lambda s, x: s.p[x.shape[2] // 32] * s.c(x), {
+        "p": nn.Parameter(torch.randn(8)), "c": conv(),
+    }),
+    "another layer by size": (lambda s, x: s.c(x) if x.shape[2] > 60 else s.d(x), D),
+    "one more layer by size": (lambda s, x: s.c(F.relu(x)) if x.shape[2] > 60 else s.c(x), C),
+    "as many layers as rows": (lambda s, x: in_turn(s.c, x, x.shape[2] // 8), C),
+    "halves by number": (lambda s, x: sum(s.c(x).chunk(2, 2)), C),
     "units that see nothing": (
         lambda s, x: F.relu(s.c(x)[..., 2::2, 2::2]),
         {"c": nn.ConvTranspose2d(2, 2, 1, 2, padding=1, output_padding=1)},

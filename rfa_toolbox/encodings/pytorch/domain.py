@@ -5,6 +5,7 @@ A record holds no tensor and no module: what comes after a capture needs no torc
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
@@ -23,6 +24,7 @@ __all__ = [
     "Operation",
     "Record",
     "TensorRef",
+    "check_sum",
     "tensors_in",
 ]
 
@@ -35,11 +37,13 @@ class TensorRef(NamedTuple):
     """A tensor in a record: its number, and its shape as integers.
 
     ``even`` are dimensions along which a constant of the model is known to be the same everywhere.
+    ``made`` is a check sum of what a constant was computed with; 0 if that is nothing of interest.
     """
 
     number: int
     shape: tuple[int, ...]
     even: tuple[int, ...] = ()
+    made: int = 0
 
 
 class ModuleCall(NamedTuple):
@@ -101,6 +105,23 @@ def tensors_in(value: Any) -> Iterator[TensorRef]:
     elif isinstance(value, tuple | list):
         for item in value:
             yield from tensors_in(item)
+
+
+def check_sum(name: str, arguments: Any) -> int:
+    """Return a number that tells constants from those that were computed with other arguments.
+
+    >>> check_sum("full", {"fill_value": 3}) == check_sum("full", {"fill_value": 4})
+    False
+    """
+
+    def plain(value: Any) -> Any:
+        if type(value) is TensorRef:
+            return value.shape, value.made
+        if isinstance(value, Mapping):
+            return [(key, plain(one)) for key, one in value.items()]
+        return [plain(one) for one in value] if isinstance(value, tuple | list) else value
+
+    return zlib.crc32(repr((name, plain(arguments))).encode())
 
 
 class LayerInfoHandler(Protocol):

@@ -272,10 +272,11 @@ def _sized(
 ) -> Record:
     """Capture, and say of operations whether they depend on the size of the input.
 
-    That takes a second input of another size, which is spared where a model never asks for one.
+    That takes a second input of another size, which is spared where a model never asks for one. A
+    trace does not tell: it has forgotten sizes that Python made numbers of.
     """
     record = capture(model, example)
-    if not record.sized:
+    if not record.sized and capture is not trace.capture:
         return compared(record, None)
     places = iter(spatial_dimensions(record))
 

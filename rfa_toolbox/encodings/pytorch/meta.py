@@ -35,6 +35,7 @@ from rfa_toolbox.encodings.pytorch.domain import (
     Operation,
     Record,
     TensorRef,
+    check_sum,
 )
 from rfa_toolbox.errors import CaptureError, DataDependentControlFlowError
 
@@ -237,6 +238,7 @@ class Recorder(TorchFunctionMode):
         self._kept: list[torch.Tensor] = []
         self._meta_twins: dict[int, torch.Tensor] = {}
         self._even: dict[int, int] = {}
+        self._made: dict[int, int] = {}
         self._sized = False
         self._next = 0
         self._constants = {id(tensor): tensor for tensor in constants}
@@ -299,10 +301,11 @@ class Recorder(TorchFunctionMode):
         shape = tuple(tensor.shape)
         if number is not None:
             return TensorRef(number, shape)
+        made = self._made.get(id(tensor), 0)
         if self._is_even(tensor):
-            return TensorRef(-1, shape, tuple(range(len(shape))))
+            return TensorRef(-1, shape, tuple(range(len(shape))), made)
         strides = tensor.stride() if tensor.layout == torch.strided else ()
-        return TensorRef(-1, shape, expanded(shape, strides))
+        return TensorRef(-1, shape, expanded(shape, strides), made)
 
     def _is_even(self, tensor: torch.Tensor) -> bool:
         """Whether a constant was made the same everywhere, and not written to since then."""
@@ -367,6 +370,9 @@ class Recorder(TorchFunctionMode):
                 self._even.update((id(tensor), tensor._version) for tensor in made)
             if parameters:
                 self._origins.update((id(tensor), parameters) for tensor in made)
+            if self._sized:  # what was made before depends on no size
+                given = plain_arguments(described.name, args, keywords, self.reference)
+                self._made.update((id(one), check_sum(described.name, given)) for one in made)
             return result
         if spelled == "copy_" and first is not None:
             source = args[1] if len(args) > 1 else keywords["src"]
@@ -501,6 +507,7 @@ class Recorder(TorchFunctionMode):
                 self._kept.append(value)
             if id(value) in self._numbers:
                 self._numbers[id(twin)] = self._numbers[id(value)]
+            self._made[id(twin)] = self._made.get(id(value), 0)
             if self._is_even(value):
                 self._even[id(twin)] = twin._version
             else:

@@ -6,13 +6,13 @@ Sizes are plain numbers by the time an operator sees them: ``F.interpolate(x, si
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 import attrs
 
-from rfa_toolbox.encodings.pytorch.domain import Operation, Record, TensorRef
+from rfa_toolbox.encodings.pytorch.domain import Operation, Record, TensorRef, tensors_in
 
 __all__ = ["MORE", "compared"]
 
@@ -27,6 +27,10 @@ _RESHAPES = {
 """Operators that are given sizes, and say all of it by the shape of their result."""
 
 
+_CONSTANTS = {"new_full", "full_like", "new_tensor", "fill"}
+"""Operators whose results take nothing but their shape from the input."""
+
+
 def compared(record: Record, other: Record | None) -> Record:
     """Return a record with a note on every operation that depends on the size of the input.
 
@@ -38,11 +42,10 @@ def compared(record: Record, other: Record | None) -> Record:
     input, else "varies".
     """
     operations = record.operations
-    names = [operation.name for operation in operations]
-    if other is None or names != [operation.name for operation in other.operations]:
+    if other is None:
         noted = [_of_given_size(one, record.sized) for one in operations]
     else:
-        noted = [_note(*pair) for pair in zip(operations, other.operations, strict=True)]
+        noted = _notes(operations, other.operations)
     if not any(noted):
         return record
     return attrs.evolve(
@@ -54,6 +57,37 @@ def compared(record: Record, other: Record | None) -> Record:
     )
 
 
+def _notes(operations: Sequence[Operation], others: Sequence[Operation]) -> list[str]:
+    """Return the note of every operation; from where the model goes another way, all of them vary.
+
+    Where it only goes on for longer, the last operation does.
+    """
+    noted: list[str] = []
+    tainted: set[int] = set()
+    for one, other in zip(operations, others, strict=False):
+        if _way(one) != _way(other):
+            break
+        note = _note(one, other)
+        if not note and any(tensor.number in tainted for tensor in tensors_in(one.arguments)):
+            note = "varies"
+        if note and (one.name in _CONSTANTS or not tainted.isdisjoint(_numbers(one.arguments))):
+            tainted.update(_numbers(one.outputs))
+        noted.append(note)
+    if len(noted) < len(operations):
+        noted += ["varies"] * (len(operations) - len(noted))
+    elif len(noted) < len(others) and noted:
+        noted[-1] = "varies"
+    return noted
+
+
+def _numbers(value: Any) -> set[int]:
+    return {tensor.number for tensor in tensors_in(value)}
+
+
+def _way(operation: Operation) -> tuple[Any, ...]:
+    return operation.name, operation.scope, operation.parameters
+
+
 def _of_given_size(operation: Operation, sized: bool) -> str:
     """Return the note where there is nothing to compare with."""
     if operation.name != "interpolate" or operation.get("size") is None:
@@ -62,6 +96,11 @@ def _of_given_size(operation: Operation, sized: bool) -> str:
 
 
 def _note(one: Operation, other: Operation) -> str:
+    tensors = zip(tensors_in(one.arguments), tensors_in(other.arguments), strict=False)
+    if any(a.shape == b.shape and a.made != b.made for a, b in tensors):
+        return "varies"
+    if one.name in _CONSTANTS and _filling(one) != _filling(other):
+        return "varies"
     if one.name in _RESHAPES or one.name.startswith("adaptive_"):
         return ""
     if one.name == "interpolate" and one.get("size") is not None:
@@ -71,6 +110,12 @@ def _note(one: Operation, other: Operation) -> str:
     if _plain(one) == _plain(other):
         return ""
     return "fixed" if "pool" in one.name else "varies"
+
+
+def _filling(operation: Operation) -> Any:
+    """Return what a constant is filled with."""
+    given = operation.arguments.values()
+    return [one for one in given if type(one) is not TensorRef and not isinstance(one, tuple)]
 
 
 def _sizes(tensor: TensorRef) -> tuple[int, ...]:

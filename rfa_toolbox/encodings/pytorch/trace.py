@@ -33,6 +33,7 @@ from rfa_toolbox.encodings.pytorch.domain import (
     Operation,
     Record,
     TensorRef,
+    check_sum,
     tensors_in,
 )
 from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
@@ -40,6 +41,8 @@ from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
 __all__ = ["capture", "read_traced"]
 
 _CONSTANT = -1
+_FEW = 4096
+"""Numbers up to which a constant is looked at whether it was made of the size of the input."""
 
 
 def capture(model: nn.Module, example: Example) -> Record:
@@ -463,6 +466,10 @@ class _Reader:
                 constant = (
                     constant.item()
                     if constant.dim() == 0
+                    else TensorRef(
+                        _CONSTANT, tuple(constant.shape), made=check_sum("", constant.tolist())
+                    )
+                    if constant.numel() <= _FEW
                     else TensorRef(_CONSTANT, tuple(constant.shape))
                 )
             self._values[outputs[0].debugName()] = constant
@@ -536,6 +543,12 @@ class _Reader:
                     everywhere = tuple(range(len(one.shape)))
                     self._values[value.debugName()] = one._replace(even=everywhere)
             self._finish(name, arguments, made, scope)
+            if self._dependent.isdisjoint(one.number for one in made):
+                for value in node.outputs():
+                    known = self._values.get(value.debugName())
+                    if type(known) is TensorRef:
+                        computed = known._replace(made=check_sum(name, arguments))
+                        self._values[value.debugName()] = computed
         if view is not None:
             self._viewed[outputs[0]] = view
             # Written through a view: the tensor behind it has changed as well.

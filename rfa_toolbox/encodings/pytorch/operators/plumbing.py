@@ -323,7 +323,10 @@ def narrow(trail: Trail, operation: Operation) -> None:
     dimension = operation.get("dim", 0) % len(trail.main(operation).shape)
     tensor, value = _value(trail, operation, [dimension])
     start = operation.get("start", 0)
-    start = int(start) % tensor.shape[dimension] if isinstance(start, int) else 0
+    size = tensor.shape[dimension]
+    start = int(start) % size if isinstance(start, int) else 0
+    if layouts.axes_of(value.layout[dimension]):
+        value = _ending(trail, value, start + operation.outputs[0].shape[dimension], size)
     layout = list(value.layout)
     layout[dimension] = layouts.slice_dimension(
         layout[dimension], start, start + operation.outputs[0].shape[dimension]
@@ -331,6 +334,13 @@ def narrow(trail: Trail, operation: Operation) -> None:
     output = operation.outputs[0]
     trail.values[output.number] = value._replace(layout=layouts.anchored(tuple(layout)))
     trail.pick(operation, dimension, start, start + output.shape[dimension])
+
+
+def _ending(trail: Trail, value: Value, stop: int, size: int) -> Value:
+    """Return a map of which some first units are kept, by a number that goes by no size."""
+    if stop >= size or trail.record.sized:
+        return value
+    return value._replace(beyond=(math.inf,) * trail.axes)
 
 
 def select(trail: Trail, operation: Operation) -> None:
@@ -390,8 +400,10 @@ def _index(trail: Trail, operation: Operation, index: list[Any]) -> None:
         place += 1
         if isinstance(one, slice):
             start, stop, step = _bounds(one, size)
-            if step > 1 and layouts.axes_of(pieces):
-                strided = operation.scope
+            if layouts.axes_of(pieces):
+                strided = operation.scope if step > 1 else strided
+                if isinstance(one.stop, int) and one.stop >= 0:
+                    value = _ending(trail, value, stop, size)
             layout.append(layouts.slice_dimension(pieces, start, stop, step))
         elif isinstance(one, bool | TensorRef | list | tuple):
             picked.extend(layouts.axes_of(pieces))
