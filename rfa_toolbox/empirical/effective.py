@@ -19,14 +19,16 @@ from rfa_toolbox.empirical.gradients import (
     Array,
     Maps,
     ModelInExperiment,
+    checked_seed,
     checked_shape,
+    numbers_in,
     put_into_experiment,
     times,
 )
 from rfa_toolbox.empirical.maps import FeatureMap
 from rfa_toolbox.empirical.progress import progress_bar
 from rfa_toolbox.empirical.results import plain_except, text_table
-from rfa_toolbox.errors import MeasurementError
+from rfa_toolbox.errors import CaptureError, MeasurementError
 from rfa_toolbox.rendering.field_plots import plot_comparison, plot_effective_field
 
 __all__ = [
@@ -139,7 +141,8 @@ class EffectiveReceptiveField:
         Raises:
             MeasurementError: if ``share`` is not in (0, 1].
         """
-        if not 0 < share <= 1:
+        given: object = share
+        if not isinstance(given, int | float | np.number) or not 0 < share <= 1:
             raise MeasurementError(f"share is {share!r}; it must lie in (0, 1], such as 0.5.")
         return _smallest_square(self.contribution, self.centre, self.mode, share)
 
@@ -301,9 +304,18 @@ def effective_receptive_field(
     """
     if mode not in ("default", "luo2016", "replknet"):
         raise MeasurementError(f"mode is {mode!r}; it must be 'default', 'luo2016' or 'replknet'.")
-    for name, number in (("samples", samples), ("batch_size", batch_size)):
-        if number is not None and (not hasattr(number, "__index__") or number < 1):
+    for name, number in (
+        ("samples", 1 if samples is None else samples),
+        ("batch_size", batch_size),
+    ):
+        if not hasattr(number, "__index__") or isinstance(number, bool) or number < 1:
             raise MeasurementError(f"{name} is {number!r}; it must be a positive whole number.")
+    name_of_weights: object = weights
+    if not isinstance(name_of_weights, str) or not weights:
+        raise MeasurementError(
+            f"weights is {weights!r}; it must be what to call them, such as 'trained'."
+        )
+    seed = checked_seed(seed)
     experiment = put_into_experiment(model)
     batches: Iterator[Array]
     if inputs is None:
@@ -409,10 +421,11 @@ def reinitialised(model: Any, seed: int = 0) -> Any:
         seed: equal seeds give equal weights.
 
     Raises:
+        MeasurementError: a ValueError, if ``seed`` is none.
         UnsupportedModelError: a ValueError, if it is neither, or Keras cannot copy it.
     """
     # Which framework it is, and whether it is there, is known there.
-    return put_into_experiment(model).reinitialised(seed)
+    return put_into_experiment(model).reinitialised(checked_seed(seed))
 
 
 # --- gathering -------------------------------------------------------------------------------
@@ -499,7 +512,15 @@ class _Gatherer:
 
     def _look_at(self, batch: Array) -> None:
         """Choose the layer and the unit, now that there is an input to run with."""
-        maps = Maps.of(self._experiment, batch[:1])
+        try:
+            maps = Maps.of(self._experiment, batch[:1])
+        except CaptureError as error:
+            if batch.ndim > 3:
+                raise
+            raise CaptureError(
+                f"Inputs have the shape {batch.shape!r}, of which the first axis counts images; if "
+                f"that is a single image, pass image[None]. {error}"
+            ) from error
         self._axes = maps.axes
         self.layer = maps.chosen(self._wanted)
         self.map = maps[self.layer]
@@ -567,15 +588,13 @@ def _iterated(inputs: Any) -> Iterable[Any]:
 
 
 def _as_array(batch: Any) -> Array:
-    if hasattr(batch, "detach"):  # a tensor of PyTorch, perhaps of a type that NumPy lacks
-        batch = batch.detach().cpu().double()
-    images = np.asarray(batch)
-    if images.dtype.kind not in "fiub" or images.ndim < 3:
+    images = numbers_in(batch, "a batch of inputs")
+    if images.ndim < 3:
         raise MeasurementError(
-            f"A batch of inputs has the shape {images.shape!r} and the type {images.dtype}; it "
-            "must hold numbers, with a batch and channels, as in (8, 3, 224, 224)."
+            f"A batch of inputs has the shape {images.shape!r}; it must have a batch and channels, "
+            "as in (8, 3, 224, 224)."
         )
-    return images.astype(np.float64)
+    return images
 
 
 # --- squares ---------------------------------------------------------------------------------

@@ -26,7 +26,9 @@ from rfa_toolbox.empirical.gradients import (
     ModelInExperiment,
     Signal,
     checked_paths,
+    checked_seed,
     checked_shape,
+    numbers_in,
     put_into_experiment,
 )
 from rfa_toolbox.empirical.maps import FeatureMap
@@ -298,9 +300,7 @@ def _one_image(experiment: ModelInExperiment, image: Any, input_shape: Any, seed
         shape = (1, *checked_shape(experiment, input_shape)[1:])
         # Positive, so that products of maps do not cancel either.
         return np.random.default_rng(seed).uniform(0.5, 1.5, shape)
-    if hasattr(image, "detach"):
-        image = image.detach().cpu().double()
-    pixels = np.asarray(image, dtype=np.float64)
+    pixels = numbers_in(image, "image")
     if pixels.ndim < 3 or pixels.shape[0] != 1:
         raise MeasurementError(
             f"image has the shape {pixels.shape!r}; it must have a batch of one and channels, as "
@@ -407,7 +407,7 @@ class _Look:
         input_shape: Sequence[int] | None = None,
     ) -> _Look:
         """Put a model into an experiment with an image, or with a random one."""
-        parts = parts_to_neutralise(neutralise)
+        parts, seed = parts_to_neutralise(neutralise), checked_seed(seed)
         experiment = put_into_experiment(model, parts, exact=True)
         inputs = _one_image(experiment, image, input_shape, seed)
         return cls(Maps.of(experiment, inputs), inputs, parts, seed)

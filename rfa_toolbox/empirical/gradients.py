@@ -6,6 +6,7 @@ The frameworks are imported by the two modules that this one chooses from, when 
 from __future__ import annotations
 
 import difflib
+import math
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
@@ -23,6 +24,10 @@ __all__ = ["Array", "Gradient", "ModelInExperiment", "put_into_experiment"]
 Array: TypeAlias = "np.ndarray[Any, Any]"
 Signal: TypeAlias = Callable[[Array], Array]
 """Gets the output of a layer and returns the gradient to send back from there."""
+
+_MOST_SEEDS = 2**64
+_MOST_NUMBERS = 2**27
+"""In one input: a gigabyte, and as much again for each of some units and layers."""
 
 
 @attrs.frozen(eq=False)
@@ -145,7 +150,52 @@ def checked_shape(model: ModelInExperiment, input_shape: Any) -> tuple[int, ...]
             f"input_shape is {input_shape!r}; it must be the shape of the input with batch and "
             f"channels, such as {usual}. Sizes are positive whole numbers."
         )
+    if math.prod(shape) > _MOST_NUMBERS:
+        raise MeasurementError(
+            f"input_shape is {input_shape!r}, which is {math.prod(shape):,} numbers; gradients are "
+            f"computed for at most {_MOST_NUMBERS:,}. Pass a smaller shape, such as {usual}."
+        )
     return tuple(int(one) for one in shape)
+
+
+def numbers_in(values: Any, what: str) -> Array:
+    """Return a tensor or what is like an array as an array of 64-bit numbers.
+
+    Raises:
+        MeasurementError: if it holds no real numbers, or none that can be read.
+
+    >>> numbers_in([[1, 2]], "image")
+    array([[1., 2.]])
+    """
+    try:
+        if hasattr(values, "detach"):  # a tensor of PyTorch, perhaps of a type that NumPy lacks
+            values = values.detach().cpu()
+            values = values.double() if values.is_floating_point() else values
+        found = np.asarray(values)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise MeasurementError(
+            f"{what} is a {type(values).__name__} that cannot be read as an array; it must be a "
+            "dense array or tensor of numbers, on a device that holds them."
+        ) from error
+    if found.dtype.kind not in "fiub":
+        raise MeasurementError(
+            f"{what} is of type {found.dtype}; it must hold numbers, in an array or a tensor."
+        )
+    return found.astype(np.float64)
+
+
+def checked_seed(seed: Any) -> int:
+    """Return a seed that all random generators take.
+
+    Raises:
+        MeasurementError: if it is none.
+
+    >>> checked_seed(3)
+    3
+    """
+    if not hasattr(seed, "__index__") or isinstance(seed, bool) or not 0 <= seed < _MOST_SEEDS:
+        raise MeasurementError(f"seed is {seed!r}; it must be a whole number from 0 to 2**64 - 1.")
+    return int(seed)
 
 
 def checked_paths(model: ModelInExperiment, layers: str | Iterable[str]) -> list[str]:
@@ -154,6 +204,11 @@ def checked_paths(model: ModelInExperiment, layers: str | Iterable[str]) -> list
     Raises:
         MeasurementError: if one is not known; the message names the most similar ones.
     """
+    if not layers or not isinstance(layers, Iterable):
+        raise MeasurementError(
+            f"layers is {layers!r}; it must name at least one layer of {model.name}, by its path "
+            f"such as {next(iter(model.paths), 'conv')!r}, or be None, which is all of them."
+        )
     paths = [layers] if isinstance(layers, str) else list(layers)
     for path in paths:
         if path_and_call(str(path), model.paths)[0] not in model.paths:

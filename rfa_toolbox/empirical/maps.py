@@ -41,15 +41,15 @@ class FeatureMap:
         """
         return tuple(size // 2 for size in self.size)
 
-    def check(self, position: Sequence[int], layer: str) -> tuple[int, ...]:
+    def check(self, position: object, layer: str) -> tuple[int, ...]:
         """Return a position that is on the map.
 
         Raises:
             MeasurementError: if it is not.
         """
-        given = tuple(position)
+        given = tuple(position) if isinstance(position, Iterable) else ()
         if len(given) == len(self.size) and all(
-            hasattr(one, "__index__") and 0 <= one < size
+            hasattr(one, "__index__") and not isinstance(one, bool) and 0 <= one < size
             for one, size in zip(given, self.size, strict=True)
         ):
             return tuple(int(one) for one in given)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
 import itertools
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -23,7 +24,12 @@ from rfa_toolbox.empirical.structural import (
     measure_axis,
     what_is_neutral,
 )
-from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError, UnsupportedModelError
+from rfa_toolbox.errors import (
+    InvalidGraphError,
+    InvalidResolutionError,
+    MeasurementError,
+    UnsupportedModelError,
+)
 from rfa_toolbox.frameworks import require
 from rfa_toolbox.graphs import EnrichedNetworkNode
 
@@ -68,6 +74,7 @@ def measure_receptive_field(
             floating-point input, or ``global_ops`` is another one.
         CaptureError: a ValueError, if the model cannot be run with this input.
         InvalidGraphError: a ValueError, if there is no layer of a name in ``layers``.
+        MeasurementError: a ValueError, if an option is none of the method.
 
     >>> import torch
     >>> model = torch.nn.Sequential(torch.nn.Conv1d(1, 4, 5, stride=2, padding=2))
@@ -77,6 +84,7 @@ def measure_receptive_field(
     if method == "gradient":
         from rfa_toolbox.empirical.gradient import measure
 
+        known_options(options, inspect.signature(measure).parameters)
         return measure(model, input_shape, layers, **options)
     if method != "structural":
         raise UnsupportedModelError(f"method is {method!r}; valid are 'structural' and 'gradient'.")
@@ -115,6 +123,11 @@ def bench_for(model: Any, input_shape: Any = None, **options: Any) -> Bench:
             f"global_ops is {global_ops!r}; valid in an experiment are 'ignore_gates' and 'count': "
             "the model runs as it is, so that what sees everything cannot be ignored."
         )
+    longest = options.get("max_length")
+    if longest is not None and (type(longest) is not int or longest < 1):
+        raise InvalidResolutionError(
+            f"max_length is {longest!r}; it must be a positive whole number of pixels."
+        )
     homes = {base.__module__.partition(".")[0] for base in type(model).__mro__}
     if homes & {"keras", "tf_keras"}:
         from rfa_toolbox.empirical.keras_bench import KerasBench
@@ -122,10 +135,27 @@ def bench_for(model: Any, input_shape: Any = None, **options: Any) -> Bench:
         keras_bench: Bench = KerasBench(model, input_shape, **options)
         return keras_bench
     require("torch", extra="torch")
-    from rfa_toolbox.empirical.torch_bench import TorchBench
+    from rfa_toolbox.empirical.torch_bench import GRAPH_OPTIONS, TorchBench
 
+    valid = {*inspect.signature(TorchBench).parameters, *GRAPH_OPTIONS}
+    known_options(options, valid - {"model", "graph_options"})
     bench: Bench = TorchBench(model, input_shape, **options)
     return bench
+
+
+def known_options(given: Iterable[str], valid: Iterable[str]) -> None:
+    """Refuse options that an experiment does not have.
+
+    Raises:
+        MeasurementError: if there is one.
+
+    >>> known_options(["seed"], ["seed", "position"])
+    """
+    for name in given:
+        if name not in set(valid):
+            raise MeasurementError(
+                f"{name!r} is no option of this experiment; it has {sorted(valid)!r}."
+            )
 
 
 def measure_all_axes(bench: Bench, max_passes: int = MAX_PASSES) -> list[AxisMeasurement]:
@@ -147,6 +177,11 @@ def _chosen(
 ) -> list[str]:
     if layers is None:
         return list(nodes)
+    if not layers or not isinstance(layers, Iterable):
+        raise InvalidGraphError(
+            f"layers is {layers!r}; it must name at least one layer, by its name or the path of "
+            f"its module, such as {next(iter(nodes), 'conv')!r}, or be None, which is all of them."
+        )
     wanted = [layers] if isinstance(layers, str) else list(layers)
     found = []
     for one in wanted:

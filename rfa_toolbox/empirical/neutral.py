@@ -30,7 +30,9 @@ def parts_to_neutralise(neutralise: bool | Collection[str]) -> frozenset[Part]:
     """
     if isinstance(neutralise, bool):
         return ALL_PARTS if neutralise else frozenset()
-    given = {neutralise} if isinstance(neutralise, str) else set(neutralise)
+    asked: object = neutralise
+    several = isinstance(asked, Collection) and not isinstance(asked, str)
+    given = set(neutralise) if several else {asked}
     if not given <= ALL_PARTS:
         raise MeasurementError(
             f"neutralise is {neutralise!r}; it must be True, False, or some of "

@@ -22,18 +22,22 @@ from torch import nn
 from rfa_toolbox.empirical.poison import PoisonedCalls, wide_dimensions
 from rfa_toolbox.empirical.readings import Mask
 from rfa_toolbox.empirical.structural import Interval
+from rfa_toolbox.empirical.torch_models import shared_parameter, with_numbers
 from rfa_toolbox.encodings.layout import Atom, Joined, Layout, axes_of, runs_by_axis
 from rfa_toolbox.encodings.pytorch import meta, utils
 from rfa_toolbox.encodings.pytorch.capture import Example, ModuleScopes
 from rfa_toolbox.encodings.pytorch.domain import Operation, Record, TensorRef, tensors_in
-from rfa_toolbox.encodings.pytorch.ingest_architecture import record_model, unwrapped
+from rfa_toolbox.encodings.pytorch.ingest_architecture import record_model
 from rfa_toolbox.encodings.pytorch.inputs import example_of
 from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
 from rfa_toolbox.encodings.pytorch.operators import spatial_dimensions
-from rfa_toolbox.errors import CaptureError, RFAError, UnsupportedModelError
+from rfa_toolbox.errors import CaptureError, InvalidResolutionError, RFAError, UnsupportedModelError
 from rfa_toolbox.graphs import EnrichedNetworkNode
 
-__all__ = ["TorchBench", "TorchSetting"]
+__all__ = ["GRAPH_OPTIONS", "TorchBench", "TorchSetting"]
+
+GRAPH_OPTIONS = ("custom_layers", "display_se_modules", "filter_rf", "substitutors")
+"""Options of the encoder that experiments pass on."""
 
 _LENGTHS = tuple(224 * 2**step for step in range(7))
 """Multiples of 32, and of the 7 that windows of attention like to have."""
@@ -63,6 +67,7 @@ class TorchBench:
         memory: bytes that the tensors of one forward pass may take.
     """
 
+    @torch.inference_mode(False)
     def __init__(
         self,
         model: nn.Module,
@@ -73,14 +78,16 @@ class TorchBench:
         max_length: int | None = None,
         **graph_options: Any,
     ) -> None:
-        self.model = unwrapped(model)
-        self.twin = meta.twin_of(self.model, lambda one: one, lambda one: one.detach().clone())
+        self.model = with_numbers(model)
+        self.twin = meta.twin_of(self.model, shared_parameter, lambda one: one.detach().clone())
         self.twin.eval()
         self.global_ops = global_ops
         self.shortcuts = shortcuts
         self.memory = memory
         self.max_length = max_length
         self.graph_options = graph_options
+        if input_shape is not None:
+            _require_room(input_shape, memory)
         for tensor in () if input_shape is None else example_of(input_shape, self.twin).tensors[:1]:
             if not tensor.is_floating_point():
                 raise UnsupportedModelError(
@@ -120,6 +127,7 @@ class TorchBench:
             return lengths
         return (self.sizes[axis],)
 
+    @torch.inference_mode(False)
     def setting(self, axis: int, length: int) -> TorchSetting | None:
         """Return the model on an image that is as narrow as it may be along the other axes."""
         key = (axis, length)
@@ -170,6 +178,18 @@ class TorchBench:
             return torch.full(shape, 0.5, dtype=tensor.dtype, device=tensor.device)
 
         return self.example.map(resized)
+
+
+def _require_room(input_shape: Any, memory: int) -> None:
+    """Refuse inputs that alone take more than a pass may, before they are made."""
+    nowhere = nn.Linear(1, 1, device="meta")
+    taken = sum(one.nbytes for one in example_of(input_shape, nowhere).tensors if one.is_meta)
+    if taken > memory:
+        raise InvalidResolutionError(
+            f"input_shape is {input_shape!r}, which takes {taken:,} bytes; a pass may take "
+            f"{memory:,} at most. Pass a smaller shape, as (1, 3, 224, 224): receptive fields do "
+            "not depend on it, and the experiment takes longer images by itself where it has to."
+        )
 
 
 class TorchSetting:
@@ -237,6 +257,7 @@ class TorchSetting:
         """The shape of the (first) input."""
         return tuple(self.example.tensors[0].shape)
 
+    @torch.inference_mode(False)
     def masks(self, intervals: Sequence[Interval]) -> list[dict[str, Mask]]:
         """Poison each of the intervals of rows in turn; return which units are NaN, per layer."""
         found: list[dict[str, Mask]] = []
@@ -449,10 +470,16 @@ def spot_of(shape: Sequence[int], layout: Layout, axis: int) -> Spot:
 
 @contextlib.contextmanager
 def _plain_kernels() -> Iterator[None]:
-    """Keep to kernels that mix nothing but what is under the window: no Winograd, no FFT."""
+    """Keep to kernels that mix nothing but what is under the window: no Winograd, no FFT.
+
+    With those of oneDNN for 16 bits, NaN gets a column too far.
+    """
     with contextlib.ExitStack() as stack:
         stack.enter_context(torch.backends.nnpack.flags(enabled=False))
         stack.enter_context(torch.backends.cudnn.flags(enabled=False))
+        stack.enter_context(warnings.catch_warnings())
+        warnings.filterwarnings("ignore", message="TF32 acceleration", category=UserWarning)
+        stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
         yield
 
 

@@ -18,8 +18,8 @@ from torch.overrides import TorchFunctionMode
 from rfa_toolbox.empirical.gradients import Array, Gradient, Signal
 from rfa_toolbox.empirical.neutral import Part
 from rfa_toolbox.empirical.results import call_name, path_and_call
+from rfa_toolbox.empirical.torch_models import shared_parameter, with_numbers
 from rfa_toolbox.encodings.pytorch.capture import describe_call, undisturbed
-from rfa_toolbox.encodings.pytorch.ingest_architecture import unwrapped
 from rfa_toolbox.encodings.pytorch.inputs import DEFAULT_INPUT, usual_examples
 from rfa_toolbox.encodings.pytorch.meta import twin_of
 from rfa_toolbox.encodings.pytorch.signatures import bind
@@ -37,14 +37,15 @@ class TorchModelInExperiment:
 
     channels_last = False
 
+    @torch.inference_mode(False)
     def __init__(self, model: nn.Module, neutral: frozenset[Part], exact: bool) -> None:
-        self._given = unwrapped(model)
+        self._given = with_numbers(model)
         self.name = type(self._given).__name__
         self._neutral = neutral
         if exact:
             self._model = twin_of(self._given, _exact_parameter, _exact)
         else:
-            self._model = twin_of(self._given, lambda one: one, lambda one: one.detach().clone())
+            self._model = twin_of(self._given, shared_parameter, lambda one: one.detach().clone())
         self._model.eval()
         if "weights" in neutral:
             _make_weights_positive(self._model)
@@ -81,6 +82,7 @@ class TorchModelInExperiment:
             "batch and channels."
         )
 
+    @torch.inference_mode(False)
     def shapes(self, inputs: Array) -> Mapping[str, tuple[int, ...]]:
         """Return the shape of what every module returns in every call."""
         found: dict[str, tuple[int, ...]] = {}
@@ -92,6 +94,7 @@ class TorchModelInExperiment:
             self._run(self._tensor(inputs), None, note)
         return found
 
+    @torch.inference_mode(False)
     def gradients(self, inputs: Array, signals: Mapping[str, Signal]) -> Mapping[str, Gradient]:
         """Return for every call named in ``signals`` what its signal becomes at the input."""
         outputs: dict[str, tuple[torch.Tensor, tuple[int, int]]] = {}
@@ -331,7 +334,7 @@ def reinitialised(model: nn.Module, seed: int) -> nn.Module:
     False
     """
     with undisturbed():
-        made = twin_of(unwrapped(model), copy.deepcopy, lambda one: one.detach().clone())
+        made = twin_of(with_numbers(model), copy.deepcopy, lambda one: one.detach().clone())
         torch.manual_seed(seed)
         for module in made.modules():
             reset = getattr(module, "reset_parameters", None)

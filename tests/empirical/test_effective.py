@@ -18,6 +18,7 @@ from rfa_toolbox.empirical import (
     EffectiveReceptiveField,
     compare_with_random_weights,
     effective_receptive_field,
+    gradient_map,
     reinitialised,
 )
 from rfa_toolbox.empirical.effective import _shares_of_squares, _smallest_square
@@ -553,3 +554,48 @@ def test_a_bar_where_it_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
     effective_receptive_field(stem(), input_shape=SHAPE, samples=1)
     assert shown[0] == ("Effective receptive field", 1)
+
+
+def small() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3))
+
+
+BAD: list[tuple[dict[str, Any], str]] = [
+    *(({"seed": seed}, "seed is") for seed in (-1, "a", 1.5, None, True, 2**70)),
+    *(({"position": one}, "positions reach from") for one in (3, "ab", (1,), (True, 1), (1.5, 2))),
+    *(({"batch_size": one}, "batch_size is") for one in (0, None, True, 1.5)),
+    ({"samples": True}, "samples is True"),
+    ({"weights": 3}, "weights is 3"),
+]
+
+
+@pytest.mark.parametrize(("options", "message"), BAD)
+def test_what_is_no_choice_is_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(MeasurementError, match=message):
+        effective_receptive_field(small(), input_shape=(1, 3, 16, 16), **options)
+    if "seed" in options:
+        with pytest.raises(MeasurementError, match=message):
+            reinitialised(small(), options["seed"])
+        with pytest.raises(MeasurementError, match=message):
+            gradient_map(small(), input_shape=(1, 3, 16, 16), seed=options["seed"])
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (torch.rand(2, 3, 16, 16, device="meta"), "cannot be read as an array"),
+        (torch.rand(2, 3, 16, 16).to_sparse(), "cannot be read as an array"),
+        (torch.zeros(2, 3, 16, 16, dtype=torch.complex64), "complex64"),
+        ([{"a": 1}], "of type object"),
+    ],
+)
+def test_inputs_that_hold_no_numbers_are_refused(inputs: Any, message: str) -> None:
+    with pytest.raises(MeasurementError, match=message):
+        effective_receptive_field(small(), inputs)
+    with pytest.raises(MeasurementError, match=message):
+        gradient_map(small(), inputs)
+
+
+def test_an_image_without_a_batch_is_told_apart() -> None:
+    with pytest.raises(CaptureError, match=r"\(3, 16, 16\).*image\[None\].*does not run"):
+        effective_receptive_field(small(), torch.rand(3, 16, 16))

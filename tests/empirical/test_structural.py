@@ -14,11 +14,19 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from rfa_toolbox.empirical import MeasuredField, measure_receptive_field
+from rfa_toolbox.empirical import (
+    MeasuredField,
+    compare_with_random_weights,
+    effective_receptive_field,
+    gradient_map,
+    measure_receptive_field,
+    verify,
+)
 from rfa_toolbox.errors import (
     CaptureError,
     InvalidGraphError,
     InvalidResolutionError,
+    MeasurementError,
     UnsupportedModelError,
 )
 from tests.pytorch.measure import Function
@@ -319,3 +327,80 @@ def test_a_pass_frees_its_tensors_on_the_way() -> None:
     measure_receptive_field(nn.Sequential(*(Watched() for _ in range(20))), (1, 1, 64))
     assert len(alive) >= 20
     assert max(alive) <= 2
+
+
+EXPERIMENTS: dict[str, Callable[..., Any]] = {
+    "verify": verify,
+    "structural": measure_receptive_field,
+    "gradient": lambda *args: measure_receptive_field(*args, method="gradient"),
+    "map": lambda model, shape: gradient_map(model, input_shape=shape),
+    "effective": lambda model, shape: effective_receptive_field(
+        model, input_shape=shape, samples=2
+    ),
+    "compared": lambda model, shape: compare_with_random_weights(
+        model, input_shape=shape, samples=2
+    ),
+}
+each = pytest.mark.parametrize("experiment", EXPERIMENTS.values(), ids=EXPERIMENTS)
+
+
+@each
+def test_models_without_numbers_are_refused(experiment: Callable[..., Any]) -> None:
+    model = nn.Sequential(conv(), conv())
+    model[1].to("meta")
+    for one in (model, model.to("meta")):
+        with pytest.raises(UnsupportedModelError, match=r"'\d.weight'.*to_empty"):
+            experiment(one, IMAGE)
+
+
+@each
+@pytest.mark.parametrize("mode", [torch.inference_mode, torch.no_grad])
+def test_experiments_run_in_any_mode_of_gradients(
+    experiment: Callable[..., Any], mode: Callable[[], Any]
+) -> None:
+    outside = nn.Sequential(conv(3, stride=2), nn.ReLU(), conv())
+    with mode():
+        inside = nn.Sequential(conv(3, stride=2), nn.BatchNorm2d(3), conv())
+        results = [experiment(model, IMAGE) for model in (inside, outside)]
+    results.append(experiment(inside, IMAGE))
+    for one in results:
+        assert getattr(one, "ok", True)
+
+
+@each
+def test_images_that_are_far_too_large_are_refused_before_they_are_made(
+    experiment: Callable[..., Any],
+) -> None:
+    for shape in ((1, 3, 10**5, 10**5), (1, 3, 10**9)):
+        with pytest.raises(ValueError, match=rf"input_shape is \({shape[0]}, .* smaller shape"):
+            experiment(network(), shape)
+
+
+def test_options_that_do_not_exist_are_refused() -> None:
+    for options in ({"foo": 1}, {"foo": 1, "method": "gradient"}, {"seed": 1}):
+        with pytest.raises(MeasurementError, match="no option of this experiment; it has"):
+            measure_receptive_field(network(), IMAGE, **options)
+    for length in (0, -1, 1.5, "a", True):
+        with pytest.raises(InvalidResolutionError, match="max_length is"):
+            measure_receptive_field(network(), IMAGE, max_length=length)
+
+
+@pytest.mark.parametrize("layers", [[], "", (), 0, 5])
+def test_no_layers_are_no_choice(layers: Any) -> None:
+    for method in ("structural", "gradient"):
+        with pytest.raises(ValueError, match=r"layers is .* must name at least one layer"):
+            measure_receptive_field(network(), IMAGE, layers, method)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_kernels_of_any_type_look_no_further_than_their_windows(dtype: torch.dtype) -> None:
+    model = nn.Sequential(conv(3, stride=2), nn.ReLU(), conv()).to(dtype)
+    assert last(model).size == (7, 7)
+
+
+def test_kernels_within_autocast_look_no_further_than_their_windows() -> None:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            return self.conv(x)  # type: ignore[no-any-return]
+
+    assert last(Function(forward, conv=conv())).size == (3, 3)
