@@ -119,7 +119,7 @@ def find_map(
     >>> find_map((1, 1000), (224, 224)) is None
     True
     """
-    if shape[:1] != (1,):
+    if shape[:1] != (1,) or 0 in shape:
         return None
     count = len(input_size)
     if len(shape) == count + 2:

@@ -256,7 +256,7 @@ class _Survey:
         self.backwards: set[str] = set()
         self.unconfirmed: set[str] = set()
         self.silent: dict[str, set[int]] = {}
-        self.needed = 1
+        self.needed = self.longest = 1
         longer_units = {} if longer is None else longer.units
         self.fixed = {name for name, one in setting.units.items() if one == longer_units.get(name)}
         jumps = []
@@ -272,8 +272,10 @@ class _Survey:
                 self.everything.add(name)
                 # A large field does so, too: an image that it would fit into tells.
                 analysed = field_along(setting.nodes[name], axis)
-                if analysed < math.inf and name not in self.fixed:
-                    self.needed = max(self.needed, int(analysed))
+                if analysed < math.inf and name not in self.fixed and longer is not None:
+                    same = longer.nodes.get(name)
+                    if same is not None and field_along(same, axis) == analysed:
+                        self.longest = max(self.longest, int(analysed))
                 if longer is None or may_fill(length, analysed):
                     self.unconfirmed.add(name)
             elif across == below[name].size or length == 1:
@@ -292,7 +294,7 @@ class _Survey:
     @property
     def roomy(self) -> bool:
         """Whether fields that do not reach across have room between the ends of the image."""
-        return self.setting.length - self.needed >= 3 * self.period + 2
+        return self.setting.length - max(self.needed, self.longest) >= 3 * self.period + 2
 
     def grow(self, surveys: Sequence[_Survey], axis: int) -> bool:
         """Return whether fields that are too large were so often enough not to be finite."""

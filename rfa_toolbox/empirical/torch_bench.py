@@ -230,6 +230,9 @@ class TorchSetting:
             node.name: Tap(node, real.get(tensor.number, tensor), layout)
             for node, (tensor, layout) in digraph.results.items()
         }
+        empty = next((name for name, tap in self.taps.items() if 0 in tap.tensor.shape), None)
+        if empty is not None:
+            raise CaptureError(f"the map of {empty!r} is empty for an image of {sizes} pixels")
         self.nodes = {name: tap.node for name, tap in self.taps.items()}
         self.output_shapes = {name: tap.tensor.shape for name, tap in self.taps.items()}
         self.spots = {

@@ -251,7 +251,10 @@ def _judged(
     found = measured.size
     if not measured.windows and measured.notes and may_fill(setting.length, size):
         # The only image is too small to tell a large field from an infinite one.
-        return "not measured", f"a field of {size} pixels does not fit into the only image"
+        return (
+            "not measured",
+            f"a field of {size} pixels does not fit into an image of {setting.length}",
+        )
     same = found == size
     if same and expected is not None and measured.windows:
         places = math.lcm(len(measured.windows), len(expected.firsts))

@@ -311,6 +311,26 @@ def test_a_crop_that_sees_nearly_everything_is_not_said_to_see_all() -> None:
     assert report.ok, report.disagreements
 
 
+def test_a_gate_behind_a_crop_does_not_move_the_reading_to_the_border() -> None:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        x = (torch.roll(x, -2, 2) + x)[..., 2:]
+        return x * x.mean(2, keepdim=True).sigmoid()
+
+    report = verify(Function(forward), (1, 1, 64))
+    (node,) = (one for one in report.nodes if one.kind == "add")
+    assert (node.verdict, node.size) == ("agrees", (3,))
+
+
+def test_maps_without_units_are_no_maps() -> None:
+    model = nn.Sequential(nn.Conv2d(1, 1, 3, 8), Function(lambda self, x: x[..., 4:]))
+    report = verify(model, (1, 1, 64, 64))
+    assert {one.verdict for one in report.nodes} == {"agrees"}
+    assert min(report.input_shapes[0][2:]) > 32
+    with pytest.raises(CaptureError, match="is empty for an image of"):
+        verify(model, (1, 1, 32, 32), max_length=32)
+    assert len(measure_receptive_field(model, (1, 1, 32, 32), method="gradient")) == 1
+
+
 def test_no_more_passes_are_made_than_allowed() -> None:
     model = nn.Sequential(*(nn.Conv1d(1, 1, 3, 3) for _ in range(7)))
     report = verify(model, (1, 1, 2400))
