@@ -249,7 +249,8 @@ def _judged(
         return "not measured", measured.problem
     size = largest if expected is None else expected.size
     found = measured.size
-    if not measured.windows and measured.notes and may_fill(setting.length, size):
+    gated = node.name in setting.gated and not measured.windows and setting.units[node.name] == 1
+    if not gated and not measured.windows and measured.notes and may_fill(setting.length, size):
         # The only image is too small to tell a large field from an infinite one.
         return (
             "not measured",
@@ -262,8 +263,7 @@ def _judged(
             unit_windows.region_of(expected, unit) == measured.region(unit)
             for unit in range(places)
         )
-    alone = not measured.windows and setting.units[node.name] == 1
-    if same or (alone and node.name in setting.gated):
+    if same or gated:
         return "agrees", what_is_neutral(setting, node.name)
     if node.certainty == "bound" and found is not None and found <= size:
         return "bound", node.certainty_reason

@@ -45,6 +45,16 @@ def test_analysis_equals_experiment(keras: Any) -> None:
     assert all(np.array_equal(*pair) for pair in zip(weights, model.get_weights(), strict=True))
 
 
+def test_a_gate_behind_a_field_that_nearly_fills_the_image_is_known_for_one(keras: Any) -> None:
+    layers = keras.layers
+    image = keras.Input((None, None, 1))
+    x = layers.Conv2D(1, (600, 1), padding="same")(image)
+    weight = layers.GlobalAveragePooling2D(keepdims=True, name="squeeze")(x)
+    report = verify(keras.Model(image, layers.Multiply()([x, weight])))
+    assert {one.verdict for one in report.nodes} == {"agrees"}
+    assert report.input_shapes[0][1] < 600 / 0.75
+
+
 def many_channels(keras: Any) -> Any:
     """Channels that see different things side by side, in all the ways that layers mix them."""
     layers, ops = keras.layers, keras.ops
