@@ -284,8 +284,11 @@ class _Survey:
                 self.backwards.add(name)
             else:
                 jump = _jump(setting, longer, name)
+                size = (across * units / below[name].size + 1) * jump
+                if name not in self.fixed and size >= length:
+                    self.too_large.add(name)
+                    continue
                 if name not in self.fixed:
-                    size = (across * units / below[name].size + 1) * jump
                     self.needed = max(self.needed, int(size))
                 if name not in self.fixed or jump <= _COARSE:
                     jumps.append(jump)

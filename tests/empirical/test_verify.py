@@ -341,6 +341,17 @@ def test_no_more_passes_are_made_than_allowed() -> None:
     assert max(short.passes[0]) <= 110
 
 
+def test_a_field_with_one_end_ends_the_experiment_soon() -> None:
+    def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
+        return self.conv(functional.pixel_unshuffle(x.cumsum(3), 2))  # type: ignore[no-any-return]
+
+    up = nn.Sequential(nn.Conv2d(1, 4, 2), nn.PixelShuffle(2))
+    model = nn.Sequential(up, Function(forward, conv=nn.Conv2d(4, 1, 1)))
+    report = verify(model, (1, 1, 32, 32))
+    assert report.ok
+    assert sum(map(sum, report.passes)) < 600
+
+
 def test_a_type_may_be_taken_from_a_tensor_of_another_shape() -> None:
     def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
         height, width = x.shape[2:]
