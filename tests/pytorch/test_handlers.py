@@ -328,6 +328,17 @@ def test_gates_are_found_by_what_they_compute(gate: type[nn.Module], capture: st
 
 
 @captures
+@pytest.mark.parametrize("options", [{}, {"display_se_modules": True}, {"global_ops": "ignore"}])
+def test_a_gate_behind_a_crop_is_neutral(options: dict[str, Any], capture: str) -> None:
+    def body(s: Any, x: torch.Tensor) -> torch.Tensor:
+        y = s.c(x)[..., 2:]
+        return y * y.mean((2, 3), keepdim=True).sigmoid()
+
+    graph = encode(Function(body, c=nn.Conv2d(3, 4, 3)), SHAPE, capture, **options)
+    assert graph.receptive_field_max == graph.receptive_field_min == (3, 3)
+
+
+@captures
 def test_an_inline_gate_is_found(capture: str) -> None:
     network = Function(
         lambda s, x: s.d(s.c(x) * s.f(s.c(x).mean((2, 3), keepdim=True)).sigmoid()),

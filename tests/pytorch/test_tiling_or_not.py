@@ -302,6 +302,8 @@ REFUSED: dict[str, tuple[Any, dict[str, Any]]] = {
     "swapped output": (lambda s, x: s.c(x.mT), C),
     "swapped image": (lambda s, x: x.mT, C),
     "swapped and added": (lambda s, x: s.c(x) + x.mT, C),
+    "mean of a crop": (lambda s, x: s.c(x) + s.c(x)[..., 2:-2, 2:].mean((2, 3), keepdim=True), C),
+    "maxima of a crop": (lambda s, x: s.c(x) + s.c(x)[:, :, 2:].amax(2, keepdim=True), C),
     "halves of a map": (lambda s, x: F.glu(s.c(x), 3), C),
     "so many rows as the last": (lambda s, x: s.c(x)[:, :, 3:20], C),
     "so many rows narrowed": (lambda s, x: s.c(x).narrow(2, 0, 20), C),

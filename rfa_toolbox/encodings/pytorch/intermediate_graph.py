@@ -128,10 +128,15 @@ class Digraph:
         else:
             ignored = set(steps) if self.global_ops == "ignore" else set()
         for number in ignored:
-            windows = steps[number].windows
-            if any(window.kernel == math.inf for window in windows):
-                neutral = tuple(Window() if one.kernel == math.inf else one for one in windows)
-                steps[number] = attrs.evolve(steps[number], windows=neutral, ignored_global=True)
+            step = steps[number]
+            # All of a crop has a finite window, and is pooled for the whole map nevertheless.
+            whole = [
+                one.kernel == math.inf or (step.pooled and one.kernel > 1) for one in step.windows
+            ]
+            if any(whole):
+                windows = zip(step.windows, whole, strict=True)
+                neutral = tuple(Window() if all_of_it else one for one, all_of_it in windows)
+                steps[number] = attrs.evolve(step, windows=neutral, ignored_global=True)
         return steps, gates
 
     # -- which steps make one node

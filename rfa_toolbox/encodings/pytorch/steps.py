@@ -576,9 +576,15 @@ class Trail:
         if not runs.keys().isdisjoint(layouts.lost_pieces(layout)):
             facts.setdefault("certainty", "bound")
             facts.setdefault("reason", _IN_DISORDER)
+        carried = layouts.spatial_axes(layout)
+        # Of a crop, which lies elsewhere in a tile than in the whole.
+        pinned |= any(
+            1 < window.kernel < math.inf and axis not in carried
+            for axis, window in enumerate(complete)
+        )
         if pinned or units is None or None in [at for at, _ in layouts.grids(layout).values()]:
             facts["position_dependent"] = True  # nobody knows what to keep of a tile
-        positions = bool(runs) or bool(layouts.spatial_axes(layout))
+        positions = bool(runs) or bool(carried)
         pooled = not positions and (
             any(window.kernel == math.inf for window in complete)
             or any(self.steps[source].pooled for source in sources)
