@@ -101,6 +101,17 @@ CASES: dict[str, tuple[nn.Module, tuple[int, ...], tuple[float, ...]]] = {
         Function(lambda s, x: s.c(x).chunk(4, 2)[0].mean((2, 3)), c=conv(padding=1)),
         IMAGE, (8, INF),
     ),
+    "a dense layer behind the mean of a part sees the part": (
+        Function(lambda s, x: s.l(x[:, :, :12].mean((2, 3))), l=nn.Linear(3, 2)),
+        IMAGE, (12, INF),
+    ),
+    "a dense layer behind a mean over time sees one row": (
+        Function(lambda s, x: s.l(s.c(x)[:, :, 5].mean(-1)), c=conv(), l=nn.Linear(3, 2)),
+        IMAGE, (3, INF),
+    ),
+    "a dense layer behind means in turn sees everything": (
+        Function(lambda s, x: s.l(x.mean(2).mean(2)), l=nn.Linear(3, 2)), IMAGE, (INF, INF)
+    ),
     "a pool of another map is no gate": (
         Function(
             lambda s, x: s.a(x) * s.b(s.a(x)).mean((2, 3), keepdim=True), a=conv(), b=conv()

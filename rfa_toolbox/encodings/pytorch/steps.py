@@ -443,11 +443,13 @@ class Trail:
     def vector(self, value: Value) -> dict[int, Window]:
         """Return the windows of a dense operation on what is left of whole images.
 
-        It has no position to stay at, so it sees everything, as all that comes after it.
+        It has no position to stay at, so it sees everything, as all that comes after it; but along
+        an axis of which only some rows were left, it sees what they see.
         """
-        if self.steps[value.step].pooled:
-            return dict.fromkeys(range(self.axes), Window(math.inf))
-        return {}
+        if not self.steps[value.step].pooled:
+            return {}
+        axes = [axis for axis in range(self.axes) if self.reach([value.step], axis) == math.inf]
+        return dict.fromkeys(axes, Window(math.inf))
 
     # -- what rules do
 
