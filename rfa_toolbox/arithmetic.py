@@ -535,8 +535,10 @@ def _pixels(value: Any) -> int:
     return int(_whole_number(value, "The input resolution", 1, False))
 
 
-def normalise_resolution(value: Any, axes: int | None) -> tuple[int, ...]:
-    """Return an input resolution in pixels, one integer per axis.
+def normalise_resolution(
+    value: Any, axes: int | None, name: str = "The input resolution"
+) -> tuple[int, ...]:
+    """Return an input resolution in pixels, one integer per axis; ``name`` is what errors call it.
 
     Where ``axes`` is None, any number of axes will do, and one integer stands for itself.
 
@@ -547,13 +549,13 @@ def normalise_resolution(value: Any, axes: int | None) -> tuple[int, ...]:
     ((32, 32), (32, 64))
     """
     try:
-        normal = _normalise(value, _pixels, "The input resolution")
+        normal = _normalise(value, _pixels, name)
         if axes is None:
             return normal if isinstance(normal, tuple) else (normal,)
         return broadcast(normal, axes)
     except (InvalidLayerError, InvalidGraphError) as error:
         count = "" if axes is None else f"{axes} of "
         raise InvalidResolutionError(
-            f"The input resolution is {value!r}; it must be a positive whole number of pixels, "
+            f"{name} is {value!r}; it must be a positive whole number of pixels, "
             f"or a sequence of {count}them, one per axis of the graph."
         ) from error

@@ -112,8 +112,8 @@ def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Reso
             "layer in front of the first one that sees everything."
         )
     axes = len(windows)
-    images = arithmetic.normalise_resolution(image_size, axes)
-    wanted = arithmetic.normalise_resolution(tile_size, axes)
+    images = arithmetic.normalise_resolution(image_size, axes, "image_size")
+    wanted = arithmetic.normalise_resolution(tile_size, axes, "tile_size")
     per_axis: list[list[tuple[slice, slice, slice]]] = []
     sizes, overlaps, margins, alignments = [], [], [], []
     for axis, one in enumerate(windows):

@@ -240,6 +240,7 @@ def measure(
 def _wanted(maps: Maps, layers: str | Collection[str] | None) -> list[str]:
     """Return the names of the calls to look at; a path stands for all calls of its layer."""
     if layers is None:
+        maps.chosen(None)  # or say that there is nothing to measure
         return list(maps.found)
     wanted = checked_paths(maps.model, layers)
     found = [

@@ -276,7 +276,8 @@ class Maps:
                 return name
         raise MeasurementError(
             f"No layer of {self.model.name} returns a map of more than one position at "
-            f"{times(self.size)} px; take a larger input, or name a layer."
+            f"{times(self.size)} px, which is the shape of the input without batch and channels; "
+            "take a larger input, add a batch if it has none, or name a layer."
         )
 
 

@@ -101,6 +101,14 @@ class KerasBench:
         self.channels_first = first = _has_channels_first(functional)
         self.shortcuts = shortcuts
         self.spatial = tuple(range(2, len(own))) if first else tuple(range(1, len(own) - 1))
+        if any(
+            None is not one != size and place not in (0, *self.spatial)
+            for place, (one, size) in enumerate(zip(own, given, strict=True))
+        ):
+            order = "channels first" if first else "channels last"
+            raise InvalidResolutionError(
+                f"input_shape is {given!r}; the model takes {own!r}, with {order}."
+            )
         self.base = tuple(
             1 if place == 0 else size or (_DEFAULT if place in self.spatial else 3)
             for place, size in enumerate(given)

@@ -115,6 +115,9 @@ def measure_receptive_field(
     )
 
 
+_ARGUMENTS = {"model", "input_shape"}
+
+
 def bench_for(model: Any, input_shape: Any = None, **options: Any) -> Bench:
     """Return the bench of the framework that a model is of."""
     global_ops = options.get("global_ops", "ignore_gates")
@@ -132,13 +135,14 @@ def bench_for(model: Any, input_shape: Any = None, **options: Any) -> Bench:
     if homes & {"keras", "tf_keras"}:
         from rfa_toolbox.empirical.keras_bench import KerasBench
 
+        known_options(options, {*inspect.signature(KerasBench).parameters} - _ARGUMENTS)
         keras_bench: Bench = KerasBench(model, input_shape, **options)
         return keras_bench
     require("torch", extra="torch")
     from rfa_toolbox.empirical.torch_bench import GRAPH_OPTIONS, TorchBench
 
     valid = {*inspect.signature(TorchBench).parameters, *GRAPH_OPTIONS}
-    known_options(options, valid - {"model", "graph_options"})
+    known_options(options, valid - {"graph_options"} - _ARGUMENTS)
     bench: Bench = TorchBench(model, input_shape, **options)
     return bench
 

@@ -50,6 +50,8 @@ class TorchModelInExperiment:
         if "weights" in neutral:
             _make_weights_positive(self._model)
         self._modules = dict(self._model.named_modules())
+        if len(self._modules) == 1:  # it is a layer itself, and named as graphs name it
+            self._modules = {self.name: self._model}
         self.paths: Sequence[str] = [path for path in self._modules if path]
 
     def kinds(self, names: Sequence[str]) -> Mapping[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from fractions import Fraction
 from itertools import pairwise
 
@@ -358,3 +359,11 @@ def test_units_that_see_no_pixel_along_any_one_axis_belong_to_no_tile(blind):
     last = named("last", LayerDefinition("Crop", (1, 1), fine, padding=crop), gaps)
     with pytest.raises(InvalidGraphError, match="units of 'last' see no pixel at all"):
         tile_plan(last, 24, 12)
+
+
+@pytest.mark.parametrize("sizes", [(96, 0), ("all", 32), (96, (40, -1))])
+def test_sizes_that_are_none_are_called_by_their_name(sizes):
+    conv = named("conv", LayerDefinition("Conv", (3, 3), padding=1))
+    name, value = ("image_size", "'all'") if sizes[0] == "all" else ("tile_size", repr(sizes[1]))
+    with pytest.raises(InvalidResolutionError, match=re.escape(f"{name} is {value};")):
+        tile_plan(conv, *sizes)

@@ -521,3 +521,13 @@ def test_a_token_is_found_behind_the_class_token() -> None:
     assert found is not None
     assert found.middle == (7, 3)
     assert found.index((7, 3), 3) == (1 + 7 * 7 + 3, slice(None))
+
+
+def test_a_model_that_is_one_layer_is_measured_under_its_class() -> None:
+    field = measure_receptive_field(nn.Conv2d(3, 4, 5, 2), (1, 3, 32, 32), method="gradient")
+    assert (field["Conv2d"].size, field["Conv2d"].jump) == ((5, 5), (2, 2))
+
+
+def test_nothing_to_measure_is_no_empty_table() -> None:
+    with pytest.raises(MeasurementError, match=r"at 32 px, .* add a batch"):
+        measure_receptive_field(nn.Sequential(nn.Conv2d(1, 4, 5)), (1, 32, 32), method="gradient")

@@ -12,7 +12,7 @@ import pytest
 
 from rfa_toolbox.empirical import effective_receptive_field, measure_receptive_field, verify
 from rfa_toolbox.empirical.keras_bench import KerasBench
-from rfa_toolbox.errors import InvalidResolutionError, UnsupportedModelError
+from rfa_toolbox.errors import InvalidResolutionError, MeasurementError, UnsupportedModelError
 from tests.frameworks import keras_application
 
 
@@ -304,3 +304,12 @@ def test_all_applications_are_listed(keras: Any) -> None:
 def test_applications(keras: Any, name: str) -> None:
     report = verify(keras_application(name))
     assert {one.verdict for one in report.nodes} == {"agrees"}, report.disagreements[:3]
+
+
+def test_shapes_and_options_that_do_not_fit_are_refused(keras: Any) -> None:
+    model = keras.Sequential([keras.Input((64, 64, 3)), keras.layers.Conv2D(2, 3)])
+    for shape in ((1, 64, 64, 1), (1, 3, 64, 64)):
+        with pytest.raises(InvalidResolutionError, match=r"64, 64, 3\), with channels last"):
+            verify(model, shape)
+    with pytest.raises(MeasurementError, match="'globl_ops' is no option"):
+        measure_receptive_field(model, globl_ops="count")

@@ -216,3 +216,24 @@ def test_copies_in_place_of_what_was_cut_off_have_no_known_place(keras: Any, mod
         assert graph.receptive_field_max == (3, 3)
     graph = create_graph_from_model(model_of(keras, lambda k, o, x: o.pad(x, sides, mode=mode)))
     assert graph.unit_windows[0] is not None
+
+
+@pytest.mark.parametrize("kind", ["functional", "sequential", "cropped"])
+def test_a_layer_that_was_built_for_another_size_has_the_padding_of_this_one(
+    keras: Any, kind: str
+) -> None:
+    one, two = (keras.layers.Conv2D(1, size, 2, padding="same") for size in (3, 5))
+    image, smaller = keras.Input((48, 48, 1)), keras.Input((47, 47, 1))
+    two(one(image))
+    if kind == "functional":
+        model = keras.Model(smaller, two(one(smaller)))
+    elif kind == "sequential":
+        model = keras.Sequential([smaller, one, two])
+    else:
+        model = keras.Model(image, two(one(keras.layers.Cropping2D(((0, 1), (0, 1)))(image))))
+    graph = create_graph_from_model(model)
+    # 47 pixels are padded to 49 for 24 units, and these to 27, with one more behind.
+    assert [node.layer_info.padding for node in graph.all_layers[-2:]] == [
+        ((1, 1), (1, 1)),
+        ((1, 2), (1, 2)),
+    ]

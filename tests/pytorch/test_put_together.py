@@ -45,7 +45,27 @@ def gray() -> nn.Module:
     return conv(1)
 
 
+def causal(s: Any, x: torch.Tensor) -> torch.Tensor:
+    y = s.c(torch.cat([torch.zeros_like(x[:, :, :2]), x], 2))
+    return s.d(torch.cat([torch.zeros_like(y[:, :, :2]), y], 2))  # type: ignore[no-any-return]
+
+
+def both_ways(x: torch.Tensor) -> torch.Tensor:
+    nothing = torch.zeros_like(x[:, :, :2])
+    return torch.cat([x[:, :, 2:], nothing], 2) + torch.cat([nothing, x[:, :, :-2]], 2)
+
+
+def moved_apart(x: torch.Tensor) -> torch.Tensor:
+    one, two = x.chunk(2, 1)
+    return torch.cat([F.pad(one[..., 1:], (0, 1)), F.pad(two[..., :-1], (1, 0))], 1)
+
+
 EXACT: dict[str, tuple[Any, dict[str, Any]]] = {
+    "zeros in front": (causal, {"c": gray(), "d": conv()}),
+    "moved both ways": (lambda s, x: s.c(both_ways(x)), {"c": conv(1, 1)}),
+    "zeros around a stride": (
+        lambda s, x: s.c(torch.cat([torch.zeros_like(x[..., :3]), x[..., ::2]], 3)), {"c": gray()},
+    ),
     "unshuffle": (lambda s, x: s.c(unshuffled(x)), {"c": conv(4)}),
     "a channel of unshuffle": (lambda s, x: s.c(unshuffled(x)[:, 1:2]), {"c": gray()}),
     "an index of unshuffle": (lambda s, x: F.relu(unshuffled(x)[:, 3]), {}),
@@ -79,6 +99,11 @@ EXACT: dict[str, tuple[Any, dict[str, Any]]] = {
     ),
 }  # fmt: skip
 BOUND: dict[str, tuple[Any, dict[str, Any]]] = {
+    "parts moved apart": (lambda s, x: F.relu(moved_apart(torch.cat([x, x], 1))), {}),
+    "parts moved apart twice": (
+        lambda s, x: s.c(moved_apart(moved_apart(torch.cat([s.d(x), x], 1)))),
+        {"c": conv(3, 1), "d": gray()},
+    ),
     "a part of unshuffle": (lambda s, x: s.c(unshuffled(x)[:, 1:3]), {"c": conv(2)}),
     "columns reversed": (lambda s, x: s.c(torch.cat(columns(x)[::-1], 3)), {"c": gray()}),
     "unbind, stack reversed": (

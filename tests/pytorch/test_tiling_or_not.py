@@ -148,12 +148,24 @@ def in_turn(layer: nn.Module, x: torch.Tensor, count: int) -> torch.Tensor:
     return x
 
 
+def moved_apart(x: torch.Tensor) -> torch.Tensor:
+    up, down = F.pad(x[:, :2, 1:], (0, 0, 0, 1)), F.pad(x[:, 2:, :-1], (0, 0, 1, 0))
+    return torch.cat([up, down], 1)
+
+
 C, D, WIDE = {"c": conv()}, {"c": conv(), "d": conv()}, {"c": conv(4)}
 E = {"c": conv(), "e": conv(kernel=1)}
 VALID = {"c": nn.Conv2d(2, 2, 3), "d": conv()}
 PER_CHANNEL = {"p": nn.Parameter(torch.randn(2, 1, 1)), "c": conv()}
 
 TILED: dict[str, tuple[Any, dict[str, Any]]] = {
+    "zeros put in front": (
+        lambda s, x: s.d(torch.cat([torch.zeros_like(x[:, :, :4]), s.c(x)], 2)), D,
+    ),
+    "zeros behind": (
+        lambda s, x: s.c(torch.cat([x, torch.zeros(*x.shape[:3], 4, dtype=x.dtype)], 3)), C,
+    ),
+    "parts moved apart": (lambda s, x: moved_apart(torch.cat([x, s.c(x)], 1)), C),
     "channels rolled": (lambda s, x: s.c(torch.roll(x, 1, 1)), C),
     "a number per channel": (lambda s, x: s.c(x * s.p), PER_CHANNEL),
     "a number per channel, expanded": (
@@ -261,9 +273,6 @@ REFUSED: dict[str, tuple[Any, dict[str, Any]]] = {
     "divided by the size": (lambda s, x: s.c(x) / x.shape[2], C),
     "one row": (lambda s, x: s.c(x - x[:, :, 0][:, :, None]), C),
     "one pixel": (lambda s, x: s.c(x - x[:, :, :1, :1]), C),
-    "zeros behind": (
-        lambda s, x: s.c(torch.cat([x, torch.zeros(*x.shape[:3], 4, dtype=x.dtype)], 3)), C,
-    ),
     "conv, circular": (lambda s, x: s.c(x), {"c": conv(padding_mode="circular")}),
     "circular": (padded("circular", 2, 2, 2, 2), VALID),
     "circular as the last": (lambda s, x: F.pad(s.c(x), (2, 2, 2, 2), mode="circular"), C),
@@ -302,6 +311,9 @@ REFUSED: dict[str, tuple[Any, dict[str, Any]]] = {
     "swapped output": (lambda s, x: s.c(x.mT), C),
     "swapped image": (lambda s, x: x.mT, C),
     "swapped and added": (lambda s, x: s.c(x) + x.mT, C),
+    "zeros in place of rows": (
+        lambda s, x: s.c(torch.cat([torch.zeros_like(x[:, :, :2]), x[:, :, 2:]], 2)), C,
+    ),
     "mean of a crop": (lambda s, x: s.c(x) + s.c(x)[..., 2:-2, 2:].mean((2, 3), keepdim=True), C),
     "maxima of a crop": (lambda s, x: s.c(x) + s.c(x)[:, :, 2:].amax(2, keepdim=True), C),
     "halves of a map": (lambda s, x: F.glu(s.c(x), 3), C),

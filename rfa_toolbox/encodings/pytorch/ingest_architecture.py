@@ -333,7 +333,7 @@ def _explained(model: nn.Module, example: Example, error: Exception) -> str:
         text += " It looks up whole numbers: pass an example tensor, such as "
         text += "input_res=torch.zeros(1, 16, dtype=torch.long)."
     elif isinstance(error, RuntimeError | ValueError | IndexError):
-        text += " Pass input_res=(batch, channels, height, width) as the model expects it."
+        text += " Pass the shape (batch, channels, height, width) that the model expects."
     return text
 
 

@@ -37,7 +37,7 @@ def example_of(input_res: Any, model: nn.Module) -> Example:
     elif isinstance(input_res, tuple | list) and input_res and all(map(_is_input, input_res)):
         return Example(tuple(_tensor(one, model) for one in input_res))
     raise InvalidResolutionError(
-        f"input_res is {input_res!r}; it must be the shape of the input with batch and channels, "
+        f"The input is given as {input_res!r}; it must be its shape with batch and channels, "
         "such as (1, 3, 224, 224), or an example tensor, or for several inputs a sequence of "
         "these, or a mapping from argument names to these. Sizes are positive whole numbers."
     )

@@ -140,8 +140,14 @@ def numeric_substitutor() -> FoldingSubstitutor:
 
 
 def concatenation_substitutor() -> FoldingSubstitutor:
-    """Return the rewrite that puts a concatenation together with the one that it is a part of."""
-    return FoldingSubstitutor(frozenset({"cat"}), lambda first, second: second.operator == "cat")
+    """Return the rewrite that puts a concatenation together with the one that it is a part of.
+
+    Parts that were moved against each other are read at several places of the first one.
+    """
+    return FoldingSubstitutor(
+        frozenset({"cat"}),
+        lambda first, second: second.operator == "cat" and first.aligned and second.aligned,
+    )
 
 
 def vector_substitutor() -> FoldingSubstitutor:

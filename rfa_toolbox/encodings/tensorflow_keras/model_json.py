@@ -418,12 +418,20 @@ class _Reader:
             first = _first_shape(model, layers)
             made = {"class_name": "InputLayer", "config": {"name": "input", "batch_shape": first}}
             tensor = self.call(made, path, _Node((), {}), wrappers, known)
-        for layer in layers:
-            if layer.get("class_name") != "InputLayer":
-                shape = _recorded_shape(layer, 0)
-                if type(tensor) is TensorRef and shape is not None:
-                    tensor = tensor._replace(shape=shape)
-                tensor = self.call(layer, path, _Node((tensor,), {}), wrappers, known)
+        size = tensor.shape if type(tensor) is TensorRef else None
+        if layers and layers[0].get("class_name") == "InputLayer" and given is None:
+            config = layers[0].get("config") or {}
+            size = _to_shape(config.get("batch_shape") or config.get("batch_input_shape"))
+        layers = [one for one in layers if one.get("class_name") != "InputLayer"]
+        shapes = [_recorded_shape(one, 0) for one in layers]
+        built = shapes[0] if shapes else None
+        known_twice = zip((size or ())[1:], (built or ())[1:], strict=False)
+        if any(None not in pair and pair[0] != pair[1] for pair in known_twice):
+            shapes = [None] * len(shapes)  # from before, in a model of another size
+        for layer, shape in zip(layers, shapes, strict=True):
+            if type(tensor) is TensorRef and shape is not None:
+                tensor = tensor._replace(shape=shape)
+            tensor = self.call(layer, path, _Node((tensor,), {}), wrappers, known)
         return tensor
 
     def call(
@@ -541,7 +549,11 @@ class _Functional:
     def _call(self, name: str, number: int, node: _Node) -> Any:
         layer = self.layers[name]
         first = _recorded_shape(layer, 0) if number == self.first_calls[name] else None
-        several = _recorded_shapes(layer) if number == self.first_calls[name] else []
+        # A layer may have been built before, in another model and for another size.
+        told = any(
+            _history(one, self.layers) and _keras_3_shape(one) for one in _leaves(node.arguments)
+        )
+        several = _recorded_shapes(layer) if number == self.first_calls[name] and not told else []
         arguments = tuple(self._resolved(one, first) for one in node.arguments)
         keywords = {key: self._resolved(one, None) for key, one in node.keywords.items()}
         if several and len(list(tensors_in(arguments))) == len(several):
@@ -756,6 +768,15 @@ def _to_shape(value: Any) -> Shape | None:
     ):
         return tuple(value)
     return None
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Yield what is in lists and tuples, however deep."""
+    if isinstance(value, list | tuple):
+        for one in value:
+            yield from _leaves(one)
+    else:
+        yield value
 
 
 def _keras_3_shape(value: Any) -> Shape | None:

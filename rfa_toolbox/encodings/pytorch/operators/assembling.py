@@ -47,10 +47,14 @@ def cat(trail: Trail, operation: Operation) -> None:
         ],
         tuple(size if place != dimension else 1 for place, size in enumerate(shape)),
     )
-    joined = layouts.join([layout[dimension] for layout in values])
-    layout = tuple(joined if place == dimension else d for place, d in enumerate(rest))
     base = max(several, key=lambda value: len(layouts.spatial_axes(value.layout)))
-    facts: dict[str, Any] = {"position_dependent": trail.uneven(tensors, layout, base.extents)}
+    row = [layout[dimension] for layout in values]
+    padded = _padded(row, base.extents)
+    joined = layouts.join(row) if padded is None else padded[0]
+    layout = tuple(joined if place == dimension else d for place, d in enumerate(rest))
+    uneven = trail.uneven(tensors, layout, base.extents)
+    cropped = padded is not None and padded[1]
+    facts: dict[str, Any] = {"position_dependent": uneven or cropped}
     windows: dict[int, Window] = {}
     carried = [axis for one in values for axis in set(layouts.axes_of(one[dimension]))]
     twice = [axis for axis in dict.fromkeys(carried) if carried.count(axis) > 1]
@@ -71,6 +75,28 @@ def cat(trail: Trail, operation: Operation) -> None:
         output = operation.outputs[0].number
         parts = Parts(dimension, tuple(one.shape[dimension] for one in tensors))
         trail.values[output] = trail.values[output]._replace(parts=parts)
+
+
+def _padded(several: Sequence[Dimension], extents: Sequence[int]) -> tuple[Dimension, bool] | None:
+    """Return dimensions in a row if all but one are padding of it, and whether some was cropped.
+
+    None if several have positions, or the one that has them is in no plain order.
+
+    >>> _padded([plain(2), (Atom(0, 8),)], [8])
+    ((Atom(axis=0, size=10, step=1, origin=-2),), False)
+    """
+    carrying = [place for place, one in enumerate(several) if layouts.axes_of(one)]
+    if len(carrying) != 1 or len(several) == 1:
+        return None
+    (place,) = carrying
+    (atom, *more) = several[place]
+    if more or type(atom) is not Atom or atom.axis is None:
+        return None
+    sizes = [math.prod(piece.size for piece in pieces) for pieces in several]
+    front = sum(sizes[:place])
+    window = Window(begin=front, end=sum(sizes[place + 1 :]))
+    padded = atom._replace(size=sum(sizes), origin=atom.origin - front * atom.step)
+    return (padded,), pads_where_cropped(atom, window, extents[atom.axis])
 
 
 _CAT_DIMENSION = {"hstack": 1, "dstack": 2}
