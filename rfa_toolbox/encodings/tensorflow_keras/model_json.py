@@ -32,6 +32,7 @@ __all__ = [
     "TensorRef",
     "Wrapper",
     "layer_kind",
+    "leaves",
     "load_model_dict",
     "parse_model_dict",
     "read_model",
@@ -551,7 +552,7 @@ class _Functional:
         first = _recorded_shape(layer, 0) if number == self.first_calls[name] else None
         # A layer may have been built before, in another model and for another size.
         told = any(
-            _history(one, self.layers) and _keras_3_shape(one) for one in _leaves(node.arguments)
+            _history(one, self.layers) and _keras_3_shape(one) for one in leaves(node.arguments)
         )
         several = _recorded_shapes(layer) if number == self.first_calls[name] and not told else []
         arguments = tuple(self._resolved(one, first) for one in node.arguments)
@@ -770,11 +771,15 @@ def _to_shape(value: Any) -> Shape | None:
     return None
 
 
-def _leaves(value: Any) -> Iterator[Any]:
-    """Yield what is in lists and tuples, however deep."""
+def leaves(value: Any) -> Iterator[Any]:
+    """Yield what is in lists and tuples, however deep.
+
+    >>> list(leaves([1, (2, [3])]))
+    [1, 2, 3]
+    """
     if isinstance(value, list | tuple):
         for one in value:
-            yield from _leaves(one)
+            yield from leaves(one)
     else:
         yield value
 

@@ -18,7 +18,7 @@ import attrs
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.encodings import layout as layouts
 from rfa_toolbox.encodings.layout import Atom, Dimension, Layout, Lost, plain
-from rfa_toolbox.encodings.tensorflow_keras.model_json import CallRecord, Shape
+from rfa_toolbox.encodings.tensorflow_keras.model_json import CallRecord, Shape, leaves
 from rfa_toolbox.encodings.windows import (
     NEUTRAL,
     Window,
@@ -190,16 +190,8 @@ class LayerCall:
         found = self.keywords.get(name)
         if isinstance(found, Value):
             return found
-        positional = [one for one in _flat(self.arguments) if isinstance(one, Value)]
+        positional = [one for one in leaves(self.arguments) if isinstance(one, Value)]
         return positional[place] if place < len(positional) else None
-
-
-def _flat(value: Any) -> Iterable[Any]:
-    if isinstance(value, list | tuple):
-        for one in value:
-            yield from _flat(one)
-    else:
-        yield value
 
 
 @attrs.frozen(slots=True)
