@@ -14,9 +14,9 @@ from rfa_toolbox.errors import MissingFrameworkError
 if TYPE_CHECKING:
     import torch
 
-    from rfa_toolbox.encodings.chain import HandlerChain
     from rfa_toolbox.encodings.pytorch.layer_handlers import LayerCall
     from rfa_toolbox.graphs import EnrichedNetworkNode, InfoFilter
+    from rfa_toolbox.operators.chain import HandlerChain
 
 __all__ = ["create_graph_from_pytorch_model"]
 

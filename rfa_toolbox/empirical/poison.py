@@ -26,8 +26,8 @@ from torch.nn import functional
 
 from rfa_toolbox.encodings.pytorch.capture import expanded
 from rfa_toolbox.encodings.pytorch.intermediate_graph import GlobalOps
-from rfa_toolbox.encodings.pytorch.operators.common import per_axis
 from rfa_toolbox.encodings.pytorch.signatures import bind
+from rfa_toolbox.operators.rules.common import per_axis
 
 __all__ = ["PoisonedCalls", "wide_dimensions"]
 

@@ -23,16 +23,16 @@ from rfa_toolbox.empirical.poison import PoisonedCalls, wide_dimensions
 from rfa_toolbox.empirical.readings import Mask
 from rfa_toolbox.empirical.structural import Interval
 from rfa_toolbox.empirical.torch_models import shared_parameter, with_numbers
-from rfa_toolbox.encodings.layout import Atom, Joined, Layout, axes_of, runs_by_axis
 from rfa_toolbox.encodings.pytorch import meta, utils
 from rfa_toolbox.encodings.pytorch.capture import Example, ModuleScopes
-from rfa_toolbox.encodings.pytorch.domain import Operation, Record, TensorRef, tensors_in
 from rfa_toolbox.encodings.pytorch.ingest_architecture import record_model
 from rfa_toolbox.encodings.pytorch.inputs import example_of
 from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
-from rfa_toolbox.encodings.pytorch.operators import spatial_dimensions
 from rfa_toolbox.errors import CaptureError, InvalidResolutionError, RFAError, UnsupportedModelError
 from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.operators.layout import Atom, Joined, Layout, axes_of, runs_by_axis
+from rfa_toolbox.operators.record import Operation, Record, TensorRef, tensors_in
+from rfa_toolbox.operators.rules import spatial_dimensions
 
 __all__ = ["GRAPH_OPTIONS", "TorchBench", "TorchSetting"]
 

@@ -98,7 +98,7 @@ EQUIVALENT: dict[str, dict[str, list[str]]] = {
             "_reduced: period // 2 + 1 => period // 2 + 2",
         ],
     },
-    "rfa_toolbox.encodings.windows": {},
+    "rfa_toolbox.operators.windows": {},
     "rfa_toolbox.analysis.placement": {
         "A single branch has no other one to be apart from.": [
             "misaligned_merges: if len(node.predecessors) + len(node.offsets) > 1 => if True",

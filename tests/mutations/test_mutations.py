@@ -21,7 +21,7 @@ TESTS = Path(__file__).parents[1]
 TESTED_BY = {
     "rfa_toolbox.arithmetic": ["graph/test_arithmetic.py"],
     "rfa_toolbox.unit_windows": ["graph/test_unit_windows.py"],
-    "rfa_toolbox.encodings.windows": ["encodings/test_windows.py"],
+    "rfa_toolbox.operators.windows": ["operators/test_windows.py"],
     "rfa_toolbox.analysis.placement": ["analysis/test_placement.py"],
     "rfa_toolbox.analysis.tiling": ["analysis/test_tiling.py", "analysis/test_placement.py"],
 }

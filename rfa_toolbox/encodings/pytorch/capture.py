@@ -19,8 +19,8 @@ from torch import nn
 from torch.jit._trace import TracerWarning
 from torch.nn.modules import module as module_hooks
 
-from rfa_toolbox.encodings.pytorch.domain import ModuleCall, TensorRef
 from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
+from rfa_toolbox.operators.record import ModuleCall, TensorRef
 
 __all__ = [
     "FILLED",

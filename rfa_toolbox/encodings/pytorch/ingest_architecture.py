@@ -10,14 +10,11 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from rfa_toolbox.encodings.chain import HandlerChain
 from rfa_toolbox.encodings.pytorch import meta, trace, utils
 from rfa_toolbox.encodings.pytorch.capture import Example, Failure
-from rfa_toolbox.encodings.pytorch.domain import Record
 from rfa_toolbox.encodings.pytorch.inputs import DEFAULT_INPUT, example_of, usual_examples
 from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
 from rfa_toolbox.encodings.pytorch.layer_handlers import LayerCall
-from rfa_toolbox.encodings.pytorch.operators import spatial_dimensions
 from rfa_toolbox.encodings.pytorch.sizes import MORE, compared
 from rfa_toolbox.errors import (
     CaptureError,
@@ -26,6 +23,9 @@ from rfa_toolbox.errors import (
     UnsupportedModelError,
 )
 from rfa_toolbox.graphs import EnrichedNetworkNode, InfoFilter, noop_filter, resolve_filter
+from rfa_toolbox.operators.chain import HandlerChain
+from rfa_toolbox.operators.record import Record
+from rfa_toolbox.operators.rules import spatial_dimensions
 
 __all__ = ["CaptureMode", "create_graph_from_model", "make_graph", "record_model", "unwrapped"]
 

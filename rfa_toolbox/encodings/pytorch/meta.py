@@ -30,14 +30,14 @@ from rfa_toolbox.encodings.pytorch.capture import (
     sizes_of,
     undisturbed,
 )
-from rfa_toolbox.encodings.pytorch.domain import (
+from rfa_toolbox.errors import CaptureError, DataDependentControlFlowError
+from rfa_toolbox.operators.record import (
     UNKNOWN_PLACES,
     Operation,
     Record,
     TensorRef,
     check_sum,
 )
-from rfa_toolbox.errors import CaptureError, DataDependentControlFlowError
 
 __all__ = ["Recorder", "capture", "held_by", "meta_copy", "tensors_of", "twin_of"]
 

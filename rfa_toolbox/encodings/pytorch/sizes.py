@@ -12,7 +12,7 @@ from typing import Any
 
 import attrs
 
-from rfa_toolbox.encodings.pytorch.domain import Operation, Record, TensorRef, tensors_in
+from rfa_toolbox.operators.record import Operation, Record, TensorRef, tensors_in
 
 __all__ = ["MORE", "compared"]
 

@@ -27,7 +27,8 @@ from rfa_toolbox.encodings.pytorch.capture import (
     sizes_of,
     undisturbed,
 )
-from rfa_toolbox.encodings.pytorch.domain import (
+from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
+from rfa_toolbox.operators.record import (
     UNKNOWN_PLACES,
     ModuleCall,
     Operation,
@@ -36,7 +37,6 @@ from rfa_toolbox.encodings.pytorch.domain import (
     check_sum,
     tensors_in,
 )
-from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
 
 __all__ = ["capture", "read_traced"]
 

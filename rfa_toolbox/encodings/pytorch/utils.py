@@ -6,13 +6,13 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from rfa_toolbox.encodings.chain import HandlerChain
 from rfa_toolbox.encodings.pytorch.layer_handlers import (
     GenericLayerTypeHandler,
     LayerCall,
     default_chain,
 )
 from rfa_toolbox.errors import InvalidLayerError
+from rfa_toolbox.operators.chain import HandlerChain
 
 __all__ = [
     "add_custom_layer_handler",

@@ -12,7 +12,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
-from rfa_toolbox.encodings import layout as layouts
 from rfa_toolbox.encodings.tensorflow_keras.operations import RULES, canonical
 from rfa_toolbox.encodings.tensorflow_keras.positions import (
     Effect,
@@ -22,8 +21,9 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     spatial_dimensions,
     words,
 )
-from rfa_toolbox.encodings.windows import Products, Window, grown
 from rfa_toolbox.graphs import Measures
+from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.windows import Products, Window, grown
 
 __all__ = ["feature_map", "measures"]
 

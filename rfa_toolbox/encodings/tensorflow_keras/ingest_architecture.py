@@ -17,9 +17,6 @@ import attrs
 
 from rfa_toolbox import arithmetic
 from rfa_toolbox.domain import Certainty
-from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.chain import HandlerChain
-from rfa_toolbox.encodings.layout import Atom, Dimension
 from rfa_toolbox.encodings.tensorflow_keras import costs, layer_handlers
 from rfa_toolbox.encodings.tensorflow_keras.gates import Link, find_gates
 from rfa_toolbox.encodings.tensorflow_keras.layer_handlers import definition
@@ -47,7 +44,6 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     with_leading,
     without_leading,
 )
-from rfa_toolbox.encodings.windows import NEUTRAL, Window, in_blocks, with_statistics
 from rfa_toolbox.errors import InvalidGraphError, UnsupportedModelError
 from rfa_toolbox.graphs import (
     EnrichedNetworkNode,
@@ -57,6 +53,10 @@ from rfa_toolbox.graphs import (
     keep_together,
     resolve_filter,
 )
+from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.chain import HandlerChain
+from rfa_toolbox.operators.layout import Atom, Dimension
+from rfa_toolbox.operators.windows import NEUTRAL, Window, in_blocks, with_statistics
 
 __all__ = [
     "DEFAULT_HANDLERS",

@@ -14,8 +14,6 @@ from typing import Any, ClassVar, Protocol
 
 import attrs
 
-from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Layout, plain
 from rfa_toolbox.encodings.tensorflow_keras.model_json import read_model
 from rfa_toolbox.encodings.tensorflow_keras.operations import RULES, canonical
 from rfa_toolbox.encodings.tensorflow_keras.positions import (
@@ -53,8 +51,10 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     whole_numbers,
     words,
 )
-from rfa_toolbox.encodings.windows import NEUTRAL, Window, in_blocks, interpolation, mixed_windows
 from rfa_toolbox.graphs import LayerDefinition
+from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.layout import Layout, plain
+from rfa_toolbox.operators.windows import NEUTRAL, Window, in_blocks, interpolation, mixed_windows
 
 __all__ = [
     "AdaptivePoolingHandler",

@@ -15,8 +15,6 @@ from typing import Any, TypeAlias
 
 import attrs
 
-from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Dimension, Lost, plain
 from rfa_toolbox.encodings.tensorflow_keras.positions import (
     Effect,
     LayerCall,
@@ -48,7 +46,9 @@ from rfa_toolbox.encodings.tensorflow_keras.positions import (
     without,
     words,
 )
-from rfa_toolbox.encodings.windows import SOMEWHERE, Window, in_blocks, mixed_windows
+from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.layout import Dimension, Lost, plain
+from rfa_toolbox.operators.windows import SOMEWHERE, Window, in_blocks, mixed_windows
 
 __all__ = ["RULES", "Rule", "canonical"]
 

@@ -1,6 +1,6 @@
 """What layers of Keras do to the positions of the image: windows, and where positions are after.
 
-The dimensions of a tensor are followed by :mod:`rfa_toolbox.encodings.layout`; this module puts
+The dimensions of a tensor are followed by :mod:`rfa_toolbox.operators.layout`; this module puts
 windows over them. A handler says "this window slides over dimension 1"; what that means for the
 axes of the image, after whatever permutations, reshapes and slices came before, is found here.
 """
@@ -16,10 +16,10 @@ from typing import Any
 import attrs
 
 from rfa_toolbox.domain import Certainty
-from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Atom, Dimension, Layout, Lost, plain
 from rfa_toolbox.encodings.tensorflow_keras.model_json import CallRecord, Shape, leaves
-from rfa_toolbox.encodings.windows import (
+from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Lost, plain
+from rfa_toolbox.operators.windows import (
     NEUTRAL,
     Window,
     in_blocks,

@@ -7,13 +7,13 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeGuard
 
-from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Atom, Dimension, Layout, Lost, Piece, plain
-from rfa_toolbox.encodings.pytorch.domain import Operation, TensorRef, tensors_in
-from rfa_toolbox.encodings.pytorch.operators.common import pads_where_cropped
-from rfa_toolbox.encodings.pytorch.operators.elementwise import pointwise
-from rfa_toolbox.encodings.pytorch.steps import Parts, Trail, Value, between
-from rfa_toolbox.encodings.windows import NEUTRAL, SOMEWHERE, Window
+from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Lost, Piece, plain
+from rfa_toolbox.operators.record import Operation, TensorRef, tensors_in
+from rfa_toolbox.operators.rules.common import pads_where_cropped
+from rfa_toolbox.operators.rules.elementwise import pointwise
+from rfa_toolbox.operators.trail import Parts, Trail, Value, between
+from rfa_toolbox.operators.windows import NEUTRAL, SOMEWHERE, Window
 
 __all__ = ["cat", "setitem", "stack"]
 

@@ -8,8 +8,8 @@ from fractions import Fraction
 
 import pytest
 
-from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.windows import (
+from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.windows import (
     NEUTRAL,
     Products,
     Window,
@@ -18,7 +18,7 @@ from rfa_toolbox.encodings.windows import (
     interpolation,
     mixed_windows,
 )
-from rfa_toolbox.encodings.windows import resampling as resampled
+from rfa_toolbox.operators.windows import resampling as resampled
 from rfa_toolbox.unit_windows import IMAGE, region_of, slid
 
 RATIOS = [

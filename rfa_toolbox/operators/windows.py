@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
-from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Layout
+from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.layout import Layout
 
 __all__ = [
     "NEUTRAL",

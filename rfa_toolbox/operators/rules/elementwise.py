@@ -6,16 +6,16 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Layout, plain
-from rfa_toolbox.encodings.pytorch.domain import (
+from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.layout import Layout, plain
+from rfa_toolbox.operators.record import (
     Operation,
     TensorRef,
     tensors_in,
 )
-from rfa_toolbox.encodings.pytorch.operators.common import places_of
-from rfa_toolbox.encodings.pytorch.steps import Trail, Value
-from rfa_toolbox.encodings.windows import Window
+from rfa_toolbox.operators.rules.common import places_of
+from rfa_toolbox.operators.trail import Trail, Value
+from rfa_toolbox.operators.windows import Window
 
 __all__ = ["constant", "embedding", "glu", "pointwise", "same_shape"]
 

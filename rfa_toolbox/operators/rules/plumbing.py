@@ -6,24 +6,24 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Atom, Dimension, Layout, Lost, plain
-from rfa_toolbox.encodings.pytorch.domain import (
+from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Lost, plain
+from rfa_toolbox.operators.record import (
     Operation,
     TensorRef,
 )
-from rfa_toolbox.encodings.pytorch.operators.common import (
+from rfa_toolbox.operators.rules.common import (
     pads_where_cropped,
     per_axis,
     places_of,
 )
-from rfa_toolbox.encodings.pytorch.steps import (
+from rfa_toolbox.operators.trail import (
     Trail,
     Value,
     between,
     is_stacked,
 )
-from rfa_toolbox.encodings.windows import SOMEWHERE, Window
+from rfa_toolbox.operators.windows import SOMEWHERE, Window
 
 __all__ = [
     "copied",

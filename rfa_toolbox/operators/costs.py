@@ -6,7 +6,6 @@ convention of published tables (He et al., "Deep Residual Learning for Image Rec
 table 1; Tan and Le, "EfficientNet", 2019, table 2), and of ``torch.utils.flop_counter``, which
 counts every product twice. What does not depend on the input is not counted either, as it could be
 computed once: a weight that is standardised, a position embedding that is resized.
-This module needs no torch.
 """
 
 from __future__ import annotations
@@ -15,12 +14,12 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
-from rfa_toolbox.encodings.pytorch.domain import Operation, TensorRef, tensors_in
-from rfa_toolbox.encodings.pytorch.operators import RULES
-from rfa_toolbox.encodings.pytorch.operators.mixing import einsum_terms
-from rfa_toolbox.encodings.pytorch.steps import Trail
-from rfa_toolbox.encodings.windows import Products, grown
 from rfa_toolbox.graphs import Measures
+from rfa_toolbox.operators.record import Operation, TensorRef, tensors_in
+from rfa_toolbox.operators.rules import RULES
+from rfa_toolbox.operators.rules.mixing import einsum_terms
+from rfa_toolbox.operators.trail import Trail
+from rfa_toolbox.operators.windows import Products, grown
 
 __all__ = ["Costs", "products"]
 

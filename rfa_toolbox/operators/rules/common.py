@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from rfa_toolbox.encodings.layout import Atom
-from rfa_toolbox.encodings.pytorch.domain import (
+from rfa_toolbox.operators.layout import Atom
+from rfa_toolbox.operators.record import (
     Operation,
     TensorRef,
 )
-from rfa_toolbox.encodings.pytorch.steps import (
+from rfa_toolbox.operators.trail import (
     Trail,
 )
-from rfa_toolbox.encodings.windows import Window
+from rfa_toolbox.operators.windows import Window
 
 __all__ = ["dependent", "pads_where_cropped", "per_axis", "places_of"]
 

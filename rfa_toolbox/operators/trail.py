@@ -1,8 +1,8 @@
 """From the operations of a record to steps: what each one does to the grid of positions.
 
 A step is one operation that computes. Plumbing (views, permutations, splits) makes no step but
-moves positions around, which the layouts of :mod:`rfa_toolbox.encodings.layout` follow. What an
-operator does stands in :mod:`.operators`; this module walks. Neither needs torch.
+moves positions around, which the layouts of :mod:`rfa_toolbox.operators.layout` follow. What an
+operator does stands in :mod:`.rules`; this module walks.
 """
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from typing import Any, NamedTuple, TypeAlias
 import attrs
 
 from rfa_toolbox.domain import Certainty
-from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Atom, Dimension, Layout, Offsets
-from rfa_toolbox.encodings.pytorch.domain import (
+from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Offsets
+from rfa_toolbox.operators.record import (
     ModuleCall,
     Operation,
     Record,
     TensorRef,
     tensors_in,
 )
-from rfa_toolbox.encodings.windows import NEUTRAL, SOMEWHERE, Window, mixed_windows
+from rfa_toolbox.operators.windows import NEUTRAL, SOMEWHERE, Window, mixed_windows
 
 __all__ = ["FirstWindow", "Parts", "Rule", "Step", "Trail", "Value", "between", "is_stacked"]
 
@@ -139,7 +139,7 @@ class Trail:
     """A walk over a record that turns operations into steps.
 
     Args:
-        record: what a capture returned.
+        record: what a reader returned.
         spatial: per input its spatial dimensions, in axis order.
         rules: per operator name what to do.
         probing: raise :class:`FirstWindow` at the first sliding window.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import attrs
 
-from rfa_toolbox.encodings.pytorch.domain import ModuleCall
+from rfa_toolbox.operators.record import ModuleCall
 
-__all__ = ["Draft", "ordered", "readers_of"]
+__all__ = ["Draft", "NodeSubstitutor", "ordered", "readers_of"]
 
 
 @attrs.frozen(slots=True)
@@ -44,6 +45,18 @@ class Draft:
     chained: bool = False
     aligned: bool = True
     output: bool = False
+
+
+class NodeSubstitutor(Protocol):
+    """Rewrites the drafts of nodes before nodes are made."""
+
+    def can_handle(self, name: str, /) -> bool:
+        """Return whether this rewrite may concern nodes of this name."""
+        ...
+
+    def __call__(self, drafts: Sequence[Draft], /) -> tuple[list[Draft], bool]:
+        """Return the drafts, and whether anything was changed."""
+        ...
 
 
 def readers_of(drafts: Sequence[Draft]) -> dict[int, list[Draft]]:

@@ -2,7 +2,7 @@
 
 Squeeze-and-excitation and its many variants are recognised by what they compute, not by name:
 a multiplication of a map with something that is the same at all positions, which was pooled from
-that very map and is used for nothing else. This module needs no torch.
+that very map and is used for nothing else.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from collections.abc import Collection, Mapping
 
 import attrs
 
-from rfa_toolbox.encodings.pytorch.steps import Step
+from rfa_toolbox.operators.trail import Step
 
 __all__ = ["Gate", "find_gates"]
 

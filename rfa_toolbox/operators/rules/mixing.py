@@ -6,17 +6,17 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Atom, Dimension, Layout, Lost, plain
-from rfa_toolbox.encodings.pytorch.domain import (
+from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Lost, plain
+from rfa_toolbox.operators.record import (
     Operation,
     TensorRef,
     tensors_in,
 )
-from rfa_toolbox.encodings.pytorch.operators.common import dependent, places_of
-from rfa_toolbox.encodings.pytorch.operators.elementwise import pointwise
-from rfa_toolbox.encodings.pytorch.steps import Trail, Value
-from rfa_toolbox.encodings.windows import Window, in_blocks
+from rfa_toolbox.operators.rules.common import dependent, places_of
+from rfa_toolbox.operators.rules.elementwise import pointwise
+from rfa_toolbox.operators.trail import Trail, Value
+from rfa_toolbox.operators.windows import Window, in_blocks
 
 __all__ = [
     "attention",

@@ -1,22 +1,22 @@
-"""What each operator of PyTorch does to the positions of the image.
+"""What each operator does to the positions of the image.
 
 One rule per family of operators, in the modules of this package; the table of names is here. The
-rules need no torch: they read shapes and arguments from the record.
+rules know no framework: they read shapes and arguments from the record.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rfa_toolbox.encodings.pytorch.domain import Record
-from rfa_toolbox.encodings.pytorch.operators import (
+from rfa_toolbox.operators.record import Record
+from rfa_toolbox.operators.rules import (
     assembling,
     elementwise,
     mixing,
     plumbing,
     windows,
 )
-from rfa_toolbox.encodings.pytorch.steps import FirstWindow, Rule, Trail
+from rfa_toolbox.operators.trail import FirstWindow, Rule, Trail
 
 __all__ = ["RULES", "follow", "spatial_dimensions"]
 
@@ -25,7 +25,7 @@ def follow(record: Record, spatial: Sequence[Sequence[int]] | None = None) -> Tr
     """Follow the positions of the input through every operation of a record.
 
     Args:
-        record: what a capture returned.
+        record: what a reader returned.
         spatial: per input its spatial dimensions, in axis order. By default all but the batch and
             what the first convolution or pooling takes for channels.
     """

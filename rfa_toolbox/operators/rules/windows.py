@@ -11,15 +11,15 @@ from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
-from rfa_toolbox.encodings import layout as layouts
-from rfa_toolbox.encodings.layout import Atom, Dimension, Lost, plain
-from rfa_toolbox.encodings.pytorch.domain import (
+from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.layout import Atom, Dimension, Lost, plain
+from rfa_toolbox.operators.record import (
     Operation,
     TensorRef,
 )
-from rfa_toolbox.encodings.pytorch.operators.common import pads_where_cropped, per_axis
-from rfa_toolbox.encodings.pytorch.steps import FirstWindow, Trail, Value
-from rfa_toolbox.encodings.windows import NEUTRAL, Window, interpolation, resampling
+from rfa_toolbox.operators.rules.common import pads_where_cropped, per_axis
+from rfa_toolbox.operators.trail import FirstWindow, Trail, Value
+from rfa_toolbox.operators.windows import NEUTRAL, Window, interpolation, resampling
 
 __all__ = [
     "adaptive_pool",

@@ -1,0 +1,118 @@
+"""The plain record of a model: what every reader hands over, and all that is known of a model.
+
+A record holds no tensor and no module of a framework; names of operators and of their arguments are
+those of :mod:`.vocabulary`.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
+
+import attrs
+
+__all__ = [
+    "UNKNOWN_PLACES",
+    "ModuleCall",
+    "Operation",
+    "Record",
+    "TensorRef",
+    "check_sum",
+    "tensors_in",
+]
+
+
+UNKNOWN_PLACES = "unknown places"
+"""Stands for an index where a tensor was written to and slices do not tell where."""
+
+
+class TensorRef(NamedTuple):
+    """A tensor in a record: its number, and its shape as integers.
+
+    ``even`` are dimensions along which a constant of the model is known to be the same everywhere.
+    ``made`` is a check sum of what a constant was computed with; 0 if that is nothing of interest.
+    """
+
+    number: int
+    shape: tuple[int, ...]
+    even: tuple[int, ...] = ()
+    made: int = 0
+
+
+class ModuleCall(NamedTuple):
+    """One call of a module.
+
+    ``call`` counts the calls of the same module from 1. ``library`` is True for the modules of
+    a framework itself, whose insides are of no interest.
+    """
+
+    path: str
+    class_name: str
+    call: int
+    library: bool = False
+
+
+@attrs.frozen(slots=True)
+class Operation:
+    """One operator that ran: its canonical name, its arguments, and where it ran.
+
+    ``parameters`` are the names of the model's parameters that it reads, or that constants among
+    its arguments were computed from.
+    """
+
+    name: str
+    arguments: Mapping[str, Any]
+    outputs: tuple[TensorRef, ...]
+    scope: tuple[ModuleCall, ...]
+    parameters: tuple[str, ...] = ()
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an argument, or ``default`` where it is missing or None."""
+        value = self.arguments.get(name)
+        return default if value is None else value
+
+
+@attrs.frozen(slots=True)
+class Record:
+    """Everything that happened while a model ran once, in order.
+
+    ``parameters`` are the sizes of the model's parameters by name. ``sized`` tells whether the
+    model asked for the size of a tensor.
+    """
+
+    model_name: str
+    inputs: tuple[TensorRef, ...]
+    outputs: tuple[TensorRef, ...]
+    operations: tuple[Operation, ...]
+    parameters: Mapping[str, int] = attrs.field(factory=dict)
+    sized: bool = False
+
+
+def tensors_in(value: Any) -> Iterator[TensorRef]:
+    """Yield the tensors in an argument, at any depth, in order."""
+    if type(value) is TensorRef:
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from tensors_in(item)
+
+
+def check_sum(name: str, arguments: Any) -> int:
+    """Return a number that tells constants from those that were computed with other arguments.
+
+    >>> check_sum("full", {"fill_value": 3}) == check_sum("full", {"fill_value": 4})
+    False
+    """
+
+    def plain(value: Any) -> Any:
+        if type(value) is TensorRef:
+            return value.shape, value.made
+        if isinstance(value, Mapping):
+            return [(key, plain(one)) for key, one in value.items()]
+        return [plain(one) for one in value] if isinstance(value, tuple | list) else value
+
+    return zlib.crc32(repr((name, plain(arguments))).encode())
