@@ -1,4 +1,4 @@
-"""What a layer and a node are: the immutable graph that every analysis and picture reads.
+"""A layer in its place in a network: the immutable graph that every analysis and picture reads.
 
 A node computes its receptive fields when it is made, from its layer and its predecessors, and
 never changes afterwards. Any node is a handle to the whole graph that it is connected with.
@@ -6,659 +6,43 @@ never changes afterwards. Any node is a handle to the whole graph that it is con
 
 from __future__ import annotations
 
-import heapq
 import itertools
 import math
 import operator
 import weakref
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from fractions import Fraction
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
 from rfa_toolbox import arithmetic, unit_windows, views
-from rfa_toolbox.arithmetic import Jump, LayerState, Paths, PathState, Size
+from rfa_toolbox.arithmetic import Jump, LayerState, Paths, Size
 from rfa_toolbox.domain import Certainty, PerAxis, Resolution
-from rfa_toolbox.errors import GraphFormatError, InvalidGraphError, InvalidLayerError
+from rfa_toolbox.errors import InvalidGraphError
+from rfa_toolbox.graphs import storage
+from rfa_toolbox.graphs.fields import (
+    InfoFilter,
+    ReceptiveFieldInfo,
+    filtered,
+    infos_of,
+    noop_filter,
+    paths_behind,
+    resolve_filter,
+)
+from rfa_toolbox.graphs.layers import EVERYTHING, UNMEASURED, LayerDefinition, Measures
 from rfa_toolbox.unit_windows import InputWindow, UnitWindows
 
 __all__ = [
-    "KNOWN_FILTER_MAPPING",
     "EnrichedNetworkNode",
-    "LayerDefinition",
-    "Measures",
-    "ReceptiveFieldInfo",
-    "compute_receptive_field_sizes",
-    "filter_all_rf_info_with_infinite_receptive_field",
+    "Offsets",
     "keep_together",
-    "naive_minmax_filter",
-    "noop_filter",
     "receptive_field_provider",
     "receptive_field_provider_with_1x1_handling",
     "require_node",
     "require_nodes",
 ]
 
-GRAPH_FORMAT = "rfa_toolbox.graph"
-GRAPH_VERSION = 1
-
 T = TypeVar("T")
-
-Padding: TypeAlias = "int | tuple[tuple[int, int | None] | None, ...] | None"
-
-
-# --- layers ----------------------------------------------------------------------------------
-
-
-def _to_kernel(value: Any) -> Any:
-    return arithmetic.normalise_infinite(value, "The kernel size of a layer")
-
-
-def _to_shortest_kernel(value: Any) -> Any:
-    if value is None:
-        return None
-    return arithmetic.normalise_infinite(value, "The shortest kernel size of a layer")
-
-
-def _to_stride(value: Any) -> Any:
-    return arithmetic.normalise_integers(value, "The stride size of a layer")
-
-
-def _to_dilation(value: Any) -> Any:
-    return arithmetic.normalise_integers(value, "The dilation of a layer")
-
-
-def _to_upsampling(value: Any) -> Any:
-    return arithmetic.normalise_integers(value, "The up-sampling factor of a layer")
-
-
-def _to_count(value: Any) -> Any:
-    return None if value is None else _whole(value, "The number of filters or units of a layer")
-
-
-def _whole(value: Any, what: str) -> int:
-    count = None if value is None else arithmetic.normalise_integers(value, what, 0)
-    if not isinstance(count, int):
-        raise InvalidLayerError(f"{what} is {value!r}; it must be one whole number, or None.")
-    return count
-
-
-def _to_layer_name(value: Any) -> str:
-    if not isinstance(value, str):
-        raise InvalidLayerError(f"The name of a layer is {value!r}; it must be a text.")
-    return value
-
-
-def _to_flag(value: Any) -> bool:
-    if value not in (True, False):
-        raise InvalidLayerError(f"A flag of a layer is {value!r}; it must be True or False.")
-    return bool(value)
-
-
-def _to_padding(value: Any) -> Padding:
-    if value is None or type(value) is int:
-        return value
-    what = "The padding of a layer"
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        return arithmetic.normalise_integers(value, what, minimum=-(10**9))  # type: ignore[return-value]
-    sides: list[tuple[int, int | None] | None] = []
-    for item in value:
-        pair = tuple(item) if isinstance(item, Iterable) else (item, item)
-        if isinstance(item, str) or len(pair) != 2:
-            raise InvalidLayerError(
-                f"{what} is {value!r}; it must be one number, or per axis a number or a pair "
-                "(begin, end)."
-            )
-        begin, end = (
-            None if one is None else arithmetic.normalise_integers(one, what, minimum=-(10**9))
-            for one in pair
-        )
-        sides.append(None if begin is None else (begin, end))  # type: ignore[arg-type]
-    return tuple(sides)
-
-
-@attrs.frozen(slots=True)
-class LayerDefinition:
-    """What a layer does to the grid of units that it slides over.
-
-    Attributes:
-        name: what to call this kind of layer in pictures and tables.
-        kernel_size: units under the window; one number, or one per axis (height, width).
-            None (or inf) is a layer in which every position sees every other one.
-        stride_size: steps of the window; None is 1.
-        filters: number of output channels of a convolution, if it has any.
-        units: number of output features of a dense layer, if it has any.
-        dilation: distance between the units under the window.
-        padding: units added in front and behind; one number for both sides of all axes, or per
-            axis a number or a pair (begin, end). Negative numbers crop. None is unknown, but for
-            a layer that looks at nothing but its own unit: nobody pads in front of that.
-        upsampling: factor by which the layer makes the grid finer before its window slides over
-            it, with zeros in between: 2 for a transposed convolution with stride 2.
-        shortest_kernel_size: for a layer that stands for several: the window of the shortest
-            way through it, where ``kernel_size`` is that of the longest. None: they are equal.
-        blockwise: the window does not slide; units are taken in blocks of ``kernel_size`` that do
-            not overlap, and every unit sees the whole block that it is in, as in windowed
-            attention.
-        resolution_dependent: the window is that of one input size and grows with the image, as
-            in adaptive pooling. Questions about resolutions treat it as infinite.
-        ignored_global: something in the layer depends on the whole image and was left out of
-            account, as in squeeze-and-excitation, or in a norm that takes its statistics from the
-            image. Tiled inference has to know.
-        position_dependent: the layer does something else at other places of the image, or on images
-            of another size: a roll or circular padding brings units from the far edge, padding
-            lies where a map was cropped, a part of a map is written, constants vary over it
-            (coordinates, embeddings of positions), or numbers, crops and ratios are made of the
-            size of the input.
-            Tiled inference has to know.
-
-    Raises:
-        InvalidLayerError: a ValueError, for a negative, zero or fractional number, or when
-            values have different numbers of axes.
-
-    >>> LayerDefinition(name="Conv3x3", kernel_size=3, stride_size=1, filters=64).kernel_size
-    3
-    >>> LayerDefinition(name="Fully Connected", units=1000).kernel_size
-    inf
-    """
-
-    name: str = attrs.field(converter=_to_layer_name)
-    kernel_size: Any = attrs.field(default=None, converter=_to_kernel)
-    stride_size: Any = attrs.field(default=None, converter=_to_stride)
-    filters: int | None = attrs.field(default=None, converter=_to_count)
-    units: int | None = attrs.field(default=None, converter=_to_count)
-    dilation: Any = attrs.field(default=1, converter=_to_dilation)
-    padding: Any = attrs.field(default=None, converter=_to_padding)
-    upsampling: Any = attrs.field(default=1, converter=_to_upsampling)
-    shortest_kernel_size: Any = attrs.field(default=None, converter=_to_shortest_kernel)
-    blockwise: bool = attrs.field(default=False, converter=_to_flag)
-    resolution_dependent: bool = attrs.field(default=False, converter=_to_flag)
-    ignored_global: bool = attrs.field(default=False, converter=_to_flag)
-    position_dependent: bool = attrs.field(default=False, converter=_to_flag)
-    axes: int | None = attrs.field(init=False, repr=False, eq=False)
-    """Number of spatial axes that the layer was described with; None if all values are scalar."""
-
-    def __attrs_post_init__(self) -> None:
-        counts = {
-            len(value)
-            for value in (
-                self.kernel_size,
-                self.stride_size,
-                self.dilation,
-                self.padding,
-                self.upsampling,
-                self.shortest_kernel_size,
-            )
-            if type(value) is tuple
-        }
-        if len(counts) > 1:
-            raise InvalidLayerError(
-                f"The layer {self.name!r} mixes different numbers of axes: kernel_size="
-                f"{self.kernel_size!r}, stride_size={self.stride_size!r}, dilation="
-                f"{self.dilation!r}, padding={self.padding!r}, upsampling={self.upsampling!r}; "
-                "give each of them one number, or one per axis."
-            )
-        object.__setattr__(self, "axes", counts.pop() if counts else None)
-
-    def window(self, axes: int) -> tuple[Size, ...]:
-        """Return how many units in front of the layer its kernel covers, one number per axis.
-
-        >>> LayerDefinition("Conv", kernel_size=3, dilation=2).window(2)
-        (3, 3)
-        >>> LayerDefinition("ConvTranspose", kernel_size=4, upsampling=2).window(1)
-        (2,)
-        """
-        return tuple(
-            map(
-                arithmetic.window_of,
-                arithmetic.broadcast(self.kernel_size, axes),
-                arithmetic.broadcast(self.upsampling, axes),
-            )
-        )
-
-    def expands(self, axes: int) -> tuple[bool, ...]:
-        """Return per axis whether the layer sees more than one unit in front of it.
-
-        >>> LayerDefinition("Conv", kernel_size=(3, 1)).expands(2)
-        (True, False)
-        """
-        windows = map(
-            arithmetic.window_of,
-            arithmetic.broadcast(self.kernel_size, axes),
-            arithmetic.broadcast(self.upsampling, axes),
-            arithmetic.broadcast(self.dilation, axes),
-        )
-        return tuple(window > 1 for window in windows)
-
-    @classmethod
-    def from_dict(cls, config: Mapping[str, Any]) -> LayerDefinition:
-        """Make a layer from what ``to_dict`` returned.
-
-        >>> LayerDefinition.from_dict({"name": "Conv", "kernel_size": 3}).kernel_size
-        3
-        """
-        if not isinstance(config, Mapping):
-            raise GraphFormatError(f"A layer is {config!r}; it must be an object with a 'name'.")
-        known = {field.name for field in attrs.fields(cls) if field.init}
-        unknown = sorted(set(config) - known)
-        if unknown:
-            raise GraphFormatError(
-                f"A layer has the unknown keys {unknown!r}; valid keys are {sorted(known)!r}."
-            )
-        if "name" not in config:
-            raise GraphFormatError(f"A layer needs a 'name', but got only {dict(config)!r}.")
-        return cls(**config)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the layer as plain values that JSON can hold; an infinite kernel is None.
-
-        >>> LayerDefinition("Dense", units=10).to_dict()["kernel_size"] is None
-        True
-        """
-        return {
-            "name": self.name,
-            "kernel_size": _finite_or_none(self.kernel_size),
-            "stride_size": _listed(self.stride_size),
-            "filters": self.filters,
-            "units": self.units,
-            "dilation": _listed(self.dilation),
-            "padding": _listed(self.padding),
-            "upsampling": _listed(self.upsampling),
-            "shortest_kernel_size": (
-                None
-                if self.shortest_kernel_size is None
-                else _listed(self.shortest_kernel_size, infinite="inf")
-            ),
-            "blockwise": self.blockwise,
-            "resolution_dependent": self.resolution_dependent,
-            "ignored_global": self.ignored_global,
-            "position_dependent": self.position_dependent,
-        }
-
-
-_EVERYTHING = LayerDefinition("everything")
-"""A layer in which every position sees every other one."""
-
-
-def _finite_or_none(value: Any) -> Any:
-    return _listed(value, infinite=None)
-
-
-def _listed(value: Any, infinite: Any = None) -> Any:
-    if isinstance(value, tuple):
-        return [_listed(item, infinite) for item in value]
-    return infinite if value == math.inf else value
-
-
-# --- what a layer costs ----------------------------------------------------------------------
-
-
-def _to_sizes(value: Any) -> tuple[int, ...] | None:
-    what = "A size among the measures of a node"
-    if value is None:
-        return None
-    if isinstance(value, str) or not isinstance(value, Iterable):
-        raise InvalidLayerError(f"{what} is {value!r}; it must be a sequence, one number per axis.")
-    return tuple(_whole(one, what) for one in value)
-
-
-def _to_parameters(value: Any) -> int | None:
-    return None if value is None else _whole(value, "The number of parameters of a node")
-
-
-def _to_work(value: Any) -> tuple[tuple[int, tuple[int, ...]], ...] | None:
-    if value is None:
-        return None
-    what = "The work of a node"
-    try:
-        pairs = [(count, tuple(exponents)) for count, exponents in value]
-    except (TypeError, ValueError):
-        raise InvalidLayerError(
-            f"{what} is {value!r}; it must be a sequence of pairs (count, exponents), such as "
-            "[(1000, (1, 1))]: 1000 multiply-accumulates that grow with the height and with the "
-            "width of the feature map."
-        ) from None
-    return tuple(
-        (_whole(count, what), tuple(_whole(one, what) for one in exponents))
-        for count, exponents in pairs
-    )
-
-
-@attrs.frozen(slots=True)
-class Measures:
-    """What a layer has and does at the input size that its graph was made with.
-
-    Attributes:
-        encoded_resolution: that size in pixels, one number per spatial axis.
-        feature_map: units of the layer's output along every spatial axis; 1 where no positions
-            are left.
-        parameters: number of parameters that the layer is the first one to use.
-        work: multiply-accumulates as pairs of a count at that size and, per spatial axis, the
-            exponent with which the count grows with the feature map: 1 for a convolution, 0 where
-            no positions are left, 2 for products of all positions with all others.
-
-    None is unknown.
-
-    Raises:
-        InvalidLayerError: a ValueError, for anything but whole numbers that are not negative,
-            and for different numbers of axes.
-
-    >>> Measures((224, 224), (112, 112), 9408, [(118013952, (1, 1))]).multiply_accumulates
-    118013952
-    """
-
-    encoded_resolution: tuple[int, ...] | None = attrs.field(default=None, converter=_to_sizes)
-    feature_map: tuple[int, ...] | None = attrs.field(default=None, converter=_to_sizes)
-    parameters: int | None = attrs.field(default=None, converter=_to_parameters)
-    work: tuple[tuple[int, tuple[int, ...]], ...] | None = attrs.field(
-        default=None, converter=_to_work
-    )
-
-    def __attrs_post_init__(self) -> None:
-        sizes = [one for one in (self.encoded_resolution, self.feature_map) if one is not None]
-        sizes += [exponents for _, exponents in self.work or ()]
-        if len(set(map(len, sizes))) > 1:
-            raise InvalidLayerError(
-                f"The measures of a node mix different numbers of axes: encoded_resolution="
-                f"{self.encoded_resolution!r}, feature_map={self.feature_map!r}, work="
-                f"{self.work!r}; give each of them one number per spatial axis."
-            )
-
-    @property
-    def multiply_accumulates(self) -> int | None:
-        """Multiply-accumulates of convolutions and dense products, None if unknown."""
-        return None if self.work is None else sum(count for count, _ in self.work)
-
-    @classmethod
-    def from_dict(cls, config: Mapping[str, Any] | None) -> Measures:
-        """Make measures from what ``to_dict`` returned.
-
-        >>> Measures.from_dict({"parameters": 3}).parameters, Measures.from_dict(None).parameters
-        (3, None)
-        """
-        if config is None:
-            return _UNMEASURED
-        known = {field.name for field in attrs.fields(cls)}
-        given: object = config
-        if not isinstance(given, Mapping) or not known.issuperset(given):
-            raise GraphFormatError(
-                f"The measures of a node are {config!r}; they must be an object with none but the "
-                f"keys {sorted(known)!r}."
-            )
-        return cls(**config)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Return the measures as plain values that JSON can hold.
-
-        >>> Measures(parameters=3).to_dict()["parameters"]
-        3
-        """
-        return {
-            "encoded_resolution": _listed(self.encoded_resolution),
-            "feature_map": _listed(self.feature_map),
-            "parameters": self.parameters,
-            "work": _listed(self.work),
-        }
-
-
-_UNMEASURED = Measures()
-
-
-# --- receptive fields of single paths --------------------------------------------------------
-
-
-def _to_plain_sizes(value: Any) -> Any:
-    if type(value) is int:
-        return value
-    try:
-        if isinstance(value, Iterable) and not isinstance(value, str | bytes):
-            if hasattr(value, "ndim") and value.ndim == 0:  # an array that is one number
-                return _plain_number(value)
-            return tuple(map(_plain_number, value))
-        return _plain_number(value)
-    except (TypeError, ValueError, OverflowError) as error:
-        raise InvalidGraphError(
-            f"A receptive field or multiplicator is {value!r}; it must be a number (None or inf "
-            "where every position sees every other one), or a sequence of numbers, one per axis."
-        ) from error
-
-
-def _plain_number(value: Any) -> Any:
-    if value is None or value == math.inf:
-        return math.inf
-    if isinstance(value, str | bytes):
-        raise TypeError("A text is no number.")
-    if hasattr(value, "item"):  # NumPy scalars would show their type in every label
-        value = value.item()
-    return int(value) if value == int(value) else value
-
-
-@attrs.frozen(slots=True)
-class ReceptiveFieldInfo:
-    """Receptive field and jump behind one path through the network, in input pixels.
-
-    Attributes:
-        receptive_field: size of the window; one number, or one per axis.
-        multiplicator: the jump, the distance between neighbouring units.
-
-    >>> ReceptiveFieldInfo(receptive_field=7, multiplicator=2)
-    ReceptiveFieldInfo(receptive_field=7, multiplicator=2)
-    """
-
-    receptive_field: Any = attrs.field(converter=_to_plain_sizes)
-    multiplicator: Any = attrs.field(converter=_to_plain_sizes)
-
-
-InfoFilter: TypeAlias = "Callable[[tuple[ReceptiveFieldInfo, ...]], Iterable[ReceptiveFieldInfo]]"
-
-
-def noop_filter(info: tuple[ReceptiveFieldInfo, ...]) -> tuple[ReceptiveFieldInfo, ...]:
-    """Keep every path."""
-    return info
-
-
-def _key(info: ReceptiveFieldInfo) -> tuple[Any, ...]:
-    field = info.receptive_field
-    return (max(field), field) if isinstance(field, tuple) else (field, (field,))
-
-
-def naive_minmax_filter(info: tuple[ReceptiveFieldInfo, ...]) -> tuple[ReceptiveFieldInfo, ...]:
-    """Keep only the paths with the smallest and the largest receptive field.
-
-    >>> infos = tuple(ReceptiveFieldInfo(size, 1) for size in (5, 1, 3))
-    >>> [one.receptive_field for one in naive_minmax_filter(infos)]
-    [1, 5]
-    """
-    return (min(info, key=_key), max(info, key=_key)) if info else ()
-
-
-def _is_finite(info: ReceptiveFieldInfo) -> bool:
-    field = info.receptive_field
-    return math.inf not in (field if isinstance(field, tuple) else (field,))
-
-
-def filter_all_rf_info_with_infinite_receptive_field(
-    info: tuple[ReceptiveFieldInfo, ...],
-) -> tuple[ReceptiveFieldInfo, ...]:
-    """Leave infinite paths out, unless no finite one exists.
-
-    >>> infos = (ReceptiveFieldInfo(3, 1), ReceptiveFieldInfo(float("inf"), 1))
-    >>> len(filter_all_rf_info_with_infinite_receptive_field(infos))
-    1
-    """
-    return tuple(filter(_is_finite, info)) or tuple(info)
-
-
-KNOWN_FILTER_MAPPING: dict[str | None, InfoFilter] = {
-    "inf": filter_all_rf_info_with_infinite_receptive_field,
-    None: noop_filter,
-}
-"""Names of filters that the encoders accept as ``filter_rf``."""
-
-_STORED_FILTERS: dict[str, InfoFilter] = {
-    "noop": noop_filter,
-    "inf": filter_all_rf_info_with_infinite_receptive_field,
-    "minmax": naive_minmax_filter,
-}
-
-
-def resolve_filter(filter_rf: str | InfoFilter | None, parameter: str = "filter_rf") -> InfoFilter:
-    """Return the filter that a user named, or the function that they passed."""
-    if filter_rf is None or isinstance(filter_rf, str):
-        if filter_rf in KNOWN_FILTER_MAPPING:
-            return KNOWN_FILTER_MAPPING[filter_rf]
-    elif callable(filter_rf):
-        return filter_rf
-    raise InvalidGraphError(
-        f"{parameter} is {filter_rf!r}; valid are None, 'inf', or a function from a tuple of "
-        "ReceptiveFieldInfo to those that are kept."
-    )
-
-
-def _to_filter(value: str | InfoFilter | None) -> InfoFilter:
-    return resolve_filter(value, "receptive_field_info_filter")
-
-
-def _infos(paths: tuple[Paths, ...], scalar: bool) -> tuple[ReceptiveFieldInfo, ...]:
-    """Show per-axis paths as joint ones; axes with fewer paths repeat their largest."""
-    return tuple(
-        ReceptiveFieldInfo(
-            arithmetic.collapse_sizes(tuple(map(arithmetic.field_of, row)), scalar),
-            arithmetic.collapse_sizes(tuple(map(arithmetic.jump_of, row)), scalar),
-        )
-        for row in _rows(paths)
-    )
-
-
-def _rows(paths: tuple[Paths, ...]) -> list[tuple[PathState, ...]]:
-    longest = max(map(len, paths))
-    return list(zip(*(axis + (axis[-1],) * (longest - len(axis)) for axis in paths), strict=True))
-
-
-def _path_of_info(field: Size, jump: Size | Fraction) -> PathState:
-    if field == math.inf:
-        return arithmetic.INFINITE_PATH
-    jump = _exact_jump(jump)
-    if not isinstance(field, int) or field < 1 or jump <= 0:
-        raise InvalidGraphError(
-            f"A ReceptiveFieldInfo has receptive_field={field!r} and multiplicator={jump!s}; the "
-            "field must be a whole number of at least 1 (or inf), the multiplicator a positive "
-            "finite number."
-        )
-    if isinstance(jump, int):
-        return (field, jump, ())
-    return (field, jump.numerator, ((jump.denominator, jump.denominator - 1, 1),))
-
-
-def _exact_jump(jump: Size | Fraction) -> Jump:
-    """Return a jump as the integer or the simple fraction that a float stands for; 0 for inf."""
-    if isinstance(jump, int):
-        return jump
-    exact = Fraction(jump).limit_denominator() if jump != math.inf else Fraction(0)
-    return int(exact) if exact.denominator == 1 else exact
-
-
-def _paths_of_infos(infos: Iterable[ReceptiveFieldInfo], axes: int) -> tuple[Paths, ...]:
-    rows = [
-        (
-            arithmetic.broadcast(info.receptive_field, axes),
-            arithmetic.broadcast(info.multiplicator, axes),
-        )
-        for info in infos
-    ]
-    return tuple(
-        arithmetic.prune(_path_of_info(fields[axis], jumps[axis]) for fields, jumps in rows)
-        for axis in range(axes)
-    )
-
-
-def _to_infos(value: Any, what: str) -> tuple[ReceptiveFieldInfo, ...]:
-    """Return what a user gave as receptive fields, if it is at least one of them."""
-    infos = tuple(value) if isinstance(value, Iterable) else ()
-    wrong = [info for info in infos if not isinstance(info, ReceptiveFieldInfo)]
-    if wrong or not infos:
-        found = f"{value!r}, in which {wrong[0]!r} is none" if wrong else repr(value)
-        raise InvalidGraphError(
-            f"{what} {found}; it must be a sequence of at least one ReceptiveFieldInfo (a filter "
-            "returns its input where it would keep none)."
-        )
-    return infos
-
-
-def compute_receptive_field_sizes(
-    receptive_field_info: Iterable[ReceptiveFieldInfo], layer_info: LayerDefinition
-) -> tuple[ReceptiveFieldInfo, ...]:
-    """Return the receptive fields behind a layer, given those in front of it.
-
-    >>> compute_receptive_field_sizes((ReceptiveFieldInfo(3, 2),), LayerDefinition("Conv", 3, 2))
-    (ReceptiveFieldInfo(receptive_field=7, multiplicator=4),)
-    """
-    infos = _to_infos(receptive_field_info, "receptive_field_info is")
-    if not isinstance(layer_info, LayerDefinition):
-        raise InvalidGraphError(
-            f"layer_info is {layer_info!r}; it must be a LayerDefinition, such as "
-            "LayerDefinition('Conv', kernel_size=3)."
-        )
-    lengths = {
-        len(info.receptive_field) for info in infos if isinstance(info.receptive_field, tuple)
-    }
-    if layer_info.axes is not None:
-        lengths.add(layer_info.axes)
-    if len(lengths) > 1:
-        raise InvalidGraphError(
-            f"Receptive fields and layer have different numbers of axes: {sorted(lengths)!r}."
-        )
-    axes = lengths.pop() if lengths else None
-    paths = _grow(_paths_of_infos(infos, axes or 1), layer_info, axes)
-    return _infos(paths, axes is None)
-
-
-def _grow(paths: tuple[Paths, ...], layer: LayerDefinition, axes: int | None) -> tuple[Paths, ...]:
-    """Grow the paths of every axis by one layer; ``axes`` is None for scalar graphs."""
-    kernel, stride, dilation, upsampling, shortest = (
-        layer.kernel_size,
-        layer.stride_size,
-        layer.dilation,
-        layer.upsampling,
-        layer.shortest_kernel_size,
-    )
-    grow = arithmetic.grow_blocks if layer.blockwise else arithmetic.grow_paths
-    if layer.axes is None:
-        first = paths[0]
-        grown = grow(first, kernel, stride, dilation, upsampling)
-        if shortest is not None and shortest != kernel:
-            grown = arithmetic.merge_paths(
-                (grown, grow(first, shortest, stride, dilation, upsampling))
-            )
-        if len(paths) == 1:
-            return (grown,) * (axes or 1)
-        if all(path is first for path in paths):
-            return (grown,) * len(paths)
-    count = axes or 1
-    kernels = arithmetic.broadcast(kernel, count)
-    strides = arithmetic.broadcast(stride, count)
-    dilations = arithmetic.broadcast(dilation, count)
-    upsamplings = arithmetic.broadcast(upsampling, count)
-    shortests = kernels if shortest is None else arithmetic.broadcast(shortest, count)
-    results: list[Paths] = []
-    memory: dict[tuple[Any, ...], Paths] = {}
-    for axis in range(count):
-        before = paths[axis] if len(paths) > 1 else paths[0]
-        key = (
-            id(before), kernels[axis], strides[axis], dilations[axis], upsamplings[axis],
-            shortests[axis],
-        )  # fmt: skip
-        known = memory.get(key)
-        if known is None:
-            known = grow(before, *key[1:5])
-            if key[5] != key[1]:
-                known = arithmetic.merge_paths((known, grow(before, key[5], *key[2:5])))
-            memory[key] = known
-        results.append(known)
-    return tuple(results)
-
-
-# --- nodes -----------------------------------------------------------------------------------
 
 _serial_numbers = itertools.count()
 _CERTAINTIES: dict[str, int] = {"exact": 0, "bound": 1, "unknown": 2}
@@ -723,6 +107,10 @@ def _a(value: object) -> str:
     """Return the name of a value's type with its article: "an int"."""
     name = type(value).__name__
     return f"{'an' if name[0].lower() in 'aeio' else 'a'} {name}"
+
+
+def _to_filter(value: str | InfoFilter | None) -> InfoFilter:
+    return resolve_filter(value, "receptive_field_info_filter")
 
 
 Offsets: TypeAlias = "tuple[tuple[tuple[int | None, ...], ...], ...]"
@@ -811,7 +199,7 @@ class EnrichedNetworkNode:
     certainty: Certainty = attrs.field(default="exact", validator=_check_certainty)
     certainty_reason: str = attrs.field(default="", validator=_check_text)
     offsets: Offsets = attrs.field(default=(), converter=_to_offsets)
-    measures: Measures = attrs.field(default=_UNMEASURED, validator=_check_measures)
+    measures: Measures = attrs.field(default=UNMEASURED, validator=_check_measures)
     _paths: tuple[Paths, ...] = attrs.field(init=False)
     _lasting_paths: tuple[Paths, ...] = attrs.field(init=False)
     _scalar: bool = attrs.field(init=False)
@@ -837,18 +225,18 @@ class EnrichedNetworkNode:
             self._check_offsets(axes or 1)
         setter = object.__setattr__
         setter(self, "_scalar", axes is None)
-        paths = _paths_behind([node._paths for node in predecessors], layer, axes)
-        paths = _filtered(paths, self.receptive_field_info_filter, axes)
+        paths = paths_behind([node._paths for node in predecessors], layer, axes)
+        paths = filtered(paths, self.receptive_field_info_filter, axes)
         setter(self, "_paths", paths)
         if layer.resolution_dependent or any(
             node._lasting_paths is not node._paths for node in predecessors
         ):
-            paths = _paths_behind(
+            paths = paths_behind(
                 [node._lasting_paths for node in predecessors],
-                _EVERYTHING if layer.resolution_dependent else layer,
+                EVERYTHING if layer.resolution_dependent else layer,
                 axes,
             )
-            paths = _filtered(paths, self.receptive_field_info_filter, axes)
+            paths = filtered(paths, self.receptive_field_info_filter, axes)
         setter(self, "_lasting_paths", paths)
         setter(self, "_serial", next(_serial_numbers))
         links = _Links()
@@ -925,7 +313,7 @@ class EnrichedNetworkNode:
     @property
     def receptive_field_info(self) -> tuple[ReceptiveFieldInfo, ...]:
         """Receptive field and jump of the paths that decide: per jump the extremes."""
-        return _infos(self._paths, self._scalar)
+        return infos_of(self._paths, self._scalar)
 
     @property
     def receptive_field_sizes(self) -> tuple[Any, ...]:
@@ -1348,26 +736,7 @@ class EnrichedNetworkNode:
         3
         """
         nodes = _connected(self)
-        index = {node: position for position, node in enumerate(nodes)}
-        return {
-            "format": GRAPH_FORMAT,
-            "version": GRAPH_VERSION,
-            "node": index[self],
-            "nodes": [
-                {
-                    "name": node.name,
-                    "layer": node.layer_info.to_dict(),
-                    "predecessors": [index[before] for before in node.predecessors],
-                    "module_path": node.module_path,
-                    "certainty": node.certainty,
-                    "certainty_reason": node.certainty_reason,
-                    "offsets": _listed(node.offsets),
-                    "filter": _filter_name(node),
-                    "measures": (None if node.measures == _UNMEASURED else node.measures.to_dict()),
-                }
-                for node in nodes
-            ],
-        }
+        return storage.to_dict(_rows_of(nodes), nodes.index(self))
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> EnrichedNetworkNode:
@@ -1377,52 +746,15 @@ class EnrichedNetworkNode:
             GraphFormatError: a ValueError, for an unknown version, a cycle, a missing node or
                 anything else that no graph can have.
         """
-        return _graph_from_dict(config)
+        nodes, position = storage.from_dict(config, cls)
+        keep_together(list(nodes.values()))
+        return nodes[position]
 
 
 def _judged_field(node: EnrichedNetworkNode, provider: FieldProvider) -> PerAxis:
     """Return what a provider says of a node, or its smallest field if it says nothing."""
     size = provider(node)
     return node._collapse(arithmetic.smallest_field, node._lasting_paths) if size is None else size
-
-
-def _paths_behind(
-    several: Sequence[tuple[Paths, ...]], layer: LayerDefinition, axes: int | None
-) -> tuple[Paths, ...]:
-    """Return the paths behind a layer, given those behind each of its predecessors."""
-    if not several:
-        merged: tuple[Paths, ...] = (arithmetic.INPUT_PATHS,) * (axes or 1)
-    elif len(several) == 1:
-        merged = several[0]
-    else:
-        merged = _merge(several, axes or 1)
-    return _grow(merged, layer, axes)
-
-
-def _merge(several: Sequence[tuple[Paths, ...]], axes: int) -> tuple[Paths, ...]:
-    if axes > 1 and all(axis is paths[0] for paths in several for axis in paths):
-        return (arithmetic.merge_paths([paths[0] for paths in several]),) * axes
-    return tuple(
-        arithmetic.merge_paths([paths[axis if len(paths) > 1 else 0] for paths in several])
-        for axis in range(axes)
-    )
-
-
-def _filtered(paths: tuple[Paths, ...], keep: InfoFilter, axes: int | None) -> tuple[Paths, ...]:
-    if keep is noop_filter:
-        return paths
-    if keep is filter_all_rf_info_with_infinite_receptive_field:
-        return tuple(tuple(path for path in axis if path[0] != math.inf) or axis for axis in paths)
-    rows = _rows(paths)
-    infos = _infos(paths, axes is None)
-    kept: list[tuple[PathState, ...]] = []
-    for info in _to_infos(keep(infos), f"The receptive_field_info_filter {keep!r} returned"):
-        position = next((at for at, one in enumerate(infos) if one is info), None)
-        if position is not None:
-            kept.append(rows[position])
-        else:
-            kept.append(tuple(axis[0] for axis in _paths_of_infos((info,), axes or 1)))
-    return tuple(arithmetic.prune(column) for column in zip(*kept, strict=True))
 
 
 def _one_per_axis(value: Any, axes: int, what: str) -> tuple[int, ...]:
@@ -1554,7 +886,33 @@ def keep_together(nodes: Sequence[EnrichedNetworkNode]) -> None:
         node._links.companions = ends
 
 
-# --- stored graphs ---------------------------------------------------------------------------
+# --- copies ----------------------------------------------------------------------------------
+
+
+def _rows_of(nodes: Sequence[EnrichedNetworkNode]) -> list[storage.Row]:
+    index = {node: position for position, node in enumerate(nodes)}
+    return [
+        storage.Row(
+            node.name,
+            node.layer_info,
+            tuple(index[before] for before in node.predecessors),
+            node.receptive_field_info_filter,
+            node.module_path,
+            node.certainty,
+            node.certainty_reason,
+            node.offsets,
+            node.measures,
+        )
+        for node in nodes
+    ]
+
+
+def _nodes_of(rows: Sequence[storage.Row]) -> list[EnrichedNetworkNode]:
+    nodes: list[EnrichedNetworkNode] = []
+    for name, layer, before, *rest in rows:
+        nodes.append(EnrichedNetworkNode(name, layer, [nodes[index] for index in before], *rest))
+    keep_together(nodes)
+    return nodes
 
 
 class _Snapshot:
@@ -1562,7 +920,7 @@ class _Snapshot:
 
     __slots__ = ("__weakref__", "nodes", "rows")
 
-    def __init__(self, nodes: Sequence[EnrichedNetworkNode] | None, rows: list[tuple[Any, ...]]):
+    def __init__(self, nodes: Sequence[EnrichedNetworkNode] | None, rows: list[storage.Row]):
         self.nodes = nodes
         self.rows = rows
 
@@ -1571,13 +929,7 @@ class _Snapshot:
 
     def restored(self) -> Sequence[EnrichedNetworkNode]:
         if self.nodes is None:
-            nodes: list[EnrichedNetworkNode] = []
-            for name, layer, before, *rest in self.rows:
-                nodes.append(
-                    EnrichedNetworkNode(name, layer, [nodes[index] for index in before], *rest)
-                )
-            keep_together(nodes)
-            self.nodes = nodes
+            self.nodes = _nodes_of(self.rows)
         return self.nodes
 
 
@@ -1589,132 +941,12 @@ _snapshots: weakref.WeakValueDictionary[tuple[int, int, int], _Snapshot] = (
 def _snapshot_of(node: EnrichedNetworkNode) -> tuple[_Snapshot, int]:
     """Return a graph's rows and the node's place in them; nodes of one graph share the rows."""
     nodes = _connected(node)
-    index = {one: position for position, one in enumerate(nodes)}
     key = (nodes[0]._serial, nodes[-1]._serial, len(nodes))
     snapshot = _snapshots.get(key)
     if snapshot is None:
-        rows = [
-            (
-                one.name,
-                one.layer_info,
-                tuple(index[before] for before in one.predecessors),
-                one.receptive_field_info_filter,
-                one.module_path,
-                one.certainty,
-                one.certainty_reason,
-                one.offsets,
-                one.measures,
-            )
-            for one in nodes
-        ]
-        snapshot = _snapshots[key] = _Snapshot(None, rows)
-    return snapshot, index[node]
+        snapshot = _snapshots[key] = _Snapshot(None, _rows_of(nodes))
+    return snapshot, nodes.index(node)
 
 
 def _node_from_snapshot(snapshot: _Snapshot, position: int) -> EnrichedNetworkNode:
     return snapshot.restored()[position]
-
-
-def _filter_name(node: EnrichedNetworkNode) -> str:
-    for name, function in _STORED_FILTERS.items():
-        if node.receptive_field_info_filter is function:
-            return name
-    raise GraphFormatError(
-        f"The node {node.name!r} has the filter {node.receptive_field_info_filter!r}, which plain "
-        f"values cannot hold; only the built-in filters can be stored: {sorted(_STORED_FILTERS)!r}."
-    )
-
-
-def _required(entry: Mapping[str, Any], key: str, where: str) -> Any:
-    if not isinstance(entry, Mapping):
-        raise GraphFormatError(f"{where} is {entry!r}; it must be an object with {key!r}.")
-    if key not in entry:
-        raise GraphFormatError(f"{where} has no {key!r}; it has only {sorted(entry)!r}.")
-    return entry[key]
-
-
-def _graph_from_dict(config: Mapping[str, Any]) -> EnrichedNetworkNode:
-    stored_format = _required(config, "format", "The stored graph")
-    if stored_format != GRAPH_FORMAT:
-        raise GraphFormatError(
-            f"The stored graph has the format {stored_format!r}; expected is {GRAPH_FORMAT!r}."
-        )
-    version = _required(config, "version", "The stored graph")
-    if version != GRAPH_VERSION:
-        raise GraphFormatError(
-            f"The stored graph has version {version!r}; this release reads version "
-            f"{GRAPH_VERSION}. A newer release of rfa_toolbox may read it."
-        )
-    entries = _required(config, "nodes", "The stored graph")
-    if not isinstance(entries, Sequence) or isinstance(entries, str) or not entries:
-        raise GraphFormatError(f"The stored graph has nodes={entries!r}; expected is a list.")
-    nodes: dict[int, EnrichedNetworkNode] = {}
-    for position in _build_order(entries):
-        entry = entries[position]
-        where = f"Node {position}"
-        stored_filter = entry.get("filter", "noop")
-        if not isinstance(stored_filter, str) or stored_filter not in _STORED_FILTERS:
-            raise GraphFormatError(
-                f"{where} has the filter {stored_filter!r}; valid are {sorted(_STORED_FILTERS)!r}."
-            )
-        name, layer = _required(entry, "name", where), _required(entry, "layer", where)
-        try:
-            nodes[position] = EnrichedNetworkNode(
-                name,
-                LayerDefinition.from_dict(layer),
-                [nodes[before] for before in entry["predecessors"]],
-                _STORED_FILTERS[stored_filter],
-                entry.get("module_path"),
-                entry.get("certainty", "exact"),
-                entry.get("certainty_reason", ""),
-                entry.get("offsets", ()),
-                Measures.from_dict(entry.get("measures")),
-            )
-        except (InvalidGraphError, InvalidLayerError, GraphFormatError) as error:
-            raise GraphFormatError(f"{where} is damaged: {error}") from error
-    keep_together(list(nodes.values()))
-    handle = config.get("node", len(entries) - 1)
-    if type(handle) is not int or handle not in nodes:
-        raise GraphFormatError(
-            f"The stored graph's own node is {handle!r}; it has the nodes 0 to {len(entries) - 1}."
-        )
-    return nodes[handle]
-
-
-def _build_order(entries: Sequence[Mapping[str, Any]]) -> Iterator[int]:
-    """Yield positions so that predecessors come first, otherwise in the stored order."""
-    before: list[list[int]] = []
-    for position, entry in enumerate(entries):
-        predecessors = _required(entry, "predecessors", f"Node {position}")
-        if not isinstance(predecessors, Sequence) or isinstance(predecessors, str):
-            raise GraphFormatError(
-                f"Node {position} has predecessors={predecessors!r}; expected is a list of indices."
-            )
-        for index in predecessors:
-            if type(index) is not int or not 0 <= index < len(entries):
-                raise GraphFormatError(
-                    f"Node {position} has the predecessor {index!r}, which is missing; the graph "
-                    f"has the nodes 0 to {len(entries) - 1}."
-                )
-        before.append(list(predecessors))
-    done = [False] * len(entries)
-    waiting = [len(set(indices)) for indices in before]
-    after: list[list[int]] = [[] for _ in entries]
-    for position, indices in enumerate(before):
-        for index in set(indices):
-            after[index].append(position)
-    ready = [position for position, count in enumerate(waiting) if count == 0]
-    heapq.heapify(ready)
-    while ready:
-        position = heapq.heappop(ready)
-        done[position] = True
-        yield position
-        for follower in after[position]:
-            waiting[follower] -= 1
-            if waiting[follower] == 0:
-                heapq.heappush(ready, follower)
-    stuck = [entries[position].get("name") for position, flag in enumerate(done) if not flag]
-    if stuck:
-        raise GraphFormatError(
-            f"The stored graph has a cycle; these nodes wait for each other: {stuck[:10]!r}."
-        )
