@@ -7,7 +7,7 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from rfa_toolbox.arithmetic import Jump, Size
 
-__all__ = ["Certainty", "Layer", "Node", "PerAxis", "Resolution"]
+__all__ = ["DEFAULT_INPUT", "Certainty", "Layer", "Node", "PerAxis", "Resolution"]
 
 Certainty: TypeAlias = Literal["exact", "bound", "unknown"]
 """How a receptive field is known: exactly, as an upper bound, or not (counted as neutral)."""
@@ -17,6 +17,13 @@ PerAxis: TypeAlias = "Size | tuple[Size, ...]"
 
 Resolution: TypeAlias = "int | Sequence[int]"
 """An input resolution in pixels: one number for all axes, or one per axis, (height, width)."""
+
+
+DEFAULT_INPUT = (1, 3, 399, 399)
+"""The shape of the input of a PyTorch model where its user names none.
+
+The same shape, written down by a user, is a wish; no other one is tried then.
+"""
 
 
 @runtime_checkable

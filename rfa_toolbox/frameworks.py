@@ -6,9 +6,10 @@ where none is installed.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
+from rfa_toolbox.domain import DEFAULT_INPUT
 from rfa_toolbox.errors import MissingFrameworkError
 
 if TYPE_CHECKING:
@@ -24,13 +25,14 @@ __all__ = ["create_graph_from_pytorch_model"]
 def create_graph_from_pytorch_model(
     model: torch.nn.Module,
     filter_rf: Literal["inf"] | InfoFilter | None = None,
-    input_res: Any = (1, 3, 399, 399),
+    input_res: Any = DEFAULT_INPUT,
     custom_layers: Collection[str | type[torch.nn.Module]] | None = None,
     display_se_modules: bool = False,
     capture: Literal["auto", "meta", "jit"] = "auto",
     *,
     global_ops: Literal["ignore_gates", "count", "ignore"] = "ignore_gates",
     handlers: HandlerChain[LayerCall] | None = None,
+    input_kwargs: Mapping[str, Any] | None = None,
 ) -> EnrichedNetworkNode:
     """Read a PyTorch model and return the graph of its layers, with their receptive fields.
 
@@ -43,7 +45,9 @@ def create_graph_from_pytorch_model(
             those with an infinite receptive field, a function gets a tuple of
             ``ReceptiveFieldInfo`` and returns those to keep.
         input_res: shape of the input, (batch, channels, height, width), or a tuple of shapes or
-            of example tensors for a model with several inputs.
+            of example tensors for a model with several inputs, or a mapping from the names of
+            its arguments to these. An input may be a list, a dict or a data class of tensors;
+            None, numbers and texts stand for themselves. By default usual shapes are tried.
         custom_layers: module classes, or their names, to show as one node each.
         display_se_modules: show the inside of squeeze-and-excitation modules.
         capture: how to see the operations of the model. ``"meta"`` runs it without memory or
@@ -53,6 +57,7 @@ def create_graph_from_pytorch_model(
             them, unless their result only re-weights or normalises the map that it came from;
             ``"count"`` counts all of them, ``"ignore"`` none.
         handlers: a chain of handlers to describe modules with, in place of the default one.
+        input_kwargs: further arguments by name, each like one of several in ``input_res``.
 
     Returns:
         The node of the model's first output. All the other nodes are in its ``all_layers``.
@@ -79,6 +84,7 @@ def create_graph_from_pytorch_model(
         capture=capture,
         global_ops=global_ops,
         handlers=handlers,
+        input_kwargs=input_kwargs,
     )
 
 

@@ -49,7 +49,7 @@ class TorchModelInExperiment:
         self._model.eval()
         if "weights" in neutral:
             _make_weights_positive(self._model)
-        self._modules = dict(self._model.named_modules())
+        self._modules = dict(self._model.named_modules(remove_duplicate=False))
         if len(self._modules) == 1:  # it is a layer itself, and named as graphs name it
             self._modules = {self.name: self._model}
         self.paths: Sequence[str] = [path for path in self._modules if path]

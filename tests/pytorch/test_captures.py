@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that everybody uses
 from torch import nn
 
+from rfa_toolbox import create_graph_from_pytorch_model
 from tests.pytorch.measure import Function, encode, signature
 from tests.pytorch.test_operators import CASES
 
@@ -195,7 +196,7 @@ def test_auto_takes_the_default_input_or_says_which_other() -> None:
             return result
 
     with pytest.warns(UserWarning, match=r"encoded with \(1, 3, 64, 64\)"):
-        encode(Picky(), (1, 3, 399, 399))
+        create_graph_from_pytorch_model(Picky())
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        encode(nn.Conv2d(3, 4, 3), (1, 3, 399, 399))
+        create_graph_from_pytorch_model(nn.Conv2d(3, 4, 3))

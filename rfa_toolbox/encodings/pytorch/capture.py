@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import random
+import sys
 import threading
 import traceback
 import types
@@ -31,9 +33,13 @@ __all__ = [
     "OperatorCall",
     "describe_call",
     "expanded",
+    "fields_of",
+    "is_compiled",
     "is_even",
     "origins_of",
+    "rebuilt",
     "sizes_of",
+    "tensors_of",
     "undisturbed",
 ]
 
@@ -47,23 +53,57 @@ class Example:
 
     @property
     def tensors(self) -> list[torch.Tensor]:
-        """The tensors among the arguments, positional ones first."""
-        return [
-            one
-            for one in (*self.arguments, *self.keywords.values())
-            if isinstance(one, torch.Tensor)
-        ]
+        """The tensors among the arguments, positional ones first, also those in lists and dicts."""
+        return list(tensors_of((self.arguments, self.keywords)))
+
+    @property
+    def plain(self) -> bool:
+        """Whether there are tensors alone, all of them by position."""
+        return not self.keywords and all(isinstance(one, torch.Tensor) for one in self.arguments)
 
     def map(self, change: Callable[[torch.Tensor], torch.Tensor]) -> Example:
         """Return the example with another version of every tensor."""
+        return Example(rebuilt(self.arguments, change), rebuilt(dict(self.keywords), change))
 
-        def apply(one: Any) -> Any:
-            return change(one) if isinstance(one, torch.Tensor) else one
 
-        return Example(
-            tuple(apply(one) for one in self.arguments),
-            {name: apply(one) for name, one in self.keywords.items()},
-        )
+def tensors_of(value: Any) -> Iterator[torch.Tensor]:
+    """Yield the tensors in a value: in tuples, lists, dicts or data classes."""
+    if isinstance(value, torch.Tensor):
+        yield value
+    elif isinstance(value, Mapping):
+        for item in value.values():
+            yield from tensors_of(item)
+    elif isinstance(value, tuple | list):
+        for item in value:
+            yield from tensors_of(item)
+    else:
+        for item in (fields_of(value) or {}).values():
+            yield from tensors_of(item)
+
+
+def fields_of(value: Any) -> dict[str, Any] | None:
+    """Return the attributes of a data class or another plain object; None for what is none."""
+    if hasattr(value, "__dict__") and not isinstance(value, nn.Module | type | torch.Tensor):
+        return dict(vars(value))
+    return None
+
+
+def rebuilt(value: Any, change: Callable[[torch.Tensor], Any]) -> Any:
+    """Return a value with something else in place of every tensor that ``tensors_of`` yields."""
+    if isinstance(value, torch.Tensor):
+        return change(value)
+    if isinstance(value, Mapping):
+        items = ((key, rebuilt(item, change)) for key, item in value.items())
+        return type(value)(items)  # type: ignore[call-arg]
+    if isinstance(value, tuple | list):
+        parts = [rebuilt(item, change) for item in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    if next(tensors_of(value), None) is None:
+        return value
+    made = copy.copy(value)
+    for name, item in vars(value).items():
+        object.__setattr__(made, name, rebuilt(item, change))  # also where the class is frozen
+    return made
 
 
 @attrs.frozen
@@ -194,12 +234,19 @@ def sizes_of(model: nn.Module) -> dict[str, int]:
 # --- modules ---------------------------------------------------------------------------------
 
 
+def is_compiled(module: nn.Module) -> bool:
+    """Return whether a module is what ``torch.compile`` made of another one."""
+    return "_orig_mod" in module._modules
+
+
 class ModuleScopes:
     """Knows at any time which modules of a model are running, and in which call."""
 
     def __init__(self, model: nn.Module) -> None:
         self.current: tuple[ModuleCall, ...] = ()
-        self.paths = {module: path for path, module in model.named_modules()}
+        self.paths: dict[nn.Module, list[str]] = {}
+        for path, module in model.named_modules(remove_duplicate=False):
+            self.paths.setdefault(module, []).append(path)
         self._calls: dict[str, int] = {}
         self._thread = threading.get_ident()
         self._stack: list[tuple[ModuleCall, ...]] = []
@@ -224,13 +271,20 @@ class ModuleScopes:
         if threading.get_ident() != self._thread:
             return  # the hooks are those of all modules: this is another model at work
         self._stack.append(self.current)
-        path = self.paths.get(module)
-        if path is None:
+        if module not in self.paths:
             return
+        path = self._path_of(module)
         call = self._calls[path] = self._calls.get(path, 0) + 1
         self.current = (*self.current, _module_call(module, path, call))
         if self.on_enter is not None:
             self.on_enter(self.current)
+
+    def _path_of(self, module: nn.Module) -> str:
+        """Return the path of a module; where several modules hold it, within the one that calls."""
+        paths = self.paths[module]
+        inside = f"{self.current[-1].path}." if self.current and self.current[-1].path else ""
+        near = [path for path in paths if path.startswith(inside)]
+        return min(near, key=lambda path: path.count("."), default=paths[0])
 
     def _exit(self, module: nn.Module, arguments: Any, result: Any) -> None:
         if not self._stack or threading.get_ident() != self._thread:
@@ -278,7 +332,13 @@ def _undisturbed() -> Iterator[None]:
     fast_path = torch.backends.mha.get_fastpath_enabled()
     torch.backends.mha.set_fastpath_enabled(False)
     try:
-        with torch.inference_mode(False), torch.no_grad(), warnings.catch_warnings():
+        with (
+            torch.inference_mode(False),
+            torch.no_grad(),
+            _compiled_code_run_plainly(),
+            _calls_on_meta(),
+            warnings.catch_warnings(),
+        ):
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             warnings.filterwarnings("ignore", category=FutureWarning)
             warnings.filterwarnings("ignore", category=TracerWarning)
@@ -292,6 +352,42 @@ def _undisturbed() -> Iterator[None]:
         torch.set_rng_state(cpu)
         if cuda is not None:
             torch.cuda.set_rng_state_all(cuda)
+
+
+def _compiled_code_run_plainly() -> contextlib.AbstractContextManager[Any]:
+    """Let what torch.compile made run as it was written, so that its operators are seen."""
+    stance = getattr(torch.compiler, "set_stance", None)
+    return contextlib.nullcontext() if stance is None else stance("force_eager")
+
+
+@contextlib.contextmanager
+def _calls_on_meta() -> Iterator[None]:
+    """Let functions pass on meta tensors that ask on which device they are, to no effect."""
+    created = torch.autocast.__init__
+
+    def autocast(self: Any, device_type: str, *args: Any, **keywords: Any) -> None:
+        created(self, "cpu" if device_type == "meta" else device_type, *args, **keywords)
+
+    with contextlib.ExitStack() as replaced:
+        replaced.enter_context(_replaced(torch.autocast, "__init__", autocast))
+        attention = sys.modules.get("torch.nn.attention.flex_attention")
+        if attention is not None:
+            ignored = _replaced(attention, "_validate_device", lambda *_: None)
+            replaced.enter_context(ignored)
+        yield
+
+
+@contextlib.contextmanager
+def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
+    original = getattr(owner, name, None)
+    if original is None:  # another version of PyTorch
+        yield
+        return
+    setattr(owner, name, value)
+    try:
+        yield
+    finally:
+        setattr(owner, name, original)
 
 
 def calling_line() -> str:

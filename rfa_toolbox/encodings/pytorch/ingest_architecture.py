@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Literal
 
 import torch
@@ -44,6 +44,7 @@ def create_graph_from_model(
     *,
     global_ops: GlobalOps = "ignore_gates",
     handlers: HandlerChain[LayerCall] | None = None,
+    input_kwargs: Mapping[str, Any] | None = None,
 ) -> EnrichedNetworkNode:
     """Read a PyTorch model and return the graph of its layers, with their receptive fields.
 
@@ -66,7 +67,7 @@ def create_graph_from_model(
         )
     keep = resolve_filter(filter_rf)
     model = unwrapped(model)
-    record = record_model(model, input_res, capture)
+    record = record_model(model, input_res, capture, input_kwargs)
     return Digraph(
         model,
         record,
@@ -179,7 +180,10 @@ def unwrapped(model: Any) -> nn.Module:
 
 
 def record_model(
-    model: nn.Module, input_res: Any = DEFAULT_INPUT, capture: CaptureMode = "auto"
+    model: nn.Module,
+    input_res: Any = DEFAULT_INPUT,
+    capture: CaptureMode = "auto",
+    input_kwargs: Mapping[str, Any] | None = None,
 ) -> Record:
     """Run a model once and return the plain record of what it did.
 
@@ -189,12 +193,8 @@ def record_model(
     Raises:
         CaptureError: if the model cannot be run; it says where and with what it failed.
     """
-    if (
-        type(input_res) is not tuple
-        or any(map(torch.is_tensor, input_res))
-        or (input_res != DEFAULT_INPUT)
-    ):
-        return _record(model, example_of(input_res, model), capture)
+    if input_res is not DEFAULT_INPUT or input_kwargs:
+        return _record(model, example_of(input_res, model, input_kwargs), capture)
     failures: list[CaptureError] = []
     for shape in usual_examples(model):
         try:
@@ -344,7 +344,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _expected(model: nn.Module, path: str) -> str:
-    module = dict(model.named_modules()).get(path)
+    module = dict(model.named_modules(remove_duplicate=False)).get(path)
     for name, what in (
         ("in_channels", "channels"),
         ("num_features", "channels"),

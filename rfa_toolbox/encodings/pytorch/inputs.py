@@ -2,49 +2,126 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+import attrs
 import torch
 from torch import nn
 
-from rfa_toolbox.encodings.pytorch.capture import Example
+from rfa_toolbox.domain import DEFAULT_INPUT
+from rfa_toolbox.encodings.pytorch.capture import Example, fields_of, rebuilt, tensors_of
 from rfa_toolbox.errors import InvalidResolutionError
 
-__all__ = ["DEFAULT_INPUT", "example_of", "usual_examples"]
+__all__ = ["DEFAULT_INPUT", "described", "example_of", "usual_examples"]
 
-DEFAULT_INPUT = (1, 3, 399, 399)
 _USUAL_SIZES = (224, 256, 384, 299, 240, 288, 320, 192, 448, 512, 518, 336, 128, 96, 64, 32, 28)
 _USUAL_LENGTHS = (16_000, 1024, 4096, 128, 48_000)
 
 
-def example_of(input_res: Any, model: nn.Module) -> Example:
+def example_of(
+    input_res: Any, model: nn.Module, keywords: Mapping[str, Any] | None = None
+) -> Example:
     """Return example tensors for shapes, tensors, or several of them.
 
     Args:
         input_res: a shape such as (1, 3, 224, 224); an example tensor; a sequence of either for
-            several inputs; or a mapping from argument names to either.
+            several inputs; or a mapping from argument names to either. Within a sequence or a
+            mapping, an input may itself be a list, a dict or a data class of these, and None,
+            a number or a text stands for itself.
         model: says on which device and of which type the tensors are.
+        keywords: further arguments by name, each as within a mapping.
 
     Raises:
-        InvalidResolutionError: if ``input_res`` is anything else.
+        InvalidResolutionError: if ``input_res`` or ``keywords`` is anything else.
     """
-    if isinstance(input_res, torch.Tensor) or _is_shape(input_res):
-        return Example((_tensor(input_res, model),))
-    if isinstance(input_res, Mapping) and input_res:
-        if all(_is_input(one) for one in input_res.values()):
-            return Example((), {name: _tensor(one, model) for name, one in input_res.items()})
-    elif isinstance(input_res, tuple | list) and input_res and all(map(_is_input, input_res)):
-        return Example(tuple(_tensor(one, model) for one in input_res))
-    raise InvalidResolutionError(
-        f"The input is given as {input_res!r}; it must be its shape with batch and channels, "
-        "such as (1, 3, 224, 224), or an example tensor, or for several inputs a sequence of "
-        "these, or a mapping from argument names to these. Sizes are positive whole numbers."
+    named = dict(keywords or {})
+    if not all(map(_is_input, named.values())):
+        raise InvalidResolutionError(
+            f"The arguments by name are given as {described(named)}; it must be a mapping from "
+            "names to shapes, example tensors, or lists, dicts or numbers beside them."
+        )
+    if _is_single(input_res):
+        arguments: tuple[Any, ...] = (input_res,)
+    elif isinstance(input_res, Mapping) and _holds_inputs(input_res):
+        by_name = _takes_by_name(model, input_res)
+        arguments = () if by_name else (input_res,)
+        named = {**input_res, **named} if by_name else named
+    elif isinstance(input_res, tuple | list) and _holds_inputs(input_res):
+        arguments = tuple(input_res)
+    else:
+        raise InvalidResolutionError(
+            f"The input is given as {described(input_res)}; it must be its shape with batch and "
+            "channels, such as (1, 3, 224, 224), or an example tensor, or for several inputs a "
+            "sequence of these, or a mapping from argument names to these. Sizes are positive "
+            "whole numbers."
+        )
+    return Example(
+        tuple(_example(one, model) for one in arguments),
+        {name: _example(one, model) for name, one in named.items()},
     )
 
 
+def described(value: Any) -> str:
+    """Return a value for a message: tensors by their shapes, and no more than a few lines.
+
+    >>> described((torch.zeros(1, 3, 8, 8), None))
+    '(tensor of shape (1, 3, 8, 8), None)'
+    """
+
+    def shown(one: Any) -> Any:
+        return _Shown(f"tensor of shape {tuple(one.shape)}")
+
+    text = repr(rebuilt(value, shown))
+    return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
+
+
+_SHOWN = 300
+"""Characters of a value that a message quotes."""
+
+
+@attrs.frozen(repr=False)
+class _Shown:
+    text: str
+
+    def __repr__(self) -> str:
+        return self.text
+
+
+def _takes_by_name(model: nn.Module, inputs: Mapping[str, Any]) -> bool:
+    """Whether a model takes the items of a mapping by name, and not the mapping as it is."""
+    try:
+        signature = inspect.signature(model.forward)
+    except (TypeError, ValueError):
+        return True
+    for arguments, keywords in (((), inputs), ((inputs,), {})):
+        try:
+            signature.bind(*arguments, **keywords)
+        except TypeError:
+            continue
+        return not arguments
+    return True
+
+
+def _is_single(value: Any) -> bool:
+    """Whether a value is one input by itself."""
+    if isinstance(value, torch.Tensor) or _is_shape(value):
+        return True
+    return fields_of(value) is not None and next(tensors_of(value), None) is not None
+
+
 def _is_input(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) or _is_shape(value)
+    plain = value is None or isinstance(value, bool | int | float | complex | str)
+    return plain or _is_single(value) or _holds_inputs(value)
+
+
+def _holds_inputs(value: Any) -> bool:
+    """Whether a list or a dict holds inputs, at least one of them with a shape."""
+    if not isinstance(value, Mapping | tuple | list):
+        return False
+    held = list(value.values()) if isinstance(value, Mapping) else list(value)
+    return all(map(_is_input, held)) and any(_is_single(one) or _holds_inputs(one) for one in held)
 
 
 def _is_shape(value: Any) -> bool:
@@ -57,27 +134,36 @@ def _is_size(value: Any) -> bool:
     return hasattr(value, "__index__") and not isinstance(value, bool | torch.Tensor) and value > 0
 
 
-def _tensor(value: Any, model: nn.Module) -> torch.Tensor:
-    if isinstance(value, torch.Tensor):
-        return value
+def _example(value: Any, model: nn.Module) -> Any:
+    """Return an input with tensors where shapes were named."""
+    if _is_shape(value):
+        return _tensor(value, model)
+    if isinstance(value, Mapping):
+        items = ((key, _example(one, model)) for key, one in value.items())
+        return type(value)(items)  # type: ignore[call-arg]
+    if isinstance(value, tuple | list):
+        parts = [_example(one, model) for one in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value
+
+
+def _tensor(shape: Sequence[int], model: nn.Module) -> torch.Tensor:
     device, dtype = _place_of(model)
     if device.type == "meta":
-        return torch.empty(tuple(value), device=device, dtype=dtype)
-    return torch.ones(tuple(value), device=device, dtype=dtype)
+        return torch.empty(tuple(shape), device=device, dtype=dtype)
+    return torch.ones(tuple(shape), device=device, dtype=dtype)
 
 
 def _place_of(model: nn.Module) -> tuple[torch.device, torch.dtype]:
-    first = next((one for one in (*model.parameters(), *model.buffers())), None)
-    floating = next(
-        (
-            one
-            for one in (*model.parameters(), *model.buffers())
-            if one.is_floating_point() or one.is_complex()
-        ),
-        None,
-    )
-    device = first.device if first is not None else torch.device("cpu")
-    return device, floating.dtype if floating is not None else torch.float32
+    """Return where a model is, and of which type its numbers are.
+
+    Complex numbers in a model of real ones are what it multiplies spectra with, not its input.
+    """
+    held = (*model.parameters(), *model.buffers())
+    device = held[0].device if held else torch.device("cpu")
+    real = (one.dtype for one in held if one.is_floating_point())
+    imaginary = (one.dtype for one in held if one.is_complex())
+    return device, next(real, next(imaginary, torch.float32))
 
 
 def usual_examples(model: nn.Module) -> Iterator[tuple[int, ...]]:

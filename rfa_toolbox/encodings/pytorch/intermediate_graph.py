@@ -24,4 +24,8 @@ class Digraph(nodes.Digraph):
 
     def modules(self) -> Mapping[str, nn.Module]:
         """Return the modules of the model by path."""
-        return dict(self.ref_mod.named_modules()) if self.ref_mod is not None else {}
+        return (
+            dict(self.ref_mod.named_modules(remove_duplicate=False))
+            if self.ref_mod is not None
+            else {}
+        )

@@ -14,7 +14,9 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch._ops import HigherOrderOperator
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_map
 
 from rfa_toolbox.encodings.pytorch.capture import (
     FILLED,
@@ -25,11 +27,14 @@ from rfa_toolbox.encodings.pytorch.capture import (
     calling_line,
     describe_call,
     expanded,
+    is_compiled,
     origins_of,
     plain_arguments,
     sizes_of,
+    tensors_of,
     undisturbed,
 )
+from rfa_toolbox.encodings.pytorch.quantised import plain_version
 from rfa_toolbox.errors import CaptureError, DataDependentControlFlowError
 from rfa_toolbox.operators.record import (
     UNKNOWN_PLACES,
@@ -42,6 +47,9 @@ from rfa_toolbox.operators.record import (
 __all__ = ["Recorder", "capture", "held_by", "meta_copy", "tensors_of", "twin_of"]
 
 _SMALL = 4096
+"""Whole numbers that a tensor of a model may have to keep them."""
+_FEW = 64
+"""The same for other numbers, such as the strides and anchors of a detector."""
 _READ_VALUES = {
     "item",
     "tolist",
@@ -86,21 +94,6 @@ def capture(model: nn.Module, example: Example) -> Record:
     return Recorder(scopes, held_by(twin), origins_of(twin)).record(twin, inputs)
 
 
-def tensors_of(result: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors in what a model returned: in tuples, lists, dicts or data classes."""
-    if isinstance(result, torch.Tensor):
-        yield result
-    elif isinstance(result, Mapping):
-        for item in result.values():
-            yield from tensors_of(item)
-    elif isinstance(result, tuple | list):
-        for item in result:
-            yield from tensors_of(item)
-    elif hasattr(result, "__dict__") and not isinstance(result, nn.Module | type):
-        for item in vars(result).values():
-            yield from tensors_of(item)
-
-
 def held_by(model: nn.Module) -> Iterator[torch.Tensor]:
     """Yield the tensors that a model holds: parameters, buffers and plain attributes."""
     for module in model.modules():
@@ -115,8 +108,8 @@ def held_by(model: nn.Module) -> Iterator[torch.Tensor]:
 def meta_copy(model: nn.Module) -> nn.Module:
     """Return a copy of a model whose parameters and buffers have shapes but no memory.
 
-    Single numbers and small integer tensors keep their values: models read them to decide what
-    to do.
+    Tensors of a few numbers, and of some more whole ones, keep their values: models read them to
+    decide what to do.
     """
     return twin_of(model, _meta_parameter, _meta_or_small)
 
@@ -140,9 +133,13 @@ def twin_of(
         for value in (*module._buffers.values(), *vars(module).values()):
             if isinstance(value, torch.Tensor) and id(value) not in memo:
                 memo[id(value)] = tensor_twin(value)
-    modules = [module for module in model.modules() if _is_copied_plainly(type(module))]
+    compiled = [module for module in model.modules() if is_compiled(module)]
+    modules = [one for one in model.modules() if _is_copied_plainly(type(one))]
+    modules = [one for one in modules if one not in compiled]
     for module in modules:
         memo[id(module)] = type(module).__new__(type(module))
+    for module in compiled:
+        memo[id(module)] = _copied(module._orig_mod, memo)
     for module in modules:
         vars(memo[id(module)]).update(
             {
@@ -204,8 +201,8 @@ def _is_copied_plainly(kind: type[nn.Module]) -> bool:
 
 def _meta_or_small(tensor: torch.Tensor) -> torch.Tensor:
     plain = tensor.detach()
-    small = tensor.numel() <= 1 or (not tensor.is_floating_point() and tensor.numel() <= _SMALL)
-    if small and not tensor.is_meta:
+    real = tensor.is_floating_point() or tensor.is_complex()
+    if tensor.numel() <= (_FEW if real else _SMALL) and not tensor.is_meta:
         return plain.clone()
     return torch.empty_like(plain, device="meta")
 
@@ -318,8 +315,14 @@ class Recorder(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        described = describe_call(function)
         keywords = kwargs or {}
+        if isinstance(function, HigherOrderOperator):
+            return self._higher_order(function, args, keywords)
+        plain = plain_version(function)
+        if plain is not None and any(map(self.knows, tensors_of(args))):
+            with self:
+                return plain(*args, **keywords)
+        described = describe_call(function)
         if function in _SIZES:
             self._sized = True
         if described is None or _inside_a_kernel(sys._getframe(1).f_code.co_filename):
@@ -382,6 +385,26 @@ class Recorder(TorchFunctionMode):
         if written is not first and written is not None and first is not None and self.knows(first):
             self._written_on_meta(written, first)
         return result
+
+    def _higher_order(
+        self, function: HigherOrderOperator, args: tuple[Any, ...], keywords: Mapping[str, Any]
+    ) -> Any:
+        """Follow an operator that is given functions; both ways where a condition decides."""
+        name = function.__name__
+        if name == "cond":
+            _, taken, other, operands = args
+            with self:
+                return tree_map(_either, taken(*operands), other(*operands))
+        if name == "flex_attention" and any(map(self.knows, args[:3])):
+            query, _, value = args[:3]
+            made = query.new_empty((*query.shape[:-1], value.shape[-1]))
+            sums = [query.new_empty(query.shape[:-1]) for _ in range(2)]
+            arguments = dict(
+                zip(("query", "key", "value"), map(self.reference, args), strict=False)
+            )
+            self._write("scaled_dot_product_attention", arguments, (made, *sums))
+            return (made, *sums)
+        return function(*args, **keywords)
 
     def _written_on_meta(self, tensor: torch.Tensor, twin: torch.Tensor) -> None:
         """Where the twin of a tensor with memory was written to, the tensor has changed as well."""
@@ -536,6 +559,11 @@ def _known_result(
     if keywords["training"] and tensor.numel() <= channels[0]:
         return None
     return torch.empty_like(tensor)
+
+
+def _either(one: Any, other: Any) -> Any:
+    """Return a tensor that is one or another: a tensor of the input may decide at any time."""
+    return torch.where(one.new_ones((), dtype=torch.bool), one, other)
 
 
 def _index_of(view: torch.Tensor, base: torch.Tensor) -> tuple[slice, ...] | str:

@@ -21,6 +21,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     ModuleScopes,
     describe_call,
     expanded,
+    is_compiled,
     is_even,
     origins_of,
     plain_arguments,
@@ -55,16 +56,16 @@ def capture(model: nn.Module, example: Example) -> Record:
     Raises:
         Exception: whatever the model itself raises, with a ``Failure`` as its ``rfa_failure``.
     """
-    scopes = ModuleScopes(model)
-    marks = _Marks(scopes)
-    target = _WithKeywords(model, tuple(example.keywords)) if example.keywords else model
-    with undisturbed(), _restored(model), scopes.recording():
+    with undisturbed(), _restored(model), contextlib.ExitStack() as watched:
+        scopes = ModuleScopes(model)
+        marks = _Marks(scopes)
+        watched.enter_context(scopes.recording())
         own = example.map(lambda tensor: tensor.detach().clone())  # may be changed in place
-        arguments = (*own.arguments, *own.keywords.values())
+        target = model if own.plain else _Flat(model, own)
         try:
             with marks:
                 graph, _ = _get_trace_graph(  # type: ignore[no-untyped-call]
-                    target, arguments, strict=False
+                    target, tuple(own.tensors), strict=False
                 )
         except Exception as error:
             if marks.failure is not None and not hasattr(error, "rfa_failure"):
@@ -85,19 +86,22 @@ def capture(model: nn.Module, example: Example) -> Record:
     return reader.read(graph, names[:count], type(model).__name__, sizes_of(model), {})
 
 
-class _WithKeywords(nn.Module):
-    """Calls a model with its last arguments by name; the tracer passes them by position."""
+class _Flat(nn.Module):
+    """Calls a model with its arguments as they are, given their tensors one by one.
 
-    def __init__(self, model: nn.Module, names: tuple[str, ...]) -> None:
+    The tracer takes tensors by position alone.
+    """
+
+    def __init__(self, model: nn.Module, example: Example) -> None:
         super().__init__()
         self.model = model
-        self.names = names
+        self._example = example
 
-    def forward(self, *arguments: Any) -> Any:
+    def forward(self, *tensors: torch.Tensor) -> Any:
         """Call the model."""
-        count = len(arguments) - len(self.names)
-        named = dict(zip(self.names, arguments[count:], strict=True))
-        return self.model(*arguments[:count], **named)
+        given = iter(tensors)
+        example = self._example.map(lambda _: next(given))
+        return self.model(*example.arguments, **example.keywords)
 
 
 def read_traced(traced: Any, reference: nn.Module | None) -> Record:
@@ -111,7 +115,9 @@ def read_traced(traced: Any, reference: nn.Module | None) -> Record:
     own, *inputs = [value.debugName() for value in graph.inputs()]
     classes = {}
     if reference is not None:
-        classes = {path: type(module) for path, module in reference.named_modules()}
+        classes = {
+            path: type(module) for path, module in reference.named_modules(remove_duplicate=False)
+        }
     for path, module in traced.named_modules():
         classes.setdefault(path, module)
     name = type(reference).__name__ if reference is not None else str(traced.original_name)
@@ -127,7 +133,10 @@ def _restored(model: nn.Module) -> Iterator[None]:
     """Put back what running a model changes, and let compiled modules run plainly."""
     modules = [one for one in model.modules() if not isinstance(one, torch.jit.ScriptModule)]
     held = [
-        [(store, dict(store)) for store in (vars(module), module._buffers, module._parameters)]
+        [
+            (store, dict(store))
+            for store in (vars(module), module._buffers, module._parameters, module._modules)
+        ]
         for module in modules
     ]
     buffers = [
@@ -138,6 +147,9 @@ def _restored(model: nn.Module) -> Iterator[None]:
     ]
     for module in modules:
         module._compiled_call_impl = None
+        for name, child in module._modules.items():
+            if child is not None and is_compiled(child):
+                module._modules[name] = child._modules["_orig_mod"]
     try:
         yield
     finally:
