@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import math
-from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -19,7 +18,7 @@ from rfa_toolbox.empirical.gradients import Array, Gradient, Signal
 from rfa_toolbox.empirical.neutral import Part
 from rfa_toolbox.empirical.results import call_name, path_and_call
 from rfa_toolbox.empirical.torch_models import shared_parameter, with_numbers
-from rfa_toolbox.encodings.pytorch.capture import describe_call, undisturbed
+from rfa_toolbox.encodings.pytorch.capture import ModuleScopes, describe_call, undisturbed
 from rfa_toolbox.encodings.pytorch.inputs import DEFAULT_INPUT, usual_examples
 from rfa_toolbox.encodings.pytorch.meta import twin_of
 from rfa_toolbox.encodings.pytorch.signatures import bind
@@ -145,27 +144,25 @@ class TorchModelInExperiment:
     ) -> None:
         """Run forwards until all calls of these names have returned; None are all there are."""
         waiting = set(names or ())
-        paths = self.paths if names is None else {self._path_of(name) for name in names}
-        calls: Counter[str] = Counter()
+        scopes = ModuleScopes(self._model)
 
-        def hook(path: str) -> Callable[[nn.Module, Any, Any], None]:
-            def seen(module: nn.Module, arguments: Any, output: Any) -> None:
-                calls[path] += 1
-                name = call_name(path, calls[path])
-                if names is not None and name not in waiting:
-                    return
-                waiting.discard(name)
-                tensor = _first_tensor(output)
-                if tensor is not None:
-                    see(name, tensor)
-                if names is not None and not waiting:
-                    raise _AllReached
+        def seen(module: nn.Module, arguments: Any, output: Any) -> None:
+            if module not in scopes.paths:
+                return
+            call = scopes.current[-1]
+            name = call_name(call.path or self.name, call.call)
+            if name.partition("#")[0] not in self._modules or (names and name not in waiting):
+                return
+            waiting.discard(name)
+            tensor = _first_tensor(output)
+            if tensor is not None:
+                see(name, tensor)
+            if names is not None and not waiting:
+                raise _AllReached
 
-            return seen
-
-        handles = [self._modules[path].register_forward_hook(hook(path)) for path in paths]
+        scopes.on_result = seen
         try:
-            with self._neutralised():
+            with self._neutralised(), scopes.recording():
                 self._model(inputs)
         except _AllReached:
             pass
@@ -174,9 +171,6 @@ class TorchModelInExperiment:
                 f"{self.name} does not run with an input of the shape {tuple(inputs.shape)!r}: "
                 f"{type(error).__name__}: {error}"
             ) from error
-        finally:
-            for handle in handles:
-                handle.remove()
 
     def _path_of(self, name: str) -> str:
         return path_and_call(name, self._modules)[0]

@@ -531,3 +531,12 @@ def test_a_model_that_is_one_layer_is_measured_under_its_class() -> None:
 def test_nothing_to_measure_is_no_empty_table() -> None:
     with pytest.raises(MeasurementError, match=r"at 32 px, .* add a batch"):
         measure_receptive_field(nn.Sequential(nn.Conv2d(1, 4, 5)), (1, 32, 32), method="gradient")
+
+
+def test_calls_of_a_module_that_many_hold_are_measured_where_they_were_made() -> None:
+    act = torch.nn.SiLU()
+    blocks = [torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3, padding=1), act) for _ in range(3)]
+    found = measure_receptive_field(
+        torch.nn.Sequential(*blocks), (1, 1, 32, 32), layers=["1.1", "2.1"], method="gradient"
+    )
+    assert (found["1.1"].size, found["2.1"].size) == ((5, 5), (7, 7))
