@@ -187,6 +187,7 @@ _PRODUCTS: dict[str, Callable[[Operation, Depends], Products | None]] = {
     **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _recurrent),
     **dict.fromkeys(("conv1d", "conv2d", "conv3d", "deform_conv2d"), _convolution),
     **dict.fromkeys((f"conv_transpose{count}d" for count in "123"), _transposed),
+    "described": lambda operation, depends: None,
     "einsum": _einsum,
     "scaled_dot_product_attention": _attention,
     "multi_head_attention_forward": _multi_head_attention,

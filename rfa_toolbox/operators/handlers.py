@@ -193,6 +193,9 @@ class GenericLayerTypeHandler:
         stride_size_provider: gets the module, returns a number or one per axis.
         filters_provider: gets the module, returns the number of output channels or None.
         units_provider: gets the module, returns the number of output features or None.
+        padding_provider: gets the module, returns the units that the layer adds on both sides of
+            its input, as ``LayerDefinition.padding``, or None: it is not known which pixels it
+            sees.
     """
 
     class_name: str
@@ -201,6 +204,7 @@ class GenericLayerTypeHandler:
     stride_size_provider: Callable[[Any], Any] = lambda module: 1
     filters_provider: Callable[[Any], int | None] = lambda module: None
     units_provider: Callable[[Any], int | None] = lambda module: None
+    padding_provider: Callable[[Any], Any] = lambda module: None
 
     @property
     def class_names(self) -> frozenset[str]:
@@ -220,6 +224,7 @@ class GenericLayerTypeHandler:
             stride_size=self.stride_size_provider(module),
             filters=self.filters_provider(module),
             units=self.units_provider(module),
+            padding=self.padding_provider(module),
         )
 
 

@@ -24,6 +24,7 @@ from rfa_toolbox.graphs import (
 )
 from rfa_toolbox.operators.chain import HandlerChain
 from rfa_toolbox.operators.costs import Costs
+from rfa_toolbox.operators.described import DESCRIBED, with_descriptions
 from rfa_toolbox.operators.drafts import Draft, NodeSubstitutor, ordered
 from rfa_toolbox.operators.gates import Gate, find_gates
 from rfa_toolbox.operators.handlers import (
@@ -37,7 +38,7 @@ from rfa_toolbox.operators.record import (
     Record,
     TensorRef,
 )
-from rfa_toolbox.operators.rules import follow
+from rfa_toolbox.operators.rules import follow, spatial_dimensions
 from rfa_toolbox.operators.substitutors import (
     concatenation_substitutor,
     input_substitutor,
@@ -101,7 +102,11 @@ class Digraph:
 
     def to_graph(self) -> EnrichedNetworkNode:
         """Return the node of the model's first output; all the others hang together with it."""
-        trail = self.trail = follow(self.record, self.spatial)
+        spatial = spatial_dimensions(self.record) if self.spatial is None else self.spatial
+        record = with_descriptions(
+            self.record, self._described(), self._as_described, max(map(len, spatial), default=0)
+        )
+        trail = self.trail = follow(record, spatial)
         if not trail.outputs:
             raise UnsupportedModelError(
                 f"No output of {self.record.model_name} depends on its input, so there is no "
@@ -117,6 +122,22 @@ class Digraph:
     def modules(self) -> Mapping[str, Any]:
         """Return the modules of the model by path; a reader that has them says so."""
         return {}
+
+    # -- what a user describes
+
+    def _described(self) -> frozenset[str]:
+        """Return the module classes that handlers want to see as one node."""
+        names: set[str] = set()
+        for handler in self.handlers.handlers:
+            names |= getattr(handler, "class_names", frozenset())
+        return frozenset(names)
+
+    def _as_described(self, call: ModuleCall) -> LayerDefinition:
+        """Return the layer that a handler makes of a call in which something is unknown."""
+        plain = LayerDefinition(call.class_name, 1, 1)
+        return self.handlers.describe(
+            LayerCall(call.class_name, DESCRIBED, call.path, self.modules().get(call.path), plain)
+        )
 
     # -- which global operations count
 
@@ -147,9 +168,7 @@ class Digraph:
     def _drafts(
         self, steps: dict[int, Step], gates: Iterable[Gate], outputs: set[int]
     ) -> list[Draft]:
-        opaque = set(self.custom_layers)
-        for handler in self.handlers.handlers:
-            opaque |= getattr(handler, "class_names", frozenset())
+        opaque = {*self.custom_layers, *self._described()}
         owner: dict[int, Any] = {}
         calls: dict[Any, ModuleCall | None] = {}
         for number, step in steps.items():
@@ -243,6 +262,7 @@ class Digraph:
             if (
                 certainty != "exact"
                 and call is not None
+                and inside[-1].name != DESCRIBED
                 and call.class_name in getattr(handler, "class_names", ())
             ):
                 certainty, reason = "exact", ""

@@ -167,7 +167,13 @@ def test_custom_layers_show_modules_as_one_node_with_what_they_do() -> None:
     assert names(graph) == ["0", "1", "2"]
     assert graph.all_layers[0].receptive_field_max == (5, 5)
     assert graph.receptive_field_max == (7, 7)
-    assert names(encode(model(), SHAPE, custom_layers=["Other"])) == names(encode(model(), SHAPE))
+
+
+def test_a_custom_layer_that_no_module_is_of_is_an_error_with_names_like_it() -> None:
+    with pytest.raises(ValueError, match=r"names 'Blok', but no module .* it has 'Block'"):
+        encode(model(), SHAPE, custom_layers=["Block", "Blok"])
+    with pytest.raises(ValueError, match=r"names 'Linear', .* it has 'Block'"):
+        encode(model(), SHAPE, custom_layers=[nn.Linear])
 
 
 def test_custom_layers_keep_both_ends_of_a_residual_block() -> None:
@@ -183,6 +189,80 @@ def test_custom_layers_keep_both_ends_of_a_residual_block() -> None:
     assert names(graph) == ["0", "1"]
     assert graph.receptive_field_min == (3, 3)
     assert graph.receptive_field_max == (7, 7)
+
+
+# --- operations that nothing knows -----------------------------------------------------------
+
+
+@pytest.fixture(scope="module", autouse=True)
+def library_of_a_user() -> Iterator[None]:
+    """Operations of a user: the mean of blocks of two, and the sum of a 3x3 neighbourhood."""
+    library = torch.library.Library("acme", "FRAGMENT")
+    library.define("halve(Tensor x) -> Tensor")
+    library.impl("halve", lambda x: F.avg_pool2d(x, 2), "CPU")
+    library.impl("halve", lambda x: x.new_empty(1, 1, x.shape[2] // 2, x.shape[3] // 2), "Meta")
+    library.define("near(Tensor x) -> Tensor")
+    library.impl("near", lambda x: 9 * F.avg_pool2d(x, 3, 1, 1), "CPU")
+    library.impl("near", torch.empty_like, "Meta")
+    yield
+    library._destroy()
+
+
+class Halve(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.acme.halve(x)  # type: ignore[no-any-return]
+
+
+class Near(nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.ops.acme.near(x)  # type: ignore[no-any-return]
+
+
+def around(layer: nn.Module) -> nn.Module:
+    convolutions = [nn.Conv2d(1, 1, 3, padding=1) for _ in range(4)]
+    return nn.Sequential(convolutions[0], layer, *convolutions[1:]).eval()
+
+
+def rows_seen(network: nn.Module, unit: int, size: int) -> list[int]:
+    """Return the first and the last row of an image that a unit of the result depends on."""
+    rows = []
+    for row in range(size):
+        image = torch.zeros(1, 1, size, size)
+        image[:, :, row] = torch.nan
+        with torch.no_grad(), torch.backends.mkldnn.flags(enabled=False, allow_tf32=None):
+            if network(image)[0, 0, unit, unit].isnan():
+                rows.append(row)
+    return [rows[0], rows[-1]]
+
+
+@captures
+@pytest.mark.parametrize(
+    ("layer", "kernel", "stride", "padding", "field"),
+    [(Halve(), 2, 2, 0, (16, 16)), (Near(), 3, 1, 1, (11, 11))],
+)
+def test_what_is_behind_a_described_operation_sees_what_an_experiment_finds(
+    capture: str, layer: nn.Module, kernel: int, stride: int, padding: int, field: tuple[int, int]
+) -> None:
+    add_custom_layer_handler(
+        type(layer).__name__,
+        kernel_size_provider=lambda module: kernel,
+        stride_size_provider=lambda module: stride,
+        padding_provider=lambda module: padding,
+    )
+    network = around(layer)
+    graph = encode(network, (1, 1, 32, 32), capture)
+    assert graph.receptive_field_max == field
+    assert graph.certainty == "exact"
+    assert graph.feature_map == (32 // stride, 32 // stride)
+    unit = 16 // stride
+    assert list(graph.input_region(unit)[0]) == rows_seen(network, unit, 32)
+
+
+def test_a_description_that_does_not_lead_to_the_size_that_was_seen_is_said_to_be_wrong() -> None:
+    add_custom_layer_handler("Halve", kernel_size_provider=lambda module: 2)
+    graph = encode(around(Halve()), (1, 1, 32, 32))
+    assert graph.certainty == "unknown"
+    assert "makes 16 units of 32, which the stride 1" in graph.all_layers[1].certainty_reason
 
 
 # --- names say nothing -----------------------------------------------------------------------

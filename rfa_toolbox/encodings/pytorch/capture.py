@@ -36,6 +36,7 @@ __all__ = [
     "fields_of",
     "is_compiled",
     "is_even",
+    "name_of_class",
     "origins_of",
     "rebuilt",
     "sizes_of",
@@ -298,14 +299,22 @@ class ModuleScopes:
 
 
 def _module_call(module: nn.Module, path: str, call: int) -> ModuleCall:
+    library = _class_of(module).__module__.startswith(("torch.nn.", "torch.ao."))
+    return ModuleCall(path, name_of_class(module), call, library)
+
+
+def _class_of(module: nn.Module) -> type:
+    """Return the class that a user wrote; a parametrization puts one of its own in front."""
     kind = type(module)
-    if hasattr(module, "parametrizations") and len(kind.__mro__) > 1:
-        kind = kind.__mro__[1]
-    library = kind.__module__.startswith(("torch.nn.", "torch.ao."))
-    name = (
-        str(module.original_name) if isinstance(module, torch.jit.ScriptModule) else kind.__name__
-    )
-    return ModuleCall(path, name, call, library)
+    parametrized = hasattr(module, "parametrizations") and len(kind.__mro__) > 1
+    return kind.__mro__[1] if parametrized else kind
+
+
+def name_of_class(module: nn.Module) -> str:
+    """Return the class name that nodes show for a module, also of one that was scripted."""
+    if isinstance(module, torch.jit.ScriptModule):
+        return str(module.original_name)
+    return _class_of(module).__name__
 
 
 # --- surroundings ----------------------------------------------------------------------------

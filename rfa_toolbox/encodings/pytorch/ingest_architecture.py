@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 import warnings
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -11,7 +12,7 @@ import torch
 from torch import nn
 
 from rfa_toolbox.encodings.pytorch import meta, trace, utils
-from rfa_toolbox.encodings.pytorch.capture import Example, Failure
+from rfa_toolbox.encodings.pytorch.capture import Example, Failure, name_of_class
 from rfa_toolbox.encodings.pytorch.inputs import DEFAULT_INPUT, example_of, usual_examples
 from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
 from rfa_toolbox.encodings.pytorch.layer_handlers import LayerCall
@@ -67,15 +68,14 @@ def create_graph_from_model(
         )
     keep = resolve_filter(filter_rf)
     model = unwrapped(model)
+    opaque = _custom_layers(model, custom_layers or ())
     record = record_model(model, input_res, capture, input_kwargs)
     return Digraph(
         model,
         record,
         filter_rf=keep,
         handlers=utils.current_chain() if handlers is None else handlers,
-        custom_layers=tuple(
-            one.__name__ if isinstance(one, type) else one for one in custom_layers or ()
-        ),
+        custom_layers=opaque,
         display_se_modules=display_se_modules,
         global_ops=global_ops,
     ).to_graph()
@@ -123,6 +123,20 @@ def make_graph(
         display_se_modules=display_se_modules,
         global_ops=global_ops,
     )
+
+
+def _custom_layers(model: nn.Module, given: Iterable[str | type[nn.Module]]) -> tuple[str, ...]:
+    """Return the names of module classes that a model must have to be shown as one node each."""
+    names = tuple(one.__name__ if isinstance(one, type) else one for one in given)
+    known = {name_of_class(module) for module in model.modules()}
+    for name in names:
+        if name not in known:
+            near = difflib.get_close_matches(str(name), sorted(known), 3, 0.5) or sorted(known)[:10]
+            raise UnsupportedModelError(
+                f"custom_layers names {name!r}, but no module of the {type(model).__name__} is of "
+                f"that class; it has {', '.join(map(repr, near))}."
+            )
+    return names
 
 
 def _check_choice(name: str, value: Any, valid: Iterable[str]) -> None:

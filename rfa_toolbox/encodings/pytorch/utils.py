@@ -40,6 +40,7 @@ def add_custom_layer_handler(
     stride_size_provider: Callable[[Any], Any] = lambda x: 1,
     filters_provider: Callable[[Any], int | None] = lambda x: None,
     units_provider: Callable[[Any], int | None] = lambda x: None,
+    padding_provider: Callable[[Any], Any] = lambda x: None,
 ) -> GenericLayerTypeHandler:
     """Show every module of a class as one node, described by these functions, from now on.
 
@@ -52,6 +53,9 @@ def add_custom_layer_handler(
         stride_size_provider: returns a number, or one per axis.
         filters_provider: returns the number of output channels, or None.
         units_provider: returns the number of output features, or None.
+        padding_provider: returns the units that the layer adds on both sides of its input: a
+            number, a pair (in front, behind) per axis, or None where that is not known. Which
+            pixels the layers behind it see is known with it only.
 
     Returns:
         the handler, for ``remove_custom_layer_handler``.
@@ -74,6 +78,7 @@ def add_custom_layer_handler(
         ("stride_size_provider", stride_size_provider),
         ("filters_provider", filters_provider),
         ("units_provider", units_provider),
+        ("padding_provider", padding_provider),
     ):
         if not callable(provider):
             raise InvalidLayerError(
@@ -87,6 +92,7 @@ def add_custom_layer_handler(
         stride_size_provider,
         filters_provider,
         units_provider,
+        padding_provider,
     )
     _current[-1] = _current[-1].with_handler(handler)
     return handler

@@ -140,6 +140,7 @@ RULES: dict[str, Rule] = {
     "col2im": windows.col2im,
     "convolution": windows.convolution,
     "_convolution_mode": windows.convolution,
+    "described": windows.described,
     "diff": windows.diff,
     "dot": mixing.matmul,
     "dsplit": plumbing.split,

@@ -25,6 +25,7 @@ __all__ = [
     "adaptive_pool",
     "col2im",
     "convolution",
+    "described",
     "diff",
     "fractional_pool",
     "im2col",
@@ -324,6 +325,45 @@ def unpool(trail: Trail, operation: Operation) -> None:
             k, s = math.ceil(ratio), round(ratio)
         windows.append(Window(k, 1, begin=k - 1 - paddings[place], upsampling=s))
     _slide(trail, operation, value, range(first, len(tensor.shape)), windows)
+
+
+def described(trail: Trail, operation: Operation) -> None:
+    """Do what a user says of an operation that nothing knows, with the shapes that were seen."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    windows: Sequence[Window] = operation.get("windows")
+    output = operation.outputs[0]
+    carrying = [place for place, one in enumerate(value.layout) if len(layouts.axes_of(one)) == 1]
+    if len(output.shape) != len(tensor.shape):
+        layout = layouts.broadcast((value.layout,), output.shape)
+        trail.step(operation, dict(enumerate(windows)), layout, base=value)
+        return
+    slid = {place: windows[layouts.axes_of(value.layout[place])[0]] for place in carrying}
+    whole = [place for place, window in slid.items() if window.kernel == math.inf]
+    channels = [place for place in range(1, len(tensor.shape)) if place not in carrying]
+    places = [place for place in carrying if place not in whole]
+    facts: dict[str, Any] = {}
+    for place in places:
+        sizes = tensor.shape[place], output.shape[place]
+        if not _leads_to(slid[place], *sizes):
+            stride, factor = slid[place].stride, slid[place].upsampling
+            facts = {"certainty": "unknown", "reason": _NOT_SO.format(*sizes, stride, factor)}
+    several = [slid[place] for place in places]
+    _slide(trail, operation, value, places, several, (*whole, *channels), **facts)
+
+
+_NOT_SO = (
+    "it makes {1} units of {0}, which the stride {2} and the up-sampling {3} of its description do "
+    "not lead to"
+)
+
+
+def _leads_to(window: Window, size: int, wanted: int) -> bool:
+    """Whether a window makes that many units of a map, with whatever padding."""
+    fine = window.upsampling
+    reach = int(window.reach)
+    least = ((size - 1) * fine - reach) // window.stride + 1
+    return least <= wanted <= (size * fine + 2 * reach - 1) // window.stride + 1
 
 
 # --- resampling ------------------------------------------------------------------------------
