@@ -10,7 +10,16 @@ The names below are all that most work needs; none of them needs a framework to 
 
 from __future__ import annotations
 
-from rfa_toolbox.analysis import Analysis, LayerRow, analyze, input_resolution_range
+from rfa_toolbox.analysis import (
+    Analysis,
+    Block,
+    LayerRow,
+    Summary,
+    analyze,
+    blocks,
+    input_resolution_range,
+    summarize,
+)
 from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
     create_graph_from_keras_json,
 )
@@ -25,18 +34,22 @@ __version__ = "2.2.0"
 
 __all__ = [
     "Analysis",
+    "Block",
     "EnrichedNetworkNode",
     "LayerDefinition",
     "LayerRow",
     "ReceptiveFieldInfo",
     "Report",
+    "Summary",
     "__version__",
     "analyze",
+    "blocks",
     "create_graph_from_keras_json",
     "create_graph_from_pytorch_model",
     "create_graph_from_tensorflow_model",
     "input_resolution_range",
     "make_report",
+    "summarize",
     "visualize_architecture",
     "write_report",
 ]

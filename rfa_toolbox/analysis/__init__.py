@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from rfa_toolbox.analysis.advice import Cut
+from rfa_toolbox.analysis.blocks import Block, blocks
 from rfa_toolbox.analysis.costs import TotalCosts, compute_at, total_costs
 from rfa_toolbox.analysis.placement import (
     MisalignedMerge,
@@ -24,17 +26,22 @@ from rfa_toolbox.analysis.states import (
     unproductive_layers,
     unproductive_resolution,
 )
+from rfa_toolbox.analysis.summary import Summary, summarize
 from rfa_toolbox.analysis.table import Analysis, LayerRow, analyze
 from rfa_toolbox.analysis.tiling import Tile, TilePlan, tile_plan
 
 __all__ = [
     "Analysis",
+    "Block",
+    "Cut",
     "LayerRow",
     "MisalignedMerge",
+    "Summary",
     "Tile",
     "TilePlan",
     "TotalCosts",
     "analyze",
+    "blocks",
     "cells_of_box",
     "compute_at",
     "critical_layers",
@@ -49,6 +56,7 @@ __all__ = [
     "obtain_all_nodes",
     "obtain_border_layers",
     "partially_critical_layers",
+    "summarize",
     "tile_plan",
     "total_costs",
     "underutilized_layers",
