@@ -33,6 +33,8 @@ def create_graph_from_pytorch_model(
     global_ops: Literal["ignore_gates", "count", "ignore"] = "ignore_gates",
     handlers: HandlerChain[LayerCall] | None = None,
     input_kwargs: Mapping[str, Any] | None = None,
+    until: str | None = None,
+    partial: bool = True,
 ) -> EnrichedNetworkNode:
     """Read a PyTorch model and return the graph of its layers, with their receptive fields.
 
@@ -58,6 +60,9 @@ def create_graph_from_pytorch_model(
             ``"count"`` counts all of them, ``"ignore"`` none.
         handlers: a chain of handlers to describe modules with, in place of the default one.
         input_kwargs: further arguments by name, each like one of several in ``input_res``.
+        until: path of a module, such as "backbone"; the graph ends with what it returns first.
+        partial: where values of the input decide how the model goes on, as behind the proposals
+            of a detector, keep what ran before, with a warning; False makes that an error.
 
     Returns:
         The node of the model's first output. All the other nodes are in its ``all_layers``.
@@ -85,6 +90,8 @@ def create_graph_from_pytorch_model(
         global_ops=global_ops,
         handlers=handlers,
         input_kwargs=input_kwargs,
+        until=until,
+        partial=partial,
     )
 
 

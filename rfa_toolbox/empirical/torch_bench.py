@@ -24,10 +24,10 @@ from rfa_toolbox.empirical.readings import Mask
 from rfa_toolbox.empirical.structural import Interval
 from rfa_toolbox.empirical.torch_models import shared_parameter, with_numbers
 from rfa_toolbox.encodings.pytorch import meta, utils
-from rfa_toolbox.encodings.pytorch.capture import Example, ModuleScopes
-from rfa_toolbox.encodings.pytorch.ingest_architecture import record_model
+from rfa_toolbox.encodings.pytorch.capture import Ending, Example, ModuleScopes
 from rfa_toolbox.encodings.pytorch.inputs import example_of
 from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
+from rfa_toolbox.encodings.pytorch.recording import record_model
 from rfa_toolbox.errors import CaptureError, InvalidResolutionError, RFAError, UnsupportedModelError
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.operators.layout import Atom, Joined, Layout, axes_of, runs_by_axis
@@ -36,7 +36,7 @@ from rfa_toolbox.operators.rules import spatial_dimensions
 
 __all__ = ["GRAPH_OPTIONS", "TorchBench", "TorchSetting"]
 
-GRAPH_OPTIONS = ("custom_layers", "display_se_modules", "filter_rf", "substitutors")
+GRAPH_OPTIONS = ("custom_layers", "display_se_modules", "filter_rf", "substitutors", "until")
 """Options of the encoder that experiments pass on."""
 
 _LENGTHS = tuple(224 * 2**step for step in range(7))
@@ -76,6 +76,7 @@ class TorchBench:
         shortcuts: bool = True,
         memory: int = _MEMORY,
         max_length: int | None = None,
+        until: str | None = None,
         **graph_options: Any,
     ) -> None:
         self.model = with_numbers(model)
@@ -98,11 +99,12 @@ class TorchBench:
             with warnings.catch_warnings():
                 # Which size the model was first tried with says nothing of the experiment.
                 warnings.filterwarnings("ignore", message=".* does not take the default input")
-                self.base = record_model(self.twin)
+                self.base = record_model(self.twin, until=until)
             self.example = example_of([tensor.shape for tensor in self.base.inputs], self.twin)
         else:
             self.example = example_of(input_shape, self.twin)
-            self.base = record_model(self.twin, input_shape)
+            self.base = record_model(self.twin, input_shape, until=until)
+        self.ending = Ending(until, (Exception,) if self.base.stopped else ())
         self.spatial = spatial_dimensions(self.base)
         if len(self.base.inputs[0].shape) < 3:
             self.spatial = [() for _ in self.spatial]
@@ -200,7 +202,7 @@ class TorchSetting:
         self.axis = axis
         self.sizes = sizes
         self.example = bench.example_with(sizes)
-        self.record = meta.capture(bench.twin, self.example)
+        self.record = meta.capture(bench.twin, self.example, bench.ending)
         digraph = Digraph(
             bench.twin,
             self.record,
@@ -280,7 +282,7 @@ class TorchSetting:
             most = min(16, self.bench.memory // 4 // max(1, made))
             if most > 1 and all(tensor.shape[0] == 1 for tensor in self.record.inputs):
                 with contextlib.suppress(RFAError, RuntimeError, ValueError):
-                    several = meta.capture(self.bench.twin, self._repeated(2))
+                    several = meta.capture(self.bench.twin, self._repeated(2), self.bench.ending)
                     if _scales(self.record, several, self._read_by_image()):
                         self._batch = int(most)
         return self._batch
@@ -310,6 +312,8 @@ class TorchSetting:
         for name, tap in self.taps.items():
             wanted.setdefault(tap.tensor.number, []).append(self.spots[name])
         observer = _Observer(self.bench, scopes, wanted, len(intervals), self.gates)
+        if self.record.stopped:
+            observer.limit = len(self.record.operations)
         with _plain_kernels():
             record = observer.record(self.bench.twin, inputs)
         _require_same(self.record, record)

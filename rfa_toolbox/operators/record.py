@@ -78,7 +78,8 @@ class Record:
     """Everything that happened while a model ran once, in order.
 
     ``parameters`` are the sizes of the model's parameters by name. ``sized`` tells whether the
-    model asked for the size of a tensor.
+    model asked for the size of a tensor. ``stopped`` says where and why the record ends before
+    the model does; it is empty where it does not.
     """
 
     model_name: str
@@ -87,6 +88,7 @@ class Record:
     operations: tuple[Operation, ...]
     parameters: Mapping[str, int] = attrs.field(factory=dict)
     sized: bool = False
+    stopped: str = ""
 
 
 def tensors_in(value: Any) -> Iterator[TensorRef]:

@@ -22,22 +22,28 @@ from torch.jit._trace import TracerWarning
 from torch.nn.modules import module as module_hooks
 
 from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
-from rfa_toolbox.operators.record import ModuleCall, TensorRef
+from rfa_toolbox.operators.record import ModuleCall, Operation, TensorRef, tensors_in
 
 __all__ = [
     "FILLED",
     "KEEP_EVEN",
+    "WHOLE",
+    "Ending",
     "Example",
     "Failure",
+    "Finished",
     "ModuleScopes",
     "OperatorCall",
     "describe_call",
     "expanded",
     "fields_of",
+    "first_line",
     "is_compiled",
     "is_even",
+    "last_maps",
     "name_of_class",
     "origins_of",
+    "raising_line",
     "rebuilt",
     "sizes_of",
     "tensors_of",
@@ -114,6 +120,31 @@ class Failure:
     operator: str
     scope: tuple[ModuleCall, ...]
     shapes: tuple[tuple[int, ...], ...]
+
+
+@attrs.frozen
+class Ending:
+    """Where a capture may end before the model does.
+
+    Attributes:
+        until: the path of a module whose first result ends it.
+        excused: what the model may raise; what ran before is kept then, if it is of use.
+    """
+
+    until: str | None = None
+    excused: tuple[type[Exception], ...] = ()
+
+
+WHOLE = Ending()
+"""Nowhere: a model that does not run to its end is an error."""
+
+
+class Finished(BaseException):
+    """Ends a run behind the last call in question; no handler of a model takes it."""
+
+    def __init__(self, result: Any = None) -> None:
+        super().__init__()
+        self.result = result
 
 
 # --- operators -------------------------------------------------------------------------------
@@ -217,6 +248,25 @@ def expanded(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
     """
     pairs = enumerate(zip(shape, strides, strict=False))
     return tuple(place for place, (size, stride) in pairs if size > 1 and stride == 0)
+
+
+# --- tensors ---------------------------------------------------------------------------------
+
+
+def last_maps(operations: Sequence[Operation]) -> tuple[TensorRef, ...]:
+    """Return the results of layers that nothing has read yet, those of the last layer first."""
+    waiting: dict[int, TensorRef] = {}
+    last_layer: dict[int, int] = {}
+    for place, operation in enumerate(operations):
+        read = [one.number for one in tensors_in(operation.arguments)]
+        for number in read:
+            waiting.pop(number, None)
+        behind = max((last_layer.get(number, -1) for number in read), default=-1)
+        for one in operation.outputs:
+            last_layer[one.number] = place if operation.parameters else behind
+            waiting[one.number] = one
+    found = [one for one in waiting.values() if last_layer[one.number] >= 0]
+    return tuple(sorted(found, key=lambda one: (-last_layer[one.number], -one.number)))
 
 
 # --- parameters ------------------------------------------------------------------------------
@@ -401,9 +451,24 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 
 def calling_line() -> str:
     """Return the line of the model's own code that is running, as ``file:line``."""
-    torch_home = str(Path(torch.__file__).parent)
-    own_home = str(Path(__file__).parent)
-    for frame in reversed(traceback.extract_stack()):
-        if not frame.filename.startswith((torch_home, own_home)):
+    return _last_of_model(traceback.extract_stack())
+
+
+def first_line(error: Exception) -> str:
+    """Return what an error says, in one line."""
+    lines = str(error).strip().splitlines()
+    line = lines[0] if lines else type(error).__name__
+    return line if line.endswith(".") else f"{line}."
+
+
+def raising_line(error: Exception) -> str:
+    """Return the line of the model's own code that raised an error, as ``file:line``."""
+    return _last_of_model(traceback.extract_tb(error.__traceback__))
+
+
+def _last_of_model(frames: traceback.StackSummary) -> str:
+    homes = (Path(torch.__file__).parent, Path(__file__).parents[2])
+    for frame in reversed(frames):
+        if not any(Path(frame.filename).is_relative_to(home) for home in homes):
             return f"{frame.filename}:{frame.lineno}"
     return "an unknown line"

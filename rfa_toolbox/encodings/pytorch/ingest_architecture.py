@@ -3,34 +3,25 @@
 from __future__ import annotations
 
 import difflib
-import sys
-import warnings
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from rfa_toolbox.encodings.pytorch import meta, trace, utils
-from rfa_toolbox.encodings.pytorch.capture import Example, Failure, name_of_class
-from rfa_toolbox.encodings.pytorch.inputs import DEFAULT_INPUT, example_of, usual_examples
+from rfa_toolbox.domain import DEFAULT_INPUT
+from rfa_toolbox.encodings.pytorch import trace, utils
+from rfa_toolbox.encodings.pytorch.capture import name_of_class
 from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
 from rfa_toolbox.encodings.pytorch.layer_handlers import LayerCall
-from rfa_toolbox.encodings.pytorch.sizes import MORE, compared
-from rfa_toolbox.errors import (
-    CaptureError,
-    DataDependentControlFlowError,
-    RFAError,
-    UnsupportedModelError,
-)
+from rfa_toolbox.encodings.pytorch.recording import CaptureMode, record_model
+from rfa_toolbox.encodings.pytorch.sizes import compared
+from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.graphs import EnrichedNetworkNode, InfoFilter, noop_filter, resolve_filter
 from rfa_toolbox.operators.chain import HandlerChain
-from rfa_toolbox.operators.record import Record
-from rfa_toolbox.operators.rules import spatial_dimensions
 
-__all__ = ["CaptureMode", "create_graph_from_model", "make_graph", "record_model", "unwrapped"]
+__all__ = ["CaptureMode", "create_graph_from_model", "make_graph", "unwrapped"]
 
-CaptureMode = Literal["auto", "meta", "jit"]
 _CAPTURES: tuple[CaptureMode, ...] = ("auto", "meta", "jit")
 _GLOBAL_OPS: tuple[GlobalOps, ...] = ("ignore_gates", "count", "ignore")
 
@@ -46,6 +37,8 @@ def create_graph_from_model(
     global_ops: GlobalOps = "ignore_gates",
     handlers: HandlerChain[LayerCall] | None = None,
     input_kwargs: Mapping[str, Any] | None = None,
+    until: str | None = None,
+    partial: bool = True,
 ) -> EnrichedNetworkNode:
     """Read a PyTorch model and return the graph of its layers, with their receptive fields.
 
@@ -69,7 +62,9 @@ def create_graph_from_model(
     keep = resolve_filter(filter_rf)
     model = unwrapped(model)
     opaque = _custom_layers(model, custom_layers or ())
-    record = record_model(model, input_res, capture, input_kwargs)
+    record = record_model(
+        model, input_res, capture, input_kwargs=input_kwargs, until=until, partial=partial
+    )
     return Digraph(
         model,
         record,
@@ -188,196 +183,3 @@ def unwrapped(model: Any) -> nn.Module:
             "model once, as in model(torch.zeros(1, 3, 224, 224)), and encode it then."
         )
     return model
-
-
-# --- running the model once ------------------------------------------------------------------
-
-
-def record_model(
-    model: nn.Module,
-    input_res: Any = DEFAULT_INPUT,
-    capture: CaptureMode = "auto",
-    input_kwargs: Mapping[str, Any] | None = None,
-) -> Record:
-    """Run a model once and return the plain record of what it did.
-
-    Where the user named no input, sizes that the model names and the usual ones are tried after
-    the default, and a warning says which was taken.
-
-    Raises:
-        CaptureError: if the model cannot be run; it says where and with what it failed.
-    """
-    if input_res is not DEFAULT_INPUT or input_kwargs:
-        return _record(model, example_of(input_res, model, input_kwargs), capture)
-    failures: list[CaptureError] = []
-    for shape in usual_examples(model):
-        try:
-            record = _record(model, example_of(shape, model), capture)
-        except DataDependentControlFlowError:
-            raise
-        except CaptureError as error:
-            failures.append(error)
-            continue
-        if shape != DEFAULT_INPUT:
-            warnings.warn(
-                f"{type(model).__name__} does not take the default input {DEFAULT_INPUT}; it was "
-                f"encoded with {shape}. Pass input_res to choose.",
-                UserWarning,
-                stacklevel=_outside(),
-            )
-        return record
-    raise failures[0]
-
-
-def _record(model: nn.Module, example: Example, capture: CaptureMode) -> Record:
-    """Capture in the way that was asked for; in auto on meta tensors, else by the tracer."""
-    if capture == "jit" or any(one.device.type == "meta" for one in example.tensors):
-        wanted = meta.capture if capture != "jit" else trace.capture
-        return _captured(model, example, wanted)
-    try:
-        return _captured(model, example, meta.capture)
-    except DataDependentControlFlowError:
-        raise
-    except CaptureError as on_meta:
-        if capture == "meta" or _is_on_meta(model):
-            raise
-        try:
-            record = _captured(model, example, trace.capture)
-        except CaptureError as with_real_tensors:
-            raise on_meta from with_real_tensors
-        warnings.warn(
-            f"{type(model).__name__} does not run on meta tensors ({on_meta}); it was traced with "
-            "real ones instead, which takes longer and more memory.",
-            UserWarning,
-            stacklevel=_outside(),
-        )
-        return record
-
-
-def _captured(
-    model: nn.Module, example: Example, capture: Callable[[nn.Module, Example], Record]
-) -> Record:
-    """Capture in the model's own mode; where that cannot run with one sample, in eval mode."""
-    try:
-        return _sized(model, example, capture)
-    except DataDependentControlFlowError as error:
-        raise DataDependentControlFlowError(
-            f"The path through {type(model).__name__} depends on data: {error}. Its layers differ "
-            "from input to input, so no single graph describes them. Take that decision out of "
-            "forward(), or pass capture='jit' to follow the path of one example input."
-        ) from None
-    except RFAError:
-        raise
-    except Exception as error:
-        record = _captured_in_eval_mode(model, example, capture)
-        if record is None:
-            raise CaptureError(_explained(model, example, error)) from error
-        warnings.warn(
-            f"{type(model).__name__} is in train mode and cannot run with this input ({error}); "
-            "it was encoded in eval mode.",
-            UserWarning,
-            stacklevel=_outside(),
-        )
-        return record
-
-
-def _sized(
-    model: nn.Module, example: Example, capture: Callable[[nn.Module, Example], Record]
-) -> Record:
-    """Capture, and say of operations whether they depend on the size of the input.
-
-    That takes a second input of another size, which is spared where a model never asks for one. A
-    trace does not tell: it has forgotten sizes that Python made numbers of.
-    """
-    record = capture(model, example)
-    if not record.sized and capture is not trace.capture:
-        return compared(record, None)
-    places = iter(spatial_dimensions(record))
-
-    def larger(tensor: torch.Tensor) -> torch.Tensor:
-        shape = list(tensor.shape)
-        for place in next(places):
-            shape[place] += MORE
-        return tensor.new_ones(shape)
-
-    try:
-        other = capture(model, example.map(larger))
-    except Exception:  # noqa: BLE001 - a model may take inputs of one size only
-        return compared(record, None)
-    return compared(record, other)
-
-
-def _captured_in_eval_mode(
-    model: nn.Module, example: Example, capture: Callable[[nn.Module, Example], Record]
-) -> Record | None:
-    """Return what a model in train mode does in eval mode, or None if it does not run there."""
-    modes = {module: module.training for module in model.modules()}
-    if not any(modes.values()):
-        return None
-    try:
-        model.eval()
-        return _sized(model, example, capture)
-    except Exception:  # noqa: BLE001 - the error in the model's own mode is the one to report
-        return None
-    finally:
-        for module, training in modes.items():
-            module.training = training
-
-
-def _is_on_meta(model: nn.Module) -> bool:
-    return any(one.is_meta for one in (*model.parameters(), *model.buffers()))
-
-
-def _explained(model: nn.Module, example: Example, error: Exception) -> str:
-    """Say which layer failed on what, and what it expects."""
-    shapes = ", ".join(str(tuple(one.shape)) for one in example.tensors) or "no tensor"
-    text = f"{type(model).__name__} does not run on an input of shape {shapes}"
-    failure = getattr(error, "rfa_failure", None)
-    if isinstance(failure, Failure) and failure.scope:
-        call = failure.scope[-1]
-        where = f"'{call.path}' ({call.class_name})" if call.path else call.class_name
-        text += f": {where} failed"
-        if failure.shapes:
-            text += f" on a tensor of shape {failure.shapes[0]}"
-        expected = _expected(model, call.path)
-        if expected:
-            text += f"; it expects {expected}"
-    text += f". PyTorch says: {_first_line(error)}"
-    if isinstance(failure, Failure) and failure.operator == "embedding":
-        text += " It looks up whole numbers: pass an example tensor, such as "
-        text += "input_res=torch.zeros(1, 16, dtype=torch.long)."
-    elif isinstance(error, RuntimeError | ValueError | IndexError):
-        text += " Pass the shape (batch, channels, height, width) that the model expects."
-    return text
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    line = lines[0] if lines else type(error).__name__
-    return line if line.endswith(".") else f"{line}."
-
-
-def _expected(model: nn.Module, path: str) -> str:
-    module = dict(model.named_modules(remove_duplicate=False)).get(path)
-    for name, what in (
-        ("in_channels", "channels"),
-        ("num_features", "channels"),
-        ("num_channels", "channels"),
-        ("in_features", "features"),
-    ):
-        count = getattr(module, name, None)
-        if isinstance(count, int):
-            return f"{count} {what}"
-    return ""
-
-
-def _outside() -> int:
-    """Return the stack level of the caller of this package, for warnings."""
-    level = 1
-    frame = sys._getframe(1)
-    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
-        "rfa_toolbox"
-    ):
-        frame = frame.f_back
-        level += 1
-    return level

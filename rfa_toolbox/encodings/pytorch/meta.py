@@ -8,7 +8,7 @@ import functools
 import sys
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +21,21 @@ from torch.utils._pytree import tree_map
 from rfa_toolbox.encodings.pytorch.capture import (
     FILLED,
     KEEP_EVEN,
+    WHOLE,
+    Ending,
     Example,
     Failure,
+    Finished,
     ModuleScopes,
     calling_line,
     describe_call,
     expanded,
+    first_line,
     is_compiled,
+    last_maps,
     origins_of,
     plain_arguments,
+    raising_line,
     sizes_of,
     tensors_of,
     undisturbed,
@@ -65,6 +71,11 @@ _READ_VALUES = {
     "__array__",
     "__contains__",
 }
+_SHAPED_BY_VALUES = {
+    *("nonzero", "argwhere", "masked_select", "unique", "unique_consecutive", "nms"),
+    *("bincount", "repeat_interleave"),
+}
+"""Functions whose results have a size that depends on values."""
 _KERNELS = {"_refs", "_prims", "_prims_common", "_decomp", "_subclasses"}
 _SIZES = {
     torch.Tensor.shape.__get__,  # type: ignore[attr-defined]
@@ -76,12 +87,13 @@ _MOVES = {"cpu", "cuda", "to"}
 """Methods that would carry a tensor to a device."""
 
 
-def capture(model: nn.Module, example: Example) -> Record:
+def capture(model: nn.Module, example: Example, ending: Ending = WHOLE) -> Record:
     """Run a copy of a model on meta tensors and return what it did.
 
     Args:
         model: is not touched; its parameters are not copied either.
         example: the arguments; only shapes and types of tensors are used.
+        ending: where to end before the model does.
 
     Raises:
         DataDependentControlFlowError: if the model asks for the value of a tensor.
@@ -91,7 +103,7 @@ def capture(model: nn.Module, example: Example) -> Record:
         twin = meta_copy(model)
         inputs = example.map(lambda tensor: torch.empty_like(tensor, device="meta"))
     scopes = ModuleScopes(twin)
-    return Recorder(scopes, held_by(twin), origins_of(twin)).record(twin, inputs)
+    return Recorder(scopes, held_by(twin), origins_of(twin), ending).record(twin, inputs)
 
 
 def held_by(model: nn.Module) -> Iterator[torch.Tensor]:
@@ -219,16 +231,28 @@ def _inside_a_kernel(filename: str) -> bool:
 
 
 class Recorder(TorchFunctionMode):
-    """Writes down every function of PyTorch that is called on something the input reaches."""
+    """Writes down every function of PyTorch that is called on something the input reaches.
+
+    Args:
+        scopes: the modules of the model that will run.
+        constants: the tensors that it holds.
+        origins: the names of parameters by ``id``.
+        ending: where to end before the model does.
+        limit: end behind this many operations.
+    """
 
     def __init__(
         self,
         scopes: ModuleScopes,
         constants: Iterable[torch.Tensor],
         origins: Mapping[int, tuple[str, ...]],
+        ending: Ending = WHOLE,
+        limit: int | None = None,
     ) -> None:
         super().__init__()
         self.scopes = scopes
+        self.ending = ending
+        self.limit = limit
         self.operations: list[Operation] = []
         self.failure: Failure | None = None
         self._numbers: dict[int, int] = {}
@@ -240,7 +264,7 @@ class Recorder(TorchFunctionMode):
         self._next = 0
         self._constants = {id(tensor): tensor for tensor in constants}
         self._origins = dict(origins)
-        scopes.on_result = self._scripted
+        scopes.on_result = self._returned
 
     def record(self, model: nn.Module, inputs: Example) -> Record:
         """Run a model, which must be the one that the scopes belong to, and return what it did.
@@ -249,15 +273,21 @@ class Recorder(TorchFunctionMode):
             Exception: whatever the model itself raises, with a ``Failure`` as its ``rfa_failure``.
         """
         references = tuple(self.register(tensor) for tensor in inputs.tensors)
+        stopped, result = "", None
         with undisturbed(), self.scopes.recording():
             try:
                 with self:
                     result = model(*inputs.arguments, **inputs.keywords)
+            except Finished as finished:
+                stopped, result = f"behind {self.ending.until!r}", finished.result
             except Exception as error:
                 if self.failure is not None and not hasattr(error, "rfa_failure"):
                     with contextlib.suppress(AttributeError):
                         error.rfa_failure = self.failure  # type: ignore[attr-defined]
-                raise
+                if not isinstance(error, self.ending.excused) or not self._is_of_use():
+                    raise
+                said = isinstance(error, DataDependentControlFlowError)  # it names the line
+                stopped = str(error) if said else f"{first_line(error)} ({raising_line(error)})"
             finally:
                 self.scopes.on_result = None  # no cycle: real tensors must be freed at once
         outputs = tuple(
@@ -266,11 +296,25 @@ class Recorder(TorchFunctionMode):
         return Record(
             type(model).__name__,
             references,
-            outputs,
+            outputs or (last_maps(self.operations) if stopped else ()),
             tuple(self.operations),
             sizes_of(model),
             self._sized,
+            stopped,
         )
+
+    def _is_of_use(self) -> bool:
+        """Whether any layer of the model ran."""
+        return any(operation.parameters for operation in self.operations)
+
+    def _returned(self, module: nn.Module, arguments: Any, result: Any) -> None:
+        """See a module return."""
+        self._scripted(module, arguments, result)
+        until = self.ending.until
+        if until is None or module not in self.scopes.paths:
+            return
+        if self.scopes.current[-1].path == until:
+            raise Finished(result)
 
     def register(self, tensor: torch.Tensor) -> TensorRef:
         """Give a tensor a new number: it is new, or was changed in place."""
@@ -355,13 +399,18 @@ class Recorder(TorchFunctionMode):
                 result = self.call(described.name, function, args, keywords)
             else:
                 result = function(*args, **keywords)
-        except Exception:
+        except Exception as error:
             if self.failure is None:
                 self.failure = Failure(
                     described.name,
                     self.scopes.current,
                     tuple(tuple(tensor.shape) for tensor in found),
                 )
+            if dependent and _is_shaped_by_values(described.name, found):
+                raise DataDependentControlFlowError(
+                    f"the size of what '{spelled}' returns depends on the values of the input, at "
+                    f"{calling_line()}"
+                ) from error
             raise
         parameters = self._parameters_of(found)
         if arguments is None:
@@ -506,6 +555,8 @@ class Recorder(TorchFunctionMode):
         self.operations.append(
             Operation(name, arguments, references, self.scopes.current, parameters)
         )
+        if len(self.operations) == self.limit:
+            raise Finished
 
     def _on_meta(
         self, name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]
@@ -559,6 +610,13 @@ def _known_result(
     if keywords["training"] and tensor.numel() <= channels[0]:
         return None
     return torch.empty_like(tensor)
+
+
+def _is_shaped_by_values(name: str, found: Sequence[torch.Tensor]) -> bool:
+    """Return whether it takes values to know the size of a result, as behind a mask."""
+    if name in ("getitem", "index"):
+        return any(one.dtype in (torch.bool, torch.uint8) for one in found[1:])
+    return name in _SHAPED_BY_VALUES or (name == "where" and len(found) == 1)
 
 
 def _either(one: Any, other: Any) -> Any:

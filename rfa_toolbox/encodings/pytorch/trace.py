@@ -8,6 +8,7 @@ import operator
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+import attrs
 import torch
 from torch import nn
 from torch.jit._trace import _get_trace_graph, _unique_state_dict
@@ -16,6 +17,8 @@ from torch.overrides import TorchFunctionMode
 from rfa_toolbox.encodings.pytorch.capture import (
     FILLED,
     KEEP_EVEN,
+    WHOLE,
+    Ending,
     Example,
     Failure,
     ModuleScopes,
@@ -23,6 +26,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     expanded,
     is_compiled,
     is_even,
+    last_maps,
     origins_of,
     plain_arguments,
     sizes_of,
@@ -39,19 +43,27 @@ from rfa_toolbox.operators.record import (
     tensors_in,
 )
 
-__all__ = ["capture", "read_traced"]
+__all__ = ["capture", "read_traced", "run"]
 
 _CONSTANT = -1
 _FEW = 4096
 """Numbers up to which a constant is looked at whether it was made of the size of the input."""
 
 
-def capture(model: nn.Module, example: Example) -> Record:
+def run(model: nn.Module, example: Example) -> None:
+    """Run a model on real tensors; it is as before afterwards."""
+    with undisturbed(), _restored(model):
+        own = example.map(lambda tensor: tensor.detach().clone())
+        model(*own.arguments, **own.keywords)
+
+
+def capture(model: nn.Module, example: Example, ending: Ending = WHOLE) -> Record:
     """Trace a model on real tensors and return what it did; the model is as before afterwards.
 
     Args:
         model: is run once; buffers that this changes are restored.
         example: the arguments, with values.
+        ending: the record is cut behind the module that it names; the model runs to its end.
 
     Raises:
         Exception: whatever the model itself raises, with a ``Failure`` as its ``rfa_failure``.
@@ -83,7 +95,20 @@ def capture(model: nn.Module, example: Example) -> Record:
         if id(tensor) in origins
     }
     reader = _Reader(marks.table, marks.composites, held)
-    return reader.read(graph, names[:count], type(model).__name__, sizes_of(model), {})
+    record = reader.read(graph, names[:count], type(model).__name__, sizes_of(model), {})
+    return record if ending.until is None else _cut(record, ending.until)
+
+
+def _cut(record: Record, until: str) -> Record:
+    """Return a record up to the end of the first call of a module."""
+    inside = [
+        place
+        for place, operation in enumerate(record.operations)
+        if any(call.path == until and call.call == 1 for call in operation.scope)
+    ]
+    operations = record.operations[: inside[-1] + 1] if inside else ()
+    own = last_maps(operations[inside[0] :] if inside else ())
+    return attrs.evolve(record, operations=operations, outputs=own, stopped=f"behind {until!r}")
 
 
 class _Flat(nn.Module):

@@ -1,0 +1,262 @@
+"""Running a model once, by the capture that works, and saying what went wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import sys
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, Literal, TypeAlias
+
+import attrs
+import torch
+from torch import nn
+
+from rfa_toolbox.domain import DEFAULT_INPUT
+from rfa_toolbox.encodings.pytorch import meta, trace
+from rfa_toolbox.encodings.pytorch.capture import (
+    Ending,
+    Example,
+    Failure,
+    first_line,
+)
+from rfa_toolbox.encodings.pytorch.inputs import example_of, usual_examples
+from rfa_toolbox.encodings.pytorch.sizes import MORE, compared
+from rfa_toolbox.errors import (
+    CaptureError,
+    DataDependentControlFlowError,
+    RFAError,
+    UnsupportedModelError,
+)
+from rfa_toolbox.operators.record import Record
+from rfa_toolbox.operators.rules import spatial_dimensions
+
+__all__ = ["CaptureMode", "record_model"]
+
+CaptureMode = Literal["auto", "meta", "jit"]
+Capture: TypeAlias = "Callable[[nn.Module, Example, Ending], Record]"
+
+
+def record_model(
+    model: nn.Module,
+    input_res: Any = DEFAULT_INPUT,
+    capture: CaptureMode = "auto",
+    *,
+    input_kwargs: Mapping[str, Any] | None = None,
+    until: str | None = None,
+    partial: bool = True,
+) -> Record:
+    """Run a model once and return the plain record of what it did.
+
+    Where the user named no input, sizes that the model names and the usual ones are tried after
+    the default, and a warning says which was taken. Another one says where a record stops.
+
+    Raises:
+        CaptureError: if the model cannot be run; it says where and with what it failed.
+        UnsupportedModelError: if the model has no module with the path ``until``.
+    """
+    _check_path(model, until)
+    ending = Ending(until, (DataDependentControlFlowError,) if partial else ())
+    if input_res is not DEFAULT_INPUT or input_kwargs:
+        record = _record(model, example_of(input_res, model, input_kwargs), capture, ending)
+    else:
+        record = _record_usual(model, capture, ending)
+    if record.stopped and until is None:
+        _warn(
+            f"{type(model).__name__} could not be followed to its end: {record.stopped} The graph "
+            "holds what ran before, with the last maps as outputs. Pass until= with the path of a "
+            "module to choose the end, or partial=False to make this an error."
+        )
+    return record
+
+
+def _check_path(model: nn.Module, until: str | None) -> None:
+    paths = [path for path, _ in model.named_modules(remove_duplicate=False)]
+    if until is None or (until in paths and until):
+        return
+    near = difflib.get_close_matches(until, paths, n=3) or [one for one in paths if one][:5]
+    raise UnsupportedModelError(
+        f"until is {until!r}; it must be the path of a module of {type(model).__name__}, such as "
+        f"{', '.join(map(repr, near))}."
+    )
+
+
+def _record_usual(model: nn.Module, capture: CaptureMode, ending: Ending) -> Record:
+    """Record with the first usual input that a model takes."""
+    failures: list[CaptureError] = []
+    for shape in usual_examples(model):
+        try:
+            record = _record(model, example_of(shape, model), capture, ending)
+        except DataDependentControlFlowError:
+            raise
+        except CaptureError as error:
+            failures.append(error)
+            continue
+        if shape != DEFAULT_INPUT:
+            _warn(
+                f"{type(model).__name__} does not take the default input {DEFAULT_INPUT}; it was "
+                f"encoded with {shape}. Pass input_res to choose."
+            )
+        return record
+    raise failures[0]
+
+
+def _record(model: nn.Module, example: Example, capture: CaptureMode, ending: Ending) -> Record:
+    """Capture in the way that was asked for; in auto on meta tensors, else by the tracer."""
+    if capture == "jit":
+        return _captured(model, example, trace.capture, ending)
+    try:
+        return _captured(model, example, meta.capture, ending)
+    except DataDependentControlFlowError:
+        raise
+    except CaptureError as on_meta:
+        if capture == "meta" or any(one.is_meta for one in (*example.tensors, *model.parameters())):
+            raise
+        try:
+            record = _captured(model, example, trace.capture, ending)
+        except CaptureError as with_real_tensors:
+            begun = _begun(model, example, ending) if ending.excused else None
+            if begun is None:
+                raise on_meta from with_real_tensors
+            return begun
+        _warn(
+            f"{type(model).__name__} does not run on meta tensors ({on_meta}); it was traced with "
+            "real ones instead, which takes longer and more memory."
+        )
+        return record
+
+
+def _captured(model: nn.Module, example: Example, capture: Capture, ending: Ending) -> Record:
+    """Capture in the model's own mode; where that cannot run with one sample, in eval mode."""
+    try:
+        return _sized(model, example, capture, ending)
+    except DataDependentControlFlowError as error:
+        raise DataDependentControlFlowError(
+            f"The path through {type(model).__name__} depends on data: {error}. Its layers differ "
+            "from input to input, so no single graph describes them. Take that decision out of "
+            "forward(), or pass capture='jit' to follow the path of one example input."
+        ) from None
+    except RFAError:
+        raise
+    except Exception as error:
+        record = _captured_in_eval_mode(model, example, capture, ending)
+        if record is None:
+            raise CaptureError(_explained(model, example, error)) from error
+        _warn(
+            f"{type(model).__name__} is in train mode and cannot run with this input "
+            f"({first_line(error)}); it was encoded in eval mode."
+        )
+        return record
+
+
+def _sized(model: nn.Module, example: Example, capture: Capture, ending: Ending) -> Record:
+    """Capture, and say of operations whether they depend on the size of the input.
+
+    That takes a second input of another size, which is spared where a model never asks for one. A
+    trace does not tell: it has forgotten sizes that Python made numbers of.
+    """
+    record = capture(model, example, ending)
+    if not record.sized and capture is not trace.capture:
+        return compared(record, None)
+    places = iter(spatial_dimensions(record))
+
+    def larger(tensor: torch.Tensor) -> torch.Tensor:
+        shape = list(tensor.shape)
+        for place in next(places):
+            shape[place] += MORE
+        return tensor.new_ones(shape)
+
+    try:
+        other = capture(model, example.map(larger), ending)
+    except Exception:  # noqa: BLE001 - a model may take inputs of one size only
+        return compared(record, None)
+    return compared(record, other)
+
+
+@contextlib.contextmanager
+def _eval_mode(model: nn.Module) -> Iterator[None]:
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in modes.items():
+            module.training = training
+
+
+def _captured_in_eval_mode(
+    model: nn.Module, example: Example, capture: Capture, ending: Ending
+) -> Record | None:
+    """Return what a model in train mode does in eval mode, or None if it does not run there."""
+    if not any(module.training for module in model.modules()):
+        return None
+    try:
+        with _eval_mode(model):
+            return _sized(model, example, capture, ending)
+    except Exception:  # noqa: BLE001 - the error in the model's own mode is the one to report
+        return None
+
+
+def _begun(model: nn.Module, example: Example, ending: Ending) -> Record | None:
+    """Return what a model does until a capture fails, where the model itself would go on."""
+    excused = attrs.evolve(ending, excused=(Exception,))
+    try:
+        with _eval_mode(model):
+            trace.run(model, example)
+            return _sized(model, example, meta.capture, excused)
+    except Exception:  # noqa: BLE001 - the error of the capture is the one to report
+        return None
+
+
+def _explained(model: nn.Module, example: Example, error: Exception) -> str:
+    """Say which layer failed on what, and what it expects."""
+    shapes = ", ".join(str(tuple(one.shape)) for one in example.tensors) or "no tensor"
+    text = f"{type(model).__name__} does not run on an input of shape {shapes}"
+    failure = getattr(error, "rfa_failure", None)
+    if isinstance(failure, Failure) and failure.scope:
+        call = failure.scope[-1]
+        where = f"'{call.path}' ({call.class_name})" if call.path else call.class_name
+        text += f": {where} failed"
+        if failure.shapes:
+            text += f" on a tensor of shape {failure.shapes[0]}"
+        expected = _expected(model, call.path)
+        if expected:
+            text += f"; it expects {expected}"
+    text += f". PyTorch says: {first_line(error)}"
+    if isinstance(failure, Failure) and failure.operator == "embedding":
+        text += " It looks up whole numbers: pass an example tensor, such as "
+        text += "input_res=torch.zeros(1, 16, dtype=torch.long)."
+    elif isinstance(error, RuntimeError | ValueError | IndexError):
+        text += " Pass the shape (batch, channels, height, width) that the model expects."
+    return text
+
+
+def _expected(model: nn.Module, path: str) -> str:
+    module = dict(model.named_modules(remove_duplicate=False)).get(path)
+    for name, what in (
+        ("in_channels", "channels"),
+        ("num_features", "channels"),
+        ("num_channels", "channels"),
+        ("in_features", "features"),
+    ):
+        count = getattr(module, name, None)
+        if isinstance(count, int):
+            return f"{count} {what}"
+    return ""
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, UserWarning, stacklevel=_outside())
+
+
+def _outside() -> int:
+    """Return the stack level of the caller of this package, for warnings."""
+    level = 1
+    frame = sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith(
+        "rfa_toolbox"
+    ):
+        frame = frame.f_back
+        level += 1
+    return level
