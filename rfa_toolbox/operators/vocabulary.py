@@ -122,6 +122,7 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
         "add_zero_attn",
     ),
     "embedding": ("input", "weight"),
+    "affine_grid": ("input", "size"),
     "grid_sample": ("input", "grid", "mode"),
     "deform_conv2d": ("input", "weight", "offset", "mask", "bias"),
     "norm": ("input", "p", "dim", "keepdim"),

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 from torch.jit._trace import TracerWarning
+from torch.nn import functional
 from torch.nn.modules import module as module_hooks
 
 from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
@@ -202,7 +203,16 @@ def plain_arguments(
     reference: Callable[[torch.Tensor], TensorRef],
 ) -> dict[str, Any]:
     """Return the arguments of a call by name, as plain values."""
+    if name == "pad" and len(values) > 1:
+        values = (values[0], _numbers(values[1]), *values[2:])
     return {key: _plain(value, reference) for key, value in bind(name, values, keywords).items()}
+
+
+def _numbers(amounts: Any) -> Any:
+    """Return amounts of padding as numbers, also where a model keeps them in tensors."""
+    if isinstance(amounts, tuple | list):
+        return tuple(_numbers(one) for one in amounts)
+    return int(amounts) if isinstance(amounts, torch.Tensor) and not amounts.is_meta else amounts
 
 
 def _plain(value: Any, reference: Callable[[torch.Tensor], TensorRef]) -> Any:
@@ -395,7 +405,7 @@ def _undisturbed() -> Iterator[None]:
             torch.inference_mode(False),
             torch.no_grad(),
             _compiled_code_run_plainly(),
-            _calls_on_meta(),
+            _calls_seen(),
             warnings.catch_warnings(),
         ):
             warnings.filterwarnings("ignore", category=DeprecationWarning)
@@ -420,15 +430,27 @@ def _compiled_code_run_plainly() -> contextlib.AbstractContextManager[Any]:
 
 
 @contextlib.contextmanager
-def _calls_on_meta() -> Iterator[None]:
-    """Let functions pass on meta tensors that ask on which device they are, to no effect."""
+def _calls_seen() -> Iterator[None]:
+    """Let calls be seen that hide what they do, and pass that ask on which device they are."""
     created = torch.autocast.__init__
 
     def autocast(self: Any, device_type: str, *args: Any, **keywords: Any) -> None:
         created(self, "cpu" if device_type == "meta" else device_type, *args, **keywords)
 
+    def normalised(self: nn.CrossMapLRN2d, tensor: torch.Tensor) -> torch.Tensor:
+        return functional.local_response_norm(tensor, self.size, self.alpha, self.beta, self.k)
+
+    scripted = torch.jit.ScriptFunction.__call__
+
+    def written(self: Any, *args: Any, **keywords: Any) -> Any:
+        source = getattr(self, "_torchdynamo_inline", None)
+        return scripted(self, *args, **keywords) if source is None else source(*args, **keywords)
+
     with contextlib.ExitStack() as replaced:
+        replaced.enter_context(_replaced(torch.jit.ScriptFunction, "__call__", written))
         replaced.enter_context(_replaced(torch.autocast, "__init__", autocast))
+        # It writes into memory of its own, step by step, what one function says at once.
+        replaced.enter_context(_replaced(nn.CrossMapLRN2d, "forward", normalised))
         attention = sys.modules.get("torch.nn.attention.flex_attention")
         if attention is not None:
             ignored = _replaced(attention, "_validate_device", lambda *_: None)

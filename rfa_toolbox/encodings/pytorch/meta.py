@@ -40,7 +40,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     tensors_of,
     undisturbed,
 )
-from rfa_toolbox.encodings.pytorch.quantised import plain_version
+from rfa_toolbox.encodings.pytorch.quantised import plain_version, quiet_observers
 from rfa_toolbox.errors import CaptureError, DataDependentControlFlowError
 from rfa_toolbox.operators.record import (
     UNKNOWN_PLACES,
@@ -123,7 +123,9 @@ def meta_copy(model: nn.Module) -> nn.Module:
     Tensors of a few numbers, and of some more whole ones, keep their values: models read them to
     decide what to do.
     """
-    return twin_of(model, _meta_parameter, _meta_or_small)
+    twin = twin_of(model, _meta_parameter, _meta_or_small)
+    quiet_observers(twin)
+    return twin
 
 
 def twin_of(
@@ -293,6 +295,11 @@ class Recorder(TorchFunctionMode):
         outputs = tuple(
             self.reference(tensor) for tensor in tensors_of(result) if self.knows(tensor)
         )
+        if not outputs and not stopped and any(one.is_meta for one in tensors_of(result)):
+            raise CaptureError(
+                f"what {type(model).__name__} returns was computed by code that cannot be "
+                "followed, such as TorchScript or torch.vmap"
+            )
         return Record(
             type(model).__name__,
             references,

@@ -5,13 +5,15 @@ PyTorch cannot say of most of them what shape comes out. Their counterparts on r
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import torch
+from torch import nn
 from torch.nn import functional
 
-__all__ = ["plain_version"]
+__all__ = ["plain_version", "quiet_observers"]
 
 _ROUNDING = {
     torch.quantize_per_tensor,
@@ -19,6 +21,8 @@ _ROUNDING = {
     torch.quantize_per_tensor_dynamic,
     torch.dequantize,
     torch.Tensor.dequantize,
+    torch.fake_quantize_per_tensor_affine,
+    torch.fake_quantize_per_channel_affine,
 }
 _JOINING: dict[str, Callable[..., Any]] = {"add": torch.add, "mul": torch.mul, "cat": torch.cat}
 
@@ -42,6 +46,26 @@ def plain_version(function: Any) -> Callable[..., Any] | None:
     if name in _JOINING:
         return lambda *operands, **_: _JOINING[name](*operands[:2])
     return _unrounded
+
+
+def quiet_observers(model: nn.Module) -> None:
+    """Let the observers of a model pass on what they see: they gather statistics, for later.
+
+    Args:
+        model: is changed; it must be a copy.
+    """
+    quantization = sys.modules.get("torch.ao.quantization")
+    if quantization is None:
+        return
+    for module in model.modules():
+        if isinstance(module, quantization.ObserverBase):
+            module.forward = _same
+        elif isinstance(module, quantization.FakeQuantizeBase):
+            module.disable_observer()  # type: ignore[no-untyped-call]
+
+
+def _same(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor
 
 
 def _unrounded(tensor: torch.Tensor, *_: Any, **__: Any) -> torch.Tensor:

@@ -228,8 +228,28 @@ def _explained(model: nn.Module, example: Example, error: Exception) -> str:
         text += " It looks up whole numbers: pass an example tensor, such as "
         text += "input_res=torch.zeros(1, 16, dtype=torch.long)."
     elif isinstance(error, RuntimeError | ValueError | IndexError):
-        text += " Pass the shape (batch, channels, height, width) that the model expects."
+        wanted = _wanted_shape(model, example, failure)
+        text += (
+            f" Pass input_res={wanted}."
+            if wanted
+            else (" Pass the shape (batch, channels, height, width) that the model expects.")
+        )
     return text
+
+
+def _wanted_shape(model: nn.Module, example: Example, failure: Any) -> tuple[int, ...] | None:
+    """Return the shape that the first layer takes, where it was the input that it refused."""
+    if not isinstance(failure, Failure) or not failure.scope or len(example.tensors) != 1:
+        return None
+    layer = dict(model.named_modules(remove_duplicate=False)).get(failure.scope[-1].path)
+    channels, kernel = getattr(layer, "in_channels", None), getattr(layer, "kernel_size", None)
+    shape = tuple(example.tensors[0].shape)
+    if not isinstance(channels, int) or not isinstance(kernel, tuple):
+        return None
+    if failure.shapes[:1] != (shape,) or not shape:
+        return None
+    sizes = (*shape[2:], *(shape[-1:] * len(kernel)))[: len(kernel)]
+    return (shape[0], channels, *sizes)
 
 
 def _expected(model: nn.Module, path: str) -> str:

@@ -44,6 +44,7 @@ _ALIASES = {
     "clip": "clamp",
     "fix": "trunc",
     "norm_except_dim": "weight_norm",
+    "_threshold": "threshold",
 }
 
 _VARIADIC = {

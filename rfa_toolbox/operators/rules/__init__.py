@@ -71,7 +71,7 @@ _POINTWISE = _names(
     selu sigmoid sign silu sin sinc sinh softplus softshrink softsign sqrt square sub swish
     tan tanh tanhshrink threshold tril triu trunc view_as_complex where xlogy imag
     bitwise_xor special_expit fake_quantize_per_tensor_affine quantize_per_tensor dequantize
-    lshift rshift nll_loss one_hot
+    lshift rshift one_hot bucketize
     """
 )
 
@@ -89,7 +89,7 @@ _COPIES = _names(
     alias clone contiguous cpu cuda data detach double expand_copy float half bfloat16 int
     long bool requires_grad resolve_conj resolve_neg to type type_as positive byte cfloat
     as_subclass pin_memory view_copy view_as_real share_memory lift_fresh record_stream
-    retain_grad char short
+    retain_grad char short as_tensor
     """
 )
 
@@ -126,12 +126,32 @@ _CONSTANTS = _names(
 _SAMPLED = _names(
     """
     as_strided cdist deform_conv2d grid_sample index_add index_copy index_reduce kron
-    scatter scatter_add scatter_reduce
+    scatter scatter_add scatter_reduce roi_align roi_pool ps_roi_align ps_roi_pool
+    """
+)
+
+_LOSSES = _names(
+    """
+    binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss cross_entropy
+    cross_entropy_loss gaussian_nll_loss hinge_embedding_loss huber_loss kl_div l1_loss
+    margin_ranking_loss mse_loss multi_margin_loss multilabel_margin_loss
+    multilabel_soft_margin_loss nll_loss nll_loss_nd nll_loss2d poisson_nll_loss smooth_l1_loss
+    soft_margin_loss triplet_margin_loss
+    """
+)
+
+_MATRICES = _names(
+    """
+    cholesky det inverse linalg_cholesky linalg_det linalg_eig linalg_eigh linalg_eigvals
+    linalg_eigvalsh linalg_inv linalg_inv_ex linalg_lstsq linalg_matrix_exp linalg_matrix_power
+    linalg_pinv linalg_qr linalg_slogdet linalg_solve linalg_solve_ex linalg_svd linalg_svdvals
+    logdet matrix_exp matrix_power pinverse qr slogdet svd
     """
 )
 
 RULES: dict[str, Rule] = {
     "addmm": mixing.matmul,
+    "affine_grid": mixing.affine_grid,
     "baddbmm": mixing.matmul,
     "bmm": mixing.matmul,
     "broadcast_to": plumbing.expand,
@@ -157,6 +177,7 @@ RULES: dict[str, Rule] = {
     "getitem": plumbing.getitem,
     "glu": elementwise.glu,
     "gru": mixing.recurrent,
+    "gru_cell": mixing.cell,
     "H": plumbing.reverse_dimensions,
     "hsplit": plumbing.split,
     "hstack": assembling.cat,
@@ -167,6 +188,7 @@ RULES: dict[str, Rule] = {
     "linear": mixing.linear,
     "log_softmax": mixing.softmax,
     "lstm": mixing.recurrent,
+    "lstm_cell": mixing.cell,
     "matmul": mixing.matmul,
     "mH": plumbing.transpose,
     "mm": mixing.matmul,
@@ -183,7 +205,9 @@ RULES: dict[str, Rule] = {
     "repeat": plumbing.repeat,
     "repeat_interleave": plumbing.repeat,
     "rnn_relu": mixing.recurrent,
+    "rnn_relu_cell": mixing.cell,
     "rnn_tanh": mixing.recurrent,
+    "rnn_tanh_cell": mixing.cell,
     "roll": plumbing.roll,
     "scaled_dot_product_attention": mixing.attention,
     "select": plumbing.select,
@@ -201,6 +225,7 @@ RULES: dict[str, Rule] = {
     "T": plumbing.reverse_dimensions,
     "take_along_dim": plumbing.pick,
     "tensor_split": plumbing.split,
+    "tensordot": mixing.tensordot,
     "tile": plumbing.repeat,
     "transpose": plumbing.transpose,
     "unbind": plumbing.unbind,
@@ -226,6 +251,8 @@ for _family, _rule in (
     (_REDUCTIONS, mixing.reduce),
     (_SCANS, mixing.scan),
     (_SAMPLED, mixing.sampled),
+    (_LOSSES, mixing.loss),
+    (_MATRICES, mixing.matrices),
 ):
     for _name in _family:
         RULES[_name] = _rule

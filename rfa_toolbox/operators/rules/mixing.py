@@ -19,18 +19,23 @@ from rfa_toolbox.operators.trail import Trail, Value
 from rfa_toolbox.operators.windows import Window, in_blocks
 
 __all__ = [
+    "affine_grid",
     "attention",
+    "cell",
     "einsum",
     "einsum_terms",
     "flatten",
     "linear",
+    "loss",
     "matmul",
+    "matrices",
     "multi_head_attention",
     "recurrent",
     "reduce",
     "sampled",
     "scan",
     "softmax",
+    "tensordot",
 ]
 
 
@@ -120,6 +125,67 @@ def linear(trail: Trail, operation: Operation) -> None:
     layout = (*value.layout[:-1], plain(shape[-1]))
     windows = trail.mixing(value, (last,)) or trail.vector(value)
     trail.step(operation, windows, layout, base=value, units=shape[-1])
+
+
+def cell(trail: Trail, operation: Operation) -> None:
+    """One step of a recurrent layer: a dense layer on what comes in, and on what was kept."""
+    values = [trail.settled(one) for one in trail.operands(operation)]
+    windows = _widest(trail.mixing(one, (len(one.layout) - 1,)) for one in values)
+    base = max(values, key=lambda one: len(layouts.spatial_axes(one.layout)))
+    units = operation.outputs[0].shape[-1]
+    layout = (*base.layout[:-1], plain(units))
+    trail.step(operation, windows or trail.vector(base), layout, base=base, units=units)
+
+
+def loss(trail: Trail, operation: Operation) -> None:
+    """Compare maps: in one number as a rule, else at every position."""
+    tensor = trail.main(operation)
+    shape = operation.outputs[0].shape
+    if shape == tensor.shape:
+        pointwise(trail, operation)
+        return
+    value = trail.settled(tensor)
+    if len(shape) == len(tensor.shape) - 1 and len(shape) > 0:  # of classes, at every position
+        layout = (*value.layout[:1], *value.layout[2:])
+        trail.step(operation, trail.mixing(value, (1,)), layout, base=value)
+        return
+    values = [trail.settled(one) for one in trail.operands(operation)]
+    found = [trail.mixing(one, range(len(one.layout))) for one in values]
+    trail.step(operation, _widest(found), layouts.broadcast((), shape), base=value)
+
+
+def matrices(trail: Trail, operation: Operation) -> None:
+    """Inverses, decompositions and the like: every number of a matrix depends on all of them."""
+    value = trail.settled(trail.main(operation))
+    rank = len(value.layout)
+    results = [
+        (*value.layout[: rank - 2], *map(plain, one.shape[rank - 2 :])) for one in operation.outputs
+    ]
+    trail.step(operation, trail.mixing(value, (rank - 2, rank - 1)), *results, base=value)
+
+
+def affine_grid(trail: Trail, operation: Operation) -> None:
+    """Coordinates at which a map will be sampled, made of a few numbers."""
+    value = trail.settled(trail.main(operation))
+    shape = operation.outputs[0].shape
+    trail.step(operation, trail.vector(value), layouts.broadcast((), shape), base=value)
+
+
+def tensordot(trail: Trail, operation: Operation) -> None:
+    """Multiply tensors and sum over the dimensions that are named, of each in turn."""
+    left, right = operation.arguments["input"], operation.arguments["other"]
+    named = operation.get("dims", 2)
+    if isinstance(named, int):
+        named = range(-named, 0), range(named)
+    first, second = (
+        list("abcdefghijklm"[: len(left.shape)]),
+        list("nopqrstuvwxyz"[: len(right.shape)]),
+    )
+    for mine, theirs in zip(*named, strict=True):
+        second[theirs] = first[mine]
+    result = [one for one in (*first, *second) if not (one in first and one in second)]
+    terms = [(left, "".join(first)), (right, "".join(second))]
+    _contract(trail, operation, terms, "".join(result))
 
 
 def matmul(trail: Trail, operation: Operation) -> None:

@@ -16,6 +16,7 @@ from rfa_toolbox.operators.layout import Atom, Dimension, Lost, plain
 from rfa_toolbox.operators.record import (
     Operation,
     TensorRef,
+    tensors_in,
 )
 from rfa_toolbox.operators.rules.common import pads_where_cropped, per_axis
 from rfa_toolbox.operators.trail import FirstWindow, Trail, Value
@@ -386,6 +387,8 @@ def interpolate(trail: Trail, operation: Operation) -> None:
         adaptive_pool(trail, operation)
         return
     factors = operation.get("scale_factor")
+    if any(tensors_in(factors)):
+        factors = None  # a trace does not tell its value; sizes tell the ratio
     use_factors = factors is not None and not operation.get("recompute_scale_factor")
     windows = []
     stretched = False
