@@ -61,7 +61,7 @@ def quiet_observers(model: nn.Module) -> None:
         if isinstance(module, quantization.ObserverBase):
             module.forward = _same
         elif isinstance(module, quantization.FakeQuantizeBase):
-            module.disable_observer()  # type: ignore[no-untyped-call]
+            module.disable_observer()
 
 
 def _same(tensor: torch.Tensor) -> torch.Tensor:
