@@ -14,6 +14,7 @@ __all__ = [
     "MissingPlotterError",
     "MissingRendererError",
     "RFAError",
+    "RefinementError",
     "UnsupportedModelError",
 ]
 
@@ -52,6 +53,10 @@ class DataDependentControlFlowError(CaptureError):
 
 class MeasurementError(RFAError, ValueError):
     """An experiment on a model cannot be made in the way that was asked for."""
+
+
+class RefinementError(RFAError, ValueError):
+    """An architecture cannot be changed in the way that was asked for."""
 
 
 class MissingFrameworkError(RFAError, ImportError):

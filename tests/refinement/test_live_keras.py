@@ -1,0 +1,138 @@
+"""A refinement of a live Keras model does what the same change written by hand does."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("KERAS_BACKEND", "torch")
+keras = pytest.importorskip("keras")
+
+from rfa_toolbox import create_graph_from_tensorflow_model  # noqa: E402
+from rfa_toolbox.errors import RefinementError  # noqa: E402
+from rfa_toolbox.refinement.live.application import as_predicted  # noqa: E402
+
+graph_of = create_graph_from_tensorflow_model
+pytestmark = pytest.mark.filterwarnings("ignore:Not known, and counted as neutral")
+
+
+@keras.saving.register_keras_serializable("own")
+class OwnScale(keras.layers.Layer):  # type: ignore[misc]
+    def build(self, shape: Any) -> None:
+        self.scale = self.add_weight(shape=(shape[-1],), initializer="ones")
+
+    def call(self, x: Any) -> Any:
+        return x * self.scale
+
+
+def network(
+    patch: int = 4, stride: int = 2, size: int = 32, pool_behind: str = "conv", classes: int = 3
+) -> Any:
+    """Make a network with patches, padding in front of a stride, and nested models."""
+    layers = keras.layers
+    keras.backend.clear_session()
+    image = keras.Input((size, size, 3), name="image")
+    x = layers.Conv2D(4, patch, strides=patch, name="patch")(image)
+    x = layers.ZeroPadding2D(((0, 1), (0, 1)) if stride == 2 else 1, name="pad")(x)
+    x = layers.Conv2D(4, 3, strides=stride, name="conv")(x)
+    if pool_behind == "conv":
+        x = layers.MaxPooling2D(name="pool")(x)
+    x = layers.Conv2D(4, 3, padding="same", name="plain")(x)
+    if pool_behind == "plain":
+        x = layers.MaxPooling2D(name="plain_pool")(x)
+    inside = [layers.Conv2D(4, 1, name="first"), layers.LayerNormalization(name="norm")]
+    x = keras.Sequential(inside, name="sequence")(x)
+    inner = keras.Input(x.shape[1:], name="inner_image")
+    y = layers.Conv2D(4, 3, padding="same", name="inner_conv")(inner)
+    x = keras.Model(inner, OwnScale(name="scale")(y) + 1, name="nested")(x)
+    x = layers.GlobalAveragePooling2D(name="mean")(x)
+    return keras.Model(image, layers.Dense(classes, name="head")(x), name="network")
+
+
+def weights_of(model: Any) -> dict[str, list[Any]]:
+    return {one.name: one.get_weights() for one in model.layers}
+
+
+def drawn(model: Any) -> Any:
+    generator = np.random.default_rng(0)
+    model.set_weights([generator.normal(size=one.shape) for one in model.get_weights()])
+    return model
+
+
+@pytest.mark.parametrize(
+    "by_hand",
+    [
+        lambda: network(stride=1),
+        lambda: network(patch=2),
+        lambda: network(patch=1),
+        lambda: network(pool_behind=""),
+        lambda: network(pool_behind="plain"),
+        lambda: network(stride=1, pool_behind="plain"),
+    ],
+    ids=["stride", "patch", "no patch", "no pooling", "later pooling", "two changes"],
+)
+def test_a_model_is_changed_to_what_the_same_change_by_hand_gives(
+    by_hand: Callable[[], Any],
+) -> None:
+    model = drawn(network())
+    other = by_hand()
+    refined = as_predicted(model, lambda _: graph_of(other))
+    assert [one.name for one in refined.model.layers] == [one.name for one in other.layers]
+    assert refined.model.count_params() == other.count_params()
+
+
+def test_weights_stay_and_the_original_is_not_changed() -> None:
+    model = drawn(network())
+    before, text = weights_of(model), model.to_json()
+    other = network(stride=1)
+    refined = as_predicted(model, lambda _: graph_of(other))
+    assert refined.initialised == ()
+    assert model.to_json() == text
+    for now in (weights_of(model), weights_of(refined.model)):
+        assert all(
+            np.array_equal(one, two)
+            for name, known in before.items()
+            for one, two in zip(known, now[name], strict=True)
+        )
+
+
+def test_a_smaller_patch_computes_what_the_original_does_on_the_image_twice_as_large() -> None:
+    model = drawn(network(size=64))
+    small = drawn(network())
+    other = network(patch=2)
+    refined = as_predicted(small, lambda _: graph_of(other))
+    assert refined.summed == ("patch",)
+    image = np.random.default_rng(1).normal(size=(2, 32, 32, 3)).astype("float32")
+    larger = image.repeat(2, axis=1).repeat(2, axis=2)
+    np.testing.assert_allclose(
+        refined.model.predict(image, verbose=0), model.predict(larger, verbose=0), atol=1e-5
+    )
+
+
+def test_a_dense_layer_behind_a_flattened_map_is_said() -> None:
+    def flat(stride: int) -> Any:
+        keras.backend.clear_session()
+        layers = [
+            keras.Input((16, 16, 3), name="image"),
+            keras.layers.Conv2D(4, 3, strides=stride, padding="same", name="conv"),
+            keras.layers.Flatten(name="flatten"),
+            keras.layers.Dense(5, name="dense"),
+        ]
+        return keras.Sequential(layers, name="flat")
+
+    model, other = flat(2), flat(1)
+    refined = as_predicted(model, lambda _: graph_of(other))
+    assert refined.initialised == ("dense",)
+
+
+def test_a_layer_without_the_number_is_refused_with_its_class() -> None:
+    keras.backend.clear_session()
+    image = keras.Input((16, 16, 3), name="image")
+    model = keras.Model(image, keras.layers.ZeroPadding2D(1, name="window")(image), name="one")
+    other = keras.Model(image, keras.layers.MaxPooling2D(2, name="window")(image), name="one")
+    with pytest.raises(RefinementError, match=r"'window' is a ZeroPadding2D.*(2, 2)"):
+        as_predicted(model, lambda _: graph_of(other))
