@@ -40,9 +40,11 @@ __all__ = [
     "broadcast",
     "collapse_sizes",
     "field_of",
+    "finite_paths",
     "grow",
     "grow_blocks",
     "grow_paths",
+    "is_uneven",
     "jump_of",
     "largest_field",
     "largest_jump",
@@ -56,6 +58,7 @@ __all__ = [
     "unproductive_limits",
     "unproductive_up_to",
     "window_of",
+    "with_extent",
 ]
 
 Size: TypeAlias = "int | float"
@@ -249,6 +252,28 @@ def grow_blocks(
     return grow_paths(grow_paths(paths, block, block), block, stride, upsampling=block)
 
 
+def is_uneven(several: Sequence[Paths]) -> bool:
+    """Return whether a path of any axis comes over an up-sampled grid.
+
+    >>> is_uneven([((3, 2, ()),)]), is_uneven([(grow((1, 1, ()), kernel=2, upsampling=2),)])
+    (False, True)
+    """
+    for paths in several:
+        for path in paths:
+            if path[2]:
+                return True
+    return False
+
+
+def finite_paths(paths: Paths) -> Paths:
+    """Return the paths of one axis on which units see a limited part of the image.
+
+    >>> finite_paths(((3, 1, ()), INFINITE_PATH))
+    ((3, 1, ()),)
+    """
+    return tuple(path for path in paths if path[0] != math.inf)
+
+
 def merge_paths(several: Iterable[Paths]) -> Paths:
     """Return what reaches a node over all of its predecessors, along one axis.
 
@@ -270,10 +295,14 @@ def prune(paths: Iterable[PathState]) -> Paths:
     On up-sampled maps a path can be the largest behind one layer and another one behind the next,
     as fields grow there by leaps; all paths that can still become an extreme are kept.
     """
-    groups: dict[tuple[Any, ...], list[PathState]] = {}
+    groups: dict[Any, list[PathState]] = {}
     for path in paths:
         base, jump, levels = path
-        key = (base == math.inf, jump, *((factor, step) for factor, _, step in levels))
+        key = (
+            (jump, *((factor, step) for factor, _, step in levels))
+            if levels
+            else (0 if base == math.inf else jump)
+        )
         group = groups.get(key)
         if group is None:
             groups[key] = [path]
@@ -327,13 +356,28 @@ def _never_less(one: PathState, other: PathState) -> bool:
     )
 
 
+def with_extent(paths: Paths, size: int, advance: int, period: int = 1) -> Paths:
+    """Return paths, and one more where units see more together than each of them leads to.
+
+    ``size`` is what they see, in input pixels; ``advance`` and ``period`` are those of their
+    windows, as in :class:`rfa_toolbox.unit_windows.UnitWindows`.
+
+    >>> with_extent(((3, 2, ()),), size=4, advance=2)
+    ((3, 2, ()), (4, 2, ()))
+    """
+    if size <= largest_field(finite_paths(paths)):
+        return paths
+    levels = () if period == 1 else ((period, period - 1, 1),)
+    return prune((*paths, (size, advance, levels)))
+
+
 def smallest_field(paths: Paths) -> Size:
     """Return the smallest receptive field over all paths of one axis, in input pixels.
 
     >>> smallest_field(((3, 1, ()), (7, 2, ())))
     3
     """
-    return field_of(paths[0]) if len(paths) == 1 else min(map(field_of, paths))
+    return field_of(paths[0]) if len(paths) == 1 else min(map(field_of, paths), default=0)
 
 
 def largest_field(paths: Paths) -> Size:
@@ -342,7 +386,7 @@ def largest_field(paths: Paths) -> Size:
     >>> largest_field(((3, 1, ()), (7, 2, ())))
     7
     """
-    return field_of(paths[0]) if len(paths) == 1 else max(map(field_of, paths))
+    return field_of(paths[0]) if len(paths) == 1 else max(map(field_of, paths), default=0)
 
 
 def largest_jump(paths: Paths) -> Jump | None:

@@ -25,10 +25,12 @@ __all__ = [
     "EVERYTHING",
     "IMAGE",
     "MAX_PERIOD",
+    "NOTHING",
     "InputWindow",
     "UnitWindows",
     "centre_of",
     "region_of",
+    "scanned",
     "seen_in_blocks",
     "shifted",
     "slid",
@@ -56,6 +58,11 @@ class UnitWindows(NamedTuple):
     lasts: tuple[Size, ...]
 
     @property
+    def period(self) -> int:
+        """Number of units after which the windows repeat."""
+        return len(self.firsts)
+
+    @property
     def jump(self) -> Jump:
         """Input pixels between neighbouring units, on average over a period."""
         exact = Fraction(self.advance, len(self.firsts))
@@ -72,6 +79,9 @@ IMAGE = UnitWindows(1, (0,), (0,))
 
 EVERYTHING = UnitWindows(1, (-math.inf,), (math.inf,))
 """Every unit sees every pixel."""
+
+NOTHING = UnitWindows(1, (math.inf,), (-math.inf,))
+"""No unit sees any pixel."""
 
 
 def _span(first: Size, last: Size) -> Size:
@@ -97,6 +107,8 @@ def slid(
     >>> slid(IMAGE, kernel=4, upsampling=2, begin=2)  # transposed convolution, k4 s2 p1
     UnitWindows(advance=1, firsts=(-1, 0), lasts=(0, 1))
     """
+    if kernel == stride == upsampling == 1 and not begin:
+        return windows
     if windows == EVERYTHING or kernel == math.inf:
         return EVERYTHING
     advance, firsts, lasts = windows
@@ -146,6 +158,27 @@ def seen_in_blocks(windows: UnitWindows, block: Size, begin: int = 0) -> UnitWin
     return slid(pooled, block, upsampling=int(block), begin=int(block) - 1)
 
 
+def scanned(windows: UnitWindows, way: str) -> UnitWindows:
+    """Return what units see that see all in front of them ("forward") or behind ("backward").
+
+    >>> scanned(slid(IMAGE, 3, begin=1), "forward")
+    UnitWindows(advance=1, firsts=(-inf,), lasts=(1,))
+    """
+    advance, firsts, lasts = windows
+    places = range(len(firsts))
+    if way == "forward":
+        so_far = [
+            max(last - advance * (other > unit) for other, last in enumerate(lasts))
+            for unit in places
+        ]
+        return _reduced(advance, [-math.inf] * len(firsts), so_far)
+    to_come = [
+        min(first + advance * (other < unit) for other, first in enumerate(firsts))
+        for unit in places
+    ]
+    return _reduced(advance, to_come, [math.inf] * len(firsts))
+
+
 def shifted(windows: UnitWindows, offset: int) -> UnitWindows:
     """Return the windows of a map of which a later unit was made the first one.
 
@@ -172,11 +205,18 @@ def union(several: Sequence[UnitWindows]) -> UnitWindows | None:
     >>> union([IMAGE, shifted(IMAGE, 4)])
     UnitWindows(advance=1, firsts=(0,), lasts=(4,))
     """
-    first, *others = dict.fromkeys(several)
+    first, *others = several
+    others = [one for one in others if one is not first and one != first]
     if not others:
         return first
     if EVERYTHING in several:
         return EVERYTHING
+    if all(len(one.firsts) == 1 and one.advance == first.advance for one in several):
+        return UnitWindows(
+            first.advance,
+            (min(one.firsts[0] for one in several),),
+            (max(one.lasts[0] for one in several),),
+        )
     if any(one.jump != first.jump for one in others):
         return None
     period = math.lcm(*(len(one.firsts) for one in several))

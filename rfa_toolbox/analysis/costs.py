@@ -124,7 +124,7 @@ def compute_at(
     found: dict[EnrichedNetworkNode, int | None] = {}
     for node in nodes:
         encoded, work = node.encoded_resolution, node.measures.work
-        if work is None or encoded == resolution:
+        if work is None or encoded == resolution or not node.has_position:
             found[node] = node.multiply_accumulates
             continue
         if encoded is None or len(encoded) != len(resolution):
@@ -132,7 +132,8 @@ def compute_at(
             found[node] = node.multiply_accumulates if fixed else None
             continue
         image = tuple(zip(encoded, resolution, strict=True))
-        before = [maps.get(one, image) for one in node.predecessors] or [image]
+        placed = [one for one in node.predecessors if one.has_position]
+        before = [maps.get(one, image) for one in placed] or [image]
         maps[node] = own = _maps_behind(node, before)
         growth = [Fraction(max(1, now), max(1, then)) for then, now in own]
         scaled = (

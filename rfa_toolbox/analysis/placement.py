@@ -15,7 +15,7 @@ import attrs
 from rfa_toolbox.arithmetic import Size
 from rfa_toolbox.errors import InvalidGraphError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
-from rfa_toolbox.unit_windows import EVERYTHING, UnitWindows, centre_of, region_of, union
+from rfa_toolbox.unit_windows import UnitWindows, centre_of, region_of, union
 
 __all__ = ["MisalignedMerge", "cells_of_box", "misaligned_merges", "object_sizes"]
 
@@ -66,7 +66,7 @@ def misaligned_merges(graph: EnrichedNetworkNode) -> list[MisalignedMerge]:
 
 def _distance(branches: Sequence[UnitWindows | None]) -> Fraction | None:
     """Return how far the centres of windows are apart at most, unit by unit."""
-    placed = [one for one in dict.fromkeys(branches) if one is not None and one != EVERYTHING]
+    placed = [one for one in dict.fromkeys(branches) if one is not None and one.size != math.inf]
     if len(placed) < 2:
         return Fraction(0)
     if union(placed) is None:

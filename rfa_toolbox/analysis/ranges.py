@@ -103,26 +103,28 @@ def _range_on_axis(
     smallest: dict[EnrichedNetworkNode, Size] = {}
     jumps: dict[EnrichedNetworkNode, Jump | None] = {}
     for node in nodes:
-        paths = node.lasting_paths[axis if node.axes else 0]
+        if not node.has_position:
+            continue
+        layer, position = node.layer_info, axis if node.axes else 0
+        paths = node.lasting_paths[position]
         own = smallest[node] = arithmetic.smallest_field(paths)
         jumps[node] = arithmetic.largest_jump(paths)
         if own == math.inf:  # not a part of the feature extractor
             continue
-        if filter_all_inf_rf:
-            paths = tuple(path for path in paths if path[0] != math.inf)
-        high = max(high, arithmetic.largest_field(paths))
-        layer, position = node.layer_info, axis if node.axes else 0
+        infinite = not filter_all_inf_rf and arithmetic.largest_field(paths) == math.inf
+        high = max(high, math.inf if infinite else node.largest_finite_field(position))
         count = node.axes or 1
         if filter_kernel_size_1 and arithmetic.broadcast(layer.kernel_size, count)[position] == 1:
             continue
-        before = [smallest[one] for one in node.predecessors] or [1]
+        placed = [one for one in node.predecessors if one.has_position]
+        before = [smallest[one] for one in placed] or [1]
         if not lower_bound:
             low = max(low, own if filter_all_inf_rf else max(before))
         elif layer.expands(count)[position]:
             low = max(low, min(before))
         window = layer.window(count)[position]
         if feature_map_bound and window != math.inf:
-            in_front = [jumps[one] for one in node.predecessors] or [1]
+            in_front = [jumps[one] for one in placed] or [1]
             jump = max((jump for jump in in_front if jump is not None), default=1)
             low = max(low, math.ceil(window * jump))
     # A map that is smaller than the kernel on it is of no use, however small its units' fields.

@@ -49,6 +49,8 @@ def obtain_all_nodes(output_node: EnrichedNetworkNode) -> Nodes:
 def filters_non_convolutional_node(nodes: Iterable[EnrichedNetworkNode]) -> Nodes:
     """Keep the feature extractor: nodes whose smallest receptive field is finite on some axis.
 
+    What has no place in the image, such as a time step, belongs to none.
+
     >>> from rfa_toolbox.architectures.vgg import vgg16
     >>> [node.name for node in filters_non_convolutional_node(obtain_all_nodes(vgg16()))][-1]
     'Stage4-Pool'
@@ -56,7 +58,7 @@ def filters_non_convolutional_node(nodes: Iterable[EnrichedNetworkNode]) -> Node
     return [
         node
         for node in require_nodes(nodes)
-        if any(size < math.inf for size in smallest_fields(node))
+        if node.has_position and any(size < math.inf for size in smallest_fields(node))
     ]
 
 

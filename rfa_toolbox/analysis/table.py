@@ -54,7 +54,7 @@ class LayerRow:
         stride_size: steps of the window.
         dilation: distance between the units under the window.
         receptive_field_min: smallest receptive field over all paths, in input pixels.
-        receptive_field_max: largest receptive field over all paths, in input pixels.
+        receptive_field_max: all that a unit sees over all paths together, in input pixels.
         jump: largest distance between neighbouring units over all finite paths, in input pixels.
         feature_map_size: units of the layer's output.
         filters: number of output channels.
@@ -67,6 +67,7 @@ class LayerRow:
             resolution; all others stand behind a global operation.
         certainty: how the receptive field is known.
         certainty_reason: why it is not exact.
+        has_position: whether the layer has a place in the image; without one it has no field.
     """
 
     index: int
@@ -88,6 +89,7 @@ class LayerRow:
     in_feature_extractor: bool
     certainty: Certainty
     certainty_reason: str
+    has_position: bool = True
 
 
 COLUMNS = tuple(field.name for field in attrs.fields(LayerRow))
@@ -328,6 +330,7 @@ def analyze(
                 in_feature_extractor=node in extractor,
                 certainty=node.certainty,
                 certainty_reason=node.certainty_reason,
+                has_position=node.has_position,
             )
             for index, node in enumerate(nodes)
         ),
@@ -413,8 +416,8 @@ def text_columns(rows: Sequence[LayerRow]) -> tuple[TextColumn, ...]:
     dilations = [_cell(row.dilation) for row in rows]
     if any(set(dilation.split("x")) != {"1"} for dilation in dilations):
         add("dilation", dilations, number=True)
-    add("r_min", (_cell(row.receptive_field_min) for row in rows), number=True)
-    add("r_max", (_cell(row.receptive_field_max) for row in rows), number=True)
+    add("r_min", (_field(row, row.receptive_field_min) for row in rows), number=True)
+    add("r_max", (_field(row, row.receptive_field_max) for row in rows), number=True)
     add("jump", (_cell(row.jump) for row in rows), number=True)
     add("map", (_cell(row.feature_map_size) for row in rows), number=True)
     outputs = (row.units if row.filters is None else row.filters for row in rows)
@@ -427,6 +430,10 @@ def text_columns(rows: Sequence[LayerRow]) -> tuple[TextColumn, ...]:
     if any(row.certainty != "exact" for row in rows):
         add("certainty", (row.certainty for row in rows))
     return tuple(columns)
+
+
+def _field(row: LayerRow, size: PerAxis) -> str:
+    return _cell(size) if row.has_position else "no position"
 
 
 def aligned(columns: Iterable[TextColumn]) -> str:

@@ -17,7 +17,7 @@ from rfa_toolbox import arithmetic
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
-from rfa_toolbox.unit_windows import EVERYTHING, UnitWindows
+from rfa_toolbox.unit_windows import UnitWindows
 
 __all__ = ["Tile", "TilePlan", "tile_plan"]
 
@@ -106,10 +106,10 @@ def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Reso
             "layer in front of what leaves such gaps, as transposed convolutions with a kernel "
             "smaller than their stride do."
         )
-    if EVERYTHING in windows:
+    if any(one.size == math.inf for one in windows):
         raise InvalidGraphError(
-            f"The units of {node.name!r} see the whole image, so no tile can stand for it; ask a "
-            "layer in front of the first one that sees everything."
+            f"The units of {node.name!r} see the whole image, or all on one side of them, so no "
+            "tile can stand for it; ask a layer in front of the first one that sees everything."
         )
     axes = len(windows)
     images = arithmetic.normalise_resolution(image_size, axes, "image_size")
@@ -147,12 +147,12 @@ def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Reso
 
 
 def _all_before(node: EnrichedNetworkNode) -> list[EnrichedNetworkNode]:
-    """Return the node and all that it depends on, in the order in which they run."""
+    """Return the node and all with a place in the image that it depends on, in their order."""
     found = {node}
     waiting = [node]
     while waiting:
         for before in waiting.pop().predecessors:
-            if before not in found:
+            if before.has_position and before not in found:
                 found.add(before)
                 waiting.append(before)
     return [one for one in node.all_layers if one in found]
@@ -196,6 +196,7 @@ def _right_units(before: Sequence[EnrichedNetworkNode], axis: int, size: int) ->
         reads = [
             (found[one][0] - offset, found[one][1] - offset)
             for place, one in enumerate(node.predecessors)
+            if one.has_position
             for offset in _offsets(node, place, axis)
         ] or [(0, size)]
         first, behind = max(one for one, _ in reads), min(one for _, one in reads)

@@ -23,6 +23,7 @@ __all__ = [
     "filter_all_rf_info_with_infinite_receptive_field",
     "filtered",
     "infos_of",
+    "leaves_out_the_largest",
     "naive_minmax_filter",
     "noop_filter",
     "paths_behind",
@@ -150,6 +151,21 @@ def infos_of(paths: tuple[Paths, ...], scalar: bool) -> tuple[ReceptiveFieldInfo
 
 
 def _rows(paths: tuple[Paths, ...]) -> list[tuple[PathState, ...]]:
+    """Pair the paths of all axes, finite ones with finite ones, as far as there are some."""
+    if len(paths) == 1:
+        return [(path,) for path in paths[0]]
+    finite = list(map(arithmetic.finite_paths, paths))
+    if not all(finite):
+        return _paired(paths)
+    infinite = [tuple(path for path in axis if path[0] == math.inf) for axis in paths]
+    if not any(infinite):
+        return _paired(finite)
+    return _paired(finite) + _paired(
+        [far or near[-1:] for near, far in zip(finite, infinite, strict=True)]
+    )
+
+
+def _paired(paths: Sequence[Paths]) -> list[tuple[PathState, ...]]:
     longest = max(map(len, paths))
     return list(zip(*(axis + (axis[-1],) * (longest - len(axis)) for axis in paths), strict=True))
 
@@ -304,9 +320,12 @@ def filtered(paths: tuple[Paths, ...], keep: InfoFilter, axes: int | None) -> tu
     if keep is noop_filter:
         return paths
     if keep is filter_all_rf_info_with_infinite_receptive_field:
-        return tuple(tuple(path for path in axis if path[0] != math.inf) or axis for axis in paths)
-    rows = _rows(paths)
+        finite = tuple(map(arithmetic.finite_paths, paths))
+        return finite if all(finite) else paths
     infos = infos_of(paths, axes is None)
+    if not infos:  # without position there is nothing to choose from
+        return paths
+    rows = _rows(paths)
     kept: list[tuple[PathState, ...]] = []
     for info in _to_infos(keep(infos), f"The receptive_field_info_filter {keep!r} returned"):
         position = next((at for at, one in enumerate(infos) if one is info), None)
@@ -315,3 +334,12 @@ def filtered(paths: tuple[Paths, ...], keep: InfoFilter, axes: int | None) -> tu
         else:
             kept.append(tuple(axis[0] for axis in _paths_of_infos((info,), axes or 1)))
     return tuple(arithmetic.prune(column) for column in zip(*kept, strict=True))
+
+
+def leaves_out_the_largest(whole: tuple[Paths, ...], kept: tuple[Paths, ...]) -> bool:
+    """Return whether a user's filter kept less than the largest of the finite paths."""
+    return kept is not whole and any(
+        arithmetic.largest_field(arithmetic.finite_paths(some))
+        < arithmetic.largest_field(arithmetic.finite_paths(every))
+        for every, some in zip(whole, kept, strict=True)
+    )

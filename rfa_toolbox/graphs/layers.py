@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import attrs
 
@@ -62,6 +62,18 @@ def _to_flag(value: Any) -> bool:
     return bool(value)
 
 
+def _to_scan(value: Any) -> Any:
+    if value is None:
+        return None
+    ways = value if isinstance(value, tuple | list) else (value,)
+    if not ways or any(way not in (None, "forward", "backward") for way in ways):
+        raise InvalidLayerError(
+            f"The scan of a layer is {value!r}; it must be None, 'forward' (units see all in front "
+            "of them), 'backward' (all behind them), or one of these per axis."
+        )
+    return tuple(ways) if isinstance(value, tuple | list) else value
+
+
 def _to_padding(value: Any) -> Padding:
     if value is None or type(value) is int:
         return value
@@ -82,6 +94,17 @@ def _to_padding(value: Any) -> Padding:
         )
         sides.append(None if begin is None else (begin, end))  # type: ignore[arg-type]
     return tuple(sides)
+
+
+class Slide(NamedTuple):
+    """How a layer slides over the grid in front of it along one axis; ``begin`` None is unknown."""
+
+    kernel: Size
+    stride: int
+    dilation: int
+    upsampling: int
+    begin: int | None
+    scan: str | None
 
 
 @attrs.frozen(slots=True)
@@ -117,6 +140,13 @@ class LayerDefinition:
             (coordinates, embeddings of positions), or numbers, crops and ratios are made of the
             size of the input.
             Tiled inference has to know.
+        positionless: the layer has no place in the image, such as an input that is a time step, a
+            class or a text. It has no receptive field, and nor has what is computed from such
+            layers alone; see ``EnrichedNetworkNode.has_position``.
+        scan: where the kernel is infinite because the layer runs over the positions in order:
+            "forward" if a unit sees itself and all in front of it, as in a cumulative sum, a
+            recurrent layer or causal attention, "backward" if it sees all behind it. None, or one
+            per axis. Receptive fields are infinite either way; ``unit_windows`` has the side.
 
     Raises:
         InvalidLayerError: a ValueError, for a negative, zero or fractional number, or when
@@ -141,8 +171,14 @@ class LayerDefinition:
     resolution_dependent: bool = attrs.field(default=False, converter=_to_flag)
     ignored_global: bool = attrs.field(default=False, converter=_to_flag)
     position_dependent: bool = attrs.field(default=False, converter=_to_flag)
+    positionless: bool = attrs.field(default=False, converter=_to_flag)
+    scan: Any = attrs.field(default=None, converter=_to_scan)
     axes: int | None = attrs.field(init=False, repr=False, eq=False)
     """Number of spatial axes that the layer was described with; None if all values are scalar."""
+    slides: tuple[Slide, ...] = attrs.field(init=False, repr=False, eq=False)
+    """The same per axis; one entry for all axes if all values are scalar."""
+    sees_finitely: bool = attrs.field(init=False, repr=False, eq=False)
+    """Whether the kernel is finite on every axis."""
 
     def __attrs_post_init__(self) -> None:
         counts = {
@@ -154,6 +190,7 @@ class LayerDefinition:
                 self.padding,
                 self.upsampling,
                 self.shortest_kernel_size,
+                self.scan,
             )
             if type(value) is tuple
         }
@@ -164,7 +201,54 @@ class LayerDefinition:
                 f"{self.dilation!r}, padding={self.padding!r}, upsampling={self.upsampling!r}; "
                 "give each of them one number, or one per axis."
             )
-        object.__setattr__(self, "axes", counts.pop() if counts else None)
+        axes = counts.pop() if counts else None
+        object.__setattr__(self, "axes", axes)
+        if axes is None:
+            slides: tuple[Slide, ...] = (self._slide(self.padding),)
+            finite = self.kernel_size != math.inf
+        else:
+            slides = self._slides(axes)
+            finite = math.inf not in arithmetic.broadcast(self.kernel_size, axes)
+        object.__setattr__(self, "slides", slides)
+        object.__setattr__(self, "sees_finitely", finite)
+        if self.scan and any(slide.scan and slide.kernel != math.inf for slide in slides):
+            raise InvalidLayerError(
+                f"The layer {self.name!r} has scan={self.scan!r} and kernel_size="
+                f"{self.kernel_size!r}; where a layer scans, its kernel is infinite (None)."
+            )
+
+    def _slide(self, begin: int | None) -> Slide:
+        """Return how a layer slides that is the same on all axes."""
+        kernel, stride, upsampling = self.kernel_size, self.stride_size, self.upsampling
+        if begin is None and kernel == stride == upsampling == 1:
+            begin = 0  # nobody pads in front of a layer that looks at its own unit alone
+        return Slide(kernel, stride, self.dilation, upsampling, begin, self.scan)
+
+    def _slides(self, axes: int) -> tuple[Slide, ...]:
+        return tuple(
+            Slide(
+                kernel,
+                stride,
+                dilation,
+                upsampling,
+                0 if self.padding is None and kernel == stride == upsampling == 1 else begin,
+                scan,
+            )
+            for kernel, stride, dilation, upsampling, begin, scan in zip(
+                arithmetic.broadcast(self.kernel_size, axes),
+                arithmetic.broadcast(self.stride_size, axes),
+                arithmetic.broadcast(self.dilation, axes),
+                arithmetic.broadcast(self.upsampling, axes),
+                self._begins(axes),
+                arithmetic.broadcast(self.scan, axes),
+                strict=True,
+            )
+        )
+
+    def _begins(self, axes: int) -> tuple[int | None, ...]:
+        if type(self.padding) is tuple:
+            return tuple(None if sides is None else sides[0] for sides in self.padding)
+        return (self.padding,) * axes
 
     def window(self, axes: int) -> tuple[Size, ...]:
         """Return how many units in front of the layer its kernel covers, one number per axis.
@@ -239,6 +323,8 @@ class LayerDefinition:
             "resolution_dependent": self.resolution_dependent,
             "ignored_global": self.ignored_global,
             "position_dependent": self.position_dependent,
+            "positionless": self.positionless,
+            "scan": listed(self.scan),
         }
 
 

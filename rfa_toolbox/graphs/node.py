@@ -25,11 +25,19 @@ from rfa_toolbox.graphs.fields import (
     ReceptiveFieldInfo,
     filtered,
     infos_of,
+    leaves_out_the_largest,
     noop_filter,
     paths_behind,
     resolve_filter,
 )
 from rfa_toolbox.graphs.layers import EVERYTHING, UNMEASURED, LayerDefinition, Measures
+from rfa_toolbox.graphs.places import (
+    Places,
+    extents_lost,
+    places_behind,
+    places_read,
+    reads_of,
+)
 from rfa_toolbox.unit_windows import InputWindow, UnitWindows
 
 __all__ = [
@@ -78,13 +86,11 @@ FieldProvider: TypeAlias = "Callable[[EnrichedNetworkNode], PerAxis | None]"
 class _Links:
     """What was built on top of a node; kept beside it, so that the node itself never changes."""
 
-    __slots__ = ("companions", "successors", "windows")
+    __slots__ = ("companions", "successors")
 
     def __init__(self) -> None:
         self.successors: list[weakref.ref[EnrichedNetworkNode]] = []
         self.companions: tuple[EnrichedNetworkNode, ...] = ()
-        self.windows: tuple[UnitWindows | None, ...] | None = None
-        """Computed when first asked for: screening by size alone does not need them."""
 
 
 def _to_nodes(value: Iterable[EnrichedNetworkNode]) -> tuple[EnrichedNetworkNode, ...]:
@@ -200,51 +206,128 @@ class EnrichedNetworkNode:
     certainty_reason: str = attrs.field(default="", validator=_check_text)
     offsets: Offsets = attrs.field(default=(), converter=_to_offsets)
     measures: Measures = attrs.field(default=UNMEASURED, validator=_check_measures)
+    has_position: bool = attrs.field(init=False)
+    """Whether units have a place in the image; see ``LayerDefinition.positionless``.
+
+    What is computed from layers without one alone has none, either. Such a node has no receptive
+    field: it sees no pixel (0), is no path for what reads it, and changes no range and no state.
+    """
     _paths: tuple[Paths, ...] = attrs.field(init=False)
     _lasting_paths: tuple[Paths, ...] = attrs.field(init=False)
+    _seen: Places = attrs.field(init=False)
+    _near: Places = attrs.field(init=False)
+    _plain: bool = attrs.field(init=False)
+    _reduced: bool = attrs.field(init=False)
     _scalar: bool = attrs.field(init=False)
     _serial: int = attrs.field(init=False)
     _links: _Links = attrs.field(init=False)
 
     def __attrs_post_init__(self) -> None:
-        layer, predecessors = self.layer_info, self.predecessors
-        axes = layer.axes
-        for node in predecessors:
+        placed = self._placed()
+        axes = self._count_axes(placed)
+        if self.offsets:
+            self._check_offsets(axes or 1)
+        setter = object.__setattr__
+        setter(self, "_scalar", axes is None)
+        if self.layer_info.positionless or (self.predecessors and not placed):
+            self._stay_without_position(axes or 1)
+        else:
+            setter(self, "has_position", True)
+            self._find_fields(placed, axes)
+            self._inherit_certainty(placed)
+        setter(self, "_serial", next(_serial_numbers))
+        setter(self, "_links", _Links())
+        own = weakref.ref(self)
+        for node in dict.fromkeys(self.predecessors):
+            node._links.successors.append(own)
+
+    def _placed(self) -> tuple[EnrichedNetworkNode, ...]:
+        """Return the predecessors that have a place in the image; the others are no paths."""
+        for node in self.predecessors:
+            if not node.has_position:
+                return tuple(one for one in self.predecessors if one.has_position)
+        return self.predecessors
+
+    def _count_axes(self, placed: Sequence[EnrichedNetworkNode]) -> int | None:
+        axes = self.layer_info.axes
+        for node in placed:
             if not node._scalar:
                 count = len(node._paths)
                 if axes is None:
                     axes = count
                 elif axes != count:
+                    layer = self.layer_info
                     raise InvalidGraphError(
                         f"The node {self.name!r} mixes different numbers of axes: its layer has "
                         f"kernel_size={layer.kernel_size!r} and stride_size={layer.stride_size!r}, "
                         "its predecessors are "
-                        f"{[(one.name, one.receptive_field_max) for one in predecessors]!r}."
+                        f"{[(one.name, one.receptive_field_max) for one in placed]!r}."
                     )
-        if self.offsets:
-            self._check_offsets(axes or 1)
+        return axes
+
+    def _stay_without_position(self, axes: int) -> None:
         setter = object.__setattr__
-        setter(self, "_scalar", axes is None)
-        paths = paths_behind([node._paths for node in predecessors], layer, axes)
-        paths = filtered(paths, self.receptive_field_info_filter, axes)
+        setter(self, "has_position", False)
+        setter(self, "_paths", ((),) * axes)
+        setter(self, "_lasting_paths", self._paths)
+        setter(self, "_seen", (unit_windows.NOTHING,) * axes)
+        setter(self, "_near", self._seen)
+        setter(self, "_plain", False)
+        setter(self, "_reduced", False)
+        setter(self, "certainty", "exact")
+        setter(self, "certainty_reason", "")
+
+    def _read_offsets(self) -> Offsets:
+        if not self.offsets:
+            return ()
+        reads = zip(self.predecessors, self.offsets, strict=True)
+        return tuple(offsets for node, offsets in reads if node.has_position)
+
+    def _find_fields(self, placed: Sequence[EnrichedNetworkNode], axes: int | None) -> None:
+        layer, keep, setter = self.layer_info, self.receptive_field_info_filter, object.__setattr__
+        maps = [node._seen for node in placed]
+        read = places_read(maps, self._read_offsets(), axes or 1)
+        seen = places_behind(read, layer, axes or 1)
+        before = [node._paths for node in placed]
+        if None in seen:
+            before = extents_lost(before, maps, seen)
+        whole = paths_behind(before, layer, axes)
+        paths = filtered(whole, keep, axes)
+        setter(self, "_seen", seen)
         setter(self, "_paths", paths)
+        plain = paths is whole and layer.sees_finitely and not layer.resolution_dependent
+        for node in placed:
+            plain = plain and node._plain
+        setter(self, "_plain", plain)
+        if plain:  # as most nodes are: nothing is infinite, left out or of one size only
+            setter(self, "_near", seen)
+            setter(self, "_lasting_paths", paths)
+            setter(self, "_reduced", False)
+        else:
+            reduced = leaves_out_the_largest(whole, paths)
+            setter(self, "_reduced", reduced or any(node._reduced for node in placed))
+            self._find_lasting_fields(placed, axes)
+
+    def _find_lasting_fields(self, placed: Sequence[EnrichedNetworkNode], axes: int | None) -> None:
+        """Find what holds at any resolution, beside what holds at this one."""
+        layer, setter = self.layer_info, object.__setattr__
+        near: Places = (unit_windows.EVERYTHING,) * (axes or 1)
+        maps = [node._near for node in placed]
+        if not layer.resolution_dependent:
+            read = places_read(maps, self._read_offsets(), axes or 1, near=True)
+            near = places_behind(read, layer, axes or 1)
+        setter(self, "_near", near)
+        paths = self._paths
         if layer.resolution_dependent or any(
-            node._lasting_paths is not node._paths for node in predecessors
+            node._lasting_paths is not node._paths for node in placed
         ):
-            paths = paths_behind(
-                [node._lasting_paths for node in predecessors],
-                EVERYTHING if layer.resolution_dependent else layer,
-                axes,
-            )
+            before = [node._lasting_paths for node in placed]
+            if None in near:
+                before = extents_lost(before, maps, near)
+            layer = EVERYTHING if layer.resolution_dependent else layer
+            paths = paths_behind(before, layer, axes)
             paths = filtered(paths, self.receptive_field_info_filter, axes)
         setter(self, "_lasting_paths", paths)
-        setter(self, "_serial", next(_serial_numbers))
-        links = _Links()
-        setter(self, "_links", links)
-        self._inherit_certainty()
-        own = weakref.ref(self)
-        for node in dict.fromkeys(self.predecessors):
-            node._links.successors.append(own)
 
     def _check_offsets(self, axes: int) -> None:
         if len(self.offsets) != len(self.predecessors) or any(
@@ -256,17 +339,21 @@ class EnrichedNetworkNode:
                 f"each time that it is read, {axes} numbers, one per axis."
             )
 
-    def _inherit_certainty(self) -> None:
-        if self._sees_everything():
+    def _inherit_certainty(self, placed: Sequence[EnrichedNetworkNode]) -> None:
+        layer = self.layer_info
+        plain = layer.sees_finitely and layer.shortest_kernel_size is None
+        if not plain and self._sees_everything():
             return
         worst: EnrichedNetworkNode | None = None
-        for node in self.predecessors:
-            if _CERTAINTIES[node.certainty] > _CERTAINTIES[(worst or self).certainty]:
+        for node in placed:
+            if node.certainty != "exact" and (
+                _CERTAINTIES[node.certainty] > _CERTAINTIES[(worst or self).certainty]
+            ):
                 worst = node
         if worst is not None:
             object.__setattr__(self, "certainty", worst.certainty)
             object.__setattr__(self, "certainty_reason", worst.certainty_reason)
-        if self.certainty == "exact" and not self._grows_exactly():
+        if self.certainty == "exact" and not self._grows_exactly(placed):
             object.__setattr__(self, "certainty", "bound")
             object.__setattr__(
                 self,
@@ -275,14 +362,12 @@ class EnrichedNetworkNode:
                 "size, and which of them this layer reaches depends on its padding",
             )
 
-    def _grows_exactly(self) -> bool:
+    def _grows_exactly(self, placed: Sequence[EnrichedNetworkNode]) -> bool:
         """Whether the field is the very largest window; see ``arithmetic.is_exact``."""
         layer = self.layer_info
         axes = len(self._paths)
-        before = [node._paths for node in self.predecessors]
-        if layer.upsampling == 1 and not any(
-            path[2] for paths in before for axis in paths for path in axis
-        ):
+        before = [node._paths for node in placed]
+        if layer.upsampling == 1 and not any(map(arithmetic.is_uneven, before)):
             return True
         kernels, strides, dilations, upsamplings = (
             arithmetic.broadcast(value, axes)
@@ -327,8 +412,41 @@ class EnrichedNetworkNode:
 
     @property
     def receptive_field_max(self) -> PerAxis:
-        """Largest receptive field over all paths, in input pixels, per axis."""
-        return self._collapse(arithmetic.largest_field, self._paths)
+        """All that a unit sees: the extent of the windows of all paths, in input pixels, per axis.
+
+        It is that of the unit which sees most, from the first to the last pixel of any path. Where
+        it is not known where units look, it is the field of the largest path.
+
+        >>> image = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+        >>> reads = [[(0,), (4,)]]  # x[:-4] + x[4:]
+        >>> EnrichedNetworkNode(
+        ...     "add", LayerDefinition("Add", 1), [image], offsets=reads
+        ... ).receptive_field_max
+        5
+        """
+        return self._extents(self._paths, self._seen, self._near)
+
+    def _extents(self, paths: tuple[Paths, ...], *several: Places) -> PerAxis:
+        sizes = tuple(
+            self._extent(axis_paths, *(places[axis] for places in several))
+            for axis, axis_paths in enumerate(paths)
+        )
+        return arithmetic.collapse_sizes(sizes, self._scalar)
+
+    def _extent(self, paths: Paths, *places: UnitWindows | None) -> Size:
+        largest = arithmetic.largest_field(paths)
+        if self._reduced:  # a user's filter has the last word
+            return largest
+        sizes = [one.size for one in places if one is not None]
+        return max([largest, *(size for size in sizes if size != math.inf)])
+
+    def largest_finite_field(self, axis: int) -> Size:
+        """Return the extent of the paths that are finite at any resolution, along an axis.
+
+        0 if there is none. See ``lasting_paths``.
+        """
+        finite = arithmetic.finite_paths(self._lasting_paths[axis])
+        return self._extent(finite, self._near[axis]) if finite else 0
 
     def _collapse(
         self, summary: Callable[[Paths], T], paths: tuple[Paths, ...]
@@ -362,7 +480,7 @@ class EnrichedNetworkNode:
         """
         return (
             self._collapse(arithmetic.smallest_field, self._lasting_paths),
-            self._collapse(arithmetic.largest_field, self._lasting_paths),
+            self._extents(self._lasting_paths, self._near),
         )
 
     # -- where units look
@@ -378,38 +496,30 @@ class EnrichedNetworkNode:
         >>> EnrichedNetworkNode("up", up, []).unit_windows
         (UnitWindows(advance=1, firsts=(0, 0), lasts=(0, 0)),)
         """
-        if self._links.windows is None:
-            _look(self)
-        return self._links.windows or ()
+        return self._seen
 
     def branches(self, axis: int) -> list[UnitWindows | None]:
         """Return what the units see that this layer reads along an axis, one entry per read.
 
         Unit i of each of them is read for unit i of the grid that the layer slides over; None
-        where that is not known. Empty for a layer that reads the image.
+        where that is not known. Empty for a layer that reads the image; what has no place in the
+        image is left out.
         """
-        several: list[UnitWindows | None] = []
-        for place, before in enumerate(self.predecessors):
-            windows = before.unit_windows
-            one = windows[axis if len(windows) > 1 else 0]
-            for read in self.offsets[place] if self.offsets else ((0,) * (axis + 1),):
-                offset = read[axis]
-                known = one is not None and offset is not None
-                several.append(unit_windows.shifted(one, offset) if known else None)  # type: ignore[arg-type]
-        return several
+        return list(reads_of([node._seen for node in self._placed()], self._read_offsets(), axis))
 
     @property
     def window(self) -> InputWindow | None:
         """Where the units look on the input: start, size, jump and centre, in pixels per axis.
 
-        None if it is not known on some axis (see ``unit_windows``).
+        None if it is not known on some axis (see ``unit_windows``), or there is none.
 
         >>> EnrichedNetworkNode("conv", LayerDefinition("Conv", 7, 2, padding=3), []).window
         InputWindow(start=(-3,), size=(7,), jump=(2,), centre=(Fraction(0, 1),))
         """
         windows = self.unit_windows
         known = [one for one in windows if one is not None]
-        return unit_windows.window_at(known) if len(known) == len(windows) else None
+        whole = len(known) == len(windows) and self.has_position
+        return unit_windows.window_at(known) if whole else None
 
     def input_region(
         self, position: Resolution, image_size: Resolution | None = None
@@ -476,10 +586,11 @@ class EnrichedNetworkNode:
         found: list[range] = []
         windows = self.known_unit_windows()
         for axis, (one, (first, last)) in enumerate(zip(windows, box, strict=True)):
-            if one == unit_windows.EVERYTHING:
+            if one.size == math.inf:
                 raise InvalidGraphError(
-                    f"Every unit of {self.name!r} sees every pixel along axis {axis}, however "
-                    "many there are; ask a layer in front of the one that sees everything."
+                    f"Every unit of {self.name!r} sees every pixel along axis {axis} (or all on "
+                    "one side), however many there are; ask a layer in front of the one that sees "
+                    "everything."
                 )
             ends = unit_windows.units_that_see(one, first, last)
             stop = 0 if ends is None else max(0, ends[1] + 1)
@@ -655,11 +766,13 @@ class EnrichedNetworkNode:
                 "receptive_field_provider."
             )
         layer = self.layer_info
+        if not self.has_position:
+            return None, [], [], (math.inf,) * axes  # no rule applies
         size = provider(self)
         field = None if size is None else arithmetic.broadcast(size, axes)
         fields: list[tuple[Size, ...]] = []
         jumps: list[tuple[Jump | None, ...]] = []
-        for node in self.predecessors:
+        for node in self._placed():
             fields.append(arithmetic.broadcast(_judged_field(node, provider), axes))
             jumps.append(
                 arithmetic.broadcast(
@@ -766,68 +879,6 @@ def _one_per_axis(value: Any, axes: int, what: str) -> tuple[int, ...]:
             f"{what} is {value!r}; it must be a whole number, or one for each of the {axes} axes."
         )
     return tuple(map(operator.index, several))
-
-
-def _look(node: EnrichedNetworkNode) -> None:
-    """Find the windows of a node and of all that it depends on."""
-    waiting = [node]
-    found = {node}
-    while waiting:
-        for before in waiting.pop().predecessors:
-            if before._links.windows is None and before not in found:
-                found.add(before)
-                waiting.append(before)
-    for one in sorted(found, key=lambda one: one._serial):
-        one._links.windows = _windows_behind(one)
-
-
-def _windows_behind(node: EnrichedNetworkNode) -> tuple[UnitWindows | None, ...]:
-    layer = node.layer_info
-    axes = len(node._paths)
-    kernels, strides, dilations, upsamplings, paddings = (
-        arithmetic.broadcast(value, axes)
-        for value in (
-            layer.kernel_size,
-            layer.stride_size,
-            layer.dilation,
-            layer.upsampling,
-            layer.padding,
-        )
-    )
-    result: list[UnitWindows | None] = []
-    for axis in range(axes):
-        kernel, stride, upsampling = kernels[axis], strides[axis], upsamplings[axis]
-        if kernel == math.inf:
-            result.append(unit_windows.EVERYTHING)
-            continue
-        padding = paddings[axis]
-        if layer.padding is None and (kernel, stride, upsampling) == (1, 1, 1):
-            padding = 0
-        before = _windows_read(node, axis)
-        if before == unit_windows.EVERYTHING:
-            result.append(before)
-        elif before is None or padding is None:
-            result.append(None)
-        else:
-            begin = padding if isinstance(padding, int) else padding[0]
-            if layer.blockwise and stride == dilations[axis] == upsampling == 1:
-                result.append(unit_windows.seen_in_blocks(before, kernel, begin))
-            else:
-                result.append(
-                    unit_windows.slid(before, kernel, stride, dilations[axis], upsampling, begin)
-                )
-    return tuple(result)
-
-
-def _windows_read(node: EnrichedNetworkNode, axis: int) -> UnitWindows | None:
-    """Return what the units of the grid see that a node's layer slides over."""
-    if not node.predecessors:
-        return unit_windows.IMAGE
-    several = node.branches(axis)
-    if unit_windows.EVERYTHING in several:
-        return unit_windows.EVERYTHING
-    known = [one for one in several if one is not None]
-    return unit_windows.union(known) if len(known) == len(several) else None
 
 
 def _connected(start: EnrichedNetworkNode) -> list[EnrichedNetworkNode]:

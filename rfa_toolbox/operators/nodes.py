@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import attrs
 
-from rfa_toolbox import arithmetic, unit_windows
+from rfa_toolbox import arithmetic
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.graphs import (
@@ -513,7 +513,7 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
     if any(path[2] for path in longest) and all(map(_is_block, longest + shortest)):
         blocks, least = ([path[0] for path in paths] for paths in (longest, shortest))
         begins = [
-            None if one is None or one == unit_windows.EVERYTHING else -int(one.firsts[0])
+            None if one is None or one.firsts[0] == -math.inf else -int(one.firsts[0])
             for one in node.unit_windows
         ]
         return LayerDefinition(

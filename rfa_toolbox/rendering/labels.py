@@ -173,6 +173,8 @@ def node_label(
     <<b>Conv</b><br/>first<br/><font point-size="9">kernel 3, stride 2</font>>
     """
     details = [layer_text(node.layer_info)]
+    if not node.has_position:
+        return _label(node, [*details, "no position"])
     if include_rf_info:
         smallest, largest = (
             known_size(size, node.certainty) for size in node.lasting_receptive_fields
@@ -191,6 +193,8 @@ def input_label(node: EnrichedNetworkNode, input_res: Resolution) -> Markup:
     <<b>Input</b><br/>x<br/><font point-size="9">32 px</font>>
     """
     channels = node.layer_info.filters
+    if not node.has_position:
+        return _label(node, ["no position"])
     size = f"{size_text(node.compute_feature_map_size(input_res))} px"
     return _label(node, [_counted(channels, "channel") if channels is not None else "", size])
 

@@ -281,7 +281,7 @@ def test_a_node_that_reads_a_map_twice_sees_both_places():
     assert add.window.start == (0, -1)
     assert add.window.size == (5, 2)
     assert conv.window.size == (7, 4)
-    assert conv.receptive_field_max == (3, 3)
+    assert (conv.receptive_field_min, conv.receptive_field_max) == ((3, 3), (7, 4))
     for other in (
         EnrichedNetworkNode.from_dict(json.loads(json.dumps(conv.to_dict()))),
         pickle.loads(pickle.dumps(conv)),

@@ -1,0 +1,128 @@
+"""Where the units of a node look, given where those of its predecessors do; per axis.
+
+Two answers travel through a graph. What units *see* takes every path into account. What they see
+*near* leaves out the paths on which they see infinitely far, or as far as the image goes: it is
+what a range of resolutions asks for. Where nothing is left out both are the same object.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+from rfa_toolbox import arithmetic, unit_windows
+from rfa_toolbox.arithmetic import Paths
+from rfa_toolbox.graphs.layers import LayerDefinition, Slide
+from rfa_toolbox.unit_windows import EVERYTHING, IMAGE, UnitWindows
+
+__all__ = ["Places", "extents_lost", "places_behind", "places_read", "reads_of"]
+
+Places: TypeAlias = "tuple[UnitWindows | None, ...]"
+"""What every unit of a node looks at, per axis (one entry if scalar); None where not known."""
+
+START: Places = (IMAGE,)
+"""What the pixels of the image look at."""
+
+
+def reads_of(several: Sequence[Places], offsets: Sequence[Any], axis: int) -> Sequence[Any]:
+    """Return the maps that a layer reads along an axis, one entry per read.
+
+    Unit i of each of them is read for unit i of the grid that the layer slides over.
+    """
+    maps = [places[axis if len(places) > 1 else 0] for places in several]
+    if not offsets:
+        return maps
+    return [
+        None if one is None or read[axis] is None else unit_windows.shifted(one, read[axis])
+        for one, reads in zip(maps, offsets, strict=True)
+        for read in reads
+    ]
+
+
+def places_read(
+    several: Sequence[Places], offsets: Sequence[Any], axes: int, near: bool = False
+) -> Places:
+    """Return where the units of the grid look that a layer slides over; ``near`` as above."""
+    if not several:
+        return START
+    if not offsets:
+        first = several[0]
+        if several.count(first) == len(several):
+            return first
+        if all(axis is places[0] for places in several for axis in places):
+            return ((_near if near else _seen)([places[0] for places in several]),) * axes
+    merge = _near if near else _seen
+    return tuple(merge(reads_of(several, offsets, axis)) for axis in range(axes))
+
+
+def _seen(reads: Sequence[UnitWindows | None]) -> UnitWindows | None:
+    if EVERYTHING in reads:
+        return EVERYTHING
+    known = [one for one in reads if one is not None]
+    return unit_windows.union(known) if len(known) == len(reads) else None
+
+
+def _near(reads: Sequence[UnitWindows | None]) -> UnitWindows | None:
+    finite = [one for one in reads if one is None or one.size != math.inf]
+    return _seen(finite) if finite else EVERYTHING
+
+
+def extents_lost(
+    several: Sequence[tuple[Paths, ...]], maps: Sequence[Places], behind: Places
+) -> list[tuple[Paths, ...]]:
+    """Return the paths in front of a layer, with what is lost where it is not known where they end.
+
+    Where copies met that are moved against each other, units see more than any path leads to. Only
+    their places say so; where these get lost, the extent becomes a path of its own, so that
+    whatever follows adds to it.
+    """
+    return [
+        paths if places.count(None) == len(places) else _with_extents(paths, places, behind)
+        for paths, places in zip(several, maps, strict=True)
+    ]
+
+
+def _with_extents(paths: tuple[Paths, ...], places: Places, behind: Places) -> tuple[Paths, ...]:
+    result: list[Paths] = []
+    for axis, after in enumerate(behind):
+        before = paths[axis if len(paths) > 1 else 0]
+        one = places[axis if len(places) > 1 else 0]
+        if after is None and one is not None and one.size != math.inf:
+            before = arithmetic.with_extent(before, int(one.size), one.advance, len(one.firsts))
+        result.append(before)
+    return tuple(result)
+
+
+def places_behind(read: Places, layer: LayerDefinition, axes: int) -> Places:
+    """Return where units look behind a layer that slides over a grid."""
+    if layer.sees_finitely and read.count(None) == len(read) == axes:
+        return read
+    slides, blockwise = layer.slides, layer.blockwise
+    first = _behind(read[0], slides[0], blockwise)
+    if axes == 1:
+        return (first,)
+    result = [first]
+    for axis in range(1, axes):
+        one = read[axis if len(read) > 1 else 0]
+        slide = slides[axis if len(slides) > 1 else 0]
+        if one is read[0] and (slide is slides[0] or slide == slides[0]):
+            result.append(first)
+        else:
+            result.append(_behind(one, slide, blockwise))
+    return tuple(result)
+
+
+def _behind(read: UnitWindows | None, slide: Slide, blockwise: bool) -> UnitWindows | None:
+    kernel, stride, dilation, upsampling, begin, scan = slide
+    if kernel == math.inf:
+        if scan is None or read == EVERYTHING:
+            return EVERYTHING
+        return None if read is None else unit_windows.scanned(read, scan)
+    if read is None or read == EVERYTHING:
+        return read
+    if begin is None:
+        return None
+    if blockwise and stride == dilation == upsampling == 1:
+        return unit_windows.seen_in_blocks(read, kernel, begin)
+    return unit_windows.slid(read, kernel, stride, dilation, upsampling, begin)
