@@ -101,7 +101,7 @@ EXACT: dict[str, tuple[Any, tuple[float, float]]] = {
     "the last third": (lambda k, o, x: o.split(conv(k)(x), 3, axis=1)[2], (3, 3)),
     "thirds of halves": (
         lambda k, o, x: k.Add()(o.split(o.split(x, 2, axis=1)[1], 2, axis=1)),
-        (1, 1),
+        (4, 1),
     ),
     "odd rows of pairs": (
         lambda k, o, x: o.reshape(x, (-1, SIZE // 2, 2, SIZE, 2))[:, :, 1],
