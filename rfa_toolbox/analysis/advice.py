@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import attrs
 
 from rfa_toolbox.analysis.blocks import Block
+from rfa_toolbox.analysis.words import one_line, several
 from rfa_toolbox.arithmetic import LayerState
 
 __all__ = ["Cut", "cut_of"]
@@ -43,10 +44,9 @@ class Cut:
             )
             if share is not None
         ]
-        count = len(self.blocks)
-        what = f"{count} layer{'' if count == 1 else 's'}"
+        gone = "layer" if len(self.blocks) == 1 else several(len(self.blocks), "layer")
         return (
-            f"Put the head behind {self.behind.name} and leave out the last {what}"
+            f"Put the head behind {one_line(self.behind.name)} and leave out the last {gone}"
             f"{': that saves ' + ' and '.join(saved) if saved else ''}."
         )
 

@@ -228,11 +228,13 @@ def _is_main(node: EnrichedNetworkNode) -> bool:
     if node.measures.work is not None:
         return bool(node.multiply_accumulates)
     # Nobody measured it: a layer that was described by hand, or an input of open size.
-    return (layer.filters or layer.units) is not None and not _NEUTRAL.search(layer.name.lower())
+    name = layer.name.lower()
+    wide = layer.filters is not None or layer.units is not None
+    return not _NEUTRAL.search(name) and (wide or bool(_WEIGHTED.search(name)))
 
 
 _CONCATENATIONS = frozenset({"cat", "concat", "concatenate", "concatenation", "stack"})
-
+_WEIGHTED = re.compile(r"conv|dense|linear|fully")
 _NEUTRAL = re.compile(
     r"norm|activation|relu|elu|gelu|silu|swish|mish|sigmoid|softmax|softplus|tanh|drop|depth"
     r"|identity|scal|bias|^(add|sub|mul|sum|cat|concat|merge|input)"

@@ -6,8 +6,6 @@ Headlines of pages, summaries in a terminal, comparisons and the exit code all c
 from __future__ import annotations
 
 import math
-import re
-from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -16,23 +14,22 @@ import attrs
 from rfa_toolbox import arithmetic
 from rfa_toolbox.analysis.advice import Cut, cut_of
 from rfa_toolbox.analysis.blocks import Block, blocks
-from rfa_toolbox.analysis.costs import TotalCosts, compute_at, sum_of_costs
+from rfa_toolbox.analysis.costs import TotalCosts, compute_at, short_number, sum_of_costs
+from rfa_toolbox.analysis.words import (
+    axis_names,
+    counted_in_words,
+    one_line,
+    resolution_text,
+    several,
+)
 from rfa_toolbox.arithmetic import LayerState, Size
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 
-__all__ = ["Summary", "resolution_text", "summarize"]
+__all__ = ["Summary", "summarize"]
 
-_KINDS = (
-    ("convolution", re.compile(r"conv")),
-    ("pooling", re.compile(r"pool")),
-    ("dense layer", re.compile(r"linear|dense|gemm")),
-    ("attention layer", re.compile(r"attention|attn")),
-)
 T = TypeVar("T")
 
-_OTHER = "other layer"
-_MOST_KINDS = 2
 _MOST_NAMES = 3
 
 
@@ -92,9 +89,12 @@ class Summary:
     def costs_of(self, *states: LayerState) -> TotalCosts:
         """Return what the counted blocks in some states cost; of all blocks without any state."""
         asked = self.blocks_in(*states) if states else self.blocks
-        return sum_of_costs(
+        known = sum_of_costs(
             TotalCosts(block.parameters, self.works[block.index]) for block in asked
         )
+        nodes = (node for block in asked for node in block.nodes)
+        unknown = sum(None in (node.parameters, node.multiply_accumulates) for node in nodes)
+        return attrs.evolve(known, unknown=unknown)
 
     @property
     def headline(self) -> str:
@@ -104,16 +104,18 @@ class Summary:
         >>> print(summarize(resnet18(), 32).headline)
         7 of 20 convolutions cannot help at 32 px, from Stage2-Block0-Conv1 on.
         """
-        return " ".join(filter(None, (self._unknown(), self._finding(), self._per_axis())))
+        return " ".join(filter(None, (self.warning, self._finding(), self._per_axis())))
 
-    def _unknown(self) -> str:
+    @property
+    def warning(self) -> str:
+        """What is not known of the network, in one sentence; empty where everything is."""
         if not self.unknown:
             return ""
-        names = list(dict.fromkeys(node.layer_info.name for node in self.unknown))
+        names = list(dict.fromkeys(one_line(node.layer_info.name) for node in self.unknown))
         more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        several = len(self.unknown) > 1
+        verb = "is" if len(self.unknown) == 1 else "are"
         return (
-            f"{len(self.unknown)} layer{'s are' if several else ' is'} unknown "
+            f"{several(len(self.unknown), 'layer')} {verb} unknown "
             f"({', '.join(names[:_MOST_NAMES])}{more}): what lies behind may see more than said "
             "here."
         )
@@ -125,23 +127,19 @@ class Summary:
         if not counted:
             return "No layer of the network looks at a part of the image only."
         if wasted:
-            start = "" if len(wasted) == len(counted) else f", from {wasted[0].name} on"
-            return f"{counted_in_words(wasted, counted)} cannot help {at}{start}."
+            start = "" if len(wasted) == len(counted) else _where(wasted)
+            some = "The only layer" if len(counted) == 1 else counted_in_words(wasted, counted)
+            return f"{some} cannot help {at}{start}."
         if limited:
             return (
                 f"Every layer can help {at}, though {counted_in_words(limited, counted)} "
-                f"see{'s' if len(limited) == 1 else ''} beyond the image, from "
-                f"{limited[0].name} on."
+                f"see{'s' if len(limited) == 1 else ''} beyond the image{_where(limited)}."
             )
-        return f"{_all_of(counted)} can help {at}.{self._lost()}"
+        whole = "The only layer" if len(counted) == 1 else f"All {several(len(counted), 'layer')}"
+        return f"{whole} can help {at}.{self._lost()}"
 
     def _lost(self) -> str:
-        if not self._is_beyond():
-            return ""
-        return (
-            f" No unit sees more than {resolution_text(self.good_to)} px, so none sees the whole "
-            "image."
-        )
+        return " No unit sees the whole image." if self._is_beyond() else ""
 
     def _is_beyond(self) -> bool:
         pairs = zip(self.input_resolution, self.good_to, strict=True)
@@ -200,17 +198,57 @@ class Summary:
 
         >>> from rfa_toolbox.architectures.vgg import vgg16
         >>> print(summarize(vgg16(), 32).good_reason)
-        From 197 px on every layer can help, from 212 px on its field fits into the image; on \
-images above 212 px no unit sees the whole image.
+        From 197 px on every layer can help; from 212 px on none sees beyond the image; above \
+212 px no unit sees the whole image.
         """
         low, useful = resolution_text(self.good_from), resolution_text(self.nothing_wasted_from)
         begin = f"From {useful} px on every layer can help"
         if low != useful:
-            begin += f", from {low} px on its field fits into the image"
+            begin += f"; from {low} px on none sees beyond the image"
         if math.inf in self.good_to:
             return f"{begin}; some units see the whole image at any size."
         end = resolution_text(self.good_to)
-        return f"{begin}; on images above {end} px no unit sees the whole image."
+        return f"{begin}; above {end} px no unit sees the whole image."
+
+    @property
+    def counts(self) -> str:
+        """How many counted blocks are in each state that occurs.
+
+        >>> from rfa_toolbox.architectures.resnet import resnet18
+        >>> print(summarize(resnet18(), 32).counts)
+        21 layers: 7 unproductive, 2 critical, 12 productive; 2 more see everything by design.
+        """
+        states: tuple[LayerState, ...] = ("unproductive", "critical", "partially critical")
+        shown = [
+            f"{len(self.blocks_in(state)):,} {state}"
+            for state in (*states, "productive")
+            if self.blocks_in(state)
+        ]
+        design = sum(block.kind == "global" for block in self.blocks)
+        more = f"{design:,} more see{'s' if design == 1 else ''} everything by design"
+        found = f"{several(len(self.counted), 'layer')}: {', '.join(shown) or 'none'}"
+        return f"{found}{f'; {more}' if design else ''}."
+
+    @property
+    def shares(self) -> str:
+        """Which share of the costs lies in unproductive blocks; empty where none is known."""
+        total, wasted = self.costs_of(), self.costs_of("unproductive")
+        about = "about " if self.compute_is_estimated else ""
+        least = "at least " if total.unknown else ""
+        shown = [
+            f"{(part or 0) / whole:.1%} of {least}{before}{short_number(whole)} {what}"
+            for whole, part, before, what in (
+                (total.parameters, wasted.parameters, "", "parameters"),
+                (
+                    total.multiply_accumulates,
+                    wasted.multiply_accumulates,
+                    about,
+                    "multiply-accumulates",
+                ),
+            )
+            if whole
+        ]
+        return f"Unproductive layers have {' and '.join(shown)}." if shown else ""
 
     @property
     def options(self) -> tuple[str, ...]:
@@ -229,12 +267,24 @@ images above 212 px no unit sees the whole image.
             return ("Where the task needs the whole image, let the field grow faster.",)
         return ()
 
+    def __str__(self) -> str:
+        r"""Return what a terminal shows: headline, counts, good resolutions and costs.
+
+        >>> from rfa_toolbox.architectures.resnet import resnet18
+        >>> print(summarize(resnet18(), 32))
+        7 of 20 convolutions cannot help at 32 px, from Stage2-Block0-Conv1 on.
+        21 layers: 7 unproductive, 2 critical, 12 productive; 2 more see everything by design.
+        Good from 139 to 435 px. From 128 px on every layer can help; ...
+        """
+        good = f"{self.good} {self.good_reason}" if self.counted else ""
+        return "\n".join(filter(None, (self.headline, self.counts, good, self.shares)))
+
     @property
     def advice(self) -> str:
         """The options as one text for a terminal.
 
         >>> from rfa_toolbox.architectures.vgg import vgg16
-        >>> summarize(vgg16(), 224).advice
+        >>> summarize(vgg16(), 212).advice
         'Nothing to do at this resolution.'
         """
         return " Or: ".join(self.options) or "Nothing to do at this resolution."
@@ -292,6 +342,12 @@ def summarize(
     )
 
 
+def _where(some: Sequence[Block]) -> str:
+    """Return where blocks are, to stand behind a statement on them."""
+    name = one_line(some[0].name)
+    return f": {name}" if len(some) == 1 else f", from {name} on"
+
+
 def _sum(counts: Iterable[int | None]) -> int | None:
     known = [count for count in counts if count is not None]
     return sum(known) if known else None
@@ -325,55 +381,3 @@ def _is_unknown(node: EnrichedNetworkNode) -> bool:
     return node.certainty == "unknown" and all(
         before.certainty_reason != node.certainty_reason for before in node.predecessors
     )
-
-
-# --- words -----------------------------------------------------------------------------------
-
-
-def resolution_text(sizes: Sequence[Size]) -> str:
-    """Return a resolution in short: one number where all axes are alike.
-
-    >>> resolution_text((32, 32)), resolution_text((32, 300)), resolution_text((math.inf,))
-    ('32', '32x300', 'any')
-    """
-    shown = ["any" if size == math.inf else str(size) for size in sizes]
-    return shown[0] if len(set(shown)) == 1 else "x".join(shown)
-
-
-def counted_in_words(some: Sequence[Block], of: Sequence[Block]) -> str:
-    """Return how many of some blocks there are, by kind while that is short.
-
-    >>> from rfa_toolbox.architectures.vgg import vgg16
-    >>> found = summarize(vgg16(), 32)
-    >>> counted_in_words(found.blocks_in("unproductive"), found.counted)
-    '8 of 13 convolutions and 2 of 5 poolings'
-    """
-    parts, whole = (Counter(map(_kind, several)) for several in (some, of))
-    if len(parts) > _MOST_KINDS or _OTHER in parts:
-        return f"{len(some)} of {_several(len(of), 'layer')}"
-    return " and ".join(
-        f"{count} of {_several(whole[kind], kind)}" for kind, count in parts.items()
-    )
-
-
-def _kind(block: Block) -> str:
-    name = block.type.lower()
-    return next((kind for kind, words in _KINDS if words.search(name)), _OTHER)
-
-
-def _several(count: int, thing: str) -> str:
-    return f"{count:,} {thing}{'' if count == 1 else 's'}"
-
-
-def _all_of(counted: Sequence[Block]) -> str:
-    return "The only layer" if len(counted) == 1 else f"All {_several(len(counted), 'layer')}"
-
-
-def axis_names(count: int) -> tuple[str, ...]:
-    """Return what people call the axes of an input.
-
-    >>> axis_names(2), axis_names(1)
-    (('height', 'width'), ('length',))
-    """
-    named = {1: ("length",), 2: ("height", "width"), 3: ("depth", "height", "width")}
-    return named.get(count) or tuple(f"axis {axis}" for axis in range(count))

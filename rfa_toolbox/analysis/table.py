@@ -15,14 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 import attrs
 
-from rfa_toolbox.analysis.costs import (
-    TotalCosts,
-    compute_at,
-    short_number,
-    sum_of_costs,
-)
+from rfa_toolbox.analysis.blocks import blocks
+from rfa_toolbox.analysis.costs import TotalCosts, compute_at, sum_of_costs
 from rfa_toolbox.analysis.ranges import input_resolution_range
 from rfa_toolbox.analysis.states import filters_non_convolutional_node, obtain_all_nodes
+from rfa_toolbox.analysis.summary import Summary, summarize
+from rfa_toolbox.analysis.words import one_line
 from rfa_toolbox.arithmetic import Jump, LayerState, Size, normalise_resolution
 from rfa_toolbox.domain import Certainty, PerAxis, Resolution
 from rfa_toolbox.errors import MissingFrameworkError
@@ -33,9 +31,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["Analysis", "LayerRow", "analyze"]
-
-WIDEST_COLUMN = 56
-"""Characters of a name or path that the text form shows; longer ones lose their middle."""
 
 
 @attrs.frozen
@@ -142,59 +137,53 @@ class Analysis:
             return sum_of_costs(self.rows)
         return sum_of_costs(row for row in self.layers_in(state) if row.in_feature_extractor)
 
+    def findings(self) -> Summary:
+        """Return what there is to say about the network at this resolution, counted in blocks.
+
+        >>> from rfa_toolbox.architectures.vgg import vgg16
+        >>> len(analyze(vgg16(), 32).findings().blocks_in("unproductive"))
+        10
+        """
+        return summarize(self.graph, self.input_resolution, self.filter_kernel_size_1)
+
+    def block_rows(self) -> tuple[LayerRow, ...]:
+        """Return one row per layer as people count them: of its main node, with all its costs.
+
+        Inputs, and additions and concatenations that belong to no layer, are left out.
+
+        >>> from rfa_toolbox.architectures.resnet import resnet18
+        >>> table = analyze(resnet18(), 32)
+        >>> len(table.rows), len(table.block_rows())
+        (33, 23)
+        """
+        places = {node: at for at, node in enumerate(obtain_all_nodes(self.graph))}
+        found = []
+        for block in blocks(self.graph):
+            if block.kind in ("input", "joint"):
+                continue
+            members = [self.rows[places[node]] for node in block.nodes]
+            costs = sum_of_costs(members)
+            found.append(
+                attrs.evolve(
+                    self.rows[places[block.main]],
+                    parameters=costs.parameters,
+                    multiply_accumulates=costs.multiply_accumulates,
+                )
+            )
+        return tuple(found)
+
     def summary(self) -> str:
-        """Return the findings in three lines, and in a fourth what they cost, where that is known.
+        """Return the findings in a few lines, and what they cost, where that is known.
+
+        They count blocks, as ``findings`` does.
 
         >>> from rfa_toolbox.architectures.vgg import vgg16
         >>> print(analyze(vgg16(), 32).summary())
-        22 layers at 32 px: 13 unproductive (10 in the feature extractor), 0 critical, \
-0 partially critical, 9 productive.
-        First unproductive layer: Stage2-Conv2 (#9).
-        Useful input resolutions: 212x212 to 212x212 px.
+        7 of 13 convolutions and 3 of 5 poolings cannot help at 32 px, from Stage2-Conv2 on.
+        18 layers: 10 unproductive, 8 productive; 3 more see everything by design.
+        Good at 212 px. From 197 px on every layer can help; ...
         """
-        unproductive = self.layers_in("unproductive")
-        extracting = [row for row in unproductive if row.in_feature_extractor]
-        split = f" ({len(extracting)} in the feature extractor)" if unproductive else ""
-        first = next(iter(extracting or unproductive), None)
-        named = "-" if first is None else f"{one_line(first.name)} (#{first.index})"
-        low, high = self.resolution_range
-        return (
-            f"{len(self.rows)} layers at {_cell(self.input_resolution)} px: "
-            f"{len(unproductive)} unproductive{split}, "
-            f"{len(self.layers_in('critical'))} critical, "
-            f"{len(self.layers_in('partially critical'))} partially critical, "
-            f"{len(self.layers_in('productive'))} productive.\n"
-            f"First unproductive layer: {named}.\n"
-            f"Useful input resolutions: {_cell(low)} to {_cell(high)} px.{self._shares()}"
-        )
-
-    def _shares(self) -> str:
-        """Return which share of the costs lies in layers that cannot help, or not much."""
-        total = self.costs_of()
-        if total.parameters is None and total.multiply_accumulates is None:
-            return ""
-        least = "at least " if total.unknown else ""
-        found = []
-        for count, what, about in (
-            ("parameters", "parameters", ""),
-            (
-                "multiply_accumulates",
-                "multiply-accumulates",
-                "about " if self.compute_is_estimated else "",
-            ),
-        ):
-            whole = getattr(total, count)
-            if whole:
-                wasted, critical = (
-                    (getattr(self.costs_of(state), count) or 0) / whole
-                    for state in ("unproductive", "critical")
-                )
-                found.append(
-                    f"{wasted:.1%} ({critical:.1%} critical) of {least}{about}"
-                    f"{short_number(whole)} {what}"
-                )
-        shares = ", ".join(found) or "none"
-        return f"\nCosts of unproductive layers in the feature extractor: {shares}."
+        return str(self.findings())
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything as plain values that JSON can hold.
@@ -343,6 +332,10 @@ def analyze(
     )
 
 
+BY_DESIGN = "sees everything"
+"""What tables say instead of the state of a layer behind a global operation."""
+
+
 # --- values as text --------------------------------------------------------------------------
 
 
@@ -366,17 +359,8 @@ def _cell(value: Any, nothing: str = "-") -> str:
     return str(value)
 
 
-def one_line(text: str) -> str:
-    r"""Return a text without line breaks and of bearable length, for a column of a table.
-
-    >>> print(one_line("two\nlines"))
-    two\nlines
-    """
-    text = "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
-    if len(text) <= WIDEST_COLUMN:
-        return text
-    kept = WIDEST_COLUMN - 3
-    return f"{text[: kept // 2]}...{text[-(kept - kept // 2) :]}"
+def _grouped(count: int | None) -> str:
+    return "-" if count is None else f"{count:,}"
 
 
 @attrs.frozen
@@ -423,10 +407,10 @@ def text_columns(rows: Sequence[LayerRow]) -> tuple[TextColumn, ...]:
     outputs = (row.units if row.filters is None else row.filters for row in rows)
     add("out", map(_cell, outputs), number=True)
     if any(row.parameters is not None for row in rows):
-        add("parameters", (_cell(row.parameters) for row in rows), number=True)
+        add("parameters", (_grouped(row.parameters) for row in rows), number=True)
     if any(row.multiply_accumulates is not None for row in rows):
-        add("MACs", (_cell(row.multiply_accumulates) for row in rows), number=True)
-    add("state", (row.state for row in rows))
+        add("MACs", (_grouped(row.multiply_accumulates) for row in rows), number=True)
+    add("state", (row.state if row.in_feature_extractor else BY_DESIGN for row in rows))
     if any(row.certainty != "exact" for row in rows):
         add("certainty", (row.certainty for row in rows))
     return tuple(columns)

@@ -13,8 +13,10 @@ import attrs
 import typer
 
 import rfa_toolbox
-from rfa_toolbox import EnrichedNetworkNode, analyze, input_resolution_range
+from rfa_toolbox import EnrichedNetworkNode, analyze, input_resolution_range, summarize
 from rfa_toolbox.analysis.table import Analysis
+from rfa_toolbox.analysis.words import resolution_text, several
+from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.cli import arguments, specs, tables
 from rfa_toolbox.cli.output import progress, target
 from rfa_toolbox.cli.problems import UsageError, complain, remark
@@ -52,6 +54,14 @@ class FailOn(str, Enum):
 
     UNPRODUCTIVE = "unproductive"
     CRITICAL = "critical"
+    UNKNOWN = "unknown"
+
+
+class Layers(str, Enum):
+    """What counts as a layer."""
+
+    BLOCKS = "blocks"
+    NODES = "nodes"
 
 
 def _complete_spec(incomplete: str) -> list[str]:
@@ -129,6 +139,16 @@ Output = Annotated[
         show_default="standard output",
     ),
 ]
+Unit = Annotated[
+    Layers | None,
+    typer.Option(
+        "--layers",
+        metavar="WHAT",
+        help="blocks: a layer together with the norms, activations and additions behind it; "
+        "nodes: every operation.",
+        show_default="blocks; nodes for the rows of json and csv",
+    ),
+]
 Spare1x1 = Annotated[
     bool,
     typer.Option(
@@ -180,9 +200,10 @@ def analyze_command(
         typer.Option(
             metavar="STATE",
             help="unproductive or critical: exit with 1 if the feature extractor has layers in "
-            "this state or a worse one.",
+            "this state or a worse one; unknown: if it has layers that nothing knows.",
         ),
     ] = None,
+    layers: Unit = None,
     filter_kernel_size_1: Spare1x1 = False,
     debug: Debug = False,
 ) -> int:
@@ -194,32 +215,49 @@ def analyze_command(
         analyze(model.graph, resolution, filter_kernel_size_1)
         for resolution in asked or (model.resolution,)
     ]
+    nodes = layers is Layers.NODES
     if where.format == "table":
-        content = "\n".join(tables.analysis_text(one, plain=where.is_plain()) for one in found)
+        plain = where.is_plain()
+        content = "\n".join(tables.analysis_text(one, plain, nodes) for one in found)
     elif where.format == "json":
-        results = [one.to_dict() for one in found]
+        results = [tables.analysis_values(one, layers is Layers.BLOCKS) for one in found]
         content = tables.as_json("analysis", {"model": model.title, "results": results})
     else:
-        content = tables.analyses_as_csv(found)
+        content = tables.analyses_as_csv(found, layers is Layers.BLOCKS)
     where.deliver(content)
-    return OK if fail_on is None else _judge(found, fail_on)
+    return OK if fail_on is None else _judge(found, fail_on, nodes)
 
 
-def _judge(found: Sequence[Analysis], fail_on: FailOn) -> int:
+def _judge(found: Sequence[Analysis], fail_on: FailOn, nodes: bool) -> int:
     """Return 1 if layers in a state, or in a worse one, are where images are looked at.
 
     The layers behind the global pooling see everything at any resolution, and do not count.
     """
-    states = ("unproductive",) if fail_on is FailOn.UNPRODUCTIVE else ("unproductive", "critical")
+    if fail_on is FailOn.UNKNOWN:
+        warning = found[0].findings().warning
+        if warning:
+            complain(f"{warning.rstrip('.')} (--fail-on unknown).")
+        return FOUND if warning else OK
+    states: tuple[LayerState, ...] = ("unproductive",)
+    if fail_on is FailOn.CRITICAL:
+        states = ("unproductive", "critical")
     code = OK
     for analysis in found:
-        bad = [row for row in analysis.rows if row.state in states and row.in_feature_extractor]
+        summary = analysis.findings()
+        if nodes:
+            extracting = [row for row in analysis.rows if row.in_feature_extractor]
+            total = len(extracting)
+            bad = [row.name for row in extracting if row.state in states]
+        else:
+            total = len(summary.counted)
+            bad = [block.name for block in summary.blocks_in(*states)]
         if bad:
             code = FOUND
-            resolution = "x".join(map(str, analysis.input_resolution))
             complain(
-                f"{len(bad)} of {len(analysis.rows)} layers are {' or '.join(states)} at "
-                f"{resolution} px (--fail-on {fail_on.value}), the first is {bad[0].name}."
+                f"{len(bad):,} of {several(total, 'operation' if nodes else 'layer')} "
+                f"{'is' if len(bad) == 1 else 'are'} {' or '.join(states)} at "
+                f"{resolution_text(summary.input_resolution)} px (--fail-on {fail_on.value}), "
+                f"the first is {bad[0]}."
             )
     return code
 
@@ -298,14 +336,18 @@ def range_command(
     low, high = input_resolution_range(
         model.graph, filter_kernel_size_1=filter_kernel_size_1, lower_bound=lower_bound
     )
+    good = summarize(model.graph, model.resolution, filter_kernel_size_1)
     if where.format == "json":
-        content = tables.as_json("range", {"model": model.title, "min": low, "max": high})
+        values = {"model": model.title, "min": low, "max": high, **tables.good_values(good)}
+        content = tables.as_json("range", values)
     else:
         least, most = ("x".join(map(str, one)) for one in (low, high))
         if where.format == "csv":
             content = tables.as_csv([{"model": model.title, "min": least, "max": most}])
+        elif lower_bound:
+            content = tables.lower_bound_text(model.title, least, most)
         else:
-            content = tables.range_text(model.title, least, most)
+            content = tables.range_text(model.title, good)
     where.deliver(content)
     return OK
 
@@ -318,14 +360,18 @@ def compare_command(
     kwargs: Kwargs = None,
     format_name: Format = None,
     output: Output = None,
+    layers: Unit = None,
     filter_kernel_size_1: Spare1x1 = False,
     debug: Debug = False,
 ) -> int:
     """Show several models side by side."""
     where = target(output, format_name, _TABLES, "table")
     asked = arguments.parse_resolutions(input_res or ())
+    nodes = layers is Layers.NODES
     rows = [
-        tables.comparison_row(model.title, analyze(model.graph, resolution, filter_kernel_size_1))
+        tables.comparison_row(
+            model.title, analyze(model.graph, resolution, filter_kernel_size_1), nodes
+        )
         for model in _read(several, input_shape, kwargs)
         for resolution in asked or (model.resolution,)
     ]
@@ -334,7 +380,7 @@ def compare_command(
     elif where.format == "csv":
         where.deliver(tables.as_csv(rows))
     else:
-        where.deliver(tables.comparison_text(rows, plain=where.is_plain()))
+        where.deliver(tables.comparison_text(rows, where.is_plain(), nodes))
     return OK
 
 
@@ -455,7 +501,8 @@ def run(words: Sequence[str]) -> int:
         return INTERRUPTED
     except _ParserError as error:
         path = error.ctx.command_path if error.ctx is not None else "rfa"
-        complain(f"{error.format_message().rstrip('.')}. See {path} --help.")
+        said = error.format_message().rstrip(".")
+        complain(f"{said}{'' if said.endswith('?') else '.'} See {path} --help.")
         return PROBLEM
     except LayoutTimeoutError as error:
         complain(

@@ -5,18 +5,22 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import attrs
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from rfa_toolbox.analysis import find_smallest_resolution_with_no_unproductive_layer
 from rfa_toolbox.analysis.costs import short_number
-from rfa_toolbox.analysis.table import Analysis, TextColumn, aligned, one_line, text_columns
+from rfa_toolbox.analysis.summary import Summary
+from rfa_toolbox.analysis.table import BY_DESIGN, Analysis, TextColumn, aligned, text_columns
+from rfa_toolbox.analysis.words import one_line
+from rfa_toolbox.arithmetic import LayerState, Size
 
 __all__ = [
     "analyses_as_csv",
@@ -25,7 +29,7 @@ __all__ = [
     "as_json",
     "comparison_row",
     "comparison_text",
-    "next_step",
+    "lower_bound_text",
     "range_text",
     "table_text",
     "verification_text",
@@ -38,12 +42,13 @@ _STYLES = {
     "unproductive": "bold red",
     "critical": "yellow",
     "partially critical": "bright_yellow",
+    BY_DESIGN: "dim",
     "differs": "bold red",
     "bound": "yellow",
 }
 _EXPENDABLE = (
     "kind",
-    "first unproductive",
+    "first red",
     "MACs",
     "params",
     "layers",
@@ -66,41 +71,50 @@ _EXPENDABLE = (
 _NARROWEST_NAME = 16
 
 
-def analysis_text(analysis: Analysis, plain: bool) -> str:
-    """Return a table of layers, what it comes to, and what to do about it."""
-    states = [row.state for row in analysis.rows]
-    return table_text(
-        text_columns(analysis.rows), f"{analysis.summary()}\n{next_step(analysis)}", plain, states
-    )
+def analysis_text(analysis: Analysis, plain: bool, nodes: bool = False) -> str:
+    """Return a table of layers, what it comes to, and what to do about it.
+
+    Args:
+        analysis: what was found.
+        plain: as for ``table_text``.
+        nodes: show every operation instead of blocks.
+    """
+    found = analysis.findings()
+    rows = analysis.rows if nodes else analysis.block_rows()
+    below = f"{found}\n{_next_steps(found)}"
+    if nodes:
+        below = f"{_operations(analysis)}\n{below}"
+    states = [row.state if row.in_feature_extractor else BY_DESIGN for row in rows]
+    shown = table_text(text_columns(rows), below, plain, states)
+    return f"{found.warning}\n\n{shown}" if found.warning else shown
 
 
-def next_step(analysis: Analysis) -> str:
-    """Return one line that says what can be done about the layers that do not help.
+def _next_steps(found: Summary) -> str:
+    """Return what can be done, one option in a line.
+
+    >>> from rfa_toolbox import summarize
+    >>> from rfa_toolbox.architectures.vgg import vgg16
+    >>> print(_next_steps(summarize(vgg16(), 64)))
+    Next: put the head behind Stage3-Conv1 and leave out the last 6 layers.
+      or: let the field grow more slowly: smaller strides or kernels early on.
+      or: use images of 212 px or more.
+    """
+    options = [f"{one[:1].lower()}{one[1:]}" for one in found.options or (found.advice,)]
+    return "Next: " + "\n  or: ".join(options)
+
+
+def _operations(analysis: Analysis) -> str:
+    """Return how many operations are in which state, where the image is looked at.
 
     >>> from rfa_toolbox import analyze
     >>> from rfa_toolbox.architectures.vgg import vgg16
-    >>> print(next_step(analyze(vgg16(), 224)))
-    Next: nothing to do at this resolution.
+    >>> print(_operations(analyze(vgg16(), 32)))
+    Of 19 operations of the feature extractor 10 are unproductive.
     """
-    wasted = [row for row in analysis.layers_in("unproductive") if row.in_feature_extractor]
-    limited = [
-        row
-        for state in ("critical", "partially critical")
-        for row in analysis.layers_in(state)
-        if row.in_feature_extractor
-    ]
-    low = "x".join(map(str, analysis.resolution_range[0]))
-    if wasted:
-        # Some layers are unproductive at the smallest resolution that makes sense.
-        useful = find_smallest_resolution_with_no_unproductive_layer(analysis.graph)
-        enough = "x".join(str(max(size, useful)) for size in analysis.resolution_range[0])
-        return (
-            "Next: cut the unproductive layers, let the receptive field grow more slowly (fewer "
-            f"early strides, smaller kernels), or use images of {enough} px or more."
-        )
-    if limited:
-        return f"Next: critical layers may still help a little; images of {low} px use them fully."
-    return "Next: nothing to do at this resolution."
+    states = [row.state for row in analysis.rows if row.in_feature_extractor]
+    count = states.count("unproductive")
+    verb = "is" if count == 1 else "are"
+    return f"Of {len(states):,} operations of the feature extractor {count:,} {verb} unproductive."
 
 
 def table_text(
@@ -181,76 +195,106 @@ def _shortened(text: str, width: int) -> str:
     return f"{begin}...{end}"
 
 
-def range_text(title: str, least: str, most: str) -> str:
-    """Return the range of useful resolutions as sentences.
+def range_text(title: str, found: Summary) -> str:
+    """Return the good resolutions as sentences.
 
-    >>> print(range_text("vgg16", "212x212", "212x212"), end="")
-    Useful input resolutions of vgg16:
-      from 212x212 px (below, some layer of the feature extractor has nothing to work with)
-      to   212x212 px (beyond, no layer of it sees the whole image)
+    >>> from rfa_toolbox import summarize
+    >>> from rfa_toolbox.architectures.vgg import vgg16
+    >>> print(range_text("vgg16", summarize(vgg16(), 32)), end="")
+    vgg16: good at 212 px.
+    From 197 px on every layer can help.
+    From 212 px on none sees beyond the image.
+    Above 212 px no unit sees the whole image.
     """
-    width = max(len(least), len(most))
+    good = f"{found.good[:1].lower()}{found.good[1:]}"
+    reasons = found.good_reason.split("; ")
+    lines = "".join(f"{one[:1].upper()}{one[1:].rstrip('.')}.\n" for one in reasons)
+    return f"{one_line(title)}: {good}\n{lines}"
+
+
+def lower_bound_text(title: str, least: str, most: str) -> str:
+    """Return the range in which no layer is idle that makes the receptive field grow.
+
+    >>> print(lower_bound_text("vgg16", "196x196", "212x212"), end="")
+    vgg16: from 196x196 to 212x212 px.
+    Only layers that make the receptive field grow are asked to help.
+    """
     return (
-        f"Useful input resolutions of {one_line(title)}:\n"
-        f"  from {least:>{width}} px (below, some layer of the feature extractor has nothing to "
-        "work with)\n"
-        f"  to   {most:>{width}} px (beyond, no layer of it sees the whole image)\n"
+        f"{one_line(title)}: from {least} to {most} px.\n"
+        "Only layers that make the receptive field grow are asked to help.\n"
     )
 
 
 # --- several models --------------------------------------------------------------------------
 
 
-def comparison_row(title: str, analysis: Analysis) -> dict[str, Any]:
+def comparison_row(title: str, analysis: Analysis, nodes: bool = False) -> dict[str, Any]:
     """Return what is compared of a model at a resolution, as plain values.
+
+    Args:
+        title: what to call the model.
+        analysis: what was found.
+        nodes: count operations instead of blocks.
 
     >>> from rfa_toolbox import analyze
     >>> from rfa_toolbox.architectures.vgg import vgg16
     >>> row = comparison_row("vgg16", analyze(vgg16(), 32))
     >>> row["layers"], row["unproductive"], row["first_unproductive"]
-    (22, 10, 'Stage2-Conv2')
+    (18, 10, 'Stage2-Conv2')
     >>> row["parameters"] is None  # of a graph that was made by hand
     True
     """
-    extractor = [row for row in analysis.rows if row.in_feature_extractor]
-    states = [row.state for row in extractor]
-    first = next((row.name for row in extractor if row.state == "unproductive"), None)
-    low, high = analysis.resolution_range
-    total, wasted = analysis.costs_of(), analysis.costs_of("unproductive")
+    found = analysis.findings()
+    counted: list[tuple[str, LayerState]]
+    if nodes:
+        counted = [(row.name, row.state) for row in analysis.rows if row.in_feature_extractor]
+        wasted = analysis.costs_of("unproductive")
+    else:
+        pairs = zip(found.blocks, found.states, strict=True)
+        counted = [(block.name, state) for block, state in pairs if block.counted]
+        wasted = found.costs_of("unproductive")
+    states = [state for _, state in counted]
+    first = next((name for name, state in counted if state == "unproductive"), None)
+    total = analysis.costs_of()
     return {
         "model": title,
         "input_resolution": list(analysis.input_resolution),
-        "layers": len(analysis.rows),
+        "layers": len(counted),
         "unproductive": states.count("unproductive"),
         "critical": states.count("critical"),
         "partially_critical": states.count("partially critical"),
         "first_unproductive": first,
-        "min_resolution": list(low),
-        "max_resolution": list(high),
+        "min_resolution": _finite(found.good_from),
+        "max_resolution": _finite(found.good_to),
         "parameters": total.parameters,
         "unproductive_parameters": wasted.parameters,
         "multiply_accumulates": total.multiply_accumulates,
         "unproductive_multiply_accumulates": wasted.multiply_accumulates,
         "compute_is_estimated": analysis.compute_is_estimated,
+        "unknown": len(found.unknown),
     }
 
 
-def comparison_text(rows: Sequence[Mapping[str, Any]], plain: bool) -> str:
+def _finite(sizes: Sequence[Size]) -> list[Size | str]:
+    """Return sizes as JSON can hold them."""
+    return ["inf" if size == math.inf else size for size in sizes]
+
+
+def comparison_text(rows: Sequence[Mapping[str, Any]], plain: bool, nodes: bool = False) -> str:
     """Return models side by side."""
     shown = [
         {
             "model": row["model"],
             "input": _square(row["input_resolution"]),
             "layers": row["layers"],
-            "unproductive": row["unproductive"],
-            "critical": row["critical"],
-            "from": _square(row["min_resolution"]),
-            "to": _square(row["max_resolution"]),
+            "red": row["unproductive"],
+            "orange": row["critical"],
+            "good": _good(row["min_resolution"], row["max_resolution"]),
             "params": _with_share(row["parameters"], row["unproductive_parameters"]),
             "MACs": _with_share(
                 row["multiply_accumulates"], row["unproductive_multiply_accumulates"]
             ),
-            "first unproductive": row["first_unproductive"],
+            "first red": row["first_unproductive"],
         }
         for row in rows
     ]
@@ -258,19 +302,35 @@ def comparison_text(rows: Sequence[Mapping[str, Any]], plain: bool) -> str:
         TextColumn(
             heading,
             tuple(one_line(text_of(row[heading])) for row in shown),
-            heading not in ("model", "first unproductive"),
+            heading not in ("model", "first red"),
         )
         for heading in shown[0]
         if any(row[heading] is not None for row in shown)
     ]
     note = (
-        "unproductive, critical: layers of the feature extractor in that state.\n"
-        "from, to: useful input resolutions in pixels."
+        f"layers: of the feature extractor{'' if nodes else ', with their norms and activations'}; "
+        "red: they cannot help; orange: they see beyond the image.\n"
+        "good: input resolutions in pixels."
     )
     if any(row["params"] is not None for row in shown):
-        note += "\nparams, MACs: of all layers, and the share in unproductive ones."
+        note += "\nparams, MACs: of the whole model, and the share in red layers."
+    unknown = [one_line(row["model"]) for row in rows if row["unknown"]]
+    if unknown:
+        note = f"With unknown layers, so that fields may be larger: {', '.join(unknown)}.\n{note}"
     states = ["unproductive" if row["unproductive"] else "productive" for row in rows]
     return table_text(columns, note, plain, states)
+
+
+def _good(low: list[Any], high: list[Any]) -> str:
+    """Return good resolutions in a few letters.
+
+    >>> _good([139, 139], [435, 435]), _good([32, 32], ["inf", "inf"]), _good([212], [212])
+    ('139-435', '32-', '212')
+    """
+    least, most = (text_of(_square(size)) for size in (low, high))
+    if most == "inf":
+        return f"{least}-"
+    return least if least == most else f"{least}-{most}"
 
 
 def _square(size: list[Any]) -> Any:
@@ -282,11 +342,21 @@ def _with_share(whole: int | None, part: int | None) -> str | None:
     """Return a count and the share of a part of it.
 
     >>> _with_share(11_700_000, 5_850_000), _with_share(None, None)
-    ('11.70 M (50%)', None)
+    ('11.7 M (50%)', None)
     """
     if whole is None:
         return None
-    return f"{short_number(whole)} ({(part or 0) / max(whole, 1):.0%})"
+    return f"{_shorter(whole)} ({(part or 0) / max(whole, 1):.0%})"
+
+
+def _shorter(count: int) -> str:
+    """Return a count in about two digits.
+
+    >>> _shorter(11_689_512), _shorter(138_357_544), _shorter(900)
+    ('11.7 M', '138 M', '900')
+    """
+    number, _, unit = short_number(count).partition(" ")
+    return f"{float(number):.3g} {unit}" if unit else number
 
 
 # --- analysis against experiment -------------------------------------------------------------
@@ -383,8 +453,45 @@ def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
     return text.getvalue()
 
 
-def analyses_as_csv(several: Sequence[Analysis]) -> str:
+def good_values(found: Summary) -> dict[str, Any]:
+    """Return the good resolutions as plain values.
+
+    >>> from rfa_toolbox import summarize
+    >>> from rfa_toolbox.architectures.vgg import vgg16
+    >>> good_values(summarize(vgg16(), 32))
+    {'good_from': [212], 'good_to': [212]}
+    """
+    return {"good_from": _finite(found.good_from), "good_to": _finite(found.good_to)}
+
+
+def analysis_values(analysis: Analysis, blocks: bool) -> dict[str, Any]:
+    """Return an analysis as plain values, with what a person would read first.
+
+    Args:
+        analysis: what was found.
+        blocks: have a row per block, and not one per operation.
+    """
+    found = analysis.findings()
+    values = (attrs.evolve(analysis, rows=analysis.block_rows()) if blocks else analysis).to_dict()
+    return {
+        **values,
+        "summary": {
+            "headline": found.headline,
+            "advice": found.advice,
+            "layers": len(found.counted),
+            "unproductive": len(found.blocks_in("unproductive")),
+            "critical": len(found.blocks_in("critical")),
+            "partially_critical": len(found.blocks_in("partially critical")),
+            "unknown": len(found.unknown),
+            **good_values(found),
+        },
+    }
+
+
+def analyses_as_csv(several: Sequence[Analysis], blocks: bool = False) -> str:
     """Return the layers at one resolution or several as CSV; the first column is the resolution.
+
+    With ``blocks`` there is one line per block, and not one per operation.
 
     >>> from rfa_toolbox import analyze
     >>> from rfa_toolbox.architectures.vgg import vgg16
@@ -394,7 +501,8 @@ def analyses_as_csv(several: Sequence[Analysis]) -> str:
     text = io.StringIO()
     writer = csv.writer(text)
     for at, analysis in enumerate(several):
-        header, *rows = csv.reader(io.StringIO(analysis.to_csv(), newline=""))
+        shown = attrs.evolve(analysis, rows=analysis.block_rows()) if blocks else analysis
+        header, *rows = csv.reader(io.StringIO(shown.to_csv(), newline=""))
         if at == 0:
             writer.writerow(["input_resolution", *header])
         resolution = "x".join(map(str, analysis.input_resolution))

@@ -59,7 +59,7 @@ def test_graphs_made_by_hand_have_no_costs() -> None:
     assert (total.parameters, total.multiply_accumulates) == (None, None)
     assert total.unknown == len(graph.all_layers)
     table = analyze(graph, 32)
-    assert "Costs" not in table.summary()
+    assert "parameters" not in table.summary()
     assert "MACs" not in str(table)
     assert not table.compute_is_estimated
 
@@ -85,5 +85,5 @@ def test_the_summary_names_the_shares(graph: EnrichedNetworkNode) -> None:
         if row.state == "unproductive" and row.in_feature_extractor
     )
     share = (wasted.parameters or 0) / 130
-    assert f"Costs of unproductive layers in the feature extractor: {share:.1%}" in rows.summary()
+    assert f"Unproductive layers have {share:.1%} of 130 parameters" in rows.summary()
     assert rows.to_dict()["compute_is_estimated"] is True

@@ -163,13 +163,13 @@ def test_text_of_a_small_graph() -> None:
         "#  layer  type        kernel  stride  r_min  r_max  jump  map  out  state\n"
         "0  image  Input            1       1      1      1     1    7    3  productive\n"
         "1  conv   Conv           7x3       2    7x3    7x3   2x2  3x3   16  productive\n"
-        "2  pool   GlobalPool     inf       1    inf    inf     -  1x1    -  critical\n"
-        "3  dense  Dense          inf       1    inf    inf     -  1x1   10  unproductive\n"
+        "2  pool   GlobalPool     inf       1    inf    inf     -  1x1    -  sees everything\n"
+        "3  dense  Dense          inf       1    inf    inf     -  1x1   10  sees everything\n"
         "\n"
-        "4 layers at 7x7 px: 1 unproductive (0 in the feature extractor), 1 critical, "
-        "0 partially critical, 2 productive.\n"
-        "First unproductive layer: dense (#3).\n"
-        "Useful input resolutions: 7x3 to 7x3 px."
+        "The only layer can help at 7 px. No unit sees the whole image.\n"
+        "1 layer: 1 productive; 2 more see everything by design.\n"
+        "Good at 8x4 px. From 8x4 px on every layer can help; above 8x4 px no unit sees "
+        "the whole image."
     )
 
 
@@ -201,25 +201,19 @@ def test_five_hundred_rows_stay_readable() -> None:
     lines = text.splitlines()
     assert len(lines) > 200
     assert max(map(len, lines[:-3])) < 120
-    assert "First unproductive layer: " in text
+    assert "layers: " in text
 
 
-def test_an_unproductive_layer_that_is_missing_is_said() -> None:
-    conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3), [])
-    assert "First unproductive layer: -." in analyze(conv, 32).summary()
-
-
-def test_the_first_unproductive_layer_is_one_of_the_feature_extractor_if_there_is_any() -> None:
+def test_the_first_unproductive_layer_is_one_of_the_feature_extractor() -> None:
     image = EnrichedNetworkNode("image", LayerDefinition("Input", 1), [])
     gate = EnrichedNetworkNode("pool", LayerDefinition("Pool"), [image])
     point = EnrichedNetworkNode("point", LayerDefinition("Conv", 1), [gate])
     wide = EnrichedNetworkNode("wide", LayerDefinition("Conv", 9), [image])
     both = EnrichedNetworkNode("mul", LayerDefinition("Mul", 1), [wide, point])
-    assert "First unproductive layer: wide (#3)." in analyze(both, 8).summary()
-    assert "First unproductive layer: point (#2)." in analyze(both, 16).summary()
+    assert "The only layer cannot help at 8 px." in analyze(both, 8).summary()
+    assert "The only layer can help at 16 px." in analyze(both, 16).summary()
 
 
 def test_infinite_ranges_are_said() -> None:
     table = Analysis((32,), ((math.inf,), (math.inf,)), (), vgg16())
-    assert "inf to inf px" in table.summary()
     assert table.to_dict()["resolution_range"] == {"min": ["inf"], "max": ["inf"]}

@@ -60,6 +60,8 @@ def test_the_json_of_a_keras_model_is_read(rfa: Rfa, tmp_path: Path) -> None:
         "model": "tiny",
         "min": [5, 5],
         "max": [5, 5],
+        "good_from": [6, 6],
+        "good_to": [6, 6],
     }
 
 

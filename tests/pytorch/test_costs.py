@@ -343,7 +343,7 @@ def test_a_table_names_the_share_of_what_cannot_help(torchvision: Any) -> None:
     )
     assert wasted.parameters == share > 0
     text = str(table)
-    assert f"{share / 138_357_544:.1%} (0.0% critical) of 138.36 M parameters" in text
+    assert f"{share / 138_357_544:.1%} of 138.36 M parameters" in text
     assert "about" in text
     assert "MACs" in text
     exact = analyze(encode(model, (1, 3, 32, 32)), 32)

@@ -1,0 +1,150 @@
+"""What a person reads first of a network: counts, good resolutions, and what can be done."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+
+from rfa_toolbox import EnrichedNetworkNode, LayerDefinition, summarize
+from rfa_toolbox.architectures import resnet18, vgg16
+from rfa_toolbox.graphs import Measures
+
+
+def conv(name: str, *before: EnrichedNetworkNode, **layer: Any) -> EnrichedNetworkNode:
+    layer = {"kernel_size": 3, "padding": 1, "filters": 8, **layer}
+    return EnrichedNetworkNode(name, LayerDefinition("Conv", **layer), before)
+
+
+def pool(name: str, before: EnrichedNetworkNode) -> EnrichedNetworkNode:
+    return EnrichedNetworkNode(name, LayerDefinition("MaxPool", 2, 2, padding=0), [before])
+
+
+def double(name: str, *before: EnrichedNetworkNode) -> EnrichedNetworkNode:
+    return conv(f"{name}.1", conv(f"{name}.0", *before))
+
+
+def u_net() -> EnrichedNetworkNode:
+    node = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+    skips = []
+    for level in range(4):
+        skips.append(double(f"down{level}", node))
+        node = pool(f"pool{level}", skips[-1])
+    node = double("bottom", node)
+    for level, skip in reversed(list(enumerate(skips))):
+        up = LayerDefinition("ConvTranspose", 2, upsampling=2, filters=8, padding=1)
+        node = EnrichedNetworkNode(f"up{level}", up, [node])
+        both = EnrichedNetworkNode(f"cat{level}", LayerDefinition("Concatenate", 1), [skip, node])
+        node = double(f"merge{level}", both)
+    return conv("out", node, kernel_size=1, padding=0)
+
+
+GOLDEN = {
+    "vgg16 at 32": (
+        vgg16,
+        32,
+        "7 of 13 convolutions and 3 of 5 poolings cannot help at 32 px, from Stage2-Conv2 on.",
+        "Good at 212 px.",
+        "Put the head behind Stage2-Conv1 and leave out the last 10 layers.",
+    ),
+    "resnet18 at 32": (
+        resnet18,
+        32,
+        "7 of 20 convolutions cannot help at 32 px, from Stage2-Block0-Conv1 on.",
+        "Good from 139 to 435 px.",
+        "Put the head behind Stage2-Block0-Conv1 and leave out the last 7 layers.",
+    ),
+    "a U-Net at 128": (
+        u_net,
+        128,
+        "1 of 23 convolutions cannot help at 128 px: up3.",
+        "Good from 140 to 204 px.",
+        None,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_headline_good_resolutions_and_cut_of_well_known_networks(name: str) -> None:
+    network, resolution, headline, good, cut = GOLDEN[name]
+    found = summarize(network(), resolution)
+    assert found.headline == headline
+    assert found.good == good
+    assert (found.cut and found.cut.text) == cut
+
+
+def test_what_a_decoder_reads_is_never_cut_however_little_it_sees() -> None:
+    found = summarize(u_net(), 32)
+    assert len(found.blocks_in("unproductive")) == 13
+    assert found.cut is None
+    assert not any("Put the head" in option for option in found.options)
+
+
+@pytest.mark.parametrize("network", [vgg16, resnet18, u_net])
+def test_the_good_range_begins_where_every_counted_layer_is_productive(network: Any) -> None:
+    low = int(summarize(network(), 64).good_from[0])
+    assert {*summarize(network(), low).blocks_in("unproductive", "critical")} == set()
+    assert summarize(network(), low - 1).blocks_in("unproductive", "critical")
+    useful = int(summarize(network(), 64).nothing_wasted_from[0])
+    assert not summarize(network(), useful).blocks_in("unproductive")
+    assert summarize(network(), useful - 1).blocks_in("unproductive")
+
+
+@pytest.mark.parametrize("network", [vgg16, resnet18, u_net])
+def test_above_the_good_range_no_unit_of_a_layer_sees_the_whole_image(network: Any) -> None:
+    found = summarize(network(), 64)
+    largest = max(
+        node.receptive_field_max
+        for block in found.blocks
+        if block.kind != "global"
+        for node in block.nodes
+    )
+    assert found.good_to == (max(largest, found.good_from[0]),)
+    assert "No unit sees the whole image." in summarize(network(), largest + 1).headline
+
+
+def test_images_that_are_not_square_are_judged_along_each_axis() -> None:
+    found = summarize(resnet18(), (32, 300))
+    assert len(found.wasted_along(0)) == len(summarize(resnet18(), 32).blocks_in("unproductive"))
+    assert "Along the height (32 px) 7 of 21 layers see nothing new" in found.headline
+    assert "along the width (300 px) every layer sees something new" in found.headline
+
+
+def test_what_nothing_knows_is_said_first() -> None:
+    strange = EnrichedNetworkNode(
+        "s",
+        LayerDefinition("Warp", 1, filters=8),
+        [conv("first")],
+        certainty="unknown",
+        certainty_reason="Warp is unknown",
+    )
+    found = summarize(conv("last", strange), 32)
+    assert [node.name for node in found.unknown] == ["s"]
+    assert found.headline.startswith("1 layer is unknown (Warp): ")
+
+
+def measured(name: str, parameters: int, *before: EnrichedNetworkNode) -> EnrichedNetworkNode:
+    measures = Measures((64,), (64,), parameters, [(parameters, (1,))])
+    layer = LayerDefinition("Conv", 9, padding=4, filters=8)
+    return EnrichedNetworkNode(name, layer, before, measures=measures)
+
+
+@pytest.mark.parametrize(("parameters", "worth_it"), [(9, False), (11, True)])
+def test_a_cut_that_saves_less_than_a_hundredth_is_not_worth_the_words(
+    parameters: int, worth_it: bool
+) -> None:
+    end = measured("end", parameters, measured("begin", 1000 - parameters))
+    head = EnrichedNetworkNode("head", LayerDefinition("Pool"), [end])
+    cut = summarize(head, 9).cut
+    assert [block.name for block in summarize(head, 9).blocks_in("unproductive")][-1] == "end"
+    assert (cut is not None) == worth_it
+
+
+def test_networks_that_see_everything_at_any_size_have_no_largest_resolution() -> None:
+    first = conv("first")
+    everything = EnrichedNetworkNode("attention", LayerDefinition("Attention"), [first])
+    both = EnrichedNetworkNode("add", LayerDefinition("add", 1), [first, everything])
+    found = summarize(conv("last", both), 64)
+    assert found.good_to == (math.inf,)
+    assert found.good == "Good from 5 px on."
