@@ -10,9 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from rfa_toolbox.encodings.pytorch.ingest_architecture import create_graph_from_model, unwrapped
+from rfa_toolbox.encodings.pytorch.ingest_architecture import (
+    CaptureMode,
+    create_graph_from_model,
+    unwrapped,
+)
 from rfa_toolbox.encodings.pytorch.inputs import DEFAULT_INPUT
-from rfa_toolbox.errors import RefinementError
+from rfa_toolbox.errors import CaptureError, RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.refinement.live.changes import Change, Inserted, NewInputs, NewWindow, Removed
 from rfa_toolbox.refinement.live.weights import Weights, summed_patch
@@ -31,11 +35,20 @@ class LivePyTorchModel:
         self.model = copy.deepcopy(original)
         self._modes = {name: one.training for name, one in original.named_modules()}
         self._input = DEFAULT_INPUT if input_res is None else input_res
+        self._capture: CaptureMode | None = None
         self.model.eval()
 
     def graph(self) -> EnrichedNetworkNode:
-        """Encode the model as it is now."""
-        return create_graph_from_model(self.model, input_res=self._input)
+        """Encode the model as it is now, always in the way that was possible at first."""
+        if self._capture is not None:
+            return create_graph_from_model(self.model, input_res=self._input, capture=self._capture)
+        try:
+            graph = create_graph_from_model(self.model, input_res=self._input, capture="meta")
+            self._capture = "meta"
+        except CaptureError:
+            graph = create_graph_from_model(self.model, input_res=self._input)
+            self._capture = "auto"
+        return graph
 
     def change(self, changes: Iterable[Change], nodes: Sequence[EnrichedNetworkNode]) -> Weights:
         """Make some changes, and return what became of the weights.
@@ -79,13 +92,12 @@ def _correct_feature_info(
 
 
 def _jump_behind(graph: EnrichedNetworkNode, path: str) -> Any:
-    """Return the distance in pixels between units behind a module."""
-    jumps = [
-        node.get_maximum_scale_factor()
-        for node in graph.all_layers
-        if _is_inside(node.module_path, path)
-    ]
-    return jumps[-1] if jumps else None
+    """Return the distance in pixels between units behind a module, on the first axis."""
+    inside = [node for node in graph.all_layers if _is_inside(node.module_path, path)]
+    if not inside:
+        return None
+    jump = inside[-1].get_maximum_scale_factor()
+    return jump[0] if isinstance(jump, tuple) else jump
 
 
 # --- windows ---------------------------------------------------------------------------------

@@ -26,6 +26,8 @@ _REMEDIES: Mapping[str, str] = {
     "size (arguments such as img_size or patch_size).",
 }
 
+_ADVICE_ON_INPUTS = " Pass the shape (batch, channels, height, width) that the model expects."
+
 _KINDS: Mapping[str, str] = {
     "linear": "linear",
     "view": "reshape",
@@ -38,14 +40,17 @@ _KINDS: Mapping[str, str] = {
 
 def of_failure(graph: EnrichedNetworkNode, error: CaptureError) -> str:
     """Say why a changed model does not run, and what to write."""
-    cause = error.__cause__
+    cause: BaseException | None = error
+    while cause is not None and not hasattr(cause, "rfa_failure"):
+        cause = cause.__cause__
     failure = getattr(cause, "rfa_failure", None)
-    kind = "checked"
-    if failure is not None:
-        kind = _KINDS.get(failure.operator, "")
-        if not kind:
-            kind = "tokens" if _meets_a_table(graph, failure.shapes) else "meeting"
-    return f"The refined model does not run. {error} {_REMEDIES[kind]}"
+    if failure is None or isinstance(cause, AssertionError):
+        kind = "checked"
+    else:
+        other = "tokens" if _meets_a_table(graph, failure.shapes) else "meeting"
+        kind = _KINDS.get(failure.operator, other)
+    text = str(error).removesuffix(_ADVICE_ON_INPUTS)
+    return f"The refined model does not run. {text} {_REMEDIES[kind]}"
 
 
 def _meets_a_table(graph: EnrichedNetworkNode, shapes: Sequence[tuple[int, ...]]) -> bool:
