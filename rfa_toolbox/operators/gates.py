@@ -85,6 +85,8 @@ def _weights_the_same(
 
 def _brings_context(step: Step) -> bool:
     """Whether a step looks at neighbours on a map: what it makes is another map to pool."""
+    if step.feature_map is not None and set(step.feature_map) == {1}:
+        return False
     return step.positions and any(1 < window.kernel < math.inf for window in step.windows)
 
 

@@ -153,10 +153,9 @@ class Digraph:
             ignored = set(steps) if self.global_ops == "ignore" else set()
         for number in ignored:
             step = steps[number]
-            # All of a crop has a finite window, and is pooled for the whole map nevertheless.
-            whole = [
-                one.kernel == math.inf or (step.pooled and one.kernel > 1) for one in step.windows
-            ]
+            # All of a crop, or a window of the size of the map, is pooled for the whole map too.
+            single = step.pooled or set(step.feature_map or ()) == {1}
+            whole = [one.kernel == math.inf or (single and one.kernel > 1) for one in step.windows]
             if any(whole):
                 windows = zip(step.windows, whole, strict=True)
                 neutral = tuple(Window() if all_of_it else one for one, all_of_it in windows)

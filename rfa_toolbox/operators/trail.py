@@ -381,6 +381,20 @@ class Trail:
                 self.values[tensor.number] = value._replace(strided=scope)
         return [self.settled(tensor) for tensor in tensors]
 
+    def spread(self, tensor: TensorRef, axes: Collection[int]) -> Value:
+        """Return a map of one unit along some axes as what all units of a larger one meet."""
+        value = self.values[tensor.number]
+        layout = tuple(
+            tuple(piece for piece in dimension if not set(layouts.axes_of((piece,))) & set(axes))
+            for dimension in value.layout
+        )
+        expanding = Operation("expand", {}, (), self.steps[value.step].scope)
+        windows = dict.fromkeys(axes, Window(math.inf))
+        made = self._append(expanding, (value.step,), windows, value, layout, {"kind": "slice"})
+        self._laid_as(tensor, value, made.step)
+        self.values[tensor.number] = made
+        return made
+
     def evenly(self, tensor: TensorRef) -> tuple[int, ...]:
         """Return the dimensions along which a constant is known to be the same everywhere."""
         return self.even.get(tensor.number, tensor.even)
@@ -621,7 +635,7 @@ class Trail:
             atoms = runs.get(axis)
             if atoms:
                 distinct = _distinct(atoms)
-                common = math.gcd(*(atom.step for atom in distinct if atom.size > 1)) or 1
+                common = _common_step(distinct)
                 origin = sum(atom.origin for atom in distinct)
                 if common > 1 or origin:
                     begin = None if window.begin is None else window.begin - origin
@@ -642,6 +656,12 @@ def _is_whole(layout: Layout, runs: Mapping[int, list[Atom]], extents: Sequence[
 def _distinct(atoms: Iterable[Atom]) -> Collection[Atom]:
     """Return one run of every step: others stand for the same positions once more."""
     return {atom.step: atom for atom in atoms}.values()
+
+
+def _common_step(atoms: Collection[Atom]) -> int:
+    """Return how many units the places of some runs are apart, or would be on a larger map."""
+    longer = [atom.step for atom in atoms if atom.size > 1]
+    return math.gcd(*(longer or [atom.step for atom in atoms])) or 1
 
 
 def _steps(layout: Layout) -> dict[int, int]:

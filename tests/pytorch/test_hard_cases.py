@@ -74,7 +74,7 @@ CASES: dict[str, tuple[nn.Module, tuple[int, ...], tuple[float, ...]]] = {
     "a pool over the whole map is a gate": (
         Function(full_pool_gate, c=conv(), d=conv()), IMAGE, (5, 5)
     ),
-    "a pool over whole columns is global": (
+    "what pools whole columns, and is met by all of them, is global": (
         Function(lambda s, x: s.d(x + functional.avg_pool2d(x, (24, 1))), d=conv()),
         IMAGE, (INF, 3),
     ),

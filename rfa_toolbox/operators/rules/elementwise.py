@@ -40,7 +40,10 @@ def pointwise(trail: Trail, operation: Operation) -> None:
             facts |= {"certainty": "bound", "reason": _MASKED.format(operation.name)}
         trail.step(operation, {}, layout, base=value, mixed=(), **facts)
         return
-    values = trail.on_one_grid(tensors)
+    values = [
+        trail.spread(tensor, axes) if (axes := _met_by_all(trail, value, shape)) else value
+        for tensor, value in zip(tensors, trail.on_one_grid(tensors), strict=True)
+    ]
     layout = layouts.broadcast([value.layout for value in values], shape)
     base = max(values, key=lambda value: len(layouts.spatial_axes(value.layout)))
     if layout == base.layout:
@@ -82,6 +85,18 @@ def glu(trail: Trail, operation: Operation) -> None:
 _MASKS = {"masked_fill", "where", "tril", "triu"}
 _MASKED = "'{}' replaces some units of a map by numbers that see nothing"
 _ONE_PLACE = "'{}' combines every unit with one place of the map, which counts as nothing"
+
+
+def _met_by_all(trail: Trail, value: Value, shape: Sequence[int]) -> set[int]:
+    """Return the axes on which a map has one unit, that all units of a larger map meet."""
+    units = trail.steps[value.step].feature_map
+    return {
+        axis
+        for own, size in zip(reversed(value.layout), reversed(shape), strict=False)
+        if size > 1 and math.prod(piece.size for piece in own) == 1
+        for axis in layouts.axes_of(own)
+        if units is not None and units[axis] == 1
+    }
 
 
 def _is_one_place(trail: Trail, value: Value, base: Value) -> bool:

@@ -230,8 +230,8 @@ def pool(trail: Trail, operation: Operation) -> None:
     for place in range(count):
         size, wanted = tensor.shape[first + place], shape[first + place]
         reach = dilations[place] * (kernels[place] - 1)
-        if wanted == 1 and dilations[place] == 1 and kernels[place] >= size + paddings[place]:
-            whole.append(first + place)  # as global pooling, whatever it is called
+        if operation.get("sized") == "fixed" and wanted == 1 and kernels[place] >= size:
+            whole.append(first + place)  # its kernel is the size of the map, whatever that is
             continue
         needed = (wanted - 1) * strides[place] + 1 + reach
         end = needed - size - paddings[place]

@@ -1,0 +1,124 @@
+"""A layer is what its operator is, whatever the size of the image that a graph was encoded with."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name that everybody uses
+from torch import nn
+
+from rfa_toolbox import input_resolution_range
+from rfa_toolbox.graphs import EnrichedNetworkNode
+from tests.pytorch.measure import INF, Function, encode
+from tests.pytorch.test_zoo import build
+
+DESIGNED = {"inception_v3": (75, 299), "alexnet": (63, 224), "squeezenet1_0": (32, 224)}
+"""The smallest size at which a model runs, and one at which all of its maps are larger."""
+
+QUICK = ("alexnet", "mobilenet_v3_small", "resnet18", "squeezenet1_0", "vgg11")
+THOROUGH = (
+    "densenet121", "efficientnet_b0", "googlenet", "inception_v3", "mnasnet0_5", "mobilenet_v2",
+    "regnet_x_400mf", "resnet50", "shufflenet_v2_x0_5", "vgg16",
+)  # fmt: skip
+
+
+def numbers(graph: EnrichedNetworkNode) -> list[tuple[Any, ...]]:
+    """Return per node what does not depend on the size: not what is said to depend on it."""
+    return [
+        (
+            node.name,
+            *(node.layer_info.kernel_size, node.layer_info.stride_size, node.layer_info.dilation),
+            *(node.receptive_field_min, node.receptive_field_info),
+        )
+        for node in graph.all_layers
+        if not node.layer_info.resolution_dependent
+        and not any(one.layer_info.resolution_dependent for one in node.predecessors)
+    ]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in THOROUGH)],
+)
+def test_torchvision_models_have_the_same_numbers_at_all_sizes(torchvision: Any, name: str) -> None:
+    model = build(torchvision, name).eval()
+    small, large = DESIGNED.get(name, (32, 399))
+    graphs = [encode(model, (1, 3, size, size)) for size in (small, large)]
+    assert numbers(graphs[0]) == numbers(graphs[1])
+    assert input_resolution_range(graphs[0]) == input_resolution_range(graphs[1])
+
+
+def eeg() -> nn.Module:
+    """Convolutions over time, then one over all electrodes, as in EEGNet."""
+    time, electrodes = nn.Conv2d(1, 8, (1, 64), padding=(0, 32)), nn.Conv2d(8, 8, (22, 1))
+    return nn.Sequential(time, electrodes, nn.AvgPool2d((1, 4)), nn.Conv2d(8, 8, (1, 16)))
+
+
+def strided(count: int, last: nn.Module) -> nn.Module:
+    return nn.Sequential(*(nn.Conv2d(1, 1, 3, 2, 1) for _ in range(count)), last)
+
+
+LAYERS: dict[str, tuple[nn.Module, tuple[int, ...], tuple[float, ...], tuple[float, ...]]] = {
+    "a pooling along the other axis": (eeg(), (1, 1, 22, 1000), (22, 127), (1, 4)),
+    "a pooling over all of a map": (strided(2, nn.MaxPool2d(2)), (1, 1, 8, 8), (11, 11), (8, 8)),
+    "a pooling with the rest of a map": (
+        nn.MaxPool2d(3, 2, ceil_mode=True), (1, 1, 2, 16), (3, 3), (2, 2),
+    ),
+    "strides over one unit": (
+        strided(5, nn.Conv2d(1, 1, 3, padding=1)), (1, 1, 8, 8), (127, 127), (32, 32),
+    ),
+    "a slice of one unit": (
+        Function(lambda s, x: s.c(x[..., ::4, ::4]), c=nn.Conv2d(1, 1, 3, padding=1)),
+        (1, 1, 4, 4), (9, 9), (4, 4),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_map_as_small_as_a_window_does_not_make_it_global(name: str) -> None:
+    model, shape, field, jump = LAYERS[name]
+    graph = encode(model, shape)
+    assert (graph.receptive_field_max, graph.certainty) == (field, "exact")
+    found = graph.receptive_field_info[0].multiplicator
+    assert found == jump
+
+
+GLOBAL: dict[str, Any] = {
+    "pooled to one": lambda s, x: F.adaptive_avg_pool2d(s.c(x), 1),
+    "mean over space": lambda s, x: s.c(x).mean((2, 3)),
+    "a kernel of the size of the map": lambda s, x: F.avg_pool2d(s.c(x), x.shape[2] - 2),
+}
+
+
+@pytest.mark.parametrize("size", [8, 40])
+@pytest.mark.parametrize("name", GLOBAL)
+def test_what_takes_in_all_of_a_map_at_any_size_is_global(name: str, size: int) -> None:
+    graph = encode(Function(GLOBAL[name], c=nn.Conv2d(1, 1, 3)), (1, 1, size, size))
+    assert graph.receptive_field_min == (INF, INF)
+    assert graph.certainty == "exact"
+
+
+GATES: dict[str, Any] = {
+    "convolutions": lambda s, x: x * s.e(F.avg_pool2d(x, 16)).sigmoid(),
+    "dense layers": lambda s, x: x * s.d(F.avg_pool2d(x, 16).flatten(1)).view(1, 4, 1, 1),
+    "nothing": lambda s, x: x * F.max_pool2d(x, 16),
+}
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_a_gate_that_pools_a_map_of_known_size_is_a_gate(name: str) -> None:
+    layers = {"c": nn.Conv2d(1, 4, 3, padding=1), "e": nn.Conv2d(4, 4, 1), "d": nn.Linear(4, 4)}
+    model = Function(lambda s, x: GATES[name](s, s.c(x)), **layers)
+    graph = encode(model, (1, 1, 16, 16))
+    assert graph.receptive_field_max == (3, 3)
+    assert encode(model, (1, 1, 16, 16), global_ops="count").receptive_field_max == (INF, INF)
+
+
+def test_an_axis_that_nothing_pools_stays_finite() -> None:
+    graph = encode(eeg(), (1, 1, 22, 1000))
+    assert all(max(node.receptive_field_max) < math.inf for node in graph.all_layers)
+    with torch.no_grad():
+        assert eeg()(torch.zeros(1, 1, 22, 1000)).shape[2] == 1
