@@ -1,1 +1,26 @@
 """From a diagnosis to a better architecture."""
+
+from rfa_toolbox.refinement.editing import edit
+from rfa_toolbox.refinement.edits import (
+    CutBehind,
+    Edit,
+    InsertPooling,
+    Rebuild,
+    RemovePooling,
+    SetWindow,
+)
+from rfa_toolbox.refinement.plan import Prediction, Refinement, predict, refinement_of
+
+__all__ = [
+    "CutBehind",
+    "Edit",
+    "InsertPooling",
+    "Prediction",
+    "Rebuild",
+    "Refinement",
+    "RemovePooling",
+    "SetWindow",
+    "edit",
+    "predict",
+    "refinement_of",
+]

@@ -1,0 +1,488 @@
+"""From a graph and some edits to the graph of the edited network, without a model.
+
+Sizes of maps, parameters and compute follow from those that the encoder measured: what a layer
+does at one size tells what it does at another.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, TypeAlias
+
+import attrs
+
+from rfa_toolbox import arithmetic
+from rfa_toolbox.errors import RefinementError
+from rfa_toolbox.graphs import (
+    EnrichedNetworkNode,
+    LayerDefinition,
+    Measures,
+    keep_together,
+    require_node,
+)
+from rfa_toolbox.refinement.edits import (
+    CutBehind,
+    Edit,
+    InsertPooling,
+    Rebuild,
+    RemovePooling,
+    SetWindow,
+)
+from rfa_toolbox.refinement.maps import MapRule, map_rules, resampled, with_padding
+
+__all__ = ["edit", "is_in_head"]
+
+Sizes: TypeAlias = "tuple[int, ...]"
+
+
+def edit(graph: EnrichedNetworkNode, edits: Iterable[Edit]) -> EnrichedNetworkNode:
+    """Return the graph of a network after some changes; the given one stays as it is.
+
+    Layers keep their names. Sizes of maps, parameters and compute are those at the input size that
+    the graph was made with.
+
+    Args:
+        graph: any node of the graph.
+        edits: the changes; all of them speak of the graph as it is given.
+
+    Returns:
+        The node that stands where the given one stood, or the nearest one in front of it if that
+        was left out.
+
+    Raises:
+        RefinementError: a ValueError, if a layer has no such name, cannot be changed in this way,
+            or if the network would not run; it names the layers that have to change together.
+
+    >>> from rfa_toolbox.architectures.resnet import resnet18
+    >>> from rfa_toolbox import input_resolution_range
+    >>> graph = resnet18()
+    >>> stem = graph.all_layers[1].name
+    >>> input_resolution_range(edit(graph, [SetWindow(stem, stride=1)]))[0]
+    (73, 73)
+    """
+    nodes = require_node(graph).all_layers
+    editor = _Editor(nodes, tuple(edits))
+    for node in nodes:
+        editor.visit(node)
+    made = [one for one in editor.made if one is not None]
+    keep_together(made)
+    return editor.place_of(graph)
+
+
+@attrs.frozen
+class _Place:
+    """What a node became: a new node, and the sizes of its map before and after."""
+
+    node: EnrichedNetworkNode | None
+    then: Sizes | None
+    now: Sizes | None
+    channels: int | None
+    source: EnrichedNetworkNode | None = None
+    """Where the map comes from; the original node in which its size was decided."""
+
+
+class _Editor:
+    """Builds the edited graph, node by node in the order of execution."""
+
+    def __init__(self, nodes: Sequence[EnrichedNetworkNode], edits: Sequence[Edit]) -> None:
+        by_name = {node.name: node for node in nodes}
+        self.made: list[EnrichedNetworkNode | None] = []
+        self._places: dict[EnrichedNetworkNode, _Place] = {}
+        self._windows: dict[EnrichedNetworkNode, SetWindow] = {}
+        self._removed: set[EnrichedNetworkNode] = set()
+        self._inserted: dict[EnrichedNetworkNode, list[InsertPooling]] = {}
+        self._widened: dict[EnrichedNetworkNode, Fraction] = {}
+        self._cut: dict[EnrichedNetworkNode, EnrichedNetworkNode] = {}
+        for one in edits:
+            if isinstance(one, Rebuild):
+                raise RefinementError(
+                    f"The edit {one.words!r} takes the constructor of the model; no graph tells "
+                    "what it makes. Pass the model to apply_refinement(model, refinement)."
+                )
+            node = _named(by_name, one.node)
+            if isinstance(one, SetWindow):
+                self._windows[node] = self._merged(node, one)
+            elif isinstance(one, RemovePooling):
+                _check_pooling(node)
+                self._removed.add(node)
+            elif isinstance(one, InsertPooling):
+                self._inserted.setdefault(node, []).append(one)
+            elif isinstance(one, CutBehind):
+                self._plan_cut(nodes, node)
+
+    def _merged(self, node: EnrichedNetworkNode, new: SetWindow) -> SetWindow:
+        _check_window(node)
+        known = self._windows.get(node)
+        if known is None:
+            return new
+        return attrs.evolve(
+            known,
+            stride=known.stride if new.stride is None else new.stride,
+            kernel=known.kernel if new.kernel is None else new.kernel,
+        )
+
+    def _plan_cut(self, nodes: Sequence[EnrichedNetworkNode], behind: EnrichedNetworkNode) -> None:
+        head = [node for node in nodes if is_in_head(node)]
+        if behind in head or not head:
+            raise RefinementError(
+                f"Nothing can be cut behind {behind.name!r}: it must stand in front of the head, "
+                "which begins with an operation that sees everything, such as a global pooling."
+            )
+        kept = _ancestors(behind) | set(head)
+        self._removed.update(node for node in nodes if node not in kept)
+        entries = [
+            node
+            for node in head
+            if any(one in self._removed or one is behind for one in node.predecessors)
+        ]
+        if len(entries) != 1 or len(entries[0].predecessors) != 1:
+            raise RefinementError(
+                f"Nothing can be cut behind {behind.name!r}: the head reads the network at "
+                f"{[node.name for node in entries]!r}, and a cut needs one place."
+            )
+        self._cut[entries[0]] = behind
+        self._plan_head(entries[0], behind, head)
+
+    def _plan_head(
+        self,
+        entry: EnrichedNetworkNode,
+        behind: EnrichedNetworkNode,
+        head: Sequence[EnrichedNetworkNode],
+    ) -> None:
+        """Note which layers of the head read another number of channels: up to the first dense."""
+        channels = [channels_of(entry.predecessors[0]), channels_of(behind)]
+        if None in channels:
+            raise RefinementError(
+                f"Nothing can be cut behind {behind.name!r}: the graph does not tell how many "
+                "channels it has."
+            )
+        ratio = Fraction(channels[1] or 1, channels[0] or 1)
+        reached = {entry}
+        for node in head:
+            if node is not entry and not reached.intersection(node.predecessors):
+                continue
+            self._widened[node] = ratio
+            if node.layer_info.units is None:
+                reached.add(node)
+
+    def place_of(self, node: EnrichedNetworkNode) -> EnrichedNetworkNode:
+        """Return the new node that stands where a node stood."""
+        while True:
+            made = self._places[node].node
+            if made is not None:
+                return made
+            node = node.predecessors[0]
+
+    def visit(self, node: EnrichedNetworkNode) -> None:
+        """Make what a node becomes."""
+        if node in self._removed:
+            self._places[node] = self._leave_out(node)
+            return
+        before = [self._places[self._cut.get(node, one)] for one in node.predecessors]
+        self._places[node] = self._renewed(node, before)
+        for edit_ in self._inserted.get(node, ()):
+            self._places[node] = self._pooled(node, self._places[node], edit_.size)
+
+    def _leave_out(self, node: EnrichedNetworkNode) -> _Place:
+        if not node.predecessors:
+            return _Place(None, node.feature_map, node.feature_map, None, node)
+        return attrs.evolve(self._places[node.predecessors[0]], then=node.feature_map)
+
+    def _renewed(self, node: EnrichedNetworkNode, before: Sequence[_Place]) -> _Place:
+        then, now = self._sizes_in_front(node, before)
+        layer, sizes = self._layer(node, then, now)
+        units = sizes if sizes is not None else node.feature_map
+        new = EnrichedNetworkNode(
+            node.name,
+            layer,
+            [one.node for one in before if one.node is not None],
+            node.receptive_field_info_filter,
+            node.module_path,
+            node.certainty,
+            node.certainty_reason,
+            node.offsets,
+            self._measures(node, layer, units),
+        )
+        self.made.append(new)
+        decides = units != now or node in self._windows or not before
+        source = node if decides else before[0].source
+        return _Place(new, node.feature_map, units, channels_of(node), source)
+
+    def _sizes_in_front(
+        self, node: EnrichedNetworkNode, before: Sequence[_Place]
+    ) -> tuple[Sizes | None, Sizes | None]:
+        """Return the size of the map that a node reads, before and after the changes."""
+        image = node.encoded_resolution
+        if not before:
+            return image, image
+        if image is None or any(one.then is None or one.now is None for one in before):
+            return None, None
+        largest = max(before, key=lambda one: math.prod(one.then or ()))
+        for one in before:
+            if one.then == largest.then and one.now != largest.now:
+                raise RefinementError(_unequal(node, largest, one))
+        return largest.then, largest.now
+
+    def _layer(
+        self, node: EnrichedNetworkNode, then: Sizes | None, now: Sizes | None
+    ) -> tuple[LayerDefinition, Sizes | None]:
+        """Return the layer of a node after the changes, and the size of its map."""
+        layer, wanted = node.layer_info, self._windows.get(node)
+        new = layer if wanted is None else _with_window(layer, wanted, node.axes or 1)
+        if then is None or now is None or node.feature_map is None:
+            return new, None
+        pads = node in self._padders()
+        if wanted is None and then == now and not pads:
+            return layer, node.feature_map
+        rules = map_rules(layer, then, node.feature_map)
+        if wanted is not None:
+            rules = tuple(
+                _edited_rule(rule, one, self._pads_in_front(node))
+                for rule, one in zip(rules, _windows_of(new, len(then)), strict=True)
+            )
+        if pads:
+            rules = tuple(self._repaired(node, rules))
+        units = tuple(rule.units(size) for rule, size in zip(rules, now, strict=True))
+        if min(units) < 1:
+            raise RefinementError(
+                f"{node.name!r} would have a map of {units} units: the map in front of it has "
+                f"{now}, which its kernel {new.kernel_size} does not fit on."
+            )
+        self._check_flattened(node, then, now)
+        if layer.resolution_dependent:
+            return resampled(layer, now, units), units
+        paddings = [rule.padding(size) for rule, size in zip(rules, now, strict=True)]
+        return with_padding(new, paddings), units
+
+    def _pads_in_front(self, node: EnrichedNetworkNode) -> bool:
+        """Whether a layer of its own pads for a node."""
+        return len(node.predecessors) == 1 and _is_padding(node.predecessors[0])
+
+    def _padders(self) -> set[EnrichedNetworkNode]:
+        return {node.predecessors[0] for node in self._windows if self._pads_in_front(node)}
+
+    def _repaired(self, node: EnrichedNetworkNode, rules: Sequence[MapRule]) -> Iterable[MapRule]:
+        """Yield the padding that keeps the size of a map in front of a layer that was changed."""
+        reader = next(one for one in self._windows if one.predecessors[:1] == (node,))
+        layer = _with_window(reader.layer_info, self._windows[reader], len(rules))
+        for rule, (kernel, _) in zip(rules, _windows_of(layer, len(rules)), strict=True):
+            yield attrs.evolve(rule, begin=(kernel - 1) // 2, end=kernel // 2)
+
+    def _check_flattened(self, node: EnrichedNetworkNode, then: Sizes, now: Sizes) -> None:
+        """Refuse another number of positions in front of weights that have one for each of them."""
+        if then == now or node.layer_info.resolution_dependent:
+            return
+        if node.layer_info.name.lower() not in _FLATTENING or node.layer_info.kernel_size == 1:
+            return
+        dense = next((one for one in _behind(node) if one.layer_info.units is not None), None)
+        if dense is not None and _sees_all(node.layer_info):
+            raise RefinementError(
+                f"{dense.name!r} has a weight for every position of the map that {node.name!r} "
+                f"flattens, {then}; it would be {now}. Put a pooling of a fixed size in front of "
+                "it, or build that layer for the new size."
+            )
+
+    def _measures(
+        self, node: EnrichedNetworkNode, layer: LayerDefinition, units: Sizes | None
+    ) -> Measures:
+        """Return what a layer has and does after the changes."""
+        old = node.measures
+        if old.work is None and old.parameters is None:
+            return attrs.evolve(old, feature_map=units)
+        axes = node.axes or 1
+        area = _area(layer, axes) / _area(node.layer_info, axes)
+        wide = self._widened.get(node, Fraction(1))
+        growth = [Fraction(1)] * axes
+        if units is not None and node.feature_map is not None:
+            growth = [
+                Fraction(new, max(1, size))
+                for new, size in zip(units, node.feature_map, strict=True)
+            ]
+        work = old.work and tuple(
+            (round(count * area * wide * _product(growth, powers)), powers)
+            for count, powers in old.work
+        )
+        return Measures(old.encoded_resolution, units, _parameters(node, area * wide), work)
+
+    def _pooled(self, node: EnrichedNetworkNode, place: _Place, size: int) -> _Place:
+        """Put a pooling behind a node, and let all that read the node read the pooling."""
+        assert place.node is not None  # noqa: S101 - a node that stays was made
+        kind, axes = _pooling_like(node), node.axes
+        units = None if place.now is None else tuple(one // size for one in place.now)
+        several: Any = size if axes is None else (size,) * axes
+        padding: Any = 0 if axes is None else ((0, 0),) * axes
+        layer = LayerDefinition(kind, several, several, padding=padding)
+        measures = Measures(node.encoded_resolution, units, 0, ())
+        name = f"{node.name}/pooling"
+        new = EnrichedNetworkNode(name, layer, [place.node], measures=measures)
+        self.made.append(new)
+        return attrs.evolve(place, node=new, now=units, source=node)
+
+
+# --- questions about nodes ---------------------------------------------------------------------
+
+_FLATTENING = {"flatten", "view", "reshape"}
+_POOLINGS = ("maxpool", "avgpool", "averagepool", "max_pool", "avg_pool", "lppool", "lp_pool")
+_JOINS = {"cat", "concat", "concatenate"}
+
+
+def is_in_head(node: EnrichedNetworkNode) -> bool:
+    """Whether a node sees everything on every axis, whatever the size of the image."""
+    return all(arithmetic.smallest_field(paths) == math.inf for paths in node.lasting_paths)
+
+
+def channels_of(node: EnrichedNetworkNode) -> int | None:
+    """Return how many channels a map has; None if the graph does not tell."""
+    while True:
+        layer = node.layer_info
+        if layer.filters is not None or layer.units is not None:
+            return layer.filters if layer.filters is not None else layer.units
+        if not node.predecessors:
+            return None
+        if len(node.predecessors) > 1 and layer.name.lower() in _JOINS:
+            several = [channels_of(one) for one in node.predecessors]
+            return None if None in several else sum(one or 0 for one in several)
+        node = node.predecessors[0]
+
+
+def _named(nodes: Mapping[str, EnrichedNetworkNode], name: str) -> EnrichedNetworkNode:
+    if name in nodes:
+        return nodes[name]
+    near = difflib.get_close_matches(name, nodes, n=3) or list(nodes)[:3]
+    raise RefinementError(
+        f"The graph has no layer {name!r}; it has, for example, {', '.join(map(repr, near))}."
+    )
+
+
+def _check_window(node: EnrichedNetworkNode) -> None:
+    if _sees_all(node.layer_info) or node.layer_info.resolution_dependent:
+        raise RefinementError(
+            f"{node.name!r} has no stride and no kernel of its own: it is "
+            f"{node.layer_info.name}, which sees everything or goes by the size of the image."
+        )
+
+
+def _check_pooling(node: EnrichedNetworkNode) -> None:
+    name = node.layer_info.name.lower().replace("ing", "")
+    if not name.startswith(_POOLINGS) or len(node.predecessors) != 1:
+        raise RefinementError(
+            f"{node.name!r} is {node.layer_info.name}; only poolings that read one map can be left "
+            "out."
+        )
+
+
+def _is_padding(node: EnrichedNetworkNode) -> bool:
+    return node.layer_info.name.startswith("ZeroPadding")
+
+
+def _sees_all(layer: LayerDefinition) -> bool:
+    kernel = layer.kernel_size
+    return any(one == math.inf for one in (kernel if isinstance(kernel, tuple) else (kernel,)))
+
+
+def _ancestors(node: EnrichedNetworkNode) -> set[EnrichedNetworkNode]:
+    found, waiting = {node}, [node]
+    while waiting:
+        new = [one for one in waiting.pop().predecessors if one not in found]
+        found.update(new)
+        waiting.extend(new)
+    return found
+
+
+def _behind(node: EnrichedNetworkNode) -> Iterable[EnrichedNetworkNode]:
+    found = {node}
+    for one in node.all_layers:
+        if one not in found and found.intersection(one.predecessors):
+            found.add(one)
+            yield one
+
+
+def _pooling_like(node: EnrichedNetworkNode) -> str:
+    """Return what the format that a graph comes from calls a maximum pooling."""
+    axes = node.axes or 2
+    names = {one.layer_info.name for one in node.all_layers}
+    capital = any(name.endswith(f"{axes}D") for name in names)
+    return f"MaxPooling{axes}D" if capital else f"MaxPool{axes}d"
+
+
+def _unequal(node: EnrichedNetworkNode, one: _Place, other: _Place) -> str:
+    sources = [place.source.name for place in (one, other) if place.source is not None]
+    return (
+        f"{node.name!r} would read maps of {one.now} and {other.now} units, which were {one.then} "
+        f"both. Layers of all branches have to change together; look at {' and '.join(sources)}."
+    )
+
+
+# --- numbers of layers -------------------------------------------------------------------------
+
+
+def _windows_of(layer: LayerDefinition, axes: int) -> list[tuple[int, int]]:
+    """Return the effective kernel and the stride of a layer per axis."""
+    values = (layer.kernel_size, layer.stride_size, layer.dilation)
+    kernels, strides, dilations = (arithmetic.broadcast(one, axes) for one in values)
+    return [
+        (dilation * (int(kernel) - 1) + 1, stride)
+        for kernel, stride, dilation in zip(kernels, strides, dilations, strict=True)
+    ]
+
+
+def _with_window(layer: LayerDefinition, wanted: SetWindow, axes: int) -> LayerDefinition:
+    """Return a layer with another window, in the form that it had: per axis or for all."""
+    per_axis = isinstance(layer.kernel_size, tuple)
+
+    def given(value: Any, old: Any) -> Any:
+        if value is None:
+            return old
+        return tuple(arithmetic.broadcast(value, axes)) if per_axis else value
+
+    kernel = wanted.kernel
+    follows = kernel is None and wanted.stride is not None and _is_unpadded_pooling(layer)
+    return attrs.evolve(
+        layer,
+        kernel_size=given(wanted.stride if follows else kernel, layer.kernel_size),
+        stride_size=given(wanted.stride, layer.stride_size),
+    )
+
+
+def _is_unpadded_pooling(layer: LayerDefinition) -> bool:
+    """Whether a layer pools windows that lie side by side, without padding."""
+    name = layer.name.lower().replace("ing", "")
+    paddings = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,)
+    begins = [one[0] if isinstance(one, tuple) else one for one in paddings]
+    return name.startswith(_POOLINGS) and layer.kernel_size == layer.stride_size and not any(begins)
+
+
+def _edited_rule(rule: MapRule, window: tuple[int, int], padded_in_front: bool) -> MapRule:
+    """Return the rule of a layer with another effective kernel and stride."""
+    kernel, stride = window
+    begin, end = rule.begin, rule.end
+    if kernel != rule.kernel and not padded_in_front and begin == (rule.kernel - 1) // 2 > 0:
+        begin = end = (kernel - 1) // 2
+    return attrs.evolve(rule, kernel=kernel, stride=stride, begin=begin, end=end)
+
+
+def _area(layer: LayerDefinition, axes: int) -> Fraction:
+    """Return the number of weights under a window, per channel."""
+    kernels = arithmetic.broadcast(layer.kernel_size, axes)
+    return Fraction(math.prod(1 if one == math.inf else int(one) for one in kernels))
+
+
+def _product(growth: Sequence[Fraction], powers: Sequence[int]) -> Fraction:
+    return math.prod(
+        (one**power for one, power in zip(growth, powers, strict=True)), start=Fraction(1)
+    )
+
+
+def _parameters(node: EnrichedNetworkNode, factor: Fraction) -> int | None:
+    """Return the parameters of a layer with this many times its weights; its bias stays."""
+    count = node.parameters
+    if count is None or factor == 1:
+        return count
+    outputs = node.layer_info.filters or node.layer_info.units or 0
+    maps = math.prod(node.feature_map or (1,))
+    weights = sum(amount for amount, _ in node.measures.work or ()) // max(1, maps)
+    bias = outputs if outputs and count == weights + outputs else 0
+    return round((count - bias) * factor) + bias

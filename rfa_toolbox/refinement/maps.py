@@ -1,0 +1,148 @@
+"""How a layer makes the size of its map: a rule that holds at other sizes, read off one size."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from rfa_toolbox import arithmetic
+from rfa_toolbox.graphs import LayerDefinition
+from rfa_toolbox.operators.windows import Window, resampling
+
+__all__ = ["MapRule", "map_rules", "resampled", "with_padding"]
+
+
+@attrs.frozen
+class MapRule:
+    """How many units a layer makes of the units in front of it, along one axis.
+
+    Attributes:
+        kernel: effective, in units of the grid that it slides over.
+        stride: steps of the window.
+        factor: how much finer that grid is than the map in front.
+        begin: units of padding in front.
+        end: units of padding behind.
+        same: it pads so that there is one unit per stride, as Keras' ``padding="same"``.
+        ceiled: a window that begins on the map counts, even if it ends behind the padding.
+        fixed: it makes this many units of any map.
+        offset: what the model makes more than this rule says.
+    """
+
+    kernel: int = 1
+    stride: int = 1
+    factor: int = 1
+    begin: int = 0
+    end: int = 0
+    same: bool = False
+    ceiled: bool = False
+    fixed: int | None = None
+    offset: int = 0
+
+    def units(self, size: int) -> int:
+        """Return the size of the map behind the layer; less than 1 if there is no room for it.
+
+        >>> MapRule(kernel=3, stride=2, begin=1, end=1).units(112)
+        56
+        """
+        if self.fixed is not None:
+            return self.fixed
+        if self.same:
+            return -(-size // self.stride) + self.offset
+        room = (size - 1) * self.factor + 1 + self.begin + self.end - self.kernel
+        steps = -(-room // self.stride) if self.ceiled else room // self.stride
+        return steps + 1 + self.offset
+
+    def padding(self, size: int) -> tuple[int, int]:
+        """Return the padding in front and behind that a map of this size gets."""
+        if not self.same:
+            return self.begin, self.end
+        total = max(0, (-(-size // self.stride) - 1) * self.stride + self.kernel - size)
+        return total // 2, total - total // 2
+
+
+def map_rules(
+    layer: LayerDefinition, before: Sequence[int], units: Sequence[int]
+) -> tuple[MapRule, ...]:
+    """Return the rule of a layer per axis, given the sizes of its map and of the one in front.
+
+    >>> pool = LayerDefinition("MaxPool2d", (3,), (2,), padding=((1, 0),))
+    >>> map_rules(pool, (112,), (56,))[0].units(113)
+    57
+    """
+    axes = len(before)
+    columns = (
+        arithmetic.broadcast(value, axes)
+        for value in (layer.kernel_size, layer.stride_size, layer.dilation, layer.upsampling)
+    )
+    paddings = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,) * axes
+    return tuple(
+        _rule(layer, *values) for values in zip(*columns, paddings, before, units, strict=True)
+    )
+
+
+def _rule(
+    layer: LayerDefinition,
+    kernel: Any,
+    stride: int,
+    dilation: int,
+    factor: int,
+    padding: Any,
+    before: int,
+    units: int,
+) -> MapRule:
+    if layer.resolution_dependent or kernel == math.inf or (units == 1 and kernel == 1):
+        # What sees everything leaves one unit, or, as attention does, as many as there were. So
+        # does the pooling of a gate, which counts as seeing one unit.
+        return MapRule(fixed=units) if units != before else MapRule()
+    begin, end = padding if isinstance(padding, tuple) else (padding, padding)
+    if begin is None or end is None:
+        begin = end = 0
+    effective = dilation * (int(kernel) - 1) + 1
+    same = MapRule(effective, stride, factor, same=True)
+    if layer.name.endswith("Same") and same.units(before) == units:
+        return same  # timm's layers for weights of TensorFlow
+    if _is_of_keras(layer) and begin < end and same.padding(before) == (begin, end):
+        return same
+    if begin - stride < end < begin:  # what no window reaches was left out
+        end = begin
+    rule = MapRule(effective, stride, factor, begin, end)
+    if rule.units(before) != units:
+        ceiled = attrs.evolve(rule, end=begin, ceiled=True)
+        if ceiled.units(before) == units:
+            return ceiled
+    return attrs.evolve(rule, offset=units - rule.units(before))
+
+
+def _is_of_keras(layer: LayerDefinition) -> bool:
+    """Whether a layer is named as those of Keras: Conv2D, and not Conv2d."""
+    return layer.name.removesuffix("Transpose").endswith(("1D", "2D", "3D"))
+
+
+def with_padding(layer: LayerDefinition, paddings: Sequence[tuple[int, int]]) -> LayerDefinition:
+    """Return a layer with another padding; one that is not known stays so."""
+    return layer if layer.padding is None else attrs.evolve(layer, padding=tuple(paddings))
+
+
+def resampled(
+    layer: LayerDefinition, before: Sequence[int], units: Sequence[int]
+) -> LayerDefinition:
+    """Return adaptive pooling for another size of the map in front of it.
+
+    >>> pool = LayerDefinition("AdaptiveAvgPool2d", (1,), resolution_dependent=True)
+    >>> resampled(pool, (14,), (7,)).kernel_size
+    (2,)
+    """
+    windows = [
+        Window() if size == wanted else resampling(size, wanted)
+        for size, wanted in zip(before, units, strict=True)
+    ]
+    return attrs.evolve(
+        layer,
+        kernel_size=tuple(one.kernel for one in windows),
+        stride_size=tuple(one.stride for one in windows),
+        upsampling=tuple(one.upsampling for one in windows),
+        padding=tuple((int(one.begin or 0), one.end) for one in windows),
+    )

@@ -1,0 +1,289 @@
+"""A refinement: some edits of one architecture, what they give, and where the idea comes from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from rfa_toolbox.analysis import total_costs
+from rfa_toolbox.analysis.ranges import input_resolution_range
+from rfa_toolbox.analysis.summary import summarize
+from rfa_toolbox.arithmetic import LayerState, Size
+from rfa_toolbox.domain import Resolution
+from rfa_toolbox.errors import RefinementError
+from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
+from rfa_toolbox.refinement.editing import edit
+from rfa_toolbox.refinement.edits import Edit, edit_from_dict, edit_to_dict, words_of
+
+__all__ = ["Prediction", "Refinement", "architecture_key", "predict", "refinement_of"]
+
+FORMAT = "rfa_toolbox.refinement"
+VERSION = 1
+
+
+@attrs.frozen
+class Prediction:
+    """What is known of an architecture at an input resolution.
+
+    Attributes:
+        resolution: smallest feasible input resolution in pixels, per axis: every field of the
+            feature extractor fits into the image ("strict").
+        layers_resolution: the same if only layers must not be wasted ("layers").
+        largest_resolution: beyond it no unit sees the whole image.
+        parameters: their number; None if nothing is known of them.
+        multiply_accumulates: at the input resolution, of one image.
+        states: how many layers are in which state, counted as blocks of the feature extractor.
+    """
+
+    resolution: tuple[Size, ...]
+    layers_resolution: tuple[Size, ...]
+    largest_resolution: tuple[Size, ...]
+    parameters: int | None
+    multiply_accumulates: int | None
+    states: Mapping[LayerState, int]
+
+
+_STATES: tuple[LayerState, ...] = ("unproductive", "critical", "partially critical", "productive")
+
+
+def predict(graph: EnrichedNetworkNode, input_res: Resolution) -> Prediction:
+    """Return what is known of a graph at an input resolution in pixels.
+
+    Raises:
+        InvalidResolutionError: a ValueError, if the resolution does not fit the graph.
+
+    >>> from rfa_toolbox.architectures.resnet import resnet18
+    >>> predict(resnet18(), 32).states["unproductive"]
+    7
+    """
+    strict, largest = input_resolution_range(graph)
+    layers, _ = input_resolution_range(graph, lower_bound=True)
+    summary = summarize(graph, input_res)
+    costs = total_costs(graph, input_res)
+    return Prediction(
+        strict,
+        layers,
+        largest,
+        costs.parameters,
+        costs.multiply_accumulates,
+        {state: len(summary.blocks_in(state)) for state in _STATES},
+    )
+
+
+@attrs.frozen
+class Refinement:
+    """Edits of one architecture, with what they change.
+
+    Attributes:
+        edits: what is changed.
+        strategy: which idea the edits follow.
+        source: where in the literature the idea is from.
+        weights: "kept" where all weights fit the edited model, "summed" where those of a patch
+            are added up, "new" where some have to be trained anew. Weights that fit were not
+            trained for the new fields: the model has to be trained, or trained further.
+        input_res: resolution in pixels that the refinement was made for, one number per axis.
+        encoded_res: resolution in pixels that the graph was made with, None if that is not known.
+        architecture: tells the architecture that the edits are for; see ``architecture_key``.
+        before: the architecture as it was.
+        after: the architecture with the edits; None where only the model can tell.
+    """
+
+    edits: tuple[Edit, ...]
+    strategy: str
+    source: str
+    weights: str
+    input_res: tuple[int, ...]
+    encoded_res: tuple[int, ...] | None
+    architecture: str
+    before: Prediction
+    after: Prediction | None
+
+    @property
+    def words(self) -> str:
+        """What the edits do, in one line."""
+        return words_of(self.edits)
+
+    @property
+    def compute_ratio(self) -> float | None:
+        """How many times the compute of the original the edited network takes."""
+        before = self.before.multiply_accumulates
+        after = self.after.multiply_accumulates if self.after else None
+        return after / before if before and after is not None else None
+
+    def check(self, graph: EnrichedNetworkNode) -> None:
+        """Make sure that the edits are for this graph.
+
+        Raises:
+            RefinementError: a ValueError, if it is that of another architecture.
+        """
+        if architecture_key(graph) != self.architecture:
+            raise RefinementError(
+                f"The refinement ({self.words}) was made for another architecture: the names, "
+                "kinds or windows of the layers differ. Make it from a graph of this model, with "
+                "suggest_refinements(graph, input_res)."
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the refinement as plain values that JSON can hold."""
+        values = attrs.asdict(self)
+        values["edits"] = [edit_to_dict(one) for one in self.edits]
+        return {"format": FORMAT, "version": VERSION, **values}
+
+    @classmethod
+    def from_dict(cls, config: Any) -> Refinement:
+        """Return the refinement that ``to_dict`` wrote.
+
+        Raises:
+            RefinementError: a ValueError, if it is anything else.
+        """
+        if not isinstance(config, Mapping) or config.get("format") != FORMAT:
+            raise RefinementError(
+                f"This is no refinement: {str(config)[:200]!r}; it must be an object with the "
+                f"format {FORMAT!r}, as Refinement.save writes it."
+            )
+        if config.get("version") != VERSION:
+            raise RefinementError(
+                f"The refinement has version {config.get('version')!r}; this release reads version "
+                f"{VERSION}. A newer release of rfa_toolbox may read it."
+            )
+        names = [field.name for field in attrs.fields(cls)]
+        missing = [name for name in names if name not in config]
+        if missing:
+            raise RefinementError(f"The refinement lacks {missing!r}; it needs {names!r}.")
+        values = {name: config[name] for name in names}
+        values["edits"] = _edits_from(values["edits"])
+        values["before"] = _prediction_from(values["before"])
+        values["after"] = values["after"] and _prediction_from(values["after"])
+        for name in ("input_res", "encoded_res"):
+            values[name] = values[name] and tuple(values[name])
+        return cls(**values)
+
+    def save(self, path: str | Path) -> None:
+        """Write the refinement to a file, as JSON."""
+        text = json.dumps(self.to_dict(), indent=2)
+        Path(path).write_text(f"{text}\n", encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | Path) -> Refinement:
+        """Read a refinement from a file.
+
+        Raises:
+            RefinementError: a ValueError, if the file holds anything else.
+        """
+        try:
+            config = json.loads(Path(path).read_text(encoding="utf-8"))
+        except (ValueError, RecursionError) as error:
+            raise RefinementError(f"{str(path)!r} is no refinement: {error}.") from error
+        return cls.from_dict(config)
+
+
+def architecture_key(graph: EnrichedNetworkNode) -> str:
+    """Return a text that is equal for graphs of one architecture, whatever their input size.
+
+    >>> from rfa_toolbox.architectures.resnet import resnet18, resnet36
+    >>> architecture_key(resnet18()) == architecture_key(resnet36())
+    False
+    """
+    nodes = require_node(graph).all_layers
+    index = {node: at for at, node in enumerate(nodes)}
+    facts = [
+        (
+            node.name,
+            node.layer_info.name,
+            # A window that covers the map, or goes by its size, differs between input sizes.
+            None if node.layer_info.resolution_dependent else str(node.layer_info.stride_size),
+            node.layer_info.filters,
+            node.layer_info.units,
+            [index[one] for one in node.predecessors],
+        )
+        for node in nodes
+    ]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+def refinement_of(
+    graph: EnrichedNetworkNode,
+    edits: Iterable[Edit],
+    input_res: Resolution,
+    strategy: str = "by hand",
+    source: str = "",
+    before: Prediction | None = None,
+) -> Refinement:
+    """Return a refinement with what it gives, predicted exactly.
+
+    Args:
+        graph: any node of the graph of the original.
+        edits: the changes.
+        input_res: resolution in pixels, one number or one per axis.
+        strategy: which idea they follow.
+        source: where that is from.
+        before: what is known of the original already.
+
+    Raises:
+        RefinementError: a ValueError, if the edits do not fit the graph.
+
+    >>> from rfa_toolbox.architectures.resnet import resnet18
+    >>> from rfa_toolbox.refinement import SetWindow
+    >>> graph = resnet18()
+    >>> found = refinement_of(graph, [SetWindow(graph.all_layers[1].name, stride=1)], 32)
+    >>> found.before.resolution, found.after.resolution
+    ((139, 139), (73, 73))
+    """
+    several = tuple(edits)
+    edited = edit(graph, several)
+    nodes = require_node(graph).all_layers
+    encoded = next((one.encoded_resolution for one in nodes if one.encoded_resolution), None)
+    known = predict(graph, input_res) if before is None else before
+    return Refinement(
+        several,
+        strategy,
+        source,
+        _weights_after(graph, edited),
+        summarize(graph, input_res).input_resolution,
+        encoded,
+        architecture_key(graph),
+        known,
+        predict(edited, input_res),
+    )
+
+
+def _weights_after(graph: EnrichedNetworkNode, edited: EnrichedNetworkNode) -> str:
+    """Return what becomes of weights: "kept", "summed" or "new"."""
+    kept = {node.name: node for node in edited.all_layers}
+    changed = [
+        (node, kept[node.name])
+        for node in graph.all_layers
+        if node.name in kept and kept[node.name].parameters != node.parameters
+    ]
+    if not changed:
+        return "kept"
+    return "summed" if all(_is_patch(one) and _is_patch(other) for one, other in changed) else "new"
+
+
+def _is_patch(node: EnrichedNetworkNode) -> bool:
+    layer = node.layer_info
+    return bool(layer.kernel_size == layer.stride_size)
+
+
+def _edits_from(value: Any) -> tuple[Edit, ...]:
+    if not isinstance(value, Sequence) or isinstance(value, str):
+        raise RefinementError(f"The edits of a refinement are {value!r}; they must be a list.")
+    return tuple(edit_from_dict(one) for one in value)
+
+
+def _prediction_from(value: Any) -> Prediction:
+    names = {field.name for field in attrs.fields(Prediction)}
+    if not isinstance(value, Mapping) or set(value) != names:
+        raise RefinementError(
+            f"A prediction of a refinement is {value!r}; it must be an object with {sorted(names)}."
+        )
+    tuples = {
+        name: tuple(value[name])
+        for name in ("resolution", "layers_resolution", "largest_resolution")
+    }
+    return Prediction(**{**value, **tuples})
