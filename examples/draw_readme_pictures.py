@@ -6,9 +6,7 @@ networks are put together by hand, so that no framework is needed.
 
 from __future__ import annotations
 
-import re
 import sys
-from bisect import bisect_right
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -90,22 +88,8 @@ def resnet18_refined() -> EnrichedNetworkNode:
 def draw(
     graph: EnrichedNetworkNode, name: str, input_res: Resolution, columns: Sequence[str] = ()
 ) -> Picture:
-    """Return the picture of a graph, with a new column from each of the named nodes on.
-
-    Columns keep a high picture on one page: the arrows between them do not say any more that
-    their end is below their beginning.
-    """
-    picture = visualize_architecture(graph, name, input_res=input_res)
-    starts = [at for at, node in enumerate(graph.all_layers) if node.name in columns]
-
-    def released(line: str) -> str:
-        arrow = re.fullmatch(r"\tn(\d+) -> n(\d+)\n", line)
-        if arrow and bisect_right(starts, int(arrow[1])) != bisect_right(starts, int(arrow[2])):
-            return f"{line[:-1]} [constraint=false]\n"
-        return line
-
-    picture.body = [released(line) for line in picture.body]
-    return picture
+    """Return the picture of a graph, with a new column from each of the named nodes on."""
+    return visualize_architecture(graph, name, input_res=input_res, columns=list(columns))
 
 
 def pictures() -> dict[str, Picture | str]:

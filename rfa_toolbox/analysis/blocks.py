@@ -22,7 +22,7 @@ from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 
 __all__ = ["Block", "BlockKind", "blocks"]
 
-BlockKind: TypeAlias = Literal["layer", "global", "input", "joint"]
+BlockKind: TypeAlias = Literal["layer", "global", "input", "joint", "vector"]
 
 
 @attrs.frozen(eq=False)
@@ -39,7 +39,8 @@ class Block:
         nodes: all nodes of the block, predecessors first; every node is in exactly one block.
         kind: "layer" for a part of the feature extractor, which is counted; "global" for what sees
             everything by design, such as the head behind a global pooling; "input" for the image
-            itself; "joint" for additions and concatenations that belong to no single layer.
+            itself; "vector" for what has no position on it, such as a time step; "joint" for
+            additions and concatenations that belong to no single layer.
         predecessors: indices of the blocks that this one reads.
     """
 
@@ -207,6 +208,8 @@ def _join_what_is_in_front(
 
 
 def _kind(main: EnrichedNetworkNode) -> BlockKind:
+    if not main.has_position:
+        return "vector"
     if all(arithmetic.smallest_field(paths) == math.inf for paths in main.lasting_paths):
         return "global"
     if _is_input(main):

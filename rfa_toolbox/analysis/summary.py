@@ -31,6 +31,7 @@ __all__ = ["Summary", "summarize"]
 T = TypeVar("T")
 
 _MOST_NAMES = 3
+_LOOKING = ("layer", "joint", "input")
 
 
 @attrs.frozen
@@ -322,7 +323,7 @@ def summarize(
             1 + _most(_waste_limit(block, axis, filter_kernel_size_1) for block in counted)
         )
         good_from.append(max(useful[axis], _most(_smallest(block, axis) for block in counted)))
-        largest = (_largest(block, axis) for block in found if block.kind != "global")
+        largest = (_largest(block, axis) for block in found if block.kind in _LOOKING)
         good_to.append(max(good_from[axis], *largest, 1))
     return Summary(
         resolution,

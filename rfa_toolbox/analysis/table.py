@@ -332,6 +332,13 @@ def analyze(
     )
 
 
+def state_text(row: LayerRow) -> str:
+    """Return the state of a layer, or why it is not judged."""
+    if row.in_feature_extractor:
+        return row.state
+    return BY_DESIGN if row.has_position else "no position"
+
+
 BY_DESIGN = "sees everything"
 """What tables say instead of the state of a layer behind a global operation."""
 
@@ -410,7 +417,7 @@ def text_columns(rows: Sequence[LayerRow]) -> tuple[TextColumn, ...]:
         add("parameters", (_grouped(row.parameters) for row in rows), number=True)
     if any(row.multiply_accumulates is not None for row in rows):
         add("MACs", (_grouped(row.multiply_accumulates) for row in rows), number=True)
-    add("state", (row.state if row.in_feature_extractor else BY_DESIGN for row in rows))
+    add("state", map(state_text, rows))
     if any(row.certainty != "exact" for row in rows):
         add("certainty", (row.certainty for row in rows))
     return tuple(columns)

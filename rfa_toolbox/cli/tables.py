@@ -18,7 +18,14 @@ from rich.text import Text
 
 from rfa_toolbox.analysis.costs import short_number
 from rfa_toolbox.analysis.summary import Summary
-from rfa_toolbox.analysis.table import BY_DESIGN, Analysis, TextColumn, aligned, text_columns
+from rfa_toolbox.analysis.table import (
+    BY_DESIGN,
+    Analysis,
+    TextColumn,
+    aligned,
+    state_text,
+    text_columns,
+)
 from rfa_toolbox.analysis.words import one_line
 from rfa_toolbox.arithmetic import LayerState, Size
 
@@ -43,6 +50,7 @@ _STYLES = {
     "critical": "yellow",
     "partially critical": "bright_yellow",
     BY_DESIGN: "dim",
+    "no position": "dim",
     "differs": "bold red",
     "bound": "yellow",
 }
@@ -84,7 +92,7 @@ def analysis_text(analysis: Analysis, plain: bool, nodes: bool = False) -> str:
     below = f"{found}\n{_next_steps(found)}"
     if nodes:
         below = f"{_operations(analysis)}\n{below}"
-    states = [row.state if row.in_feature_extractor else BY_DESIGN for row in rows]
+    states = [state_text(row) for row in rows]
     shown = table_text(text_columns(rows), below, plain, states)
     return f"{found.warning}\n\n{shown}" if found.warning else shown
 

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import math
 import re
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from rfa_toolbox.analysis.words import several
 from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 from rfa_toolbox.rendering import concatenations, labels, style
+from rfa_toolbox.rendering.boxes import (
+    BoxContent,
+    column_starts,
+    columns_on_a_page,
+    contents_of,
+    readable,
+)
 from rfa_toolbox.rendering.layout import DEFAULT_TIME_LIMIT, Picture
 
 if TYPE_CHECKING:
@@ -22,6 +33,9 @@ __all__ = ["node_id", "visualize_architecture", "visualize_node"]
 
 _INK = "#404040"
 _LONGEST_TITLE = 60
+
+_PAGES: Mapping[str, tuple[float, float]] = {"a4": (7.3, 10.7), "letter": (7.5, 10.0)}
+"""Width and height in inches of what can be printed on, within margins of about half an inch."""
 
 
 def node_id(node: EnrichedNetworkNode) -> str:
@@ -54,6 +68,13 @@ def visualize_architecture(
     clusters: bool = False,
     legend: bool = True,
     time_limit: float | None = DEFAULT_TIME_LIMIT,
+    fuse: bool = False,
+    direction: Literal["TB", "LR"] = "TB",
+    columns: int | Sequence[str] | None = None,
+    depth: int | None = None,
+    palette: Literal["classic", "report"] = "classic",
+    color_head: bool = True,
+    page: Literal["a4", "letter"] | None = None,
 ) -> Picture:
     """Return a picture of a whole graph, each layer coloured by its use at an input resolution.
 
@@ -71,75 +92,65 @@ def visualize_architecture(
         filter_kernel_size_1: never call a 1x1 layer unproductive for its receptive field.
         include_fm_info: write the size of each layer's feature map.
         clusters: put a frame around the layers of each module that has several.
-        legend: explain colours, borders and marks beside the picture.
+        legend: explain colours, borders and marks beside the picture. It counts layers together
+            with the norms, activations and additions behind them, as summaries do.
         time_limit: seconds that laying out the picture may take; None for no limit.
+        fuse: draw such a layer as one box, and not every operation.
+        direction: "TB" from top to bottom, or "LR" from left to right.
+        columns: into how many columns to break a long network (rows, from left to right); or the
+            names of the nodes that new columns begin with.
+        depth: draw modules that lie deeper than so many names of a path as one box, in the
+            colour of their worst layer.
+        palette: "classic", the colours of the published pictures, or "report", paler ones.
+        color_head: colour the layers behind a global operation by their state; without, they are
+            grey, as they see everything by design.
+        page: fit the picture onto a sheet of this size, with as many columns and as much
+            folding as that takes unless ``columns`` and ``depth`` say otherwise.
 
     Raises:
         InvalidResolutionError: a ValueError, if the resolution does not fit the graph.
+        ValueError: for an option that does not exist.
 
     >>> from rfa_toolbox.graphs import LayerDefinition
     >>> conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 7), [])
     >>> "fillcolor=red" in visualize_architecture(conv, "one layer", input_res=5).source
     True
     """
-    nodes = require_node(output_node).all_layers
-    positions = {node: position for position, node in enumerate(nodes)}
-    resolution = style.resolution_of(nodes, input_res)
-    boxes = [
-        _Box.of(
-            node,
-            _identifier(position),
-            style.shown_state(node, input_res, color_border, color_critical, filter_kernel_size_1),
-            _label(node, input_res, include_rf_info, include_fm_info),
-        )
-        for position, node in enumerate(nodes)
-    ]
-    arrows = concatenations.arrows_between(
-        [[positions[before] for before in node.predecessors] for node in nodes],
-        [node.layer_info.name.lower() in concatenations.CONCATENATIONS for node in nodes],
-    )
-    pixels = f"{labels.size_text(resolution)} px"
-
-    picture = _empty_picture(model_name, time_limit)
+    require_node(output_node)
+    _check_options(direction, columns, depth, page)
+    paint = _Paint(
+        input_res, color_critical, color_border, filter_kernel_size_1, color_head,
+        style.looks_of(palette), include_rf_info, include_fm_info,
+    )  # fmt: skip
+    contents = contents_of(output_node, fuse, depth)
+    if page is not None and depth is None:
+        contents = readable(output_node, fuse, contents)
+    boxes = [_Box.of(content, _identifier(at), paint) for at, content in enumerate(contents)]
+    arrows = _arrows(contents)
+    if columns is None and page is not None:
+        columns = columns_on_a_page(len(boxes))
+    picture = _empty_picture(model_name, time_limit, direction, page)
     if legend:
-        counts = Counter(box.state for box in boxes)
-        _add_legend(
-            picture,
-            pixels,
-            style.legend_table(
-                {
-                    state: counts[state]
-                    for state in style.LOOKS
-                    if (color_border or state != "unproductive")
-                    and (color_critical or "critical" not in state)
-                    and (len(resolution) > 1 or state != "partially critical")
-                },
-                {node.certainty for node in nodes},
-                any(arrow.joined for arrow in arrows),
-            ),
-        )
-    inputs = [
-        box.identifier
-        for box, node in zip(boxes, nodes, strict=True)
-        if not (node.predecessors or _is_input(node))
+        _add_legend(picture, output_node, contents, paint, any(arrow.joined for arrow in arrows))
+    ends = [
+        (box, _is_input(content))
+        for box, content in zip(boxes, contents, strict=True)
+        if not any(node.predecessors for node in content.nodes)
     ]
+    inputs = [box.identifier for box, is_input in ends if not is_input]
+    pixels = f"{labels.size_text(style.resolution_of(output_node.all_layers, input_res))} px"
     for identifier in inputs:
         _add_end(picture, f"input_{identifier}", f"input<br/>{pixels}")
     if clusters:
-        _add_in_clusters(picture, nodes, boxes)
+        _add_in_clusters(picture, contents, boxes)
     else:
         for box in boxes:
             box.add_to(picture)
     for identifier in inputs:
         picture.edge(f"input_{identifier}", identifier)
-    for arrow in arrows:
-        tail, head = boxes[arrow.tail].identifier, boxes[arrow.head].identifier
-        if arrow.joined:
-            picture.edge(tail, head, style="bold", penwidth="3", arrowsize="0.5")
-        else:
-            picture.edge(tail, head)
-    for box, node in zip(boxes, nodes, strict=True):
-        if not (node.successors or _is_input(node)):
+    _add_arrows(picture, boxes, arrows, _starts(columns, contents, arrows))
+    for box, content in zip(boxes, contents, strict=True):
+        if not all(node.successors for node in content.nodes) and not _is_input(content):
             _add_end(picture, f"output_{box.identifier}", "output")
             picture.edge(box.identifier, f"output_{box.identifier}")
     return picture
@@ -167,15 +178,16 @@ def visualize_node(
     True
     """
     positions = {one: position for position, one in enumerate(require_node(node).all_layers)}
-    identifier = _identifier(positions[node])
-    state = style.shown_state(node, input_res, color_border, color_critical, filter_kernel_size_1)
-    label = _label(node, input_res, include_rf_info, include_fm_info)
-    box = _Box.of(node, identifier, state, label)
+    paint = _Paint(
+        input_res, color_critical, color_border, filter_kernel_size_1, True, style.LOOKS,
+        include_rf_info, include_fm_info,
+    )  # fmt: skip
+    box = _Box.of(BoxContent((node,), node, "layer", None, ()), _identifier(positions[node]), paint)
     # A picture of the user's own has not the attributes that ours sets for all of its boxes.
     attributes = {**_BOX_ATTRIBUTES, **box.attributes}
     attrs.evolve(box, attributes=attributes).add_to(dot)
     for before in node.predecessors:
-        dot.edge(_identifier(positions[before]), identifier)
+        dot.edge(_identifier(positions[before]), box.identifier)
 
 
 # --- parts of a picture ----------------------------------------------------------------------
@@ -193,61 +205,175 @@ _BOX_ATTRIBUTES: Mapping[str, str] = {
 }
 
 
+@attrs.frozen
+class _Paint:
+    """How boxes are painted and written on; the attributes are those of the picture's options."""
+
+    input_res: Resolution
+    color_critical: bool
+    color_border: bool
+    filter_kernel_size_1: bool
+    color_head: bool
+    looks: Mapping[LayerState, style.Look]
+    rf: bool
+    fm: bool
+
+    def state(self, content: BoxContent) -> LayerState | None:
+        """Return the state that a box shows, None for one that is grey by design."""
+        if content.kind == "global" and not self.color_head:
+            return None
+        if content.module is None:
+            return self.state_of(content.main)
+        counted = [block.main for block in content.blocks if block.counted]
+        states = {self.state_of(main) for main in counted or content.nodes}
+        return next(state for state in reversed([*style.LOOKS]) if state in states)
+
+    def state_of(self, node: EnrichedNetworkNode) -> LayerState:
+        return style.shown_state(
+            node, self.input_res, self.color_border, self.color_critical, self.filter_kernel_size_1
+        )
+
+    def label(self, content: BoxContent) -> labels.Markup:
+        main = content.main
+        if content.module is not None:
+            return labels.module_label(
+                content.module, self._inside(content), main, self.input_res, self.rf, self.fm
+            )
+        if _is_input(content):
+            return labels.input_label(main, self.input_res)
+        return labels.block_label(content.nodes, main, self.input_res, self.rf, self.fm)
+
+    def _inside(self, content: BoxContent) -> str:
+        """Return in a few words what is in a module."""
+        layers = [block for block in content.blocks if block.kind in ("layer", "global")]
+        red = sum(self.state_of(one.main) == "unproductive" for one in layers if one.counted)
+        return f"{several(len(layers), 'layer')}{f', {red} unproductive' if red else ''}"
+
+
 @attrs.frozen(slots=True)
 class _Box:
-    """One layer in the picture."""
+    """One box of the picture."""
 
     identifier: str
-    state: LayerState
     label: labels.Markup
     attributes: Mapping[str, str]
 
     @classmethod
-    def of(
-        cls,
-        node: EnrichedNetworkNode,
-        identifier: str,
-        state: LayerState,
-        label: labels.Markup,
-    ) -> _Box:
-        attributes = style.LOOKS[state].node_attributes()
-        if _is_input(node):
+    def of(cls, content: BoxContent, identifier: str, paint: _Paint) -> _Box:
+        node, state = content.main, paint.state(content)
+        look = style.BY_DESIGN if state is None else paint.looks[state]
+        attributes = look.node_attributes()
+        if _is_input(content):
             attributes["shape"] = "ellipse"
-        facts = [state, f"module {node.module_path}" if node.module_path else ""]
+        facts = [state or look.meaning, f"module {node.module_path}" if node.module_path else ""]
         if node.certainty != "exact":
             facts.append(f"{node.certainty}: {node.certainty_reason}")
-        tooltip = "; ".join([node.name, *filter(None, facts)])
-        return cls(identifier, state, label, {**attributes, "tooltip": labels.plain(tooltip)})
+        tooltip = "; ".join([content.module or node.name, *filter(None, facts)])
+        return cls(
+            identifier, paint.label(content), {**attributes, "tooltip": labels.plain(tooltip)}
+        )
 
     def add_to(self, picture: graphviz.Digraph) -> None:
         picture.node(self.identifier, self.label, **self.attributes)
 
 
-def _label(
-    node: EnrichedNetworkNode, input_res: Resolution, include_rf_info: bool, include_fm_info: bool
-) -> labels.Markup:
-    if _is_input(node):
-        return labels.input_label(node, input_res)
-    return labels.node_label(node, input_res, include_rf_info, include_fm_info)
-
-
-def _is_input(node: EnrichedNetworkNode) -> bool:
-    """Whether a node is the image itself, not a layer that looks at it."""
-    if node.predecessors:
+def _is_input(content: BoxContent) -> bool:
+    """Whether a box is the image itself, not a layer that looks at it."""
+    node = content.main
+    if content.module is not None or node.predecessors:
         return False
     kernel: Any = node.layer_info.kernel_size
     is_1x1 = all(size == 1 for size in kernel) if isinstance(kernel, tuple) else kernel == 1
     return is_1x1 and node.layer_info.name.lower().startswith("input")
 
 
-def _empty_picture(model_name: str, time_limit: float | None) -> Picture:
+def _arrows(contents: Sequence[BoxContent]) -> list[concatenations.Arrow]:
+    """Return the arrows between boxes: one for every read, or one for all reads of a group."""
+    places = {node: at for at, content in enumerate(contents) for node in content.nodes}
+    if len(places) == len(contents):
+        mains = [content.main for content in contents]
+        return concatenations.arrows_between(
+            [[places[before] for before in node.predecessors] for node in mains],
+            [node.layer_info.name.lower() in concatenations.CONCATENATIONS for node in mains],
+        )
+    pairs = dict.fromkeys(
+        (places[before], places[node])
+        for content in contents
+        for node in content.nodes
+        for before in node.predecessors
+    )
+    return [concatenations.Arrow(tail, head, joined=False) for tail, head in pairs if tail != head]
+
+
+def _starts(
+    columns: int | Sequence[str] | None,
+    contents: Sequence[BoxContent],
+    arrows: Sequence[concatenations.Arrow],
+) -> list[int]:
+    """Return with which boxes new columns begin.
+
+    Raises:
+        ValueError: for a name that no node has.
+    """
+    if columns is None or isinstance(columns, int):
+        pairs = [(arrow.tail, arrow.head) for arrow in arrows]
+        return column_starts(pairs, len(contents), columns or 1)
+    names = {node.name: at for at, one in reversed([*enumerate(contents)]) for node in one.nodes}
+    missing = [name for name in columns if name not in names]
+    if missing:
+        raise ValueError(f"columns names {missing[0]!r}, which is no node of the graph.")
+    return sorted(names[name] for name in columns)
+
+
+def _add_arrows(
+    picture: Picture,
+    boxes: Sequence[_Box],
+    arrows: Sequence[concatenations.Arrow],
+    starts: Sequence[int],
+) -> None:
+    """Add the arrows; those from one column to another do not say what is below what."""
+    for arrow in arrows:
+        attributes = {}
+        if arrow.joined:
+            attributes = {"style": "bold", "penwidth": "3", "arrowsize": "0.5"}
+        if bisect_right(starts, arrow.tail) != bisect_right(starts, arrow.head):
+            attributes["constraint"] = "false"
+        picture.edge(boxes[arrow.tail].identifier, boxes[arrow.head].identifier, **attributes)
+    if starts:
+        # On one level, and joined by arrows that nobody sees, they stand in their order.
+        heads = [boxes[at].identifier for at in (0, *starts)]
+        picture.body.append(f"\t{{rank=same; {'; '.join(heads)}}}\n")
+        picture.body += [f"\t{left} -> {right} [style=invis]\n" for left, right in pairwise(heads)]
+
+
+def _check_options(direction: object, columns: object, depth: object, page: object) -> None:
+    if direction not in ("TB", "LR"):
+        raise ValueError(f"direction is {direction!r}; valid are 'TB' and 'LR'.")
+    if page is not None and page not in _PAGES:
+        raise ValueError(f"page is {page!r}; valid are {', '.join(map(repr, _PAGES))} and None.")
+    if isinstance(columns, str) or (isinstance(columns, int) and not 0 < columns < math.inf):
+        raise ValueError(
+            f"columns is {columns!r}; it must be a positive number, or a list of names of nodes."
+        )
+    if depth is not None and (type(depth) is not int or depth < 1):
+        raise ValueError(f"depth is {depth!r}; it must be a positive number, or None.")
+
+
+def _empty_picture(
+    model_name: str, time_limit: float | None, direction: str, page: str | None
+) -> Picture:
     title = labels.shortened(str(model_name), _LONGEST_TITLE) or "model"
     # What is markup to Graphviz, or means something to a shell or a file system, is no name.
     name = re.sub(r'[\\<>&"|?*]', "_", labels.visible(title)).strip() or "model"
+    extra = {} if direction == "TB" else {"rankdir": direction}
+    if page is not None:
+        width, height = _PAGES[page]
+        extra["size"] = f"{width},{height}" if direction == "TB" else f"{height},{width}"
     return Picture(
         name,
         filename=f"{name}.gv",
         graph_attr={
+            **extra,
             "label": f"<<b>{labels.markup(title, _LONGEST_TITLE)}</b>>",
             "labelloc": "t",
             "fontname": style.FONT,
@@ -261,7 +387,33 @@ def _empty_picture(model_name: str, time_limit: float | None) -> Picture:
     )
 
 
-def _add_legend(picture: Picture, pixels: str, table: labels.Markup) -> None:
+def _add_legend(
+    picture: Picture,
+    graph: EnrichedNetworkNode,
+    contents: Sequence[BoxContent],
+    paint: _Paint,
+    joined: bool,
+) -> None:
+    nodes = graph.all_layers
+    resolution = style.resolution_of(nodes, paint.input_res)
+    found = {block.index: block for content in contents for block in content.blocks}
+    counts = Counter(paint.state_of(block.main) for block in found.values() if block.counted)
+    shown = {
+        state: counts[state]
+        for state in style.LOOKS
+        if (paint.color_border or state != "unproductive")
+        and (paint.color_critical or "critical" not in state)
+        and (len(resolution) > 1 or state != "partially critical")
+    }
+    design = sum(block.kind == "global" for block in found.values())
+    table = style.legend_table(
+        shown,
+        {node.certainty for node in nodes},
+        joined,
+        paint.looks,
+        by_design=0 if paint.color_head else design,
+    )
+    pixels = f"{labels.size_text(resolution)} px"
     _open_cluster(picture, "cluster_legend", f"<b>Legend</b>, input of {pixels}")
     picture.node(
         "legend", table, shape="plain", style="", fontsize="9", tooltip="legend", width="0"
@@ -301,13 +453,14 @@ def _close_cluster(picture: Picture) -> None:
 
 
 def _add_in_clusters(
-    picture: Picture, nodes: Sequence[EnrichedNetworkNode], boxes: Sequence[_Box]
+    picture: Picture, contents: Sequence[BoxContent], boxes: Sequence[_Box]
 ) -> None:
-    contents = clustered(
-        [node.module_path for node in nodes], [node.layer_info.name for node in nodes]
-    )
     opened = 0
-    for item in in_drawing_order(contents):
+    framed = clustered(
+        [content.module or content.main.module_path for content in contents],
+        [content.main.layer_info.name for content in contents],
+    )
+    for item in in_drawing_order(framed):
         if item is None:
             _close_cluster(picture)
         elif isinstance(item, int):

@@ -16,8 +16,10 @@ from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
 __all__ = [
     "LONGEST_NAME",
     "Markup",
+    "block_label",
     "input_label",
     "markup",
+    "module_label",
     "node_label",
     "plain",
     "shortened",
@@ -172,9 +174,15 @@ def node_label(
     >>> print(node_label(node, 32, include_rf_info=False, include_fm_info=False))
     <<b>Conv</b><br/>first<br/><font point-size="9">kernel 3, stride 2</font>>
     """
+    return _label(node, _details(node, input_res, include_rf_info, include_fm_info))
+
+
+def _details(
+    node: EnrichedNetworkNode, input_res: Resolution, include_rf_info: bool, include_fm_info: bool
+) -> list[str]:
     details = [layer_text(node.layer_info)]
     if not node.has_position:
-        return _label(node, [*details, "no position"])
+        return [*details, "no position"]
     if include_rf_info:
         smallest, largest = (
             known_size(size, node.certainty) for size in node.lasting_receptive_fields
@@ -182,7 +190,46 @@ def node_label(
         details.append(f"r_min {smallest}, r_max {largest}")
     if include_fm_info:
         details.append(f"feature map {size_text(node.compute_feature_map_size(input_res))}")
-    return _label(node, details)
+    return details
+
+
+def block_label(
+    nodes: Sequence[EnrichedNetworkNode],
+    main: EnrichedNetworkNode,
+    input_res: Resolution,
+    include_rf_info: bool,
+    include_fm_info: bool,
+) -> Markup:
+    """Return the label of a box that stands for a layer and what only passes its output on.
+
+    >>> from rfa_toolbox.graphs import LayerDefinition
+    >>> conv = EnrichedNetworkNode("first", LayerDefinition("Conv", 3, 2), [])
+    >>> relu = EnrichedNetworkNode("relu", LayerDefinition("ReLU", 1), [conv])
+    >>> print(block_label([conv, relu], conv, 32, False, False))
+    <<b>Conv</b><br/>first<br/><font point-size="9">kernel 3, stride 2<br/>+ ReLU</font>>
+    """
+    details = _details(main, input_res, include_rf_info, include_fm_info)
+    others = dict.fromkeys(markup(node.layer_info.name, 20) for node in nodes if node is not main)
+    if others:
+        details.insert(1, f"+ {', '.join(others)}")
+    return _label(main, details)
+
+
+def module_label(
+    path: str, summary: str, last: EnrichedNetworkNode, input_res: Resolution, rf: bool, fm: bool
+) -> Markup:
+    """Return the label of a box that stands for a whole module.
+
+    Args:
+        path: path of the module.
+        summary: what is in it, in a few words.
+        last: its last node, whose field and map are shown.
+        input_res: resolution in pixels.
+        rf: write the receptive field.
+        fm: write the size of the feature map.
+    """
+    details = [summary, *_details(last, input_res, rf, fm)[1:]]
+    return f'<<b>{markup(path)}</b><br/><font point-size="9">{"<br/>".join(details)}</font>>'
 
 
 def input_label(node: EnrichedNetworkNode, input_res: Resolution) -> Markup:

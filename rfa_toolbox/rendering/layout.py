@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import locale
+import logging
 import os
 import re
 import shutil
@@ -29,10 +30,12 @@ import graphviz
 from rfa_toolbox.errors import MissingRendererError, RFAError
 from rfa_toolbox.rendering.files import write_whole
 
-__all__ = ["DEFAULT_TIME_LIMIT", "LayoutTimeoutError", "Picture", "lay_out"]
+__all__ = ["DEFAULT_TIME_LIMIT", "LayoutTimeoutError", "Picture", "PictureScaledWarning", "lay_out"]
 
 DEFAULT_TIME_LIMIT: Final = 60.0
 """Seconds that one layout may take."""
+
+_log = logging.getLogger(__name__)
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 
@@ -75,7 +78,7 @@ def lay_out(
         renderer: which part of Graphviz renders, such as "cairo".
         formatter: which part of Graphviz writes the format, such as "gd".
         neato_no_op: for neato: take the positions in the text as they are.
-        quiet: do not pass on what the program says on standard error.
+        quiet: do not log what the program says besides the picture (at level INFO).
         time_limit: seconds after which the layout is stopped; None never stops it.
         directory: folder in which files that the picture refers to are looked up.
 
@@ -107,15 +110,34 @@ def lay_out(
         if _PYGRAPHVIZ_WORKER in command:  # nobody wants to read it in an error
             command = ["pygraphviz", f"-K{engine}", f"-T{target}"]
         raise graphviz.CalledProcessError(returncode, command, output, messages)
-    if not quiet:
-        sys.stderr.write(_without_font_noise(messages.decode("utf-8", "replace")))
+    words = messages.decode("utf-8", "replace")
+    _warn_of_scaling(words, format)
+    if words and not quiet:
+        _log.info("%s", words.rstrip())
     return output
 
 
-def _without_font_noise(messages: str) -> str:
-    """Leave out what the font library in pygraphviz says of a newer configuration than its own."""
-    lines = messages.splitlines(keepends=True)
-    return "".join(line for line in lines if not line.startswith("Fontconfig warning"))
+class PictureScaledWarning(UserWarning):
+    """A picture was made smaller than asked for, so that its text may be hard to read."""
+
+
+def _warn_of_scaling(messages: str, format: str) -> None:
+    """Say that Graphviz shrank a picture, which it does where a bitmap would be too large.
+
+    >>> import pytest
+    >>> said = "dot: graph is too large for cairo-renderer bitmaps. Scaling by 0.5 to fit"
+    >>> with pytest.warns(PictureScaledWarning, match="50 %"):
+    ...     _warn_of_scaling(said, "png")
+    """
+    scale = re.search(r"too large for .* bitmaps?\. Scaling by ([0-9.]+)", messages)
+    if scale:
+        warnings.warn(
+            f"The picture is larger than a {format} can be, and was drawn at "
+            f"{float(scale[1].rstrip('.')):.0%} of its size: draw it as svg or pdf, or make it "
+            "smaller with fuse=True, depth=1 or columns=3.".replace("%", " %", 1),
+            PictureScaledWarning,
+            stacklevel=3,
+        )
 
 
 def _check(engine: str, format: str, renderer: str | None, formatter: str | None) -> None:

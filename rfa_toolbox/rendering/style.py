@@ -17,7 +17,17 @@ from rfa_toolbox.domain import Certainty, Resolution
 from rfa_toolbox.graphs import EnrichedNetworkNode, receptive_field_provider
 from rfa_toolbox.rendering.labels import Markup
 
-__all__ = ["FONT", "LOOKS", "Look", "legend_table", "resolution_of", "shown_state"]
+__all__ = [
+    "BY_DESIGN",
+    "FONT",
+    "LOOKS",
+    "PALETTES",
+    "Look",
+    "legend_table",
+    "looks_of",
+    "resolution_of",
+    "shown_state",
+]
 
 FONT = "Helvetica,Arial,sans-serif"
 
@@ -44,7 +54,7 @@ class Look:
         >>> LOOKS["critical"].node_attributes()
         {'fillcolor': 'orange', 'style': 'rounded,filled,dashed', 'penwidth': '1.5'}
         """
-        if self == LOOKS["productive"]:
+        if self.colour == "white":
             return {}
         return {
             "fillcolor": self.colour,
@@ -59,6 +69,36 @@ LOOKS: Mapping[LayerState, Look] = {
     "critical": Look("orange", "dashed", 1.5, "r_min exceeds the image on all axes"),
     "unproductive": Look("red", "solid", 3, "no new context left to add"),
 }
+
+PALETTES: Mapping[str, Mapping[LayerState, str]] = {
+    "classic": {state: look.colour for state, look in LOOKS.items()},
+    "report": {
+        "productive": "white",
+        "partially critical": "#fff4bd",
+        "critical": "#ffd79d",
+        "unproductive": "#f6b3ae",
+    },
+}
+"""Colours of the states: those of the published pictures, and the paler ones of the report."""
+
+BY_DESIGN = Look("#e3e6ea", "solid", 1, "sees everything by design")
+"""The look of a layer behind a global operation, where it is not coloured by its state."""
+
+
+def looks_of(palette: str) -> Mapping[LayerState, Look]:
+    """Return the looks of all states in the colours of a palette.
+
+    Raises:
+        ValueError: for a palette that does not exist.
+
+    >>> looks_of("report")["critical"].colour
+    '#ffd79d'
+    """
+    if palette not in PALETTES:
+        raise ValueError(f"palette is {palette!r}; valid are {' and '.join(map(repr, PALETTES))}.")
+    colours = PALETTES[palette]
+    return {state: attrs.evolve(look, colour=colours[state]) for state, look in LOOKS.items()}
+
 
 _CERTAINTY_MARKS: Mapping[Certainty, tuple[str, str]] = {
     "bound": ("≤ 7", "an upper bound"),
@@ -114,22 +154,28 @@ def resolution_of(nodes: Iterable[EnrichedNetworkNode], input_res: Resolution) -
 
 
 def legend_table(
-    counts: Mapping[LayerState, int], certainties: Iterable[Certainty], joined: bool
+    counts: Mapping[LayerState, int],
+    certainties: Iterable[Certainty],
+    joined: bool,
+    looks: Mapping[LayerState, Look] = LOOKS,
+    by_design: int = 0,
 ) -> Markup:
     """Return the legend as an HTML-like label.
 
     Args:
-        counts: how many boxes there are of each state that the picture tells apart.
+        counts: how many layers there are of each state that the picture tells apart.
         certainties: the kinds of certainty that occur in the picture.
         joined: whether the picture has arrows that stand for the inputs of a concatenation.
+        looks: how the states look.
+        by_design: how many layers are grey, as they see everything by design.
     """
     rows = [
-        f'<tr><td border="{look.width:g}" bgcolor="{look.colour}"'
-        f'{_td_style(look.border)} width="24" height="16"></td>'
-        f'<td align="left"><b>{state}</b> ({counts[state]}): {html.escape(look.meaning)}</td></tr>'
-        for state, look in LOOKS.items()
+        _sample(look, f"<b>{state}</b> ({counts[state]}): {html.escape(look.meaning)}")
+        for state, look in looks.items()
         if state in counts
     ]
+    if by_design:
+        rows.append(_sample(BY_DESIGN, f"<b>grey</b> ({by_design}): {BY_DESIGN.meaning}"))
     rows.append(_row("r_min, r_max", "smallest and largest receptive field in pixels"))
     rows += [
         _row(*marks) for certainty, marks in _CERTAINTY_MARKS.items() if certainty in certainties
@@ -139,6 +185,14 @@ def legend_table(
     return (
         '<<table border="0" cellborder="0" cellspacing="3" cellpadding="1">'
         f"{''.join(rows)}</table>>"
+    )
+
+
+def _sample(look: Look, meaning: Markup) -> str:
+    return (
+        f'<tr><td border="{look.width:g}" bgcolor="{look.colour}"'
+        f'{_td_style(look.border)} width="24" height="16"></td>'
+        f'<td align="left">{meaning}</td></tr>'
     )
 
 

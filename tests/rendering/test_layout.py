@@ -14,7 +14,7 @@ import pytest
 
 from rfa_toolbox.errors import MissingRendererError, RFAError
 from rfa_toolbox.rendering import layout
-from rfa_toolbox.rendering.layout import LayoutTimeoutError, Picture, lay_out
+from rfa_toolbox.rendering.layout import LayoutTimeoutError, Picture, PictureScaledWarning, lay_out
 
 FOREVER = """#!/bin/sh
 echo started > "$0.started"
@@ -159,14 +159,24 @@ def test_a_file_that_cannot_be_written_leaves_no_draft(
     assert [path.name for path in (tmp_path / "out").rglob(".*")] == []
 
 
-def test_warnings_of_the_renderer_are_passed_on_unless_quiet(
-    renderer: str, capfd: pytest.CaptureFixture[str]
+def test_what_the_renderer_says_is_logged_unless_quiet_and_never_on_standard_error(
+    renderer: str, capfd: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level("INFO")
     source = "digraph { a [shape=no_such_shape] }"
     lay_out(source, "svg", quiet=True)
-    assert capfd.readouterr().err == ""
+    assert not caplog.records
     lay_out(source, "svg")
-    assert "no_such_shape" in capfd.readouterr().err
+    assert "no_such_shape" in caplog.text
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.dot
+def test_a_bitmap_that_had_to_be_made_smaller_says_so() -> None:
+    source = "digraph { a [width=400] }"
+    with pytest.warns(PictureScaledWarning, match="larger than a png can be"):
+        lay_out(source, "png", quiet=True)
+    lay_out("digraph { a [width=3] }", "png")
 
 
 @pytest.mark.dot
