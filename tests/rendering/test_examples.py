@@ -60,7 +60,7 @@ def test_the_model_of_the_example_is_drawn(tmp_path: Path) -> None:
         encoding="utf-8",
         env={**os.environ, "PYTHONPATH": str(ROOT)},
     )
-    assert "layers at 32" in result.stdout
+    assert "cannot help at 32 px" in result.stdout
     assert sorted(path.name for path in tmp_path.iterdir()) == [
         "resnet18_32px.pdf",
         "resnet18_32px.svg",
