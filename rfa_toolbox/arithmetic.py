@@ -55,6 +55,7 @@ __all__ = [
     "normalise_resolution",
     "prune",
     "smallest_field",
+    "state_within",
     "unproductive_limits",
     "unproductive_up_to",
     "window_of",
@@ -419,11 +420,23 @@ def layer_state(
     >>> layer_state((32, 32), (40, 40), [(32, 32)], [(8, 8)], (3, 3))
     'unproductive'
     """
-    axes = range(len(resolution))
     limits = unproductive_limits(field, predecessor_fields, predecessor_jumps, window)
+    return state_within(resolution, field, limits)
+
+
+def state_within(
+    resolution: Sequence[int], field: Sequence[Size] | None, limits: Iterable[Sequence[Size]]
+) -> LayerState:
+    """Return what ``layer_state`` does, given the ``unproductive_limits`` of the layer.
+
+    >>> state_within((33, 33), (40, 40), ((32, 32), (31, 31)))
+    'critical'
+    """
     if any(all(map(operator.le, resolution, rule)) for rule in limits):
         return "unproductive"
-    beyond = [False if field is None else field[axis] > resolution[axis] for axis in axes]
+    if field is None:
+        return "productive"
+    beyond = list(map(operator.gt, field, resolution))
     if all(beyond):
         return "critical"
     return "partially critical" if any(beyond) else "productive"
@@ -461,38 +474,25 @@ def unproductive_limits(
     >>> unproductive_limits((40, 40), [(32, 32)], [(8, 8)], (3, 3))
     ((32, 32), (31, 31))
     """
-    axes = range(len(window))
-    return (
-        tuple(min(_beyond_limits(field, predecessor_fields, axis)) for axis in axes),
-        tuple(min(_map_limits(predecessor_jumps, window, axis)) for axis in axes),
-    )
+    nowhere = (0,) * len(window)
+    beyond: tuple[Size, ...] = nowhere
+    if field is not None:  # i < field, and i <= every field in front
+        beyond = tuple(map(min, [size - 1 for size in field], *predecessor_fields))
+    if math.inf in window:
+        return beyond, nowhere
+    several = [_map_limits(jumps, window) for jumps in predecessor_jumps]
+    return beyond, several[0] if len(several) == 1 else tuple(map(min, *several))
 
 
-def _beyond_limits(
-    field: Sequence[Size] | None, predecessor_fields: Sequence[Sequence[Size]], axis: int
-) -> Iterator[Size]:
-    """Yield L such that ``i <= L`` for all of them: nothing new in the image is left to see."""
-    if field is None:
-        yield 0
-        return
-    yield field[axis] - 1
-    for before in predecessor_fields:
-        yield before[axis]
-
-
-def _map_limits(
-    predecessor_jumps: Sequence[Sequence[Jump | None]], window: Sequence[Size], axis: int
-) -> Iterator[Size]:
-    """Yield L such that ``i <= L`` for all of them: the map is not larger than the window.
+def _map_limits(jumps: Sequence[Jump | None], window: Sequence[Size]) -> tuple[Size, ...]:
+    """Return up to which resolution a map is not larger than the window, per axis.
 
     ``i // j <= k`` is ``i < (k + 1) * j``.
     """
-    if math.inf in window:
-        yield 0
-        return
-    for jumps in predecessor_jumps:
-        jump = jumps[axis]
-        yield math.inf if jump is None else math.ceil((window[axis] + 1) * jump) - 1
+    return tuple(
+        math.inf if jump is None else math.ceil((size + 1) * jump) - 1
+        for jump, size in zip(jumps, window, strict=True)
+    )
 
 
 # --- scalars and axes ------------------------------------------------------------------------

@@ -15,6 +15,7 @@ __all__ = [
     "MissingRendererError",
     "RFAError",
     "RefinementError",
+    "ScreeningError",
     "UnsupportedModelError",
 ]
 
@@ -69,3 +70,7 @@ class MissingPlotterError(RFAError, RuntimeError):
 
 class MissingRendererError(RFAError, RuntimeError):
     """Neither the ``dot`` program nor pygraphviz is there to draw a graph."""
+
+
+class ScreeningError(RFAError, ValueError):
+    """A screening was asked for in a way that does not work, or its store cannot be used."""

@@ -5,12 +5,14 @@ from __future__ import annotations
 from rfa_toolbox.analysis.advice import Cut
 from rfa_toolbox.analysis.blocks import Block, blocks
 from rfa_toolbox.analysis.costs import TotalCosts, compute_at, total_costs
+from rfa_toolbox.analysis.keys import graph_key
 from rfa_toolbox.analysis.placement import (
     MisalignedMerge,
     cells_of_box,
     misaligned_merges,
     object_sizes,
 )
+from rfa_toolbox.analysis.profile import ProfilePoint, ResolutionProfile, resolution_profile
 from rfa_toolbox.analysis.ranges import input_resolution_range
 from rfa_toolbox.analysis.states import (
     critical_layers,
@@ -36,6 +38,8 @@ __all__ = [
     "Cut",
     "LayerRow",
     "MisalignedMerge",
+    "ProfilePoint",
+    "ResolutionProfile",
     "Summary",
     "Tile",
     "TilePlan",
@@ -49,6 +53,7 @@ __all__ = [
     "filters_non_convolutional_node",
     "filters_non_infinite_rf_sizes",
     "find_smallest_resolution_with_no_unproductive_layer",
+    "graph_key",
     "input_resolution_range",
     "misaligned_merges",
     "object_sizes",
@@ -56,6 +61,7 @@ __all__ = [
     "obtain_all_nodes",
     "obtain_border_layers",
     "partially_critical_layers",
+    "resolution_profile",
     "summarize",
     "tile_plan",
     "total_costs",

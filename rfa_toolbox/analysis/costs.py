@@ -5,8 +5,9 @@ Both are known of graphs that were made from a model (``EnrichedNetworkNode.meas
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
@@ -22,6 +23,7 @@ __all__ = [
     "MapStep",
     "TotalCosts",
     "compute_at",
+    "compute_at_each",
     "map_steps",
     "sum_of_costs",
     "total_costs",
@@ -117,61 +119,118 @@ def compute_at(
     Raises:
         InvalidResolutionError: a ValueError, if the resolution does not fit the graph.
     """
+    return {node: work for node, (work,) in compute_at_each(graph, (input_res,)).items()}
+
+
+def compute_at_each(
+    graph: EnrichedNetworkNode, resolutions: Sequence[Resolution]
+) -> dict[EnrichedNetworkNode, tuple[int | None, ...]]:
+    """Return what ``compute_at`` does for several resolutions, in one pass over the graph.
+
+    >>> from rfa_toolbox.architectures.vgg import vgg16
+    >>> set(compute_at_each(vgg16(), range(32, 64)).values()) == {(None,) * 32}
+    True
+    """
     nodes = obtain_all_nodes(graph)
     axes = max((node.axes or 0 for node in nodes), default=0) or None
-    resolution = normalise_resolution(input_res, axes)
+    asked = [normalise_resolution(one, axes) for one in resolutions]
+    images = [tuple(one[axis] for one in asked) for axis in range(len(asked[0]) if asked else 0)]
+    follow = functools.cache(_units_behind)
+    grown = functools.cache(_grown_work)
     maps: dict[EnrichedNetworkNode, tuple[_Map, ...]] = {}
-    found: dict[EnrichedNetworkNode, int | None] = {}
+    found: dict[EnrichedNetworkNode, tuple[int | None, ...]] = {}
     for node in nodes:
         encoded, work = node.encoded_resolution, node.measures.work
-        if work is None or encoded == resolution or not node.has_position:
-            found[node] = node.multiply_accumulates
-            continue
-        if encoded is None or len(encoded) != len(resolution):
+        if work is None:
+            found[node] = (None,) * len(asked)
+        elif encoded is None or len(encoded) != len(images):
+            exact = node.multiply_accumulates
             fixed = not any(any(powers) for _, powers in work)
-            found[node] = node.multiply_accumulates if fixed else None
-            continue
-        image = tuple(zip(encoded, resolution, strict=True))
-        placed = [one for one in node.predecessors if one.has_position]
-        before = [maps.get(one, image) for one in placed] or [image]
-        maps[node] = own = _maps_behind(node, before)
-        growth = [Fraction(max(1, now), max(1, then)) for then, now in own]
-        scaled = (
-            count * math.prod(one**power for one, power in zip(growth, powers, strict=True))
-            for count, powers in work
-        )
-        found[node] = round(sum(scaled))
+            found[node] = tuple(exact if fixed or encoded == one else None for one in asked)
+        elif not node.has_position:
+            found[node] = (node.multiply_accumulates,) * len(asked)
+        else:
+            image = tuple(zip(encoded, images, strict=True))
+            placed = [one for one in node.predecessors if one.has_position]
+            before = [maps.get(one, image) for one in placed] or [image]
+            maps[node] = own = _maps_behind(node, before, follow)
+            found[node] = grown(work, own) if work else (0,) * len(asked)
     return found
 
 
-_Map: TypeAlias = "tuple[int, int]"
-"""Units of a feature map on one axis: at the encoded resolution, and at the one in question."""
+_Map: TypeAlias = "tuple[int, tuple[int, ...]]"
+"""Units of a feature map on one axis: at the encoded resolution, and at those in question."""
 
 
-def _maps_behind(node: EnrichedNetworkNode, before: Sequence[tuple[_Map, ...]]) -> tuple[_Map, ...]:
-    """Return the feature map of a node, given those of the nodes that it reads.
+def _grown_work(
+    work: tuple[tuple[int, tuple[int, ...]], ...], maps: tuple[_Map, ...]
+) -> tuple[int, ...]:
+    """Return the work of a layer at every resolution, rounded to whole numbers."""
+    highest = [max(powers) for powers in zip(*(powers for _, powers in work), strict=True)]
+    sizes = [max(1, then) for then, _ in maps]
+    whole = math.prod(map(pow, sizes, highest))
+    counts = []
+    for units in zip(*(nows for _, nows in maps), strict=True):
+        total = 0
+        for count, powers in work:
+            for then, now, power, most in zip(sizes, units, powers, highest, strict=True):
+                count *= now**power * then ** (most - power)  # noqa: PLW2901 - a product
+            total += count
+        counts.append(total // whole if total % whole == 0 else round(Fraction(total, whole)))
+    return tuple(counts)
+
+
+def _maps_behind(
+    node: EnrichedNetworkNode, before: Sequence[tuple[_Map, ...]], follow: Callable[..., _Map]
+) -> tuple[_Map, ...]:
+    """Return the feature map of a node, given those of the nodes that it reads."""
+    layer = node.layer_info
+    several = tuple(dict.fromkeys(before))
+    return tuple(
+        follow(
+            step,
+            (layer.resolution_dependent, layer.blockwise),
+            None if node.feature_map is None else node.feature_map[axis],
+            tuple(one[axis] for one in several),
+        )
+        for axis, step in enumerate(map_steps(layer, len(before[0])))
+    )
+
+
+def _units_behind(
+    step: MapStep, flags: tuple[bool, bool], units: int | None, before: tuple[_Map, ...]
+) -> _Map:
+    """Return the feature map of a layer on one axis.
 
     What the formula misses at the encoded resolution (ceiled sizes, cropping) it is taken to miss
-    at the other one as well.
+    at the other ones as well.
     """
-    layer = node.layer_info
-    result = []
-    for axis, step in enumerate(map_steps(layer, len(before[0]))):
-        largest = max(one[axis] for one in before)
-        units = largest[0] if node.feature_map is None else node.feature_map[axis]
-        then, now = next((one[axis] for one in before if one[axis][0] == units), largest)
-        kernel = step.kernel
-        if layer.resolution_dependent or (kernel == math.inf and units != then):
-            now = units  # it has this size at any resolution
-        elif layer.blockwise and kernel != math.inf:
-            block = int(kernel)
-            blocks = [-(-size // block) * block for size in (then, now)]
-            now = blocks[1] if units == blocks[0] else now + units - then
-        elif kernel != math.inf:
-            sizes = [((size - 1) * step.factor - step.reach) // step.stride for size in (then, now)]
-            now = units + sizes[1] - sizes[0]
-        result.append((units, max(1, now)))
-    return tuple(result)
+    resolution_dependent, blockwise = flags
+    most = max(then for then, _ in before)
+    if units is None:
+        units = most
+    chosen = next((nows for then, nows in before if then == units), None)
+    then = most if chosen is None else units
+    if chosen is None:
+        chosen = tuple(map(max, zip(*(nows for size, nows in before if size == most), strict=True)))
+    kernel = step.kernel
+    if resolution_dependent or (kernel == math.inf and units != then):
+        return units, (max(1, units),) * len(chosen)  # it has this size at any resolution
+    if kernel == math.inf:
+        return units, tuple(max(1, now) for now in chosen)
+    if blockwise:
+        return units, tuple(_units_of_blocks(int(kernel), units, then, now) for now in chosen)
+    at_encoded = ((then - 1) * step.factor - step.reach) // step.stride
+    return units, tuple(
+        max(1, units + ((now - 1) * step.factor - step.reach) // step.stride - at_encoded)
+        for now in chosen
+    )
+
+
+def _units_of_blocks(block: int, units: int, then: int, now: int) -> int:
+    """Return the units behind a layer that may pad its map to whole blocks."""
+    padded_then, padded_now = (-(-size // block) * block for size in (then, now))
+    return max(1, padded_now if units == padded_then else now + units - then)
 
 
 class MapStep(NamedTuple):

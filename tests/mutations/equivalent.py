@@ -43,6 +43,7 @@ EQUIVALENT: dict[str, dict[str, list[str]]] = {
             "grow_paths: paths[0] => paths[-1]",
             "smallest_field: paths[0] => paths[-1]",
             "largest_field: paths[0] => paths[-1]",
+            "unproductive_limits: several[0] => several[-1]",
         ],
         "Where the first level has gaps and another one is on top, the rule below it says no.": [
             "is_exact: -1 => 0",
@@ -59,10 +60,6 @@ EQUIVALENT: dict[str, dict[str, list[str]]] = {
         ],
         "All paths of a group have levels, or none has.": [
             "prune: group[0] => group[-1] (2)",
-        ],
-        "No resolution is below 1, and the other rule never allows less than 0.": [
-            "_beyond_limits: (yield 0) => (yield -1)",
-            "_map_limits: (yield 0) => (yield -1)",
         ],
     },
     "rfa_toolbox.unit_windows": {

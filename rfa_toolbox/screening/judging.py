@@ -1,0 +1,225 @@
+"""From a candidate to its row: read it, judge it at every resolution, or say why that failed."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import inspect
+import json
+import sys
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import attrs
+
+from rfa_toolbox.analysis.keys import graph_key
+from rfa_toolbox.analysis.profile import ProfilePoint, resolution_profile
+from rfa_toolbox.analysis.ranges import input_resolution_range
+from rfa_toolbox.analysis.states import filters_non_convolutional_node
+from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
+    create_graph_from_keras_json,
+    create_graph_from_model,
+)
+from rfa_toolbox.encodings.tensorflow_keras.model_json import load_model_dict
+from rfa_toolbox.errors import ScreeningError
+from rfa_toolbox.frameworks import create_graph_from_pytorch_model
+from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.screening.candidates import Job, is_stored_graph, is_stored_spec, unpacked
+from rfa_toolbox.screening.evaluation import SpecJudge
+from rfa_toolbox.screening.rows import AtResolution, ScreeningRow
+from rfa_toolbox.screening.specs import GraphSpec
+
+__all__ = ["Question", "error_row", "judge_graph", "row_of"]
+
+BuiltOn = Literal["meta", "cpu", ""]
+
+_LONGEST_MESSAGE = 300
+_CERTAINTIES = ("exact", "bound", "unknown")
+
+# What model libraries call the arguments that make them download weights.
+_NO_WEIGHTS: Mapping[str, Any] = {
+    "weights": None,
+    "weights_backbone": None,
+    "pretrained": False,
+    "pretrained_backbone": False,
+}
+
+
+@attrs.frozen(slots=True)
+class Question:
+    """What is asked of every candidate of a screening.
+
+    Attributes:
+        resolutions: in pixels, (height, width) each.
+        input_shape: shape of the input of PyTorch models; None is one image with three channels
+            at the first resolution.
+        graph_keys: whether rows have the key of their graph.
+    """
+
+    resolutions: tuple[tuple[int, ...], ...]
+    input_shape: tuple[int, ...] | None = None
+    graph_keys: bool = False
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the input of PyTorch models, with batch and channels."""
+        return self.input_shape or (1, 3, *self.resolutions[0])
+
+    def to_json(self) -> str:
+        """Return the question as text, to compare it with that of a store."""
+        return json.dumps(attrs.asdict(self), sort_keys=True)
+
+
+def row_of(job: Job, question: Question) -> ScreeningRow:
+    """Return the row of a candidate, in this process; whatever it raises is an error in the row.
+
+    >>> from rfa_toolbox.architectures.vgg import vgg16
+    >>> row = row_of(Job("vgg16", "graph", vgg16()), Question(((32, 32),)))
+    >>> row.r_min, row["unproductive"]
+    (212, 10)
+    """
+    start = time.perf_counter()
+    try:
+        found, built_on = _read(job, question)
+        if isinstance(found, GraphSpec):
+            row = _judge_of(question).judge(found)
+            if question.graph_keys:
+                key = graph_key(found.to_graph(question.resolutions[0]))
+                row = attrs.evolve(row, graph_key=key)
+        else:
+            row = judge_graph(found, question)
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # noqa: BLE001 - a candidate may raise what it likes
+        _forget_frames(error)
+        return error_row(job.key, type(error).__name__, str(error), time.perf_counter() - start)
+    seconds = time.perf_counter() - start
+    return attrs.evolve(row, key=job.key, seconds=seconds, built_on=built_on)
+
+
+def error_row(key: str, kind: str, message: str, seconds: float = 0.0) -> ScreeningRow:
+    """Return the row of a candidate that could not be judged, with the message in one line."""
+    line = " ".join(message.split())
+    if len(line) > _LONGEST_MESSAGE:
+        line = f"{line[: _LONGEST_MESSAGE - 3]}..."
+    return ScreeningRow(key, error=kind, message=line, seconds=seconds)
+
+
+def _forget_frames(error: BaseException) -> None:
+    """Let go of what the frames of an exception hold, such as gigabytes or endless recursion."""
+    with contextlib.suppress(Exception):
+        traceback.clear_frames(error.__traceback__)
+
+
+@functools.lru_cache(4)
+def _judge_of(question: Question) -> SpecJudge:
+    return SpecJudge(question.resolutions)
+
+
+# --- reading ---------------------------------------------------------------------------------
+
+
+def _read(job: Job, question: Question) -> tuple[EnrichedNetworkNode | GraphSpec, BuiltOn]:
+    if job.kind in ("spec", "graph"):
+        return job.payload, ""
+    if job.kind == "stored":
+        config = job.payload if isinstance(job.payload, Mapping) else load_model_dict(job.payload)
+        if is_stored_graph(config):
+            return EnrichedNetworkNode.from_dict(config), ""
+        if is_stored_spec(config):
+            return GraphSpec.from_dict(config), ""
+        return create_graph_from_keras_json(config), ""
+    maker, kwargs = unpacked(job.payload)
+    model, built_on = _made(maker, {**_no_weights(maker, kwargs), **kwargs})
+    if isinstance(model, GraphSpec | EnrichedNetworkNode):
+        return model, ""
+    if _is_torch_model(model):
+        return create_graph_from_pytorch_model(model, input_res=question.shape), built_on
+    if callable(getattr(model, "to_json", None)):
+        return create_graph_from_model(model), ""
+    raise ScreeningError(
+        f"The candidate returned a {type(model).__name__}; expected is a PyTorch or Keras model, a "
+        "graph or a GraphSpec."
+    )
+
+
+def _no_weights(maker: Callable[..., Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments that keep a constructor of a model library from loading weights."""
+    try:
+        parameters = inspect.signature(maker).parameters
+    except (TypeError, ValueError):  # some callables of C do not tell
+        return {}
+    return {
+        name: value
+        for name, value in _NO_WEIGHTS.items()
+        if name in parameters
+        and name not in kwargs
+        and parameters[name].default not in (None, False, inspect.Parameter.empty)
+    }
+
+
+def _made(maker: Callable[..., Any], kwargs: Mapping[str, Any]) -> tuple[Any, BuiltOn]:
+    """Call a constructor, on the meta device if PyTorch is in use and the constructor allows it."""
+    torch = sys.modules.get("torch")
+    if torch is None or not hasattr(torch, "device"):
+        return maker(**kwargs), "cpu"
+    try:
+        with torch.device("meta"):
+            return maker(**kwargs), "meta"
+    except Exception as error:
+        if "meta" not in str(error).lower():
+            raise
+    return maker(**kwargs), "cpu"
+
+
+def _is_torch_model(model: Any) -> bool:
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(model, torch.nn.Module)
+
+
+# --- judging ---------------------------------------------------------------------------------
+
+
+def judge_graph(graph: EnrichedNetworkNode, question: Question) -> ScreeningRow:
+    """Return the row of a graph, without a key."""
+    strict, largest = input_resolution_range(graph)
+    by_layers, _ = input_resolution_range(graph, lower_bound=True)
+    profile = resolution_profile(graph, question.resolutions)
+    certainties = {node.certainty for node in filters_non_convolutional_node(graph.all_layers)}
+    at = tuple(
+        _at(resolution, point)
+        for resolution, point in zip(question.resolutions, profile.points, strict=True)
+    )
+    return ScreeningRow(
+        key="",
+        r_min=max(strict),
+        r_min_layers=max(by_layers),
+        r_max=max(largest),
+        at=at,
+        parameters=profile.points[0].total.parameters,
+        certainty=max(certainties, key=_CERTAINTIES.index, default="exact"),
+        graph_key=graph_key(graph) if question.graph_keys else None,
+    )
+
+
+def _at(resolution: tuple[int, ...], point: ProfilePoint) -> AtResolution:
+    wasted, whole = point.costs["unproductive"], point.total
+    return AtResolution.of(
+        resolution,
+        point.counts.values(),
+        whole.multiply_accumulates,
+        share(wasted.multiply_accumulates, whole.multiply_accumulates),
+    )
+
+
+def share(part: int | None, whole: int | None) -> float | None:
+    """Return a share, rounded so that it is the same everywhere; None where nothing is known.
+
+    >>> share(1, 3), share(None, 3), share(0, 0)
+    (0.333333, 0.0, 0.0)
+    """
+    if whole is None:
+        return None
+    return round((part or 0) / whole, 6) if whole else 0.0
