@@ -2,7 +2,8 @@
 
 Squeeze-and-excitation and its many variants are recognised by what they compute, not by name:
 a multiplication of a map with something that is the same at all positions, which was pooled from
-that very map and is used for nothing else.
+that very map and is used for nothing else. So are the statistics of a norm that is written by hand,
+which may also be subtracted.
 """
 
 from __future__ import annotations
@@ -16,7 +17,8 @@ from rfa_toolbox.operators.trail import Step
 
 __all__ = ["Gate", "find_gates"]
 
-_PRODUCTS = {"mul", "div"}
+_SCALINGS = {"mul", "div", "sub"}
+"""What a gate does to a map with its weight, and a norm by hand with its statistics."""
 _OUTSIDE = -1
 
 
@@ -38,18 +40,21 @@ def find_gates(steps: Mapping[int, Step], outputs: Collection[int] = ()) -> list
     for step in steps.values():
         for source in step.sources:
             readers.setdefault(source, []).append(step.number)
-    found = []
-    for step in steps.values():
-        if step.name in _PRODUCTS and len(step.sources) == 2 and step.positions:
-            gate = _gate_of(step, steps, readers)
-            if gate is not None:
-                found.append(gate)
-    return found
+    found = [
+        gate
+        for step in steps.values()
+        if step.name in _SCALINGS and len(step.sources) == 2 and step.positions
+        if (gate := _gate_of(step, steps)) is not None
+    ]
+    while True:  # a weight may also make other weights, but nothing else
+        weights = {number for gate in found for number in gate.steps - {gate.product}}
+        kept = [gate for gate in found if _only_weights(gate, steps, readers, weights)]
+        if len(kept) == len(found):
+            return kept
+        found = kept
 
 
-def _gate_of(
-    product: Step, steps: Mapping[int, Step], readers: Mapping[int, list[int]]
-) -> Gate | None:
+def _gate_of(product: Step, steps: Mapping[int, Step]) -> Gate | None:
     weights = [number for number in product.everywhere if steps[number].pooled]
     if len(weights) != 1:
         return None
@@ -67,17 +72,30 @@ def _gate_of(
             return None
         inside.add(number)
         waiting.extend(step.sources)
-    others = {reader for number in inside for reader in readers.get(number, ())} - inside
-    if not all(_weights_the_same(reader, inside, origin, steps) for reader in others):
-        return None
     return Gate(product.number, weight, frozenset(inside | {product.number}))
+
+
+def _only_weights(
+    gate: Gate,
+    steps: Mapping[int, Step],
+    readers: Mapping[int, list[int]],
+    weights: Collection[int],
+) -> bool:
+    """Whether nothing reads the insides of a gate but weights, and what they re-weight."""
+    inside = gate.steps - {gate.product}
+    (gated,) = (number for number in steps[gate.product].sources if number != gate.weight)
+    origin = _neutral_ancestors(gated, steps)
+    others = {reader for number in inside for reader in readers.get(number, ())} - inside
+    return all(
+        reader in weights or _weights_the_same(reader, inside, origin, steps) for reader in others
+    )
 
 
 def _weights_the_same(
     reader: int, weights: Collection[int], origin: set[int], steps: Mapping[int, Step]
 ) -> bool:
     """Whether a reader of a weight only re-weights the map that it came from, or one like it."""
-    if reader == _OUTSIDE or steps[reader].name not in _PRODUCTS:
+    if reader == _OUTSIDE or steps[reader].name not in _SCALINGS:
         return False
     weighted = [number for number in steps[reader].sources if number not in weights]
     return len(weighted) == 1 and bool(origin & _neutral_ancestors(weighted[0], steps))

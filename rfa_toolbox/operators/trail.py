@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any, NamedTuple, TypeAlias
 
@@ -370,6 +370,8 @@ class Trail:
 
         Those that views left some units of become steps as those behind a strided slice do.
         """
+        for tensor, axes in self._in_other_blocks(tensors):
+            self._coarsened(tensor, axes)
         values = [self.settled(tensor) for tensor in tensors]
         grids = [_steps(value.layout) for value in values]
         for tensor, value, own in zip(tensors, values, grids, strict=True):
@@ -380,6 +382,36 @@ class Trail:
                 scope = self.steps[value.step].scope
                 self.values[tensor.number] = value._replace(strided=scope)
         return [self.settled(tensor) for tensor in tensors]
+
+    def _in_other_blocks(
+        self, tensors: Sequence[TensorRef]
+    ) -> Iterator[tuple[TensorRef, Sequence[int]]]:
+        """Yield the tensors with blocks of an axis in channels where others have it otherwise."""
+        several = [self.settled(tensor).layout for tensor in tensors]
+        if len(set(several)) > 1:
+            runs = [
+                {axis: found for axis, (_, found) in layouts.grids(one).items()} for one in several
+            ]
+            for tensor, layout, own in zip(tensors, several, runs, strict=True):
+                axes = [
+                    axis
+                    for axis, found in own.items()
+                    if len(found) > 1 and any(one.get(axis, found) != found for one in runs)
+                    if layouts.times_over(layout, axis) == 1
+                ]
+                if axes:
+                    yield tensor, axes
+
+    def _coarsened(self, tensor: TensorRef, axes: Sequence[int]) -> None:
+        """Make a step of plumbing that put blocks of a map into channels, as unshuffling does."""
+        value = self.values[tensor.number]
+        layout, blocks = layouts.as_blocks(value.layout, axes)
+        if blocks:
+            operation = Operation("pixel_unshuffle", {}, (), self.steps[value.step].scope)
+            windows = {axis: Window(size) for axis, size in blocks.items()}
+            made = self._appended(operation, tensor, value, windows, layout)
+            self._laid_as(tensor, value, made.step)
+            self.values[tensor.number] = made._replace(apart=True, picked=value.picked)
 
     def spread(self, tensor: TensorRef, axes: Collection[int]) -> Value:
         """Return a map of one unit along some axes as what all units of a larger one meet."""
