@@ -146,9 +146,9 @@ class EffectiveReceptiveField:
             raise MeasurementError(f"share is {share!r}; it must lie in (0, 1], such as 0.5.")
         return _smallest_square(self.contribution, self.centre, self.mode, share)
 
-    def plot(self) -> Any:
+    def plot(self, **options: Any) -> Any:
         """Return a figure of the map with its squares; see ``plot_effective_field``."""
-        return plot_effective_field(self)
+        return plot_effective_field(self, **options)
 
     def to_dict(self, contribution: bool = False) -> dict[str, Any]:
         """Return plain values.
@@ -204,9 +204,9 @@ class WeightsComparison(Mapping[str, EffectiveReceptiveField]):
     def __len__(self) -> int:
         return 2
 
-    def plot(self) -> Any:
+    def plot(self, **options: Any) -> Any:
         """Return a figure of both maps; see ``plot_comparison``."""
-        return plot_comparison(self.values())
+        return plot_comparison(self.values(), **options)
 
     def to_dict(self, contribution: bool = False) -> dict[str, Any]:
         """Return plain values, one entry per field.
@@ -373,7 +373,7 @@ def compare_with_random_weights(
         random_model: a model that was made anew. None takes ``reinitialised(model)``, whose layers
             draw their weights as if nobody had told them; but many networks, such as those of
             torchvision and timm, draw them otherwise when they are made.
-        **options: as above; ``weights`` names those of the model ("trained" if it is left out),
+        **options: as above; ``weights`` names those of the model ("as given" if it is left out),
             and ``seed`` is also that of the random weights.
 
     Returns:
@@ -390,7 +390,7 @@ def compare_with_random_weights(
     >>> both.given.square(1).side, both["random"].square(1).side
     (9, 9)
     """
-    weights = options.pop("weights", "trained")
+    weights = options.pop("weights", "as given")
     if weights == "random":
         raise MeasurementError(
             "weights is 'random', which is what the weights of the copy are called; choose another "

@@ -90,9 +90,9 @@ class GradientMap:
         """First and last pixel with a gradient, per axis."""
         return tuple(_extent(self.magnitude, axis) or (0, -1) for axis in range(len(self.map_size)))
 
-    def plot(self, image: Any = None) -> Any:
-        """Return a figure of the gradient over an image; see ``plot_contribution``."""
-        return plot_contribution(self, image)
+    def plot(self, image: Any = None, **options: Any) -> Any:
+        """Return a figure of the gradient, alone or over an image; see ``plot_contribution``."""
+        return plot_contribution(self, image, **options)
 
     def to_dict(self, magnitude: bool = False) -> dict[str, Any]:
         """Return plain values.

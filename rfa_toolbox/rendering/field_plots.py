@@ -7,18 +7,21 @@ Every function draws from values and returns a ``matplotlib.figure.Figure`` that
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 import numpy as np
 
+from rfa_toolbox.analysis.blocks import blocks
 from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import InvalidResolutionError, MissingPlotterError
 from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.rendering.labels import visible
 from rfa_toolbox.rendering.style import LOOKS, resolution_of, shown_state
 
 if TYPE_CHECKING:
@@ -36,6 +39,8 @@ __all__ = [
 ]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
+AxesOrSeveral: TypeAlias = "Axes | Sequence[Axes]"
+FigureSize: TypeAlias = 'tuple[float, float] | Literal["column", "page"] | None'
 
 # Of Okabe and Ito's palette, which people with any kind of colour vision can tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -47,6 +52,9 @@ _MARKERS: Mapping[LayerState, str] = {
     "unproductive": "X",
 }
 _LARGEST_FIGURE = 18.0
+_MOST_MARKS = 70
+_WIDTHS = {"column": 3.4, "page": 7.0}
+_SMALL_WIDTH = 5.0
 _HEAT = "magma"
 
 
@@ -101,32 +109,58 @@ class EffectiveField(Protocol):
 # --- effective receptive fields --------------------------------------------------------------
 
 
-def plot_effective_field(field: EffectiveField) -> Figure:
+def plot_effective_field(
+    field: EffectiveField,
+    *,
+    ax: AxesOrSeveral | None = None,
+    figsize: FigureSize = None,
+    title: str | None = None,
+) -> Figure:
     """Draw the contribution of every pixel with its squares, and the share by side.
 
     Sequences are drawn as a curve; of volumes, the sum over all but the last two axes is shown.
 
     Args:
         field: from ``rfa_toolbox.empirical.effective_receptive_field``.
+        ax: axes of a figure of yours to draw on, one for the map alone, or two. None makes a
+            figure.
+        figsize: width and height of the figure in inches; "column" and "page" are as wide as a
+            column and as the text of a paper.
+        title: heading; None says what is shown, "" leaves it out.
 
     Raises:
         MissingPlotterError: a RuntimeError, if matplotlib is not installed.
+        ValueError: for another number of axes.
     """
-    figure = _figure(9.6, 4.4)
-    heat, curve = figure.subplots(1, 2)
-    _draw_heat(figure, heat, field)
-    heat.set_title(f"{field.layer}: contribution of every pixel", fontsize="medium")
-    _draw_curves(curve, {field.layer: field})
-    curve.set_title("Share by side of the square", fontsize="medium")
-    figure.suptitle(_conditions(field), fontsize="medium")
+    with _figure_for((1, 2), (9.6, 4.4), figsize, ax, fewer=True) as (figure, panels):
+        _draw_heat(figure, panels[0], field)
+        unit = "sample" if field.contribution.ndim == 1 else "pixel"
+        panels[0].set_title(
+            f"{_words(field.layer)}: contribution of every {unit}", fontsize="medium"
+        )
+        if len(panels) > 1:
+            _draw_curves(panels[1], {field.layer: field})
+            panels[1].set_title("Share by side of the square", fontsize="medium")
+        _head(figure, panels, ax, _conditions(field), title)
     return figure
 
 
-def plot_comparison(fields: Mapping[str, EffectiveField] | Iterable[EffectiveField]) -> Figure:
+def plot_comparison(
+    fields: Mapping[str, EffectiveField] | Iterable[EffectiveField],
+    *,
+    ax: AxesOrSeveral | None = None,
+    figsize: FigureSize = None,
+    title: str | None = None,
+) -> Figure:
     """Draw effective receptive fields side by side, such as those of trained and random weights.
 
     Args:
         fields: several of them; with a title for each, or their weights are the titles.
+        ax: axes of a figure of yours to draw on, one for each map, and one more. None makes a
+            figure.
+        figsize: width and height of the figure in inches; "column" and "page" are as wide as a
+            column and as the text of a paper.
+        title: heading; None says what is shown, "" leaves it out.
 
     Raises:
         MissingPlotterError: a RuntimeError, if matplotlib is not installed.
@@ -144,28 +178,34 @@ def plot_comparison(fields: Mapping[str, EffectiveField] | Iterable[EffectiveFie
             "measure at least one, and all at one resolution."
         )
     count = len(named)
-    figure = _figure(3.9 * count + 4.4, 4.2)
-    panels = figure.subplots(1, count + 1)
-    for panel, (title, field) in zip(panels, named.items(), strict=False):
-        _draw_heat(figure, panel, field)
-        panel.set_title(title.rstrip(), fontsize="medium")
-    _draw_curves(panels[-1], {title.rstrip(): one for title, one in named.items()})
-    panels[-1].set_title("Share by side of the square", fontsize="medium")
-    units = dict.fromkeys(f"{one.layer} in {one.model}" for one in named.values())
-    figure.suptitle("Effective receptive field of " + ", ".join(units), fontsize="medium")
+    with _figure_for((1, count + 1), (3.9 * count + 4.4, 4.2), figsize, ax) as (figure, panels):
+        for panel, (name, field) in zip(panels, named.items(), strict=False):
+            _draw_heat(figure, panel, field)
+            panel.set_title(_words(name.rstrip()), fontsize="medium")
+        _draw_curves(panels[-1], {name.rstrip(): one for name, one in named.items()})
+        panels[-1].set_title("Share by side of the square", fontsize="medium")
+        units = dict.fromkeys(
+            f"{_words(one.layer)} in {_words(one.model)}" for one in named.values()
+        )
+        _head(figure, panels, ax, "Effective receptive field of " + ", ".join(units), title)
     return figure
 
 
 def _conditions(field: EffectiveField) -> str:
     size = "x".join(map(str, field.contribution.shape))
     return (
-        f"Effective receptive field of {field.layer} in {field.model}: {_weights(field)}, "
-        f"{size} px, {field.samples} inputs, mode {field.mode}"
+        f"Effective receptive field of {_words(field.layer)} in {_words(field.model)}: "
+        f"{_weights(field)}, {size} {_unit(field)}, {field.samples} inputs, mode {field.mode}"
     )
 
 
+def _unit(field: EffectiveField) -> str:
+    return "samples" if field.contribution.ndim == 1 else "px"
+
+
 def _weights(field: EffectiveField) -> str:
-    return "weights as given" if field.weights == "as given" else f"{field.weights} weights"
+    given = field.weights == "as given"
+    return "weights as given" if given else f"{_words(field.weights)} weights"
 
 
 def _draw_heat(figure: Figure, panel: Axes, field: EffectiveField) -> None:
@@ -233,7 +273,11 @@ def _draw_curves(panel: Axes, fields: Mapping[str, EffectiveField]) -> None:
         colour = _COLOURS[place % len(_COLOURS)]
         sides, shares = zip(*field.curve, strict=True)
         panel.plot(
-            sides, shares, color=colour, linestyle=_DASHES[place % len(_DASHES)], label=title
+            sides,
+            shares,
+            color=colour,
+            linestyle=_DASHES[place % len(_DASHES)],
+            label=_words(title),
         )
         marks = dict(field.curve)
         reached = [
@@ -253,15 +297,20 @@ def _draw_curves(panel: Axes, fields: Mapping[str, EffectiveField]) -> None:
             for share, side, height in reached:
                 right = 2 * side > max(sides)
                 panel.annotate(
-                    f"{share:.0%}: {side} px",
+                    f"{share:.0%}: {side} {_unit(field)}",
                     (side, height),
                     textcoords="offset points",
                     xytext=(-8, 2) if right else (8, -10),
                     ha="right" if right else "left",
                     fontsize="small",
                 )
+    units = {_unit(field) for field in fields.values()}
     panel.set(
-        xlabel="side of the centred square in pixels",
+        xlabel=(
+            "length of the centred part in samples"
+            if units == {"samples"}
+            else "side of the centred square in pixels"
+        ),
         ylabel="share of the contribution",
         ylim=(0, 1.05),
     )
@@ -277,14 +326,25 @@ def _draw_curves(panel: Axes, fields: Mapping[str, EffectiveField]) -> None:
 # --- over an image ---------------------------------------------------------------------------
 
 
-def plot_contribution(field: Any, image: Any = None) -> Figure:
-    """Draw a gradient or contribution map over an image: bright where pixels count.
+def plot_contribution(
+    field: Any,
+    image: Any = None,
+    *,
+    ax: Axes | None = None,
+    figsize: FigureSize = None,
+    title: str | None = None,
+) -> Figure:
+    """Draw a gradient or contribution map, alone or over an image: bright where pixels count.
 
     Args:
         field: from ``rfa_toolbox.empirical``: an effective receptive field or a gradient map; or
             any array of the image's height and width.
         image: what the model saw, or any other image of this size: (height, width), (height,
-            width, channels) or (channels, height, width). None draws one.
+            width, channels) or (channels, height, width). None shows the map alone.
+        ax: axes of a figure of yours to draw on. None makes a figure.
+        figsize: width and height of the figure in inches; "column" and "page" are as wide as a
+            column and as the text of a paper.
+        title: heading; None says what is shown, "" leaves it out.
 
     Raises:
         MissingPlotterError: a RuntimeError, if matplotlib is not installed.
@@ -297,26 +357,33 @@ def plot_contribution(field: Any, image: Any = None) -> Figure:
             f"A map over an image has two axes; this one has the shape {plane.shape!r}. "
             "plot_effective_field draws sequences and volumes, too."
         )
-    picture = drawn_image(plane.shape) if image is None else _picture(image)
-    if picture.shape[:2] != plane.shape:
+    picture = None if image is None else _picture(image)
+    if picture is not None and picture.shape[:2] != plane.shape:
         raise InvalidResolutionError(
             f"The image has {picture.shape[:2]!r} pixels (height, width), the map "
             f"{plane.shape!r}; scale the image to the size that the model saw."
         )
-    figure = _figure(6.0, 5.0)
-    panel = figure.subplots()
-    panel.imshow(_grey(picture), cmap="gray", vmin=0, vmax=1)
-    visible = np.clip(np.sqrt(plane / (plane.max() or 1.0)) * 1.5, 0, 0.85)
-    _draw_plane(figure, panel, plane, alpha=visible)
     layer = getattr(field, "layer", None)
-    panel.set_title(
-        "Contribution of every pixel" + (f" to {layer}" if layer else ""), fontsize="medium"
-    )
+    heading = "Contribution of every pixel" + (f" to {_words(layer)}" if layer else "")
+    with _figure_for((1, 1), (6.0, 5.0), figsize, ax) as (figure, (panel,)):
+        if picture is None:
+            _draw_plane(figure, panel, plane)
+        else:
+            panel.imshow(_grey(picture), cmap="gray", vmin=0, vmax=1)
+            visible = np.clip(np.sqrt(plane / (plane.max() or 1.0)) * 1.5, 0, 0.85)
+            _draw_plane(figure, panel, plane, alpha=visible)
+        panel.set_title(heading if title is None else title, fontsize="medium")
     return figure
 
 
 def plot_unit_windows(
-    layer: Any, image: Any = None, map_size: Sequence[int] | None = None
+    layer: Any,
+    image: Any = None,
+    map_size: Sequence[int] | None = None,
+    *,
+    ax: Axes | None = None,
+    figsize: FigureSize = None,
+    title: str | None = None,
 ) -> Figure:
     """Draw the centres of all units of a layer over an image, with the windows of five of them.
 
@@ -328,6 +395,10 @@ def plot_unit_windows(
             takes the size that the graph was made with.
         map_size: units of the layer per axis (height, width); None takes what the node knows for
             this image, or as many as have their centre in the image.
+        ax: axes of a figure of yours to draw on. None makes a figure.
+        figsize: width and height of the figure in inches; "column" and "page" are as wide as a
+            column and as the text of a paper.
+        title: heading; None says what is shown, "" leaves it out.
 
     Raises:
         MissingPlotterError: a RuntimeError, if matplotlib is not installed.
@@ -350,8 +421,24 @@ def plot_unit_windows(
         if map_size is not None
         else _units(layer, where, (height, width))
     )
-    figure = _figure(6.4, 6.0)
-    panel = figure.subplots()
+    with _figure_for((1, 1), (6.4, 6.0), figsize, ax) as (figure, (panel,)):
+        _draw_windows(panel, picture, units, start, size, jump)
+        words = f"windows of {size[0]}x{size[1]} px, every {jump[0]}x{jump[1]} px"
+        panel.set_title(
+            f"{_words(layer.name)}: {words}" if title is None else title, fontsize="medium"
+        )
+    return figure
+
+
+def _draw_windows(
+    panel: Axes,
+    picture: Array,
+    units: tuple[int, int],
+    start: tuple[Any, Any],
+    size: tuple[Any, Any],
+    jump: tuple[Any, Any],
+) -> None:
+    height, width = picture.shape[:2]
     panel.imshow(picture, cmap="gray", vmin=0, vmax=1)
     centres = [
         [
@@ -401,12 +488,7 @@ def plot_unit_windows(
         patches.Rectangle((-0.5, -0.5), width, height, fill=False, edgecolor="black", linewidth=1)
     )
     panel.set(xlabel="x in pixels", ylabel="y in pixels")
-    panel.set_title(
-        f"{layer.name}: windows of {size[0]}x{size[1]} px, every {jump[0]}x{jump[1]} px",
-        fontsize="medium",
-    )
     panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=2, fontsize="small")
-    return figure
 
 
 def drawn_image(size: Sequence[int]) -> Array:
@@ -500,6 +582,11 @@ def plot_receptive_fields(
     effective: Mapping[str, float] | Iterable[Any] = (),
     share: float = 0.5,
     other_resolutions: Iterable[int] = (),
+    *,
+    layers: Literal["auto", "nodes", "blocks"] = "auto",
+    ax: AxesOrSeveral | None = None,
+    figsize: FigureSize = None,
+    title: str | None = None,
 ) -> Figure:
     """Draw the receptive field of every layer against the resolution of the input.
 
@@ -514,36 +601,60 @@ def plot_receptive_fields(
             as ``rfa_toolbox.empirical.effective_receptive_field`` returns them.
         share: the share of contribution whose square is the size of an effective field.
         other_resolutions: further resolutions in pixels, to draw a line at each.
+        layers: a mark for every node, or for every block (a layer with what only passes its output
+            on); "auto" takes blocks where there would be more than 70 marks.
+        ax: axes of a figure of yours to draw on, one for each panel. None makes a figure.
+        figsize: width and height of the figure in inches; "column" and "page" are as wide as a
+            column and as the text of a paper.
+        title: heading; None says what is shown, "" leaves it out.
 
     Raises:
         MissingPlotterError: a RuntimeError, if matplotlib is not installed.
         InvalidResolutionError: a ValueError, if ``input_res`` is no resolution, or ``effective``
             names a layer that the graph does not have.
     """
-    nodes = list(graph.all_layers)
-    resolution = resolution_of(nodes, input_res)  # type: ignore[arg-type]
+    every = list(graph.all_layers)
+    nodes, place_of = _marks(graph, layers)
+    resolution = resolution_of(every, input_res)  # type: ignore[arg-type]
     states = [shown_state(node, resolution) for node in nodes]
     axes = _axes_to_show(nodes, resolution)
-    figure = _figure(max(6.4, min(_LARGEST_FIGURE, 2.5 + 0.22 * len(nodes))), 1.2 + 4.0 * len(axes))
-    panels = np.atleast_1d(figure.subplots(len(axes), 1, sharex=True))
-    sizes = _effective_sizes(nodes, effective, share)
-    others = tuple(other_resolutions)
-    for panel, axis in zip(panels, axes, strict=True):
-        _draw_layers(panel, nodes, states, axis, (resolution[axis], *others), sizes)
-        if len(axes) > 1:
-            panel.set_title(("height", "width")[axis] if len(axes) == 2 else f"axis {axis}")
-    every = max(1, math.ceil(len(nodes) / 70))
-    panels[-1].set_xticks(
-        range(0, len(nodes), every),
-        [_short(node.name) for node in nodes[::every]],
-        rotation=90,
-        fontsize="x-small",
-    )
-    panels[0].legend(
-        loc="lower center", bbox_to_anchor=(0.5, 1.02 if len(axes) == 1 else 1.08), ncols=4,
-        fontsize="small", frameon=False,
-    )  # fmt: skip
+    sizes = {
+        place_of[place]: size for place, size in _effective_sizes(every, effective, share).items()
+    }
+    lengths = [(resolution[axis], *other_resolutions) for axis in axes]
+    wanted = (max(6.4, min(_LARGEST_FIGURE, 2.5 + 0.22 * len(nodes))), 1.2 + 4.0 * len(axes))
+    with _figure_for((len(axes), 1), wanted, figsize, ax) as (figure, panels):
+        for panel, axis, lines in zip(panels, axes, lengths, strict=True):
+            _draw_layers(panel, nodes, states, axis, lines, sizes)
+            if len(axes) > 1:
+                panel.set_title(("height", "width")[axis] if len(axes) == 2 else f"axis {axis}")
+        most = max(8, round(_MOST_MARKS * min(1.0, figure.get_figwidth() / wanted[0])))
+        step = max(1, math.ceil(len(nodes) / most))
+        panels[-1].set_xticks(
+            range(0, len(nodes), step),
+            [_words(_short(node.name)) for node in nodes[::step]],
+            rotation=90,
+            fontsize="x-small",
+        )
+        panels[0].legend(
+            loc="lower center", bbox_to_anchor=(0.5, 1.02 if len(axes) == 1 else 1.08),
+            ncols=4 if figure.get_figwidth() > 5 else 2, fontsize="small", frameon=False,
+        )  # fmt: skip
+        if title:
+            _head(figure, panels, ax, "", title)
     return figure
+
+
+def _marks(graph: EnrichedNetworkNode, layers: str) -> tuple[list[EnrichedNetworkNode], list[int]]:
+    """Return the nodes that get a mark, and for each node of the graph the place of its mark."""
+    every = list(graph.all_layers)
+    if layers not in ("auto", "nodes", "blocks"):
+        raise ValueError(f"layers is {layers!r}; valid are 'auto', 'nodes' and 'blocks'.")
+    if layers == "nodes" or (layers == "auto" and len(every) <= _MOST_MARKS):
+        return every, list(range(len(every)))
+    found = blocks(graph)
+    places = {node: block.index for block in found for node in block.nodes}
+    return [block.main for block in found], [places[node] for node in every]
 
 
 def _axes_to_show(nodes: Sequence[EnrichedNetworkNode], resolution: Sequence[int]) -> list[int]:
@@ -570,6 +681,7 @@ def _draw_layers(
     lengths: Sequence[int],
     effective: Mapping[int, float],
 ) -> None:
+    unit = "samples" if {node.axes for node in nodes} == {1} else "px"
     fields = [_fields(node, axis) for node in nodes]
     finite = [one for pair in fields for one in pair if math.isfinite(one)]
     top = 2.5 * max([*finite, *lengths, *effective.values()])
@@ -611,7 +723,7 @@ def _draw_layers(
             length, color="black", linewidth=1.2, linestyle="--" if place else "-", zorder=1
         )
         panel.annotate(
-            f"{length} px" if place else f"input: {length} px", (1, length), ha="right",
+            f"{length} {unit}" if place else f"input: {length} {unit}", (1, length), ha="right",
             va="bottom", xycoords=("axes fraction", "data"), fontsize="small", xytext=(-4, 2),
             textcoords="offset points",
         )  # fmt: skip
@@ -627,7 +739,7 @@ def _draw_layers(
         )  # fmt: skip
     panel.set_ylim(0.8, 1.5 * top)
     panel.set_xlim(-0.8, len(nodes) - 0.2)
-    panel.set_ylabel("receptive field in pixels")
+    panel.set_ylabel(f"receptive field in {'samples' if unit == 'samples' else 'pixels'}")
     panel.grid(axis="y", alpha=0.3)
 
 
@@ -663,14 +775,88 @@ def _short(name: str, most: int = 24) -> str:
     return name if len(name) <= most else f"{name[: most // 2 - 1]}…{name[-most // 2 :]}"
 
 
-def _figure(width: float, height: float) -> Figure:
+def _words(text: str) -> str:
+    r"""Return a text of a model as it is: nothing in it is a formula or breaks the line.
+
+    >>> print(_words("a$b$" + chr(10)))
+    a\$b\$\n
+    """
+    return visible(str(text)).replace("$", r"\$")
+
+
+def _head(figure: Figure, panels: Sequence[Axes], ax: Any, heading: str, title: str | None) -> None:
+    """Put a title above the panels, over a figure of our own or the first axes of the user's."""
+    text = heading if title is None else title
+    if ax is None:
+        figure.suptitle(text, fontsize="medium")
+    elif title is not None:
+        panels[0].set_title(text, fontsize="medium")
+
+
+@contextlib.contextmanager
+def _figure_for(
+    grid: tuple[int, int],
+    wanted: tuple[float, float],
+    figsize: FigureSize,
+    ax: AxesOrSeveral | None,
+    fewer: bool = False,
+) -> Iterator[tuple[Figure, list[Axes]]]:
+    """Yield a figure and its panels: new ones, or the user's axes with their figure.
+
+    Args:
+        grid: rows and columns of the panels.
+        wanted: width and height in inches if nothing is said of them.
+        figsize: what the user said of them.
+        ax: the user's axes.
+        fewer: whether the first panel may be all.
+    """
+    count = grid[0] * grid[1]
+    figures = _matplotlib()
+    if ax is not None:
+        panels = list(np.ravel(np.asarray(ax, dtype=object)))
+        if len(panels) != count and not (fewer and len(panels) == 1):
+            raise ValueError(f"ax holds {len(panels)} axes; this plot has {count} panels.")
+        yield panels[0].figure, panels
+        return
+    size = _inches(figsize, wanted)
+    # Small figures are for papers, in which text has seven points or so.
+    small = {"font.size": 7.0, "axes.linewidth": 0.6} if size[0] < _SMALL_WIDTH else {}
+    with importlib.import_module("matplotlib").rc_context(small):
+        figure = figures.PlotFigure(figsize=size, layout="constrained", dpi=120)
+        yield figure, list(np.ravel(figure.subplots(*grid, squeeze=False)))
+
+
+def _inches(figsize: FigureSize, wanted: tuple[float, float]) -> tuple[float, float]:
+    """Return width and height in inches.
+
+    >>> _inches("column", (9.6, 4.4)), _inches((3, 2), (9.6, 4.4))
+    ((3.4, 2.4), (3.0, 2.0))
+    """
+    if figsize is None:
+        return wanted
+    if isinstance(figsize, str):
+        if figsize not in _WIDTHS:
+            raise ValueError(
+                f"figsize is {figsize!r}; valid are {' and '.join(map(repr, _WIDTHS))}, or width "
+                "and height in inches."
+            )
+        width = _WIDTHS[figsize]
+        return width, round(max(2.4, min(width, width * wanted[1] / wanted[0])), 2)
     try:
-        figures = importlib.import_module("matplotlib.figure")
+        width, height = map(float, figsize)
+    except (TypeError, ValueError):
+        raise ValueError(
+            f"figsize is {figsize!r}; it must be width and height in inches, such as (3.4, 2.4)."
+        ) from None
+    return width, height
+
+
+def _matplotlib() -> Any:
+    try:
+        return importlib.import_module("rfa_toolbox.rendering.figures")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "matplotlib":
             raise
         raise MissingPlotterError(
             "Plots need matplotlib, which is not installed: pip install 'rfa_toolbox[plot]'"
         ) from error
-    figure: Figure = figures.Figure(figsize=(width, height), layout="constrained", dpi=120)
-    return figure

@@ -472,27 +472,27 @@ def test_trained_and_random_weights_see_the_same_inputs() -> None:
             middle = model[place].weight.shape[-1] // 2
             model[place].weight[:, :, middle, middle] += 5.0
     both = compare_with_random_weights(model, batches(), "3")
-    assert list(both) == ["trained", "random"]
+    assert list(both) == ["as given", "random"]
     trained, random = both.values()
     assert isinstance(random, EffectiveReceptiveField)
     assert trained.samples == random.samples == 6
-    assert trained.weights == "trained"
+    assert trained.weights == "as given"
     assert trained.square(0.5).side < random.square(0.5).side
 
 
 def test_a_comparison_is_a_value() -> None:
     both = compare_with_random_weights(stem(), input_shape=SHAPE, samples=2, layer="2", seed=3)
-    assert both.given is both["trained"]
+    assert both.given is both["as given"]
     assert both.random is both["random"]
     assert len(both) == 2
     assert "nothing" not in both
     plain = json.loads(json.dumps(both.to_dict()))
-    assert [one["weights"] for one in plain.values()] == ["trained", "random"]
+    assert [one["weights"] for one in plain.values()] == ["as given", "random"]
     assert "contribution" in both.to_dict(contribution=True)["random"]
     title, conditions, header, *rows = str(both).splitlines()
     assert "2 in Sequential" in title
     assert "seed 3" in conditions
-    assert header.split() == ["contribution", "trained", "random"]
+    assert header.split() == ["contribution", "as", "given", "random"]
     assert [row.split()[0] for row in rows] == ["20%", "30%", "50%", "99%"]
     assert rows[2].split()[1] == str(both.given.square(0.5).side)
     with pytest.raises(AttributeError):

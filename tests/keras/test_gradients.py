@@ -134,7 +134,7 @@ def test_an_effective_field(keras: Any) -> None:
     again = effective_receptive_field(model, samples=4)
     assert (again.contribution == found.contribution).all()
     both = compare_with_random_weights(model, samples=2)
-    assert both["trained"].samples == 2
+    assert both["as given"].samples == 2
     one, two = reinitialised(model, 3), reinitialised(model, 3)
     assert all((a == b).all() for a, b in zip(one.get_weights(), two.get_weights(), strict=True))
     assert (one.get_weights()[0] != model.get_weights()[0]).any()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import subprocess
 import sys
+from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
@@ -11,7 +13,8 @@ import attrs
 import numpy as np
 import pytest
 
-from rfa_toolbox.architectures.vgg import vgg11
+from rfa_toolbox import blocks
+from rfa_toolbox.architectures import resnet152, vgg11
 from rfa_toolbox.empirical import WeightsComparison
 from rfa_toolbox.errors import InvalidResolutionError, MissingPlotterError
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition, Measures
@@ -119,7 +122,6 @@ def test_only_fields_of_one_resolution_are_compared(fields: list[Field]) -> None
 @pytest.mark.parametrize(
     "image",
     [
-        None,
         np.zeros((20, 24)),
         np.full((20, 24, 3), 128),
         np.random.default_rng(0).normal(size=(1, 3, 20, 24)),
@@ -288,6 +290,95 @@ def test_no_state_of_pyplot_is_touched() -> None:
 
 
 def test_a_missing_matplotlib_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(sys.modules, "rfa_toolbox.rendering.figures", raising=False)
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(MissingPlotterError, match=r"pip install 'rfa_toolbox\[plot\]'"):
         plot_receptive_fields(vgg11(), 32)
+
+
+# --- for papers and notebooks ------------------------------------------------------------------
+
+
+def test_without_an_image_a_map_lies_over_nothing() -> None:
+    (drawn,) = plot_contribution(Field(bump())).axes[0].images
+    np.testing.assert_allclose(drawn.get_array(), bump())
+    assert drawn.get_alpha() is None
+
+
+def test_fonts_are_embedded_as_type_42() -> None:
+    target = io.BytesIO()
+    plot_receptive_fields(vgg11(), 32).savefig(target, format="pdf")
+    assert b"/FontType 42" in target.getvalue() or b"/CIDFontType2" in target.getvalue()
+    assert b"/Type3" not in target.getvalue()
+
+
+def test_a_figure_is_a_picture_in_a_notebook() -> None:
+    assert plot_effective_field(Field(bump()))._repr_png_().startswith(b"\x89PNG")
+
+
+CONV = EnrichedNetworkNode("conv", LayerDefinition("Conv", (3, 3), padding=1), [])
+PLOTS: list[tuple[Callable[..., Any], int]] = [
+    (lambda **options: plot_effective_field(Field(bump()), **options), 2),
+    (lambda **options: plot_comparison([Field(bump()), Field(bump())], **options), 3),
+    (lambda **options: plot_contribution(Field(bump()), **options), 1),
+    (lambda **options: plot_receptive_fields(vgg11(), 32, **options), 1),
+    (lambda **options: plot_unit_windows(CONV, (6, 8), **options), 1),
+]
+
+
+@pytest.mark.parametrize(("plot", "panels"), PLOTS)
+def test_every_plot_takes_axes_a_size_and_a_title(plot: Callable[..., Any], panels: int) -> None:
+    from matplotlib.figure import Figure
+
+    own = Figure()
+    axes = own.subplots(1, panels)
+    assert plot(ax=axes, title="mine") is own
+    assert all(panel.has_data() for panel in np.ravel(axes))
+    assert np.ravel(axes)[0].get_title() == "mine"
+    assert tuple(plot(figsize=(3, 2)).get_size_inches()) == (3, 2)
+    column = plot(figsize="column", title="mine")
+    assert column.get_figwidth() == 3.4
+    assert "mine" in (column.get_suptitle(), column.axes[0].get_title())
+    with pytest.raises(ValueError, match=f"ax holds 4 axes; this plot has {panels} panels"):
+        plot(ax=Figure().subplots(1, 4))
+    for wrong in ("poster", 3, (3,)):
+        with pytest.raises(ValueError, match="figsize is"):
+            plot(figsize=wrong)
+
+
+def test_names_are_no_formulas_and_stay_in_their_line() -> None:
+    nasty = "$\\frac{$" + chr(10) + "b"
+    field = attrs.evolve(Field(bump()), layer=nasty, model=nasty, weights=nasty)
+    graph = EnrichedNetworkNode(nasty, LayerDefinition("Conv", (3, 3)), [])
+    for figure in (
+        plot_effective_field(field),
+        plot_comparison([field, field]),
+        plot_contribution(field),
+        plot_receptive_fields(graph, 32),
+    ):
+        assert written(figure).startswith(b"\x89PNG")
+
+
+def test_signals_have_samples_and_no_pixels() -> None:
+    graph = EnrichedNetworkNode("conv", LayerDefinition("Conv", (3,)), [])
+    assert plot_receptive_fields(graph, 32).axes[0].get_ylabel() == "receptive field in samples"
+    panel = plot_effective_field(Field(bump()[10], centre=(12,))).axes
+    assert "samples" in panel[1].get_xlabel()
+    assert "sample" in panel[0].get_title()
+
+
+def test_long_networks_have_a_mark_for_every_block() -> None:
+    graph = resnet152()
+    dots = plot_receptive_fields(graph, 64).axes[0].collections[1:]
+    assert sum(len(one.get_offsets()) for one in dots) == len(blocks(graph))
+    every = plot_receptive_fields(graph, 64, layers="nodes").axes[0].collections[1:]
+    assert sum(len(one.get_offsets()) for one in every) == len(graph.all_layers)
+    last = blocks(graph)[-3]
+    line = next(
+        one
+        for one in plot_receptive_fields(graph, 64, {last.nodes[-1].name: 9}).axes[0].lines
+        if one.get_label() == "effective field"
+    )
+    assert list(line.get_xdata()) == [last.index]
+    with pytest.raises(ValueError, match="layers is 'all'"):
+        plot_receptive_fields(graph, 64, layers="all")  # type: ignore[arg-type]
