@@ -13,6 +13,9 @@ collect_ignore_glob = (
         "rfa_toolbox/empirical",
         "rfa_toolbox/encodings/pytorch",
         "rfa_toolbox/frameworks.py",
+        "rfa_toolbox/refinement/live/application.py",
+        "rfa_toolbox/refinement/live/constructors.py",
+        "rfa_toolbox/refinement/live/pytorch.py",
         "tests/pytorch",
     ]
 )

@@ -7,6 +7,7 @@ from typing import Any, Final
 
 import attrs
 
+from rfa_toolbox import arithmetic
 from rfa_toolbox.graphs import EnrichedNetworkNode
 
 __all__ = ["Difference", "differences", "pairs"]
@@ -41,11 +42,18 @@ def _jumps_and_fields(node: EnrichedNetworkNode) -> Any:
     return [(one.receptive_field, one.multiplicator) for one in node.receptive_field_info]
 
 
+def _per_axis(name: str) -> Callable[[EnrichedNetworkNode], Any]:
+    def of(node: EnrichedNetworkNode) -> Any:
+        return arithmetic.broadcast(getattr(node.layer_info, name), node.axes or 1)
+
+    return of
+
+
 _PROPERTIES: Final[dict[str, Callable[[EnrichedNetworkNode], Any]]] = {
-    "kernel": lambda node: node.layer_info.kernel_size,
-    "stride": lambda node: node.layer_info.stride_size,
-    "dilation": lambda node: node.layer_info.dilation,
-    "up-sampling": lambda node: node.layer_info.upsampling,
+    "kernel": _per_axis("kernel_size"),
+    "stride": _per_axis("stride_size"),
+    "dilation": _per_axis("dilation"),
+    "up-sampling": _per_axis("upsampling"),
     "number of filters": lambda node: node.layer_info.filters,
     "number of units": lambda node: node.layer_info.units,
     "receptive field": _jumps_and_fields,
@@ -80,7 +88,7 @@ def differences(predicted: EnrichedNetworkNode, actual: EnrichedNetworkNode) -> 
     >>> one = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3), [])
     >>> other = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3, 2), [])
     >>> [str(difference) for difference in differences(one, other)][0]
-    'conv: its stride is 2 instead of 1'
+    'conv: its stride is (2,) instead of (1,)'
     """
     found: list[Difference] = []
     matched: dict[EnrichedNetworkNode, EnrichedNetworkNode] = {}

@@ -30,6 +30,17 @@ class LiveKerasModel:
         """Encode the model as it is now."""
         return create_graph_from_model(self.model)
 
+    def other_mode(self) -> bool:
+        """Say that a Keras model has the same layers in either mode."""
+        return False
+
+    def rebuild(self, arguments: Mapping[str, Any]) -> Weights:
+        """Refuse: a Keras model does not know which function made it."""
+        raise RefinementError(
+            f"{self.model.name!r} would have to be made anew with {dict(arguments)!r}; a Keras "
+            "model does not tell which function made it. Call that one with the new numbers."
+        )
+
     def change(self, changes: Iterable[Change], nodes: Sequence[EnrichedNetworkNode]) -> Weights:
         """Make the model anew with some changes and the old weights; return what became of these.
 

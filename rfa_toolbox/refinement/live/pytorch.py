@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from rfa_toolbox.encodings.pytorch.inputs import DEFAULT_INPUT
 from rfa_toolbox.errors import CaptureError, RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.refinement.live.changes import Change, Inserted, NewInputs, NewWindow, Removed
+from rfa_toolbox.refinement.live.constructors import rebuilt
 from rfa_toolbox.refinement.live.weights import Weights, summed_patch
 
 __all__ = ["LivePyTorchModel"]
@@ -27,16 +28,35 @@ __all__ = ["LivePyTorchModel"]
 class LivePyTorchModel:
     """A copy of a model that is being changed; the model itself stays as it is.
 
-    Both graphs are those of eval mode, so that a refinement fits a model in either mode.
+    Its graphs are those of eval mode, so that a refinement fits a model in either mode.
+
+    Attributes:
+        model: the copy.
     """
 
-    def __init__(self, model: nn.Module, input_res: Any) -> None:
+    def __init__(
+        self, model: nn.Module, input_res: Any, size: tuple[int, ...] | None = None
+    ) -> None:
         original = unwrapped(model)
         self.model = copy.deepcopy(original)
         self._modes = {name: one.training for name, one in original.named_modules()}
-        self._input = DEFAULT_INPUT if input_res is None else input_res
         self._capture: CaptureMode | None = None
+        self._input = input_res
+        if input_res is None:
+            self._input = DEFAULT_INPUT if size is None else (1, _channels_of(original), *size)
         self.model.eval()
+
+    def other_mode(self) -> bool:
+        """Go from eval mode to that of the original; return whether that is another one."""
+        self._restore_modes()
+        return any(self._modes.values())
+
+    def rebuild(self, arguments: Mapping[str, Any]) -> Weights:
+        """Make the model anew with other arguments; return what became of its weights."""
+        training = any(one.training for one in self.model.modules())
+        self.model, weights = rebuilt(self.model, arguments)
+        self.model.train(training)
+        return weights
 
     def graph(self) -> EnrichedNetworkNode:
         """Encode the model as it is now, always in the way that was possible at first."""
@@ -70,10 +90,19 @@ class LivePyTorchModel:
 
     def finished(self, before: EnrichedNetworkNode, after: EnrichedNetworkNode) -> nn.Module:
         """Return the model in the mode of the original, with what it says of its own strides."""
-        for name, module in self.model.named_modules():
-            module.training = self._modes.get(name, self._modes[""])
+        self._restore_modes()
         _correct_feature_info(self.model, before, after)
         return self.model
+
+    def _restore_modes(self) -> None:
+        for name, module in self.model.named_modules():
+            module.training = self._modes.get(name, self._modes[""])
+
+
+def _channels_of(model: nn.Module) -> int:
+    """Return how many channels the image of a model has: those that its first layer takes."""
+    several = (getattr(one, "in_channels", None) for one in model.modules())
+    return next((one for one in several if isinstance(one, int)), 3)
 
 
 def _correct_feature_info(
