@@ -9,6 +9,11 @@ from rfa_toolbox.refinement.edits import (
     RemovePooling,
     SetWindow,
 )
+from rfa_toolbox.refinement.live.application import (
+    RefinedModel,
+    apply_refinement,
+    refine_model,
+)
 from rfa_toolbox.refinement.plan import Prediction, Refinement, predict, refinement_of
 
 __all__ = [
@@ -17,10 +22,13 @@ __all__ = [
     "InsertPooling",
     "Prediction",
     "Rebuild",
+    "RefinedModel",
     "Refinement",
     "RemovePooling",
     "SetWindow",
+    "apply_refinement",
     "edit",
     "predict",
+    "refine_model",
     "refinement_of",
 ]

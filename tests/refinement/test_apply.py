@@ -1,0 +1,148 @@
+"""A stored refinement is applied to another instance, in another process, by one line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import attrs
+import pytest
+
+torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+
+from rfa_toolbox import create_graph_from_pytorch_model  # noqa: E402
+from rfa_toolbox.empirical import verify  # noqa: E402
+from rfa_toolbox.errors import RefinementError  # noqa: E402
+from rfa_toolbox.refinement import (  # noqa: E402
+    CutBehind,
+    InsertPooling,
+    Rebuild,
+    RemovePooling,
+    SetWindow,
+    apply_refinement,
+    refine_model,
+    refinement_of,
+)
+
+
+def network(classes: int = 5) -> Any:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 4, 4),
+        nn.Sequential(nn.Conv2d(8, 8, 3, 1, 1), nn.ReLU(), nn.MaxPool2d(2, 2)),
+        nn.Sequential(nn.Conv2d(8, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.ReLU()),
+        nn.Sequential(nn.Conv2d(16, 16, 3, 1, 1), nn.ReLU()),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(16, classes),
+    )
+
+
+def refinement(*edits: Any) -> Any:
+    graph = create_graph_from_pytorch_model(network().eval(), input_res=(1, 3, 64, 64))
+    return refinement_of(graph, edits, 64)
+
+
+EDITS = (
+    SetWindow("2.0", stride=1),
+    SetWindow("0", stride=2, kernel=2),
+    RemovePooling("1.2"),
+    InsertPooling("2.2"),
+    SetWindow("1.2", stride=1),
+    CutBehind("2.2"),
+    CutBehind("1.2"),
+)
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.words)
+def test_an_edit_gives_a_model_that_computes_and_keeps_its_weights(edit: Any) -> None:
+    model = network().eval()
+    refined = refine_model(model, refinement(edit))
+    image = torch.randn(2, 3, 64, 64)
+    assert refined.model(image).shape == model(image).shape
+    kept = refined.model.state_dict()
+    for name, tensor in model.state_dict().items():
+        layer = name.rpartition(".")[0]
+        if layer not in {*refined.initialised, *refined.summed} and name in kept:
+            assert torch.equal(kept[name], tensor)
+
+
+def test_layers_keep_their_names_when_others_are_moved() -> None:
+    moved = refinement(RemovePooling("1.2"), InsertPooling("2.2"))
+    refined = apply_refinement(network(), moved)
+    assert refined.state_dict().keys() == network().state_dict().keys()
+    assert [type(one).__name__ for one in refined[2]][-1] == "MaxPool2d"
+
+
+def test_new_weights_are_listed_in_a_warning() -> None:
+    with pytest.warns(UserWarning, match="drawn at random: 6"):
+        apply_refinement(network(), refinement(CutBehind("1.2")))
+
+
+SCRIPT = """
+import sys
+from tests.refinement.test_apply import network
+from rfa_toolbox.refinement import apply_refinement
+model = network().train()
+model = apply_refinement(model, sys.argv[1])
+print(model[2][0], model[6].out_features, model.training)
+"""
+
+
+def test_one_line_of_another_process_applies_a_stored_refinement(tmp_path: Path) -> None:
+    path = tmp_path / "refinement.json"
+    refinement(SetWindow("2.0", stride=1)).save(path)
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", SCRIPT, str(path)],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    expected = nn.Conv2d(8, 16, 3, 1, 1)
+    assert result.stdout.split("\n")[0] == f"{expected} 5 True"
+
+
+def test_another_architecture_is_refused() -> None:
+    other = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ReLU())
+    with pytest.raises(RefinementError, match="another architecture"):
+        apply_refinement(other, refinement(SetWindow("0", stride=2)))
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [({"edits": []}, "path"), (None, "path"), (3, "path")],
+)
+def test_what_is_no_refinement_is_refused(value: Any, message: str) -> None:
+    with pytest.raises(RefinementError, match=message):
+        apply_refinement(network(), value)
+
+
+def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "refinement.json"
+    path.write_text(json.dumps({"format": "other"}))
+    with pytest.raises(RefinementError, match="no refinement"):
+        apply_refinement(network(), path)
+
+
+def test_a_model_that_is_made_anew_is_applied_with_its_constructor(torchvision: Any) -> None:
+    with torch.device("meta"):
+        model = torchvision.models.efficientnet_b0().eval()
+    graph = create_graph_from_pytorch_model(model, input_res=(1, 3, 224, 224))
+    stages = [{}, {}, {}, {}, {"channels": 168, "blocks": 7}]
+    stages.append({"channels": 320, "blocks": 1, "stride": 2})
+    made = attrs.evolve(refinement_of(graph, (), 224), edits=(Rebuild({"stages": stages}),))
+    refined = refine_model(model, made)
+    assert sum(one.numel() for one in refined.model.parameters()) == 5_486_182
+    assert len(refined.initialised) > 10
+
+
+@pytest.mark.parametrize("edits", [EDITS[:1], EDITS[1:2], EDITS[2:4], EDITS[4:5], EDITS[5:6]])
+def test_the_experiment_agrees_with_refined_models(edits: tuple[Any, ...]) -> None:
+    refined = refine_model(network(), refinement(*edits))
+    report = verify(refined.model.eval(), input_shape=(1, 3, 64, 64))
+    assert report.ok
+    assert report.counts["agrees"] == len(report.nodes)
