@@ -204,7 +204,7 @@ class _Editor:
             node.certainty,
             node.certainty_reason,
             node.offsets,
-            self._measures(node, layer, units),
+            self._measures(node, layer, units, before),
         )
         self.made.append(new)
         decides = units != now or node in self._windows or not before
@@ -286,7 +286,11 @@ class _Editor:
             )
 
     def _measures(
-        self, node: EnrichedNetworkNode, layer: LayerDefinition, units: Sizes | None
+        self,
+        node: EnrichedNetworkNode,
+        layer: LayerDefinition,
+        units: Sizes | None,
+        before: Sequence[_Place],
     ) -> Measures:
         """Return what a layer has and does after the changes."""
         old = node.measures
@@ -295,14 +299,11 @@ class _Editor:
         axes = node.axes or 1
         area = _area(layer, axes) / _area(node.layer_info, axes)
         wide = self._widened.get(node, Fraction(1))
-        growth = [Fraction(1)] * axes
-        if units is not None and node.feature_map is not None:
-            growth = [
-                Fraction(new, max(1, size))
-                for new, size in zip(units, node.feature_map, strict=True)
-            ]
+        growth = _growth(node.feature_map, units, axes)
+        # What multiplies all positions with all others may read the others from a smaller map.
+        others = _growth(before[-1].then, before[-1].now, axes) if before else growth
         work = old.work and tuple(
-            (round(count * area * wide * _product(growth, powers)), powers)
+            (round(count * area * wide * _product(growth, others, powers)), powers)
             for count, powers in old.work
         )
         return Measures(old.encoded_resolution, units, _parameters(node, area * wide), work)
@@ -470,10 +471,22 @@ def _area(layer: LayerDefinition, axes: int) -> Fraction:
     return Fraction(math.prod(1 if one == math.inf else int(one) for one in kernels))
 
 
-def _product(growth: Sequence[Fraction], powers: Sequence[int]) -> Fraction:
-    return math.prod(
-        (one**power for one, power in zip(growth, powers, strict=True)), start=Fraction(1)
+def _growth(then: Sizes | None, now: Sizes | None, axes: int) -> list[Fraction]:
+    """Return how many times as large a map is as it was, per axis."""
+    if then is None or now is None:
+        return [Fraction(1)] * axes
+    return [Fraction(new, max(1, old)) for new, old in zip(now, then, strict=True)]
+
+
+def _product(
+    growth: Sequence[Fraction], others: Sequence[Fraction], powers: Sequence[int]
+) -> Fraction:
+    """Return how work grows: with a map, and where it grows twice, with the map of the others."""
+    factors = (
+        (other if power > 1 else 1) * one ** min(power, 1)
+        for one, other, power in zip(growth, others, powers, strict=True)
     )
+    return math.prod(factors, start=Fraction(1))
 
 
 def _parameters(node: EnrichedNetworkNode, factor: Fraction) -> int | None:

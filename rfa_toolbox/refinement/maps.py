@@ -93,7 +93,9 @@ def _rule(
     before: int,
     units: int,
 ) -> MapRule:
-    if layer.resolution_dependent or kernel == math.inf or (units == 1 and kernel == 1):
+    if layer.resolution_dependent:
+        return MapRule(fixed=units)
+    if kernel == math.inf or (units == 1 and kernel == 1):
         # What sees everything leaves one unit, or, as attention does, as many as there were. So
         # does the pooling of a gate, which counts as seeing one unit.
         return MapRule(fixed=units) if units != before else MapRule()
@@ -106,13 +108,14 @@ def _rule(
         return same  # timm's layers for weights of TensorFlow
     if _is_of_keras(layer) and begin < end and same.padding(before) == (begin, end):
         return same
+    ceiled = MapRule(effective, stride, factor, begin, begin, ceiled=True)
+    if stride > 1 and begin < end and not _is_of_keras(layer) and ceiled.units(before) == units:
+        return ceiled  # the last window ends where no padding was declared
     if begin - stride < end < begin:  # what no window reaches was left out
         end = begin
     rule = MapRule(effective, stride, factor, begin, end)
-    if rule.units(before) != units:
-        ceiled = attrs.evolve(rule, end=begin, ceiled=True)
-        if ceiled.units(before) == units:
-            return ceiled
+    if rule.units(before) != units and ceiled.units(before) == units:
+        return ceiled
     return attrs.evolve(rule, offset=units - rule.units(before))
 
 
