@@ -5,9 +5,9 @@
 
 Names are those of ``benchmarks/verify_zoo.py``; "timm-40" is the first model of forty families of
 timm. A step is taken out of the graph, which predicts the refined network, and out of the
-model, which is then encoded again. It is "equal" if both agree in every field, map and count, and "refused"
-otherwise, with the reason. Models are made without memory where they can be. Rows are written as
-they come, so that a run that was stopped goes on where it was.
+model, which is then encoded again. It is "equal" if both agree in every field, map and count, and
+"refused" otherwise, with the reason. Models are made without memory where they can be. Rows are
+written as they come, so that a run that was stopped goes on where it was.
 """
 
 from __future__ import annotations

@@ -31,7 +31,13 @@ from rfa_toolbox.refinement.edits import (
     RemovePooling,
     SetWindow,
 )
-from rfa_toolbox.refinement.maps import MapRule, map_rules, resampled, with_padding
+from rfa_toolbox.refinement.maps import (
+    MapRule,
+    counts_open_windows,
+    map_rules,
+    resampled,
+    with_padding,
+)
 
 __all__ = ["edit", "is_in_head"]
 
@@ -89,6 +95,11 @@ class _Editor:
 
     def __init__(self, nodes: Sequence[EnrichedNetworkNode], edits: Sequence[Edit]) -> None:
         by_name = {node.name: node for node in nodes}
+        self._counting_open = {
+            node.layer_info.name
+            for node in nodes
+            if counts_open_windows(node.layer_info) and _is_pooling(node)
+        }
         self.made: list[EnrichedNetworkNode | None] = []
         self._places: dict[EnrichedNetworkNode, _Place] = {}
         self._windows: dict[EnrichedNetworkNode, SetWindow] = {}
@@ -237,7 +248,7 @@ class _Editor:
         pads = node in self._padders()
         if wanted is None and then == now and not pads:
             return layer, node.feature_map
-        rules = map_rules(layer, then, node.feature_map)
+        rules = map_rules(layer, then, node.feature_map, layer.name in self._counting_open)
         if wanted is not None:
             rules = tuple(
                 _edited_rule(rule, one, self._pads_in_front(node))
@@ -366,9 +377,12 @@ def _check_window(node: EnrichedNetworkNode) -> None:
         )
 
 
+def _is_pooling(node: EnrichedNetworkNode) -> bool:
+    return node.layer_info.name.lower().replace("ing", "").startswith(_POOLINGS)
+
+
 def _check_pooling(node: EnrichedNetworkNode) -> None:
-    name = node.layer_info.name.lower().replace("ing", "")
-    if not name.startswith(_POOLINGS) or len(node.predecessors) != 1:
+    if not _is_pooling(node) or len(node.predecessors) != 1:
         raise RefinementError(
             f"{node.name!r} is {node.layer_info.name}; only poolings that read one map can be left "
             "out."

@@ -12,7 +12,7 @@ from rfa_toolbox import arithmetic
 from rfa_toolbox.graphs import LayerDefinition
 from rfa_toolbox.operators.windows import Window, resampling
 
-__all__ = ["MapRule", "map_rules", "resampled", "with_padding"]
+__all__ = ["MapRule", "counts_open_windows", "map_rules", "resampled", "with_padding"]
 
 
 @attrs.frozen
@@ -64,9 +64,12 @@ class MapRule:
 
 
 def map_rules(
-    layer: LayerDefinition, before: Sequence[int], units: Sequence[int]
+    layer: LayerDefinition, before: Sequence[int], units: Sequence[int], ceiled: bool = False
 ) -> tuple[MapRule, ...]:
     """Return the rule of a layer per axis, given the sizes of its map and of the one in front.
+
+    ``ceiled`` says that layers of this kind count windows that end behind the map, which does not
+    show at every size; see ``counts_open_windows``.
 
     >>> pool = LayerDefinition("MaxPool2d", (3,), (2,), padding=((1, 0),))
     >>> map_rules(pool, (112,), (56,))[0].units(113)
@@ -78,13 +81,27 @@ def map_rules(
         for value in (layer.kernel_size, layer.stride_size, layer.dilation, layer.upsampling)
     )
     paddings = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,) * axes
+    counts_open = ceiled or counts_open_windows(layer)
     return tuple(
-        _rule(layer, *values) for values in zip(*columns, paddings, before, units, strict=True)
+        _rule(layer, counts_open, *values)
+        for values in zip(*columns, paddings, before, units, strict=True)
     )
+
+
+def counts_open_windows(layer: LayerDefinition) -> bool:
+    """Whether a pooling counts windows that end behind its map, as with ``ceil_mode``.
+
+    >>> counts_open_windows(LayerDefinition("MaxPool2d", (3,), (2,), padding=((0, 1),)))
+    True
+    """
+    sides = layer.padding if isinstance(layer.padding, tuple) else ()
+    known = [side for side in sides if side is not None and side[1] is not None]
+    return not _is_of_keras(layer) and any(begin < end for begin, end in known)
 
 
 def _rule(
     layer: LayerDefinition,
+    counts_open: bool,
     kernel: Any,
     stride: int,
     dilation: int,
@@ -109,8 +126,8 @@ def _rule(
     if _is_of_keras(layer) and begin < end and same.padding(before) == (begin, end):
         return same
     ceiled = MapRule(effective, stride, factor, begin, begin, ceiled=True)
-    if stride > 1 and begin < end and not _is_of_keras(layer) and ceiled.units(before) == units:
-        return ceiled  # the last window ends where no padding was declared
+    if stride > 1 and counts_open and ceiled.units(before) == units:
+        return ceiled
     if begin - stride < end < begin:  # what no window reaches was left out
         end = begin
     rule = MapRule(effective, stride, factor, begin, end)
