@@ -164,6 +164,8 @@ def scanned(windows: UnitWindows, way: str) -> UnitWindows:
     >>> scanned(slid(IMAGE, 3, begin=1), "forward")
     UnitWindows(advance=1, firsts=(-inf,), lasts=(1,))
     """
+    if not windows.size:
+        return windows
     advance, firsts, lasts = windows
     places = range(len(firsts))
     if way == "forward":
@@ -205,8 +207,7 @@ def union(several: Sequence[UnitWindows]) -> UnitWindows | None:
     >>> union([IMAGE, shifted(IMAGE, 4)])
     UnitWindows(advance=1, firsts=(0,), lasts=(4,))
     """
-    first, *others = several
-    others = [one for one in others if one is not first and one != first]
+    first, *others = dict.fromkeys(several)
     if not others:
         return first
     if EVERYTHING in several:

@@ -9,15 +9,15 @@ import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from fractions import Fraction
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Protocol
 
 import attrs
 
-from rfa_toolbox import arithmetic
 from rfa_toolbox.analysis.states import obtain_all_nodes
-from rfa_toolbox.arithmetic import Size, normalise_resolution
+from rfa_toolbox.arithmetic import normalise_resolution
 from rfa_toolbox.domain import Resolution
-from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
+from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.graphs.maps import Map, MapStep, map_steps, units_behind
 
 __all__ = [
     "MapStep",
@@ -135,9 +135,9 @@ def compute_at_each(
     axes = max((node.axes or 0 for node in nodes), default=0) or None
     asked = [normalise_resolution(one, axes) for one in resolutions]
     images = [tuple(one[axis] for one in asked) for axis in range(len(asked[0]) if asked else 0)]
-    follow = functools.cache(_units_behind)
+    follow = functools.cache(_at_least_one)
     grown = functools.cache(_grown_work)
-    maps: dict[EnrichedNetworkNode, tuple[_Map, ...]] = {}
+    maps: dict[EnrichedNetworkNode, tuple[Map, ...]] = {}
     found: dict[EnrichedNetworkNode, tuple[int | None, ...]] = {}
     for node in nodes:
         encoded, work = node.encoded_resolution, node.measures.work
@@ -158,12 +158,8 @@ def compute_at_each(
     return found
 
 
-_Map: TypeAlias = "tuple[int, tuple[int, ...]]"
-"""Units of a feature map on one axis: at the encoded resolution, and at those in question."""
-
-
 def _grown_work(
-    work: tuple[tuple[int, tuple[int, ...]], ...], maps: tuple[_Map, ...]
+    work: tuple[tuple[int, tuple[int, ...]], ...], maps: tuple[Map, ...]
 ) -> tuple[int, ...]:
     """Return the work of a layer at every resolution, rounded to whole numbers."""
     highest = [max(powers) for powers in zip(*(powers for _, powers in work), strict=True)]
@@ -181,8 +177,8 @@ def _grown_work(
 
 
 def _maps_behind(
-    node: EnrichedNetworkNode, before: Sequence[tuple[_Map, ...]], follow: Callable[..., _Map]
-) -> tuple[_Map, ...]:
+    node: EnrichedNetworkNode, before: Sequence[tuple[Map, ...]], follow: Callable[..., Map]
+) -> tuple[Map, ...]:
     """Return the feature map of a node, given those of the nodes that it reads."""
     layer = node.layer_info
     several = tuple(dict.fromkeys(before))
@@ -197,90 +193,11 @@ def _maps_behind(
     )
 
 
-def _units_behind(
-    step: MapStep, flags: tuple[bool, bool], units: int | None, before: tuple[_Map, ...]
-) -> _Map:
-    """Return the feature map of a layer on one axis.
-
-    What the formula misses at the encoded resolution (ceiled sizes, cropping) it is taken to miss
-    at the other ones as well.
-    """
-    resolution_dependent, blockwise = flags
-    most = max(then for then, _ in before)
-    if units is None:
-        units = most
-    chosen = next((nows for then, nows in before if then == units), None)
-    then = most if chosen is None else units
-    if chosen is None:
-        chosen = tuple(map(max, zip(*(nows for size, nows in before if size == most), strict=True)))
-    kernel = step.kernel
-    if resolution_dependent or (kernel == math.inf and units != then):
-        return units, (max(1, units),) * len(chosen)  # it has this size at any resolution
-    if kernel == math.inf:
-        return units, tuple(max(1, now) for now in chosen)
-    if blockwise:
-        return units, tuple(_units_of_blocks(int(kernel), units, then, now) for now in chosen)
-    at_encoded = ((then - 1) * step.factor - step.reach) // step.stride
-    return units, tuple(
-        max(1, units + ((now - 1) * step.factor - step.reach) // step.stride - at_encoded)
-        for now in chosen
-    )
-
-
-def _units_of_blocks(block: int, units: int, then: int, now: int) -> int:
-    """Return the units behind a layer that may pad its map to whole blocks."""
-    padded_then, padded_now = (-(-size // block) * block for size in (then, now))
-    return max(1, padded_now if units == padded_then else now + units - then)
-
-
-class MapStep(NamedTuple):
-    """How a layer changes the size of a feature map on one axis.
-
-    From ``size`` units it makes ``((size - 1)*factor - reach) // stride + 1``, but for what the
-    model rounds or crops otherwise. ``reach`` is the length of the window without the padding.
-    """
-
-    kernel: Size
-    stride: int
-    factor: int
-    reach: int
-
-
-def map_steps(layer: LayerDefinition, axes: int) -> tuple[MapStep, ...]:
-    """Return how a layer changes the size of a feature map, per axis.
-
-    >>> from rfa_toolbox.graphs import LayerDefinition
-    >>> map_steps(LayerDefinition("Conv", 7, 2, padding=3), axes=1)
-    (MapStep(kernel=7, stride=2, factor=1, reach=0),)
-    """
-    kernels, strides, dilations, factors = (
-        arithmetic.broadcast(value, axes)
-        for value in (layer.kernel_size, layer.stride_size, layer.dilation, layer.upsampling)
-    )
-    paddings = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,) * axes
-    steps: list[MapStep] = []
-    for kernel, stride, dilation, factor, padding in zip(
-        kernels, strides, dilations, factors, paddings, strict=True
-    ):
-        reach = 0 if kernel == math.inf else dilation * (int(kernel) - 1)
-        steps.append(MapStep(kernel, stride, factor, reach - _padded(padding, reach, stride)))
-    return tuple(steps)
-
-
-def _padded(padding: Any, reach: int, stride: int) -> int:
-    """Return how many units a padding adds in all, at any size of the map.
-
-    What is known of it is right at the encoded size. Behind a stride, the end lacks rows that are
-    left over there, or has more to take them in; where it depends on the size it keeps the size.
-    """
-    begin, end = padding if isinstance(padding, tuple) else (padding, padding)
-    if begin is None or end is None:
-        return reach
-    if begin - stride < end < begin:
-        end = begin
-    elif begin < end < begin + stride:
-        end = begin + stride - 1
-    return int(begin + end)
+def _at_least_one(
+    step: MapStep, flags: tuple[bool, bool], units: int | None, before: tuple[Map, ...]
+) -> Map:
+    then, nows = units_behind(step, flags, units, before)
+    return then, tuple(max(1, now) for now in nows)
 
 
 def short_number(count: int | None) -> str:

@@ -15,9 +15,11 @@ import attrs
 from rfa_toolbox.arithmetic import Size
 from rfa_toolbox.errors import InvalidGraphError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
+from rfa_toolbox.graphs.node import pixel_sets_of
+from rfa_toolbox.pixel_sets import most_missed
 from rfa_toolbox.unit_windows import UnitWindows, centre_of, region_of, union
 
-__all__ = ["MisalignedMerge", "cells_of_box", "misaligned_merges", "object_sizes"]
+__all__ = ["MisalignedMerge", "cells_of_box", "misaligned_merges", "missed_pixels", "object_sizes"]
 
 
 # --- branches that meet ----------------------------------------------------------------------
@@ -79,6 +81,37 @@ def _distance(branches: Sequence[UnitWindows | None]) -> Fraction | None:
         if centres:
             apart = max(apart, max(centres) - min(centres))
     return apart
+
+
+# --- holes in windows ------------------------------------------------------------------------
+
+
+def missed_pixels(
+    graph: EnrichedNetworkNode,
+) -> dict[EnrichedNetworkNode, int | None | tuple[int | None, ...]]:
+    """Return how many pixels inside of their windows the units of every layer do not see.
+
+    Dilated convolutions leave holes ("gridding"), and so do strides larger than the kernel;
+    ``EnrichedNetworkNode.coverage`` says where. One number, or one per axis, of the unit that
+    misses most; None where it is not known, or where units see everything.
+
+    >>> from rfa_toolbox.graphs import LayerDefinition
+    >>> image = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+    >>> conv = LayerDefinition("Conv", 3, dilation=2, padding=2)
+    >>> list(missed_pixels(EnrichedNetworkNode("conv", conv, [image])).values())
+    [0, 2]
+    """
+    nodes = require_node(graph).all_layers
+    axes = max(len(node.paths) for node in nodes)
+    sets = [pixel_sets_of(nodes, axis) for axis in range(axes)]
+    missed: dict[EnrichedNetworkNode, int | None | tuple[int | None, ...]] = {}
+    for node in nodes:
+        several = tuple(
+            None if one is None else most_missed(one)
+            for one in (sets[axis][node] for axis in range(len(node.paths)))
+        )
+        missed[node] = several[0] if node.axes is None else several
+    return missed
 
 
 # --- boxes and objects -----------------------------------------------------------------------

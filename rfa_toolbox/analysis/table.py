@@ -17,6 +17,7 @@ import attrs
 
 from rfa_toolbox.analysis.blocks import blocks
 from rfa_toolbox.analysis.costs import TotalCosts, compute_at, sum_of_costs
+from rfa_toolbox.analysis.placement import missed_pixels
 from rfa_toolbox.analysis.ranges import input_resolution_range
 from rfa_toolbox.analysis.states import filters_non_convolutional_node, obtain_all_nodes
 from rfa_toolbox.analysis.summary import Summary, summarize
@@ -63,6 +64,8 @@ class LayerRow:
         certainty: how the receptive field is known.
         certainty_reason: why it is not exact.
         has_position: whether the layer has a place in the image; without one it has no field.
+        misses: pixels between the first and the last one that a unit sees, and that it does not
+            see, as dilation leaves holes; one number, or one per axis. None is not known.
     """
 
     index: int
@@ -85,6 +88,7 @@ class LayerRow:
     certainty: Certainty
     certainty_reason: str
     has_position: bool = True
+    misses: int | tuple[int | None, ...] | None = None
 
 
 COLUMNS = tuple(field.name for field in attrs.fields(LayerRow))
@@ -293,6 +297,7 @@ def analyze(
     axes = max((node.axes or 0 for node in nodes), default=0) or None
     resolution = normalise_resolution(input_res, axes)
     work = compute_at(graph, input_res)
+    missed = missed_pixels(graph)
     return Analysis(
         input_resolution=resolution,
         resolution_range=input_resolution_range(
@@ -320,6 +325,7 @@ def analyze(
                 certainty=node.certainty,
                 certainty_reason=node.certainty_reason,
                 has_position=node.has_position,
+                misses=missed[node],
             )
             for index, node in enumerate(nodes)
         ),
@@ -409,6 +415,8 @@ def text_columns(rows: Sequence[LayerRow]) -> tuple[TextColumn, ...]:
         add("dilation", dilations, number=True)
     add("r_min", (_field(row, row.receptive_field_min) for row in rows), number=True)
     add("r_max", (_field(row, row.receptive_field_max) for row in rows), number=True)
+    if any(any(_several(row.misses)) for row in rows):
+        add("misses", (_cell(row.misses) for row in rows), number=True)
     add("jump", (_cell(row.jump) for row in rows), number=True)
     add("map", (_cell(row.feature_map_size) for row in rows), number=True)
     outputs = (row.units if row.filters is None else row.filters for row in rows)
@@ -421,6 +429,10 @@ def text_columns(rows: Sequence[LayerRow]) -> tuple[TextColumn, ...]:
     if any(row.certainty != "exact" for row in rows):
         add("certainty", (row.certainty for row in rows))
     return tuple(columns)
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
 
 
 def _field(row: LayerRow, size: PerAxis) -> str:

@@ -10,15 +10,15 @@ import itertools
 import math
 import operator
 import weakref
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias, TypeVar
 
 import attrs
 
-from rfa_toolbox import arithmetic, unit_windows, views
+from rfa_toolbox import arithmetic, pixel_sets, unit_windows, views
 from rfa_toolbox.arithmetic import Jump, LayerState, Paths, Size
 from rfa_toolbox.domain import Certainty, PerAxis, Resolution
-from rfa_toolbox.errors import InvalidGraphError
+from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError
 from rfa_toolbox.graphs import storage
 from rfa_toolbox.graphs.fields import (
     InfoFilter,
@@ -31,6 +31,7 @@ from rfa_toolbox.graphs.fields import (
     resolve_filter,
 )
 from rfa_toolbox.graphs.layers import EVERYTHING, UNMEASURED, LayerDefinition, Measures
+from rfa_toolbox.graphs.maps import Map, map_behind, map_steps, smallest_read, units_behind
 from rfa_toolbox.graphs.places import (
     Places,
     extents_lost,
@@ -38,12 +39,14 @@ from rfa_toolbox.graphs.places import (
     places_read,
     reads_of,
 )
+from rfa_toolbox.pixel_sets import Coverage, PixelSets
 from rfa_toolbox.unit_windows import InputWindow, UnitWindows
 
 __all__ = [
     "EnrichedNetworkNode",
     "Offsets",
     "keep_together",
+    "pixel_sets_of",
     "receptive_field_provider",
     "receptive_field_provider_with_1x1_handling",
     "require_node",
@@ -278,10 +281,25 @@ class EnrichedNetworkNode:
         setter(self, "certainty_reason", "")
 
     def _read_offsets(self) -> Offsets:
+        return self._offsets_of(self._placed()) if self.offsets else ()
+
+    def _offsets_of(self, read: Container[EnrichedNetworkNode]) -> Offsets:
+        """Return the offsets of some of the predecessors."""
         if not self.offsets:
             return ()
         reads = zip(self.predecessors, self.offsets, strict=True)
-        return tuple(offsets for node, offsets in reads if node.has_position)
+        return tuple(offsets for node, offsets in reads if node in read)
+
+    def _all_before(self) -> list[EnrichedNetworkNode]:
+        """Return this node and all with a place that it depends on, as they were made."""
+        found = {self}
+        waiting = [self]
+        while waiting:
+            for before in waiting.pop()._placed():
+                if before not in found:
+                    found.add(before)
+                    waiting.append(before)
+        return sorted(found, key=lambda node: node._serial)
 
     def _find_fields(self, placed: Sequence[EnrichedNetworkNode], axes: int | None) -> None:
         layer, keep, setter = self.layer_info, self.receptive_field_info_filter, object.__setattr__
@@ -521,6 +539,73 @@ class EnrichedNetworkNode:
         whole = len(known) == len(windows) and self.has_position
         return unit_windows.window_at(known) if whole else None
 
+    def window_on(self, other: EnrichedNetworkNode) -> InputWindow | None:
+        """Return where the units look on the map of a layer in front, in units of that map.
+
+        Unit ``i`` sees its units ``start + i*jump`` to ``start + i*jump + size - 1``, per axis.
+        For the input of a graph this is ``window``. None if it is not known on some axis.
+
+        Raises:
+            InvalidGraphError: a ValueError, if nothing of the other layer reaches this one, or one
+                of them has no place in the image.
+
+        >>> first = EnrichedNetworkNode("first", LayerDefinition("Conv", 3, 2, padding=1), [])
+        >>> second = EnrichedNetworkNode("second", LayerDefinition("Conv", 5, padding=2), [first])
+        >>> second.window_on(first)
+        InputWindow(start=(-2,), size=(5,), jump=(1,), centre=(Fraction(0, 1),))
+        """
+        require_node(other)
+        axes = len(self._paths)
+        found: dict[EnrichedNetworkNode, Places] = {other: (unit_windows.IMAGE,) * axes}
+        for node in self._all_before():
+            if node is not other and any(before in found for before in node.predecessors):
+                reads = [before for before in node.predecessors if before in found]
+                read = places_read([found[one] for one in reads], node._offsets_of(found), axes)
+                found[node] = places_behind(read, node.layer_info, axes)
+        if self not in found or not self.has_position:
+            raise InvalidGraphError(
+                f"Nothing of {other.name!r} reaches {self.name!r} with its place; ask a layer "
+                "behind it on the same branch."
+            )
+        known = [one for one in found[self] if one is not None]
+        return unit_windows.window_at(known) if len(known) == axes else None
+
+    def coverage(self, axis: int = 0, unit: int = 0) -> Coverage:
+        """Return which pixels a unit really sees along an axis; dilation can leave holes.
+
+        Args:
+            axis: the spatial axis, 0 for the height.
+            unit: index of the unit along this axis. Units differ only on up-sampled maps.
+
+        Raises:
+            InvalidGraphError: a ValueError, if it is not known where units look, if they see
+                everything, or if windows are too large to be followed pixel by pixel.
+
+        >>> image = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+        >>> conv = LayerDefinition("Conv", 3, dilation=2, padding=2)
+        >>> last = EnrichedNetworkNode("b", conv, [EnrichedNetworkNode("a", conv, [image])])
+        >>> last.coverage().pixels, last.coverage().misses, last.receptive_field_max
+        ((-4, -2, 0, 2, 4), 4, 9)
+        """
+        axes = len(self._paths)
+        if type(axis) is not int or not 0 <= axis < axes:
+            raise InvalidGraphError(
+                f"axis is {axis!r}; {self.name!r} has the axes 0 to {axes - 1}."
+            )
+        if self.known_unit_windows()[axis].size in (0, math.inf):
+            raise InvalidGraphError(
+                f"The units of {self.name!r} see everything along axis {axis}, or nothing; there "
+                "is nothing in between that they could miss."
+            )
+        sets = pixel_sets_of(self._all_before(), axis)[self]
+        if sets is None:
+            raise InvalidGraphError(
+                f"The windows of {self.name!r} are too large along axis {axis} to be followed "
+                f"pixel by pixel: {self.known_unit_windows()[axis].size} pixels; ask a layer in "
+                "front."
+            )
+        return pixel_sets.coverage_of(sets, *_one_per_axis(unit, 1, "The index of a unit"))
+
     def input_region(
         self, position: Resolution, image_size: Resolution | None = None
     ) -> tuple[tuple[Size, Size], ...]:
@@ -685,6 +770,96 @@ class EnrichedNetworkNode:
         )
         scalar = self._scalar and not isinstance(input_resolution, Iterable)
         return arithmetic.collapse_sizes(sizes, scalar)
+
+    def feature_map_at(self, input_resolution: Resolution) -> tuple[int, ...]:
+        """Return the size of the feature map for an input resolution in pixels, one per axis.
+
+        Unlike ``compute_feature_map_size``, which divides by the jump, it counts units from
+        kernels, strides and paddings, layer by layer. It is exact where the model does the same at
+        every size; one that pads or crops by the size of its input is taken to do as at the size
+        that the graph was made with.
+
+        Raises:
+            InvalidGraphError: a ValueError, if the padding of a layer made by hand is not known.
+            InvalidResolutionError: a ValueError, if the input is too small for a layer.
+
+        >>> image = EnrichedNetworkNode("sound", LayerDefinition("Input", 1, 1), [])
+        >>> conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 10, 5, padding=0), [image])
+        >>> conv.feature_map_at(16000), conv.compute_feature_map_size(16000)
+        ((3199,), 3200)
+        """
+        resolution = arithmetic.normalise_resolution(input_resolution, len(self._paths))
+        sizes, least = self._maps_at(resolution)
+        if min(least) < 1:
+            raise InvalidResolutionError(
+                f"The input resolution is {input_resolution!r}; a layer in front of {self.name!r}, "
+                f"or itself, has nothing to make of it. {self.shortest_input()!r} is the smallest."
+            )
+        return sizes
+
+    def shortest_input(self) -> tuple[int, ...]:
+        """Return the smallest input, in pixels per axis, for which there is at least one unit.
+
+        For a network without any padding this is its receptive field. See ``feature_map_at``.
+
+        >>> image = EnrichedNetworkNode("sound", LayerDefinition("Input", 1, 1), [])
+        >>> layer = LayerDefinition("Conv", 10, 5, padding=0)
+        >>> EnrichedNetworkNode("conv", layer, [image]).shortest_input()
+        (10,)
+        """
+        axes = len(self._paths)
+        shortest: list[int] = []
+        for axis in range(axes):
+            enough = 1
+            while self._maps_at((enough,) * axes)[1][axis] < 1:
+                enough *= 2
+            low = enough // 2  # too small, or 0
+            while enough - low > 1:
+                middle = (low + enough) // 2
+                if self._maps_at((middle,) * axes)[1][axis] < 1:
+                    low = middle
+                else:
+                    enough = middle
+            shortest.append(enough)
+        return tuple(shortest)
+
+    def _maps_at(self, resolution: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """Return the own feature map, and the smallest one on the way to it, at a resolution."""
+        nodes = self._all_before()
+        found: dict[EnrichedNetworkNode, tuple[Map, ...]] = {}
+        for node in nodes:
+            found[node] = node._maps_behind(found, resolution)
+        own = tuple(now for _, (now,) in found[self])
+        return own, tuple(
+            min(found[node][axis][1][0] for node in nodes) for axis in range(len(resolution))
+        )
+
+    def _maps_behind(
+        self, found: Mapping[EnrichedNetworkNode, tuple[Map, ...]], resolution: tuple[int, ...]
+    ) -> tuple[Map, ...]:
+        layer, before = self.layer_info, [found[node] for node in self._placed()]
+        encoded, units = self.encoded_resolution, self.feature_map
+        axes = range(len(resolution))
+        if encoded is not None and units is not None and len(units) == len(resolution):
+            image = tuple((encoded[axis], (resolution[axis],)) for axis in axes)
+            flags = (layer.resolution_dependent, layer.blockwise)
+            return tuple(
+                units_behind(
+                    step, flags, units[axis], tuple(one[axis] for one in before or [image])
+                )
+                for axis, step in enumerate(map_steps(layer, len(resolution)))
+            )
+        sizes = resolution
+        if before:
+            several = [tuple(now for _, (now,) in one) for one in before]
+            sizes = smallest_read(several, self._read_offsets(), len(resolution))
+        made = [size for size in map_behind(layer, sizes) if size is not None]
+        if len(made) < len(sizes):
+            raise InvalidGraphError(
+                f"The padding of {self.name!r} is not known, and so is not how large its map is; "
+                "give it to the layer, as in LayerDefinition('Conv', 3, padding=1)."
+            )
+        return tuple((size, (size,)) for size in made)
 
     def state(
         self,
@@ -879,6 +1054,45 @@ def _one_per_axis(value: Any, axes: int, what: str) -> tuple[int, ...]:
             f"{what} is {value!r}; it must be a whole number, or one for each of the {axes} axes."
         )
     return tuple(map(operator.index, several))
+
+
+def pixel_sets_of(
+    nodes: Iterable[EnrichedNetworkNode], axis: int
+) -> dict[EnrichedNetworkNode, PixelSets | None]:
+    """Return which pixels every unit of some nodes sees along an axis.
+
+    All that they depend on must be among them, predecessors first. None where units see everything,
+    where it is not known where they look, or where that is too much to follow.
+    """
+    found: dict[EnrichedNetworkNode, PixelSets | None] = {}
+    for node in nodes:
+        placed = node._placed()
+        position = axis if len(node._paths) > 1 else 0
+        if not node.has_position:
+            found[node] = None
+            continue
+        reads: list[PixelSets | None] = []
+        for before, offsets in itertools.zip_longest(placed, node._read_offsets()):
+            for read in offsets if node.offsets else ((0,) * (position + 1),):
+                one, offset = found[before], read[position]
+                known = one is not None and offset is not None
+                reads.append(pixel_sets.shifted(one, offset) if known else None)  # type: ignore[arg-type]
+        sets = pixel_sets.joined(reads) if placed else pixel_sets.IMAGE
+        slide = node.layer_info.slides[position if node.layer_info.axes else 0]
+        if sets is None or slide.kernel == math.inf or slide.begin is None:
+            found[node] = None
+        elif node.layer_info.blockwise:
+            found[node] = pixel_sets.seen_in_blocks(sets, int(slide.kernel), slide.begin)
+        else:
+            found[node] = pixel_sets.slid(
+                sets,
+                int(slide.kernel),
+                slide.stride,
+                slide.dilation,
+                slide.upsampling,
+                slide.begin,
+            )
+    return found
 
 
 def _connected(start: EnrichedNetworkNode) -> list[EnrichedNetworkNode]:

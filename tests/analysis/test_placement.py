@@ -7,7 +7,14 @@ from fractions import Fraction
 
 import pytest
 
-from rfa_toolbox.analysis import cells_of_box, misaligned_merges, object_sizes, placement, tile_plan
+from rfa_toolbox.analysis import (
+    cells_of_box,
+    misaligned_merges,
+    missed_pixels,
+    object_sizes,
+    placement,
+    tile_plan,
+)
 from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
 from rfa_toolbox.unit_windows import (
@@ -201,3 +208,18 @@ def test_what_no_tile_can_do_is_said():
         tile_plan(node("last", LayerDefinition("Conv", 1, 1), gate), 64, 32)
     with pytest.raises(InvalidGraphError, match="padding"):
         tile_plan(node("conv", LayerDefinition("Conv", 3), conv), 64, 32)
+
+
+def test_holes_are_counted_per_axis_and_for_the_unit_that_misses_most():
+    start = EnrichedNetworkNode("scalar", LayerDefinition("Input", 1, 1), [])
+    scalar = EnrichedNetworkNode(
+        "holes", LayerDefinition("Conv", 3, dilation=4, padding=4), [start]
+    )
+    layer = LayerDefinition("Conv", (3, 2), (1, 3), dilation=(1, 5), padding=((1, 1), (2, 2)))
+    axes = EnrichedNetworkNode("axes", layer, [scalar])
+    apart = EnrichedNetworkNode("apart", LayerDefinition("Mean", (math.inf, 1), 1), [axes])
+    assert missed_pixels(axes) == {start: 0, scalar: 6, axes: (2, 8), apart: (None, 8)}
+    uneven = EnrichedNetworkNode(
+        "up", LayerDefinition("Up", 3, upsampling=2, dilation=2, padding=1), [scalar]
+    )
+    assert missed_pixels(uneven)[uneven] == max(uneven.coverage(unit=one).misses for one in (0, 1))

@@ -367,3 +367,22 @@ def test_sizes_that_are_none_are_called_by_their_name(sizes):
     name, value = ("image_size", "'all'") if sizes[0] == "all" else ("tile_size", repr(sizes[1]))
     with pytest.raises(InvalidResolutionError, match=re.escape(f"{name} is {value};")):
         tile_plan(conv, *sizes)
+
+
+def test_what_has_no_place_in_the_image_stands_in_the_way_of_no_tile():
+    image = EnrichedNetworkNode("image", LayerDefinition("Input", (1, 1), 1), [])
+    flags = dict.fromkeys(("ignored_global", "position_dependent", "resolution_dependent"), True)
+    vector = EnrichedNetworkNode(
+        "v", LayerDefinition("Embedding", (1, 1), 1, positionless=True, **flags), []
+    )
+    conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", (3, 3), (2, 2), padding=1), [image])
+    alone = EnrichedNetworkNode("add", LayerDefinition("Add", 1, 1), [conv])
+    for before in ([conv, vector], [vector, conv]):
+        both = EnrichedNetworkNode("add", LayerDefinition("Add", 1, 1), before)
+        assert tile_plan(both, 64, 40) == tile_plan(alone, 64, 40)
+
+
+def test_one_axis_that_is_seen_without_end_forbids_tiles():
+    rows = EnrichedNetworkNode("rows", LayerDefinition("Mean", (math.inf, 1), 1), [])
+    with pytest.raises(InvalidGraphError, match="whole image"):
+        tile_plan(rows, 64, 32)

@@ -616,3 +616,41 @@ def test_window_is_the_span_of_an_isolated_layer(
 ) -> None:
     grown = arithmetic.grow((1, 1, ()), kernel, 1, dilation, upsampling)
     assert arithmetic.window_of(kernel, upsampling, dilation) == arithmetic.field_of(grown)
+
+
+# --- more than any path leads to --------------------------------------------------------------
+
+
+def test_an_extent_becomes_a_path_where_it_is_larger_than_every_finite_one():
+    paths = ((3, 2, ()), (7, 2, ()), arithmetic.INFINITE_PATH)
+    assert arithmetic.with_extent(paths, 7, 2) is paths
+    grown = arithmetic.with_extent(paths, 8, 2)
+    assert grown == ((3, 2, ()), (8, 2, ()), arithmetic.INFINITE_PATH)
+    assert arithmetic.with_extent((arithmetic.INFINITE_PATH,), 1, 1)[0] == (1, 1, ())
+
+
+def test_an_extent_over_a_period_of_units_grows_by_whole_periods():
+    (path,) = arithmetic.with_extent((), 9, advance=4, period=2)
+    assert arithmetic.field_of(path) == 9
+    assert arithmetic.jump_of(path) == 2
+    assert arithmetic.field_of(arithmetic.grow(path, 2)) == 13  # an upper bound
+    assert arithmetic.field_of(arithmetic.grow(path, 3)) == 13
+    assert arithmetic.field_of(arithmetic.grow(path, 4)) == 17
+
+
+def test_what_is_finite_or_uneven_is_told_path_by_path():
+    uneven = arithmetic.grow((1, 1, ()), 2, upsampling=2)
+    paths = ((3, 1, ()), arithmetic.INFINITE_PATH, uneven)
+    assert arithmetic.finite_paths(paths) == ((3, 1, ()), uneven)
+    assert arithmetic.is_uneven([((3, 1, ()),), paths])
+    assert not arithmetic.is_uneven([((3, 1, ()),), ((3, 1, ()),)])
+    assert not arithmetic.is_uneven([])
+
+
+def test_no_path_at_all_has_no_field():
+    assert (arithmetic.smallest_field(()), arithmetic.largest_field(())) == (0, 0)
+
+
+def test_infinite_and_finite_paths_of_one_jump_are_kept_apart():
+    paths = ((3, 1, ()), (9, 1, ()), (5, 1, ()), arithmetic.INFINITE_PATH)
+    assert arithmetic.prune(paths) == ((3, 1, ()), (9, 1, ()), arithmetic.INFINITE_PATH)

@@ -341,3 +341,51 @@ def test_the_projective_field_is_the_inverse_of_the_region(stack, pixel):
 def test_a_long_chain_of_nodes_does_not_recurse():
     node = chain(*[LayerDefinition("Conv", 3, padding=1)] * 20_000)
     assert node.window.size == (40_001,)
+
+
+# --- scans and maps that see nothing ----------------------------------------------------------
+
+
+@given(st.lists(layers, max_size=2), st.sampled_from(["forward", "backward"]))
+def test_a_scan_sees_itself_and_all_on_one_side(stack, way):
+    windows, pixels = IMAGE, Pixels()
+    for layer in stack:
+        windows, pixels = unit_windows.slid(windows, **layer), pixels.slid(**layer)
+    scanned = unit_windows.scanned(windows, way)
+    if not windows.size:  # there is nothing to see at all
+        assert scanned == windows
+        return
+    for unit in UNITS:
+        first, last = region_of(scanned, unit)
+        span = range(unit - 60, unit + 1) if way == "forward" else range(unit, unit + 61)
+        seen = set().union(*(pixels.seen(one) for one in span))
+        if way == "forward":
+            assert (first, last) == (-math.inf, max(seen, default=-math.inf))
+        else:
+            assert (first, last) == (min(seen, default=math.inf), math.inf)
+    assert scanned.size == math.inf
+    assert scanned.jump == windows.jump
+
+
+def test_what_sees_nothing_adds_nothing():
+    assert unit_windows.NOTHING.size == 0
+    assert region_of(unit_windows.NOTHING, 3) == (math.inf, -math.inf)
+
+
+@given(st.integers(1, 3), st.lists(st.tuples(st.integers(-9, 9), st.integers(0, 9)), min_size=2))
+def test_windows_of_one_jump_join_from_the_first_to_the_last(advance, ends):
+    several = [UnitWindows(advance, (first,), (first + more,)) for first, more in ends]
+    both = unit_windows.union(several)
+    assert both.advance == advance
+    assert both.firsts == (min(first for first, _ in ends),)
+    assert both.lasts == (max(first + more for first, more in ends),)
+
+
+def test_a_layer_that_sees_its_own_unit_alone_leaves_windows_as_they_are():
+    windows = unit_windows.slid(IMAGE, 3, upsampling=2)
+    assert unit_windows.slid(windows, 1) is windows
+    assert unit_windows.slid(windows, 1, begin=1) == unit_windows.shifted(windows, -1)
+
+
+def test_a_period_counts_the_units_until_windows_repeat():
+    assert (IMAGE.period, unit_windows.slid(IMAGE, 3, upsampling=2).period) == (1, 2)

@@ -22,16 +22,14 @@ EQUIVALENT: dict[str, dict[str, list[str]]] = {
             "prune: group[0][2] => group[0][1]",
             (
                 "smallest_field: field_of(paths[0]) if len(paths) == 1"
-                " else min(map(field_of, paths))"
-                " => min(map(field_of, paths))"
+                " else min(map(field_of, paths), default=0)"
+                " => min(map(field_of, paths), default=0)"
             ),
-            "smallest_field: len(paths) == 1 => len(paths) == 0",
             (
                 "largest_field: field_of(paths[0]) if len(paths) == 1"
-                " else max(map(field_of, paths))"
-                " => max(map(field_of, paths))"
+                " else max(map(field_of, paths), default=0)"
+                " => max(map(field_of, paths), default=0)"
             ),
-            "largest_field: len(paths) == 1 => len(paths) == 0",
             "_whole_number: if type(value) is int => if False",
             "normalise_integers: if type(value) is int and value >= minimum => if False",
             "normalise_integers: value >= minimum => value > minimum",
@@ -52,7 +50,7 @@ EQUIVALENT: dict[str, dict[str, list[str]]] = {
             "grow_blocks: (1, math.inf) => (0, math.inf)",
         ],
         "The key only has to tell infinite paths from finite ones.": [
-            "prune: base == math.inf => base != math.inf",
+            ("prune: 0 if base == math.inf else jump => -1 if base == math.inf else jump"),
         ],
         "Without levels, paths of one jump and one field are the same path.": [
             "prune: base < group[0][0] => base <= group[0][0]",
@@ -71,10 +69,26 @@ EQUIVALENT: dict[str, dict[str, list[str]]] = {
             "_taps: upsampling == 1 => upsampling == 0",
             "shifted: if not offset => if False",
             "union: if not others => if False",
+            (
+                "union: if all((len(one.firsts) == 1 and one.advance == first.advance"
+                " for one in several)) => if False"
+            ),
+            "union: len(one.firsts) == 1 => len(one.firsts) == 0",
+            "union: len(one.firsts) == 1 => len(one.firsts) == 2",
+            "union: one.advance == first.advance => one.advance != first.advance",
         ],
         ALONE: [
             "slid: firsts[0] => firsts[-1]",
             "slid: lasts[0] => lasts[-1]",
+            "union: one.firsts[0] => one.firsts[-1]",
+            "union: one.lasts[0] => one.lasts[-1]",
+        ],
+        "What sees nothing has no stride.": [
+            (
+                "NOTHING: UnitWindows(1, (math.inf,), (-math.inf,))"
+                f" => UnitWindows({advance}, (math.inf,), (-math.inf,))"
+            )
+            for advance in (0, 2)
         ],
         "What sees everything has no stride.": [
             (
