@@ -91,7 +91,7 @@ def test_tables_and_pictures_say_so_and_give_no_colour():
     table = analyze(graph, 4)
     assert [row.name for row in table.rows if not row.has_position][:2] == ["time", "sines"]
     assert not any(row.in_feature_extractor for row in table.rows if not row.has_position)
-    assert str(table).count("no position") == 10
+    assert sum("no position" in line for line in str(table).splitlines()) == 5
     picture = visualize_architecture(graph, "net", input_res=4).source
     assert picture.count("no position") == 5
 
