@@ -14,6 +14,7 @@ import attrs
 
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.errors import InvalidGraphError
+from rfa_toolbox.rendering.notebook import table_view
 
 __all__ = [
     "MeasuredField",
@@ -157,8 +158,19 @@ class ReceptiveFieldMeasurement(Sequence[MeasuredField]):
         }
 
     def __str__(self) -> str:
-        header = ("layer", "kind", "output", "start", "size", "jump", "notes")
-        rows = [
+        return "\n".join((self._title, *text_table(self._HEADER, self._rows())))
+
+    def _repr_html_(self) -> str:
+        return table_view(self._title, self._HEADER, self._rows())
+
+    @property
+    def _title(self) -> str:
+        return f"{self.model_name}: receptive fields by the {self.method} experiment"
+
+    _HEADER = ("layer", "kind", "output", "start", "size", "jump", "notes")
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
             (
                 one.name,
                 one.kind,
@@ -170,8 +182,6 @@ class ReceptiveFieldMeasurement(Sequence[MeasuredField]):
             )
             for one in self.fields
         ]
-        title = f"{self.model_name}: receptive fields by the {self.method} experiment"
-        return "\n".join((title, *text_table(header, rows)))
 
 
 def call_name(path: str, call: int) -> str:

@@ -21,6 +21,7 @@ from rfa_toolbox.empirical.structural import (
     what_is_neutral,
 )
 from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.rendering.notebook import table_view
 from rfa_toolbox.unit_windows import UnitWindows
 
 __all__ = ["Verdict", "VerificationReport", "VerifiedNode", "verify"]
@@ -121,8 +122,16 @@ class VerificationReport:
         return f"{self.model_name}: {len(self.nodes)} nodes, {counts}"
 
     def __str__(self) -> str:
-        header = ("layer", "kind", "analysis", "experiment", "verdict", "")
-        rows = [
+        note = "start / size / jump in pixels of the input"
+        return "\n".join((f"{self.summary()} ({note})", *text_table(self._HEADER, self._rows())))
+
+    def _repr_html_(self) -> str:
+        return table_view(self.summary(), self._HEADER, self._rows())
+
+    _HEADER = ("layer", "kind", "analysis", "experiment", "verdict", "")
+
+    def _rows(self) -> list[tuple[str, ...]]:
+        return [
             (
                 one.name,
                 one.kind,
@@ -133,8 +142,6 @@ class VerificationReport:
             )
             for one in self.nodes
         ]
-        note = "start / size / jump in pixels of the input"
-        return "\n".join((f"{self.summary()} ({note})", *text_table(header, rows)))
 
 
 def verify(

@@ -17,12 +17,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 
 from rfa_toolbox.analysis.blocks import blocks
+from rfa_toolbox.analysis.states import filters_non_convolutional_node
 from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import InvalidResolutionError, MissingPlotterError
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.rendering.labels import visible
-from rfa_toolbox.rendering.style import LOOKS, resolution_of, shown_state
+from rfa_toolbox.rendering.style import BY_DESIGN, LOOKS, resolution_of, shown_state
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -602,7 +603,7 @@ def plot_receptive_fields(
         share: the share of contribution whose square is the size of an effective field.
         other_resolutions: further resolutions in pixels, to draw a line at each.
         layers: a mark for every node, or for every block (a layer with what only passes its output
-            on); "auto" takes blocks where there would be more than 70 marks.
+            on); "auto" takes blocks where there would be more than 70 marks, or 35 in a column.
         ax: axes of a figure of yours to draw on, one for each panel. None makes a figure.
         figsize: width and height of the figure in inches; "column" and "page" are as wide as a
             column and as the text of a paper.
@@ -614,7 +615,8 @@ def plot_receptive_fields(
             names a layer that the graph does not have.
     """
     every = list(graph.all_layers)
-    nodes, place_of = _marks(graph, layers)
+    small = ax is None and _inches(figsize, (_LARGEST_FIGURE, 1))[0] < _SMALL_WIDTH
+    nodes, place_of = _marks(graph, layers, _MOST_MARKS // 2 if small else _MOST_MARKS)
     resolution = resolution_of(every, input_res)  # type: ignore[arg-type]
     states = [shown_state(node, resolution) for node in nodes]
     axes = _axes_to_show(nodes, resolution)
@@ -645,12 +647,14 @@ def plot_receptive_fields(
     return figure
 
 
-def _marks(graph: EnrichedNetworkNode, layers: str) -> tuple[list[EnrichedNetworkNode], list[int]]:
+def _marks(
+    graph: EnrichedNetworkNode, layers: str, most: int
+) -> tuple[list[EnrichedNetworkNode], list[int]]:
     """Return the nodes that get a mark, and for each node of the graph the place of its mark."""
     every = list(graph.all_layers)
     if layers not in ("auto", "nodes", "blocks"):
         raise ValueError(f"layers is {layers!r}; valid are 'auto', 'nodes' and 'blocks'.")
-    if layers == "nodes" or (layers == "auto" and len(every) <= _MOST_MARKS):
+    if layers == "nodes" or (layers == "auto" and len(every) <= most):
         return every, list(range(len(every)))
     found = blocks(graph)
     places = {node: block.index for block in found for node in block.nodes}
@@ -691,28 +695,15 @@ def _draw_layers(
         [low for low, _ in heights],
         [high for _, high in heights],
         color="0.45",
-        linewidth=2.5,
+        linewidth=min(2.5, _room(panel, len(nodes)) / 3),
         zorder=2,
         label="from smallest to largest",
     )
     panel.plot(
         range(len(nodes)), [high for _, high in heights], linestyle="none", marker="_",
-        color="0.2", markersize=7, zorder=2,
+        color="0.2", markersize=min(7, _room(panel, len(nodes))), zorder=2,
     )  # fmt: skip
-    for state, look in LOOKS.items():
-        places = [place for place, one in enumerate(states) if one == state]
-        if places:
-            panel.scatter(
-                places,
-                [heights[place][0] for place in places],
-                marker=_MARKERS[state],
-                s=60 if state == "unproductive" else 38,
-                color=look.colour,
-                edgecolors="black",
-                linewidths=0.9,
-                zorder=3,
-                label=f"smallest field, {state}",
-            )
+    _draw_states(panel, nodes, states, [low for low, _ in heights])
     if effective:
         panel.plot(
             list(effective), list(effective.values()), marker="^", linestyle=":", markersize=8,
@@ -723,8 +714,8 @@ def _draw_layers(
             length, color="black", linewidth=1.2, linestyle="--" if place else "-", zorder=1
         )
         panel.annotate(
-            f"{length} {unit}" if place else f"input: {length} {unit}", (1, length), ha="right",
-            va="bottom", xycoords=("axes fraction", "data"), fontsize="small", xytext=(-4, 2),
+            f"{length} {unit}" if place else f"input: {length} {unit}", (0, length), ha="left",
+            va="bottom", xycoords=("axes fraction", "data"), fontsize="small", xytext=(4, 2),
             textcoords="offset points",
         )  # fmt: skip
     panel.set_yscale("log", base=2)
@@ -741,6 +732,44 @@ def _draw_layers(
     panel.set_xlim(-0.8, len(nodes) - 0.2)
     panel.set_ylabel(f"receptive field in {'samples' if unit == 'samples' else 'pixels'}")
     panel.grid(axis="y", alpha=0.3)
+
+
+def _room(panel: Axes, marks: int) -> float:
+    """Return how many points wide a mark may be to stand beside so many others."""
+    figure: Any = panel.figure
+    width = float(panel.get_position().width * figure.get_figwidth() * 72)
+    return max(2.0, width / max(1, marks))
+
+
+def _draw_states(
+    panel: Axes,
+    nodes: Sequence[EnrichedNetworkNode],
+    states: Sequence[LayerState],
+    heights: Sequence[float],
+) -> None:
+    """Mark the smallest field of every layer by its state; those that see everything are grey."""
+    extracting = set(filters_non_convolutional_node(nodes))
+    found: dict[LayerState | None, list[int]] = {}
+    for place, (node, state) in enumerate(zip(nodes, states, strict=True)):
+        found.setdefault(state if node in extracting else None, []).append(place)
+    widest = _room(panel, len(nodes))
+    shown: list[LayerState | None] = [*LOOKS, None]
+    for one in shown:
+        places = found.get(one, [])
+        if not places:
+            continue
+        size = 7.7 if one == "unproductive" else 6.2
+        panel.scatter(
+            places,
+            [heights[place] for place in places],
+            marker="P" if one is None else _MARKERS[one],
+            s=min(size, widest) ** 2,
+            color=BY_DESIGN.colour if one is None else LOOKS[one].colour,
+            edgecolors="black",
+            linewidths=min(0.9, widest / 8),
+            zorder=3,
+            label=BY_DESIGN.meaning if one is None else f"smallest field, {one}",
+        )
 
 
 def _effective_sizes(

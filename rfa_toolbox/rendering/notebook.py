@@ -9,7 +9,9 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Sequence
 
-from rfa_toolbox.analysis import Analysis, LayerRow, input_resolution_range
+from rfa_toolbox.analysis import Analysis, LayerRow, Summary, summarize
+from rfa_toolbox.analysis.table import state_text
+from rfa_toolbox.analysis.words import several
 from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.rendering import labels
@@ -17,7 +19,7 @@ from rfa_toolbox.rendering.report.page import make_report
 from rfa_toolbox.rendering.style import LOOKS
 from rfa_toolbox.views import page_of, view_of
 
-__all__ = ["MOST_ROWS"]
+__all__ = ["MOST_ROWS", "table_view"]
 
 MOST_ROWS = 40
 """Layers of a table that a notebook shows; more are left out of its middle."""
@@ -71,28 +73,76 @@ def _view_of_node(node: EnrichedNetworkNode) -> str:
         ("largest field", f"{labels.size_text(largest)} px"),
         ("known", node.certainty if node.certainty == "exact" else _text(node.certainty_reason)),
     ]
-    low, high = input_resolution_range(node, cardinality=node.axes)
+    found = summarize(node, node.encoded_resolution or 224)
     lines = "".join(
         f'<tr><th scope="row" {_CELL}>{title}</th><td {_CELL}>{value}</td></tr>'
         for title, value in facts
     )
     return (
-        f"<div><p><b>{_text(node.name)}</b>, layer {position} of a graph of {len(nodes)}; useful "
-        f"input resolutions: {labels.size_text(low)} to {labels.size_text(high)} px</p>"
-        f'<table style="border-collapse:collapse">{lines}</table></div>'
+        f"<div><p><b>{_text(node.name)}</b>, node {position} of a graph of {len(nodes):,} nodes, "
+        f"{several(len(found.counted), 'layer')}. {html.escape(found.good)}</p>"
+        f'<table style="border-collapse:collapse">{lines}</table>{_stages(found)}</div>'
     )
+
+
+def _stages(found: Summary) -> str:
+    """Return the modules of a network as one line: how many layers there are in each.
+
+    >>> from rfa_toolbox.architectures.vgg import vgg11
+    >>> _stages(summarize(vgg11(), 32))
+    ''
+    """
+    counts: dict[str, int] = {}
+    for block in found.counted:
+        top = (block.main.module_path or "").partition(".")[0]
+        counts[top] = counts.get(top, 0) + 1
+    if len(counts) < 2:
+        return ""
+    shown = [f"{_text(name) if name else '(top)'} {count}" for name, count in counts.items()]
+    more = f" and {len(shown) - MOST_ROWS} more" if len(shown) > MOST_ROWS else ""
+    return f"<p>Layers by module: {', '.join(shown[:MOST_ROWS])}{more}</p>"
 
 
 @view_of.register
 def _view_of_table(table: Analysis) -> str:
     summary = "<br>".join(html.escape(line) for line in table.summary().splitlines())
-    shown: Sequence[LayerRow | None] = table.rows
-    if len(table.rows) > MOST_ROWS:
-        half = MOST_ROWS // 2
-        shown = [*table.rows[:half], None, *table.rows[-half:]]
-    rows = [_row(row) if row else ["…", f"{len(table.rows) - MOST_ROWS} more"] for row in shown]
+    rows = [
+        _row(row) if isinstance(row, LayerRow) else ["…", f"{row} more"]
+        for row in _around_the_first_red(table.block_rows())
+    ]
     head = ("#", "layer", "type", "kernel", "stride", "r_min", "r_max", "map", "state")
     return f"<div><p>{summary}</p>{_table(head, rows)}</div>"
+
+
+def table_view(above: str, head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return texts as a table in HTML, of which a long one loses its middle.
+
+    >>> table_view("two layers", ["layer"], [["a"], ["<b>"]]).count("<tr>")
+    3
+    """
+    half = MOST_ROWS // 2
+    shown: list[Sequence[str]] = [*rows]
+    if len(rows) > MOST_ROWS:
+        shown = [*rows[:half], ["…", f"{len(rows) - MOST_ROWS} more"], *rows[-half:]]
+    cells = [[_text(cell, 80) for cell in row] for row in shown]
+    return f"<div><p>{_text(above, 300)}</p>{_table(map(html.escape, head), cells)}</div>"
+
+
+def _around_the_first_red(rows: Sequence[LayerRow]) -> list[LayerRow | int]:
+    """Return so many rows that a notebook can hold them, among them the first red ones.
+
+    Numbers stand for rows that are left out.
+    """
+    if len(rows) <= MOST_ROWS:
+        return [*rows]
+    red = (at for at, row in enumerate(rows) if state_text(row) == "unproductive")
+    start = min(max(0, next(red, 0) - MOST_ROWS // 4), len(rows) - MOST_ROWS)
+    stop = start + MOST_ROWS
+    return [
+        *([start] if start else []),
+        *rows[start:stop],
+        *([len(rows) - stop] if stop < len(rows) else []),
+    ]
 
 
 def _row(row: LayerRow) -> list[str]:
@@ -108,7 +158,7 @@ def _row(row: LayerRow) -> list[str]:
         _text(row.name, 48),
         _text(row.type, 30),
         *map(labels.size_text, sizes),
-        _state(row.state),
+        _state(row.state) if row.in_feature_extractor else f"({state_text(row)})",
     ]
 
 

@@ -588,3 +588,11 @@ def test_maps_that_are_combined_across_their_axes(name: str) -> None:
     last = graph.all_layers[-1]
     assert last.receptive_field_max == size
     assert last.feature_map == units
+
+
+def test_a_notebook_shows_what_was_found_as_a_table() -> None:
+    model = torch.nn.Sequential(torch.nn.Conv1d(1, 4, 3), torch.nn.MaxPool1d(2))
+    for found in (verify(model), measure_receptive_field(model)):
+        shown = found._repr_html_()
+        assert shown.count("<tr>") == 1 + 2
+        assert "MaxPool1d" in shown

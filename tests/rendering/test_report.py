@@ -336,7 +336,7 @@ def test_a_notebook_shows_a_graph_and_a_table_with_their_names_as_text() -> None
         assert not {"script", "style"} & {tag for tag, _ in page.elements}
         assert html.escape("<script>") in bundle["text/html"]
         assert "\u202e" not in bundle["text/html"]
-    assert "2 layers" in analyze(graph, 4)._repr_mimebundle_()["text/html"]
+    assert "2 nodes" in graph._repr_mimebundle_()["text/html"]
 
 
 def test_what_nobody_registered_has_no_view() -> None:
@@ -345,12 +345,16 @@ def test_what_nobody_registered_has_no_view() -> None:
             ask(7)
 
 
-def test_a_notebook_shows_a_part_of_a_long_table() -> None:
-    graph = chain(*map(str, range(1000)))
-    text = analyze(graph, 4)._repr_mimebundle_()["text/html"]
+def test_a_notebook_shows_the_first_red_rows_of_a_long_table() -> None:
+    graph = chain(*(f"layer{at}" for at in range(1000)))
+    found = analyze(graph, 1000)
+    first = next(row for row in found.block_rows() if row.state == "unproductive")
+    text = found._repr_mimebundle_()["text/html"]
     assert len(text) < 60_000
-    assert Counter(tag for tag, _ in Page(text).elements)["tr"] == 1 + 40 + 1
-    assert "960 more" in text
+    assert Counter(tag for tag, _ in Page(text).elements)["tr"] == 1 + 40 + 2
+    assert f">{first.name}<" in text
+    assert text.count("✕ unproductive") == 30
+    assert f"{first.index - 10} more" in text
 
 
 def test_a_table_becomes_the_page_of_its_graph() -> None:
