@@ -1,5 +1,6 @@
 """From a diagnosis to a better architecture."""
 
+from rfa_toolbox.refinement.advice import Advice, suggest_refinements
 from rfa_toolbox.refinement.editing import edit
 from rfa_toolbox.refinement.edits import (
     CutBehind,
@@ -15,9 +16,14 @@ from rfa_toolbox.refinement.live.application import (
     refine_model,
 )
 from rfa_toolbox.refinement.plan import Prediction, Refinement, predict, refinement_of
+from rfa_toolbox.refinement.steps import DownsamplingStep, downsampling_steps
+from rfa_toolbox.refinement.strategies import STRATEGIES, Strategy
 
 __all__ = [
+    "STRATEGIES",
+    "Advice",
     "CutBehind",
+    "DownsamplingStep",
     "Edit",
     "InsertPooling",
     "Prediction",
@@ -26,9 +32,12 @@ __all__ = [
     "Refinement",
     "RemovePooling",
     "SetWindow",
+    "Strategy",
     "apply_refinement",
+    "downsampling_steps",
     "edit",
     "predict",
     "refine_model",
     "refinement_of",
+    "suggest_refinements",
 ]

@@ -23,6 +23,7 @@ from rfa_toolbox.graphs import (
     keep_together,
     require_node,
 )
+from rfa_toolbox.operators.windows import Window, interpolation
 from rfa_toolbox.refinement.edits import (
     CutBehind,
     Edit,
@@ -39,7 +40,7 @@ from rfa_toolbox.refinement.maps import (
     with_padding,
 )
 
-__all__ = ["edit", "is_in_head"]
+__all__ = ["edit", "is_in_head", "is_pooling", "with_window"]
 
 Sizes: TypeAlias = "tuple[int, ...]"
 
@@ -98,7 +99,7 @@ class _Editor:
         self._counting_open = {
             node.layer_info.name
             for node in nodes
-            if counts_open_windows(node.layer_info) and _is_pooling(node)
+            if counts_open_windows(node.layer_info) and is_pooling(node)
         }
         self.made: list[EnrichedNetworkNode | None] = []
         self._places: dict[EnrichedNetworkNode, _Place] = {}
@@ -133,6 +134,7 @@ class _Editor:
             known,
             stride=known.stride if new.stride is None else new.stride,
             kernel=known.kernel if new.kernel is None else new.kernel,
+            upsampling=known.upsampling if new.upsampling is None else new.upsampling,
         )
 
     def _plan_cut(self, nodes: Sequence[EnrichedNetworkNode], behind: EnrichedNetworkNode) -> None:
@@ -242,14 +244,16 @@ class _Editor:
     ) -> tuple[LayerDefinition, Sizes | None]:
         """Return the layer of a node after the changes, and the size of its map."""
         layer, wanted = node.layer_info, self._windows.get(node)
-        new = layer if wanted is None else _with_window(layer, wanted, node.axes or 1)
+        new = layer if wanted is None else with_window(layer, wanted, node.axes or 1)
         if then is None or now is None or node.feature_map is None:
             return new, None
         pads = node in self._padders()
         if wanted is None and then == now and not pads:
             return layer, node.feature_map
         rules = map_rules(layer, then, node.feature_map, layer.name in self._counting_open)
-        if wanted is not None:
+        if wanted is not None and wanted.upsampling is not None:
+            rules = tuple(_resized_rule(new, axis, rule) for axis, rule in enumerate(rules))
+        elif wanted is not None:
             rules = tuple(
                 _edited_rule(rule, one, self._pads_in_front(node))
                 for rule, one in zip(rules, _windows_of(new, len(then)), strict=True)
@@ -265,6 +269,8 @@ class _Editor:
         self._check_flattened(node, then, now)
         if layer.resolution_dependent:
             return resampled(layer, now, units), units
+        if wanted is not None and wanted.upsampling is not None:
+            return new, units
         paddings = [rule.padding(size) for rule, size in zip(rules, now, strict=True)]
         return with_padding(new, paddings), units
 
@@ -278,7 +284,7 @@ class _Editor:
     def _repaired(self, node: EnrichedNetworkNode, rules: Sequence[MapRule]) -> Iterable[MapRule]:
         """Yield the padding that keeps the size of a map in front of a layer that was changed."""
         reader = next(one for one in self._windows if one.predecessors[:1] == (node,))
-        layer = _with_window(reader.layer_info, self._windows[reader], len(rules))
+        layer = with_window(reader.layer_info, self._windows[reader], len(rules))
         for rule, (kernel, _) in zip(rules, _windows_of(layer, len(rules)), strict=True):
             yield attrs.evolve(rule, begin=(kernel - 1) // 2, end=kernel // 2)
 
@@ -370,6 +376,7 @@ def _named(nodes: Mapping[str, EnrichedNetworkNode], name: str) -> EnrichedNetwo
 
 
 def _check_window(node: EnrichedNetworkNode) -> None:
+    """Refuse a layer that has no window of its own."""
     if _sees_all(node.layer_info) or node.layer_info.resolution_dependent:
         raise RefinementError(
             f"{node.name!r} has no stride and no kernel of its own: it is "
@@ -377,12 +384,17 @@ def _check_window(node: EnrichedNetworkNode) -> None:
         )
 
 
-def _is_pooling(node: EnrichedNetworkNode) -> bool:
-    return node.layer_info.name.lower().replace("ing", "").startswith(_POOLINGS)
+def is_pooling(node: EnrichedNetworkNode) -> bool:
+    """Whether a node pools windows of a map."""
+    return _pools(node.layer_info)
+
+
+def _pools(layer: LayerDefinition) -> bool:
+    return layer.name.lower().replace("ing", "").startswith(_POOLINGS)
 
 
 def _check_pooling(node: EnrichedNetworkNode) -> None:
-    if not _is_pooling(node) or len(node.predecessors) != 1:
+    if not is_pooling(node) or len(node.predecessors) != 1:
         raise RefinementError(
             f"{node.name!r} is {node.layer_info.name}; only poolings that read one map can be left "
             "out."
@@ -444,7 +456,7 @@ def _windows_of(layer: LayerDefinition, axes: int) -> list[tuple[int, int]]:
     ]
 
 
-def _with_window(layer: LayerDefinition, wanted: SetWindow, axes: int) -> LayerDefinition:
+def with_window(layer: LayerDefinition, wanted: SetWindow, axes: int) -> LayerDefinition:
     """Return a layer with another window, in the form that it had: per axis or for all."""
     per_axis = isinstance(layer.kernel_size, tuple)
 
@@ -453,6 +465,8 @@ def _with_window(layer: LayerDefinition, wanted: SetWindow, axes: int) -> LayerD
             return old
         return tuple(arithmetic.broadcast(value, axes)) if per_axis else value
 
+    if wanted.upsampling is not None:
+        return _with_upsampling(layer, tuple(arithmetic.broadcast(wanted.upsampling, axes)))
     kernel = wanted.kernel
     follows = kernel is None and wanted.stride is not None and _is_unpadded_pooling(layer)
     return attrs.evolve(
@@ -462,12 +476,47 @@ def _with_window(layer: LayerDefinition, wanted: SetWindow, axes: int) -> LayerD
     )
 
 
+def _with_upsampling(layer: LayerDefinition, factors: Sequence[int]) -> LayerDefinition:
+    """Return an up-sampling by other factors, of the same kind: nearest, or linear."""
+    old = zip(
+        arithmetic.broadcast(layer.kernel_size, len(factors)),
+        arithmetic.broadcast(layer.upsampling, len(factors)),
+        strict=True,
+    )
+    windows = [
+        Window() if new == 1 else interpolation(_kind_of_upsampling(layer, *one), Fraction(1, new))
+        for one, new in zip(old, factors, strict=True)
+    ]
+    return attrs.evolve(
+        layer,
+        kernel_size=tuple(one.kernel for one in windows),
+        stride_size=tuple(one.stride for one in windows),
+        upsampling=tuple(one.upsampling for one in windows),
+        padding=tuple((int(one.begin or 0), one.end) for one in windows),
+    )
+
+
+def _kind_of_upsampling(layer: LayerDefinition, kernel: int, factor: int) -> str:
+    for kind in ("nearest", "bilinear", "bicubic"):
+        if interpolation(kind, Fraction(1, factor)).kernel == kernel:
+            return kind
+    raise RefinementError(
+        f"The up-sampling of {layer.name!r} (kernel {kernel}, factor {factor}) is of a kind that "
+        "cannot be changed; change it in the model."
+    )
+
+
+def _resized_rule(layer: LayerDefinition, axis: int, rule: MapRule) -> MapRule:
+    """Return the rule of an up-sampling by a whole factor: every unit becomes that many."""
+    factor = layer.upsampling[axis]
+    return MapRule(kernel=1, factor=factor, end=factor - 1)
+
+
 def _is_unpadded_pooling(layer: LayerDefinition) -> bool:
     """Whether a layer pools windows that lie side by side, without padding."""
-    name = layer.name.lower().replace("ing", "")
     paddings = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,)
     begins = [one[0] if isinstance(one, tuple) else one for one in paddings]
-    return name.startswith(_POOLINGS) and layer.kernel_size == layer.stride_size and not any(begins)
+    return _pools(layer) and layer.kernel_size == layer.stride_size and not any(begins)
 
 
 def _edited_rule(rule: MapRule, window: tuple[int, int], padded_in_front: bool) -> MapRule:

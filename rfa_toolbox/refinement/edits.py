@@ -61,6 +61,7 @@ class SetWindow:
         node: name of the layer.
         stride: units of its input per step; None leaves it.
         kernel: units of its input under the window; None leaves it.
+        upsampling: factor by which it makes its map finer; None leaves it.
 
     >>> SetWindow("layer4.0.conv1", stride=1).words
     'stride 1 in layer4.0.conv1'
@@ -70,6 +71,7 @@ class SetWindow:
     node: str = attrs.field(validator=_name)
     stride: Any = attrs.field(default=None, converter=_window)
     kernel: Any = attrs.field(default=None, converter=_window)
+    upsampling: Any = attrs.field(default=None, converter=_window)
 
     @property
     def words(self) -> str:
@@ -79,6 +81,8 @@ class SetWindow:
             parts.append(f"kernel {_spelled(self.kernel)}")
         if self.stride is not None:
             parts.append(f"stride {_spelled(self.stride)}")
+        if self.upsampling is not None:
+            parts.append(f"up-sampling by {_spelled(self.upsampling)}")
         return f"{' and '.join(parts) or 'nothing new'} in {self.node}"
 
 
@@ -203,12 +207,18 @@ def edit_from_dict(config: Any) -> Edit:
 
 
 def words_of(edits: Iterable[Edit]) -> str:
-    """Return what some edits do together.
+    """Return what some edits do together; what is done to several layers is said once.
 
-    >>> words_of([RemovePooling("maxpool"), SetWindow("conv1", stride=1)])
-    'no maxpool; stride 1 in conv1'
+    >>> words_of([RemovePooling("pool"), SetWindow("a", stride=1), SetWindow("b", stride=1)])
+    'no pool; stride 1 in a, b'
     """
-    return "; ".join(edit.words for edit in edits)
+    together: dict[str, list[str]] = {}
+    for edit in edits:
+        begin, _, name = edit.words.rpartition(" ")
+        together.setdefault(begin if isinstance(edit, SetWindow) else edit.words, [])
+        if isinstance(edit, SetWindow):
+            together[begin].append(name)
+    return "; ".join(f"{what} {', '.join(where)}".strip() for what, where in together.items())
 
 
 def _spelled(value: int | tuple[int, ...]) -> str:

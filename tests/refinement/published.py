@@ -39,7 +39,8 @@ class Row:
 def torchvision_model(name: str) -> Any:
     torchvision = import_torchvision()
     with torch.device("meta"):
-        return torchvision.models.get_model(name, weights=None).eval()
+        drawn = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
+        return torchvision.models.get_model(name, weights=None, **drawn).eval()
 
 
 def timm_model(name: str) -> Any:

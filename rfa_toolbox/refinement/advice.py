@@ -1,0 +1,301 @@
+"""Which refinements to try at an input resolution, ranked by strategy."""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Final, Literal, TypeAlias
+
+import attrs
+
+from rfa_toolbox.analysis.costs import short_number
+from rfa_toolbox.arithmetic import normalise_resolution
+from rfa_toolbox.domain import Resolution
+from rfa_toolbox.errors import RefinementError
+from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
+from rfa_toolbox.refinement.contracted import Contracted, Estimate
+from rfa_toolbox.refinement.edits import Edit, words_of
+from rfa_toolbox.refinement.plan import Prediction, Refinement, predict, refinement_of
+from rfa_toolbox.refinement.strategies import STRATEGIES, Network
+
+__all__ = ["Advice", "Criterion", "suggest_refinements"]
+
+Criterion: TypeAlias = Literal["strict", "layers"]
+_CRITERIA: Final[tuple[Criterion, ...]] = ("strict", "layers")
+_MOST: Final = 20_000
+"""Candidates of one strategy that are looked at; more are not, and the result says so."""
+
+
+@attrs.frozen
+class Advice:
+    """What can be done about an architecture at an input resolution.
+
+    Attributes:
+        input_res: resolution in pixels, one number per axis.
+        criterion: what makes a network feasible; see ``suggest_refinements``.
+        before: the architecture as it is.
+        rankings: per strategy its feasible refinements, the best first.
+        pareto: over all strategies that keep every layer, what no other one beats in both
+            feasible resolution and compute, the cheapest first; also what is not yet feasible at
+            ``input_res``. A cut saves compute by giving up layers, and is no part of it.
+        notes: what was left out, and why nothing helps where that is so.
+    """
+
+    input_res: tuple[int, ...]
+    criterion: Criterion
+    before: Prediction
+    rankings: Mapping[str, tuple[Refinement, ...]]
+    pareto: tuple[Refinement, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def best(self) -> tuple[Refinement, ...]:
+        """The best refinement of every strategy, the cheapest first."""
+        firsts = [ranking[0] for ranking in self.rankings.values() if ranking]
+        return tuple(sorted(firsts, key=lambda one: (one.compute_ratio or math.inf, one.words)))
+
+    @property
+    def all(self) -> tuple[Refinement, ...]:
+        """All ranked refinements, strategy by strategy, as the table numbers them."""
+        return tuple(one for ranking in self.rankings.values() for one in ranking)
+
+    def __str__(self) -> str:
+        """Return the rankings as a table."""
+        size = "x".join(map(str, self.input_res))
+        lines = [f"As it is: {_row(self.before, None)}"]
+        number = 0
+        for name, ranking in self.rankings.items():
+            if ranking:
+                lines.append(f"{STRATEGIES[name].words} ({STRATEGIES[name].source}):")
+            for one in ranking:
+                number += 1
+                lines.append(f"{number:>4}  {_row(one.after, one.compute_ratio)}  {one.words}")
+        if not number:
+            lines.append(f"No refinement makes the network feasible at {size} px.")
+        return "\n".join((*lines, *self.notes))
+
+
+def suggest_refinements(
+    graph: EnrichedNetworkNode,
+    input_res: Resolution,
+    strategies: Iterable[str] | None = None,
+    max_compute: float | None = None,
+    max_parameters: int | None = None,
+    criterion: Criterion = "strict",
+    top: int = 10,
+    single_units: bool = False,
+) -> Advice:
+    """Return architectures near a given one whose layers can all use their fields.
+
+    Args:
+        graph: any node of the graph; encode the model at the resolution in question, or larger.
+        input_res: resolution of the images in pixels, one number or one per axis.
+        strategies: names of the ideas to try, of ``STRATEGIES``; None is all of them.
+        max_compute: how many times the compute of the original is allowed; None is any.
+        max_parameters: how many parameters are allowed; None is any number.
+        criterion: "strict": every field of the feature extractor fits into the image; "layers":
+            no layer that looks is reached by what has seen all of it.
+        top: how many refinements to return of every strategy.
+        single_units: also suggest networks whose last maps are a single unit.
+
+    Returns:
+        Rankings per strategy, the resolution closest below ``input_res`` first, then the cheapest;
+        and the front over all strategies. What is returned was predicted exactly; a fast estimate
+        of compute chose it. The same graph always gives the same advice.
+
+    Raises:
+        RefinementError: a ValueError, for an unknown strategy or criterion.
+        InvalidResolutionError: a ValueError, if the resolution does not fit the graph.
+
+    >>> from rfa_toolbox.architectures.resnet import resnet18
+    >>> advice = suggest_refinements(resnet18(), 100, strategies=["drop"], top=1)
+    >>> print(advice.rankings["drop"][0].after.resolution)
+    (75, 75)
+    """
+    chosen = _known_strategies(strategies)
+    if criterion not in _CRITERIA:
+        raise RefinementError(f"criterion is {criterion!r}; valid are {_CRITERIA!r}.")
+    nodes = require_node(graph).all_layers
+    axes = max((node.axes or 0 for node in nodes), default=0) or None
+    resolution = normalise_resolution(input_res, axes)
+    search = _Search(graph, resolution, criterion, max_compute, max_parameters, single_units)
+    before = predict(graph, input_res)
+    rankings: dict[str, tuple[Refinement, ...]] = {}
+    for name in chosen:
+        rankings[name] = search.ranking(name, top, before)
+    pareto = search.front(before, top)
+    return Advice(
+        resolution, criterion, before, rankings, pareto, (*search.notes, *_why(search, rankings))
+    )
+
+
+@attrs.frozen
+class _Candidate:
+    strategy: str
+    edits: tuple[Edit, ...]
+    estimates: tuple[Estimate, ...]
+
+    def resolutions(self, criterion: Criterion) -> tuple[int, ...]:
+        return tuple(getattr(one, criterion) for one in self.estimates)
+
+    @property
+    def compute(self) -> float:
+        return self.estimates[0].compute
+
+
+class _Search:
+    """All candidates of some strategies, judged by the fast pass."""
+
+    def __init__(
+        self,
+        graph: EnrichedNetworkNode,
+        resolution: Sequence[int],
+        criterion: Criterion,
+        max_compute: float | None,
+        max_parameters: int | None,
+        single_units: bool,
+    ) -> None:
+        self.graph = graph
+        self.network = Network.of(graph, resolution)
+        self.resolution = resolution
+        self.criterion = criterion
+        self.max_compute = max_compute
+        self.max_parameters = max_parameters
+        self.single_units = single_units
+        self.notes: list[str] = []
+        self.seen: list[_Candidate] = []
+        nodes = graph.all_layers
+        axes = range(max((node.axes or 1 for node in nodes), default=1))
+        self._contracted = [Contracted(nodes, axis) for axis in axes]
+        for step in self.network.steps:
+            for name, reason in step.obstacles.items():
+                self.notes.append(f"{step.words} cannot be changed: {name}: {reason}.")
+
+    def candidates(self, strategy: str) -> list[_Candidate]:
+        """Return what a strategy proposes that gets better somewhere; all of it, up to a limit."""
+        found: dict[tuple[Edit, ...], _Candidate] = {}
+        for edits in STRATEGIES[strategy].candidates(self.network):
+            if len(found) == _MOST:
+                self.notes.append(
+                    f"Of '{strategy}' only the first {_MOST:,} candidates were looked at."
+                )
+                break
+            estimates = tuple(one.estimate(edits) for one in self._contracted)
+            found.setdefault(edits, _Candidate(strategy, edits, estimates))
+        several = [one for one in found.values() if self._is_allowed(one)]
+        self.seen.extend(several)
+        return several
+
+    def _is_allowed(self, one: _Candidate) -> bool:
+        if self.max_compute is not None and one.compute > self.max_compute * 1.1:
+            return False
+        if self.single_units:
+            return True
+        sizes = zip(self.resolution, one.estimates, strict=False)
+        return all(size >= 2 * estimate.jump for size, estimate in sizes)
+
+    def is_feasible(self, resolutions: Sequence[float]) -> bool:
+        """Whether a network makes use of all of its layers at the resolution in question."""
+        return all(one < size for one, size in zip(resolutions, self.resolution, strict=False))
+
+    def ranking(self, strategy: str, top: int, before: Prediction) -> tuple[Refinement, ...]:
+        """Return the best refinements of a strategy, predicted exactly."""
+        # What is cut off could not help, whatever the fields of what is left.
+        feasible = [
+            one
+            for one in self.candidates(strategy)
+            if strategy == "cut" or self.is_feasible(one.resolutions(self.criterion))
+        ]
+        # A resolution that is closest below the image keeps most of what the network was made for.
+        feasible.sort(key=lambda one: (-max(one.resolutions(self.criterion)), one.compute))
+        found: list[Refinement] = []
+        for one in feasible:
+            if len(found) == top:
+                break
+            exact = self.exact(one, before)
+            if exact is not None and self._is_success(exact):
+                found.append(exact)
+        return tuple(found)
+
+    def _is_success(self, one: Refinement) -> bool:
+        if one.strategy == "cut":
+            return True
+        return self.is_feasible(_resolution(one, self.criterion))
+
+    def exact(self, one: _Candidate, before: Prediction) -> Refinement | None:
+        """Return a refinement with its exact prediction; None if it is not possible after all."""
+        source = STRATEGIES[one.strategy].source
+        try:
+            found = refinement_of(
+                self.graph, one.edits, self.resolution, one.strategy, source, before
+            )
+        except RefinementError:
+            return None  # maps that no longer meet, or weights of a fixed size: no such network
+        ratio, after = found.compute_ratio, found.after
+        if self.max_compute is not None and ratio is not None and ratio > self.max_compute:
+            return None
+        if after is not None and self.max_parameters is not None and after.parameters is not None:
+            return found if after.parameters <= self.max_parameters else None
+        return found
+
+    def front(self, before: Prediction, top: int) -> tuple[Refinement, ...]:
+        """Return what no other candidate beats in both resolution and compute."""
+        start = max(before.resolution if self.criterion == "strict" else before.layers_resolution)
+        whole = [one for one in self.seen if one.strategy != "cut"]
+        better = [one for one in whole if max(one.resolutions(self.criterion)) < start]
+        better.sort(key=lambda one: (one.compute, max(one.resolutions(self.criterion))))
+        found: list[Refinement] = []
+        lowest = start
+        for one in better:
+            if max(one.resolutions(self.criterion)) >= lowest or len(found) == top:
+                continue
+            exact = self.exact(one, before)
+            if exact is not None:
+                lowest = max(one.resolutions(self.criterion))
+                found.append(exact)
+        return tuple(found)
+
+
+def _known_strategies(given: Iterable[str] | None) -> list[str]:
+    names = list(STRATEGIES) if given is None else [given] if isinstance(given, str) else [*given]
+    for name in names:
+        if name not in STRATEGIES:
+            near = difflib.get_close_matches(str(name), STRATEGIES, n=1)
+            hint = f" Did you mean {near[0]!r}?" if near else ""
+            raise RefinementError(
+                f"There is no strategy {name!r}; valid are {', '.join(map(repr, STRATEGIES))}."
+                f"{hint}"
+            )
+    return list(dict.fromkeys(names))
+
+
+def _resolution(one: Refinement, criterion: Criterion) -> Sequence[float]:
+    after = one.after
+    assert after is not None  # noqa: S101 - edits of graphs are predicted
+    return after.resolution if criterion == "strict" else after.layers_resolution
+
+
+def _why(search: _Search, rankings: Mapping[str, Sequence[Refinement]]) -> list[str]:
+    """Say why nothing helps, where nothing does."""
+    if any(rankings.values()):
+        return []
+    if not search.seen:
+        return ["No layer can be changed by these strategies within the limits that were given."]
+    best = min(search.seen, key=lambda one: max(one.resolutions(search.criterion)))
+    size = max(best.resolutions(search.criterion))
+    text = f"The lowest feasible resolution within reach is {size} px, with {words_of(best.edits)}"
+    return [f"{text}, at {best.compute:.3g} times the compute."]
+
+
+def _row(prediction: Prediction | None, ratio: float | None) -> str:
+    if prediction is None:
+        return "(known when the model is made)"
+    size = "x".join(map(str, dict.fromkeys(prediction.resolution)))
+    wasted = prediction.states["unproductive"]
+    times = "" if ratio is None else f" ({ratio:.3g}x)"
+    return (
+        f"feasible from {size} px, {wasted} layers wasted, "
+        f"{short_number(prediction.parameters)} parameters, "
+        f"{short_number(prediction.multiply_accumulates)} MAC{times}"
+    )

@@ -1,0 +1,238 @@
+"""Advice: what the strategies find, in which order, and what they say where nothing helps."""
+
+from __future__ import annotations
+
+import functools
+import os
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rfa_toolbox import input_resolution_range
+from rfa_toolbox.architectures.resnet import resnet18
+from rfa_toolbox.architectures.vgg import vgg16
+from rfa_toolbox.errors import RefinementError
+from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
+from rfa_toolbox.refinement import (
+    CutBehind,
+    SetWindow,
+    downsampling_steps,
+    edit,
+    suggest_refinements,
+)
+from rfa_toolbox.refinement.contracted import Contracted
+from rfa_toolbox.refinement.steps import without
+from tests.refinement.published import ROWS, graph_of, torchvision_model
+
+pytestmark = pytest.mark.usefixtures("torchvision")
+
+
+@functools.cache
+def graph_named(label: str) -> EnrichedNetworkNode:
+    """Return the graph of a published row, or of a model of torchvision, encoded once."""
+    row = next((one for one in ROWS if one.label == label), None)
+    if row is not None:
+        return graph_of(row.model(), row.size)
+    return graph_of(torchvision_model(label), 224)
+
+
+# --- steps ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("name", "jumps", "layers"),
+    [
+        ("resnet50", [2, 4, 8, 16, 32], [1, 1, 2, 2, 2]),
+        ("densenet121", [2, 4, 8, 16, 32], [1, 1, 1, 1, 1]),
+        ("shufflenet_v2_x1_0", [2, 4, 8, 16, 32], [1, 1, 2, 2, 2]),
+        ("alexnet", [4, 8, 16, 32], [1, 1, 1, 1]),
+        ("convnext_tiny", [4, 8, 16, 32], [1, 1, 1, 1]),
+    ],
+)
+def test_a_step_has_all_layers_that_go_from_below_a_jump_to_it(
+    name: str, jumps: list[int], layers: list[int]
+) -> None:
+    steps = downsampling_steps(graph_named(name))
+    assert [step.after for step in steps] == jumps
+    assert [len(step.nodes) for step in steps] == layers
+    assert all(step.editable for step in steps)
+
+
+def test_a_stride_in_code_is_named_as_what_stands_in_the_way() -> None:
+    steps = downsampling_steps(graph_named("inception_v3"))
+    reasons = [reason for step in steps for reason in step.obstacles.values()]
+    assert any("in the code of Mixed" in reason for reason in reasons)
+
+
+# --- rankings --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("label", "strategy", "resolution"),
+    [
+        ("torchvision mobilenet_v3_small", "drop", 175),
+        ("torchvision mobilenet_v3_large", "drop", 199),
+        ("torchvision mnasnet1_0", "drop", 219),
+        ("torchvision efficientnet_b0", "delay", 203),
+        ("torchvision vgg19_bn", "even", 220),
+        ("torchvision convnext_tiny", "patch", 112),
+    ],
+)
+def test_a_strategy_puts_the_published_edit_first(
+    label: str, strategy: str, resolution: int
+) -> None:
+    row = next(one for one in ROWS if one.label == label)
+    graph = graph_named(label)
+    advice = suggest_refinements(graph, 224, strategies=[strategy], top=1)
+    (best,) = advice.rankings[strategy]
+    assert best.after is not None
+    assert best.after.resolution == (resolution, resolution)
+    published = edit(graph, row.edits)
+    found = edit(graph, best.edits)
+    same = [one.multiply_accumulates for one in published.all_layers]
+    assert [one.multiply_accumulates for one in found.all_layers] == same
+
+
+def test_the_published_edit_of_mobilenet_is_one_of_the_first() -> None:
+    advice = suggest_refinements(graph_named("timm mobilenetv1_100"), 224, ["delay"])
+    row = next(one for one in ROWS if one.label == "timm mobilenetv1_100")
+    assert any(set(one.edits) == set(row.edits) for one in advice.rankings["delay"][:3])
+
+
+@pytest.mark.parametrize(
+    ("name", "size", "found"),
+    [
+        ("resnet18", 16, (39, 2.93)),
+        ("resnet50", 32, (24, 4.56)),
+        ("efficientnet_b0", 224, (171, 3.04)),
+    ],
+)
+def test_known_points_of_the_front_are_found(
+    name: str, size: int, found: tuple[int, float]
+) -> None:
+    graph = graph_named(f"torchvision {name}" if name.startswith("eff") else name)
+    advice = suggest_refinements(graph, size, ["drop", "stem"], top=8)
+    front = {
+        (one.after and one.after.resolution[0], round(one.compute_ratio or 0, 2))
+        for one in advice.pareto
+    }
+    assert found in front
+
+
+def test_a_cut_keeps_the_parts_that_can_help() -> None:
+    """The first three blocks of a ResNet18 with a 3x3 stem, at 16 pixels: 78 % less compute."""
+    advice = suggest_refinements(graph_named("resnet18"), 16, ["cut"])
+    edits = (SetWindow("conv1", kernel=3), CutBehind("layer2.0.relu#2"))
+    (found,) = [one for one in advice.rankings["cut"] if one.edits == edits]
+    assert found.compute_ratio == pytest.approx(0.22, abs=0.005)
+    assert found.after is not None
+    assert found.after.resolution == (31, 31)
+
+
+def test_networks_whose_last_map_is_one_unit_are_suggested_only_if_wished() -> None:
+    graph = vgg16()
+    few = suggest_refinements(graph, 33, ["drop"], top=100).all
+    more = suggest_refinements(graph, 33, ["drop"], top=100, single_units=True).all
+    assert {one.edits for one in few} <= {one.edits for one in more}
+    for one in few:
+        assert Contracted(edit(graph, one.edits).all_layers).estimate([]).jump * 2 <= 33
+
+
+def test_limits_of_compute_and_parameters_hold() -> None:
+    graph = graph_named("torchvision mobilenet_v3_small")
+    advice = suggest_refinements(graph, 224, max_compute=3.0, max_parameters=2_000_000, top=50)
+    for one in advice.all:
+        assert one.compute_ratio is not None
+        assert one.compute_ratio <= 3.0
+        assert one.after is not None
+        assert one.after.parameters is not None
+        assert one.after.parameters <= 2_000_000
+
+
+def test_where_nothing_helps_the_reason_is_said() -> None:
+    graph = graph_named("torchvision mobilenet_v3_small")
+    advice = suggest_refinements(graph, 32, ["drop"], max_compute=1.5)
+    assert not advice.all
+    assert "lowest feasible resolution within reach" in str(advice) or "No layer" in str(advice)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"strategies": ["dorp"]}, "Did you mean 'drop'"),
+        ({"criterion": "loose"}, "criterion is 'loose'"),
+    ],
+)
+def test_unknown_words_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(RefinementError, match=message):
+        suggest_refinements(resnet18(), 32, **options)
+
+
+# --- properties ------------------------------------------------------------------------------
+
+
+@st.composite
+def chains(draw: st.DrawFn) -> EnrichedNetworkNode:
+    """Return a random chain of residual parts with several down-samplings."""
+    last = EnrichedNetworkNode("input", LayerDefinition("Input", 1, 1), [])
+    for at in range(draw(st.integers(3, 9))):
+        kernel, stride = draw(st.sampled_from([1, 3, 5, 7])), draw(st.sampled_from([1, 1, 2]))
+        body = EnrichedNetworkNode(
+            f"conv{at}", LayerDefinition("Conv", kernel, stride, filters=4), [last]
+        )
+        if draw(st.booleans()):
+            short = EnrichedNetworkNode(
+                f"short{at}", LayerDefinition("Conv", 1, stride, filters=4), [last]
+            )
+            body = EnrichedNetworkNode(f"add{at}", LayerDefinition("add", 1, 1), [body, short])
+        last = body
+    return last
+
+
+@settings(max_examples=60, deadline=None)
+@given(chains())
+def test_leaving_a_step_out_never_raises_the_feasible_resolution(
+    graph: EnrichedNetworkNode,
+) -> None:
+    before = input_resolution_range(graph)[0]
+    for step in downsampling_steps(graph):
+        if step.editable:
+            after = input_resolution_range(edit(graph, without(graph, step)))[0]
+            assert after <= before
+
+
+@settings(max_examples=60, deadline=None)
+@given(chains())
+def test_the_fast_pass_agrees_with_the_graph(graph: EnrichedNetworkNode) -> None:
+    contracted = Contracted(graph.all_layers)
+    plans = [(), *(without(graph, one) for one in downsampling_steps(graph) if one.editable)]
+    for edits in plans:
+        edited = edit(graph, edits)
+        estimate = contracted.estimate(edits)
+        assert estimate.strict == input_resolution_range(edited)[0][0]
+        assert estimate.layers == input_resolution_range(edited, lower_bound=True)[0][0]
+
+
+@pytest.mark.slow
+def test_the_same_graph_gives_the_same_advice_in_every_process() -> None:
+    code = (
+        "from rfa_toolbox.architectures.resnet import resnet18\n"
+        "from rfa_toolbox.refinement import suggest_refinements\n"
+        "print(suggest_refinements(resnet18(), 64))"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in range(4)
+    }
+    assert len(outputs) == 1
+    assert "less downsampling" in outputs.pop()
