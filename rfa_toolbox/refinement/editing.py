@@ -194,10 +194,16 @@ class _Editor:
         if node in self._removed:
             self._places[node] = self._leave_out(node)
             return
-        before = [self._places[self._cut.get(node, one)] for one in node.predecessors]
+        before = [self._place_read(node, one) for one in node.predecessors]
         self._places[node] = self._renewed(node, before)
         for edit_ in self._inserted.get(node, ()):
             self._places[node] = self._pooled(node, self._places[node], edit_.size)
+
+    def _place_read(self, node: EnrichedNetworkNode, before: EnrichedNetworkNode) -> _Place:
+        """Return what a node reads now in place of another one."""
+        if node not in self._cut:
+            return self._places[before]
+        return attrs.evolve(self._places[self._cut[node]], then=before.feature_map)
 
     def _leave_out(self, node: EnrichedNetworkNode) -> _Place:
         if not node.predecessors:

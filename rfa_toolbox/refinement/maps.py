@@ -110,7 +110,7 @@ def _rule(
     before: int,
     units: int,
 ) -> MapRule:
-    if layer.resolution_dependent:
+    if layer.resolution_dependent or (kernel == math.inf and "pool" in layer.name.lower()):
         return MapRule(fixed=units)
     if kernel == math.inf or (units == 1 and kernel == 1):
         # What sees everything leaves one unit, or, as attention does, as many as there were. So
@@ -123,8 +123,8 @@ def _rule(
     same = MapRule(effective, stride, factor, same=True)
     if layer.name.endswith("Same") and same.units(before) == units:
         return same  # timm's layers for weights of TensorFlow
-    if _is_of_keras(layer) and begin < end and same.padding(before) == (begin, end):
-        return same
+    if _is_of_keras(layer) and end > 0 and same.padding(before) == (begin, end):
+        return same  # it knows no padding but "same" and "valid"
     ceiled = MapRule(effective, stride, factor, begin, begin, ceiled=True)
     if stride > 1 and counts_open and ceiled.units(before) == units:
         return ceiled

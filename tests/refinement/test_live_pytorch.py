@@ -202,7 +202,7 @@ class TestConstructors:
         assert str(new) == str(model)
         assert weights.initialised == []
 
-    def test_arguments_that_are_no_numbers_are_refused(self) -> None:
+    def test_arguments_that_are_no_numbers_are_refused(self, torchvision: Any) -> None:
         timm = pytest.importorskip("timm")
         with torch.device("meta"):
             model = timm.create_model("convnext_atto")
