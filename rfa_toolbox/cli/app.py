@@ -57,6 +57,13 @@ class FailOn(str, Enum):
     UNKNOWN = "unknown"
 
 
+class Page(str, Enum):
+    """A sheet of paper that a picture is to fit onto."""
+
+    A4 = "a4"
+    LETTER = "letter"
+
+
 class Layers(str, Enum):
     """What counts as a layer."""
 
@@ -280,6 +287,22 @@ def draw_command(
         ),
     ] = False,
     legend: Annotated[bool, typer.Option(metavar="", help="Explain colours and borders.")] = True,
+    fuse: Annotated[
+        bool,
+        typer.Option(
+            "--fuse", metavar="", help="Draw a layer with its norm and activation as one box."
+        ),
+    ] = False,
+    depth: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Draw modules deeper than N names as one box each."),
+    ] = None,
+    columns: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Break a long network into N columns.")
+    ] = None,
+    page: Annotated[
+        Page | None, typer.Option(metavar="SHEET", help="Fit it onto one sheet: a4 or letter.")
+    ] = None,
     filter_kernel_size_1: Spare1x1 = False,
     time_limit: TimeLimit = DEFAULT_TIME_LIMIT,
     debug: Debug = False,
@@ -302,6 +325,10 @@ def draw_command(
         clusters=clusters,
         legend=legend,
         time_limit=time_limit,
+        fuse=fuse,
+        depth=depth,
+        columns=columns,
+        page=None if page is None else page.value,
     )
     if where.format == "dot":
         where.deliver(picture.source)

@@ -215,6 +215,59 @@ def test_a_resolution_with_the_wrong_number_of_axes_is_one_line(rfa: Rfa, tmp_pa
     assert "32" in rfa("analyze", path, "-r", "32x32").complaint()
 
 
+def test_a_picture_for_a_paper_is_drawn_as_the_function_draws_it(rfa: Rfa) -> None:
+    words = ["--fuse", "--columns", "2", "--depth", "3", "--page", "a4", "-r", "32"]
+    drawn = rfa("draw", "resnet18", *words)
+    assert drawn.code == 0
+    assert drawn.out == rfa_toolbox.visualize_architecture(
+        rfa_toolbox.architectures.resnet18(),
+        "resnet18", 32, fuse=True, columns=2, depth=3, page="a4",
+    ).source  # fmt: skip
+    assert "--page" in rfa("draw", "resnet18", "--page", "a0").complaint()
+
+
+def test_what_nothing_knows_fails_a_run_if_asked(rfa: Rfa, tmp_path: Path) -> None:
+    first = EnrichedNetworkNode("first", LayerDefinition("Conv2d", 3), [])
+    strange = EnrichedNetworkNode(
+        "strange", LayerDefinition("Warp", 1, filters=8), [first],
+        certainty="unknown", certainty_reason="nothing knows Warp",
+    )  # fmt: skip
+    path = tmp_path / "strange.json"
+    path.write_text(json.dumps(strange.to_dict()), "utf-8")
+    run = rfa("analyze", path, "-r", "32", "--fail-on", "unknown")
+    assert run.code == 1
+    assert run.out.startswith("1 layer is unknown (Warp)")
+    assert "--fail-on unknown" in run.err
+    assert rfa("analyze", "vgg16", "-r", "32", "--fail-on", "unknown").code == 0
+
+
+@pytest.mark.parametrize("command", ["analyze", "compare"])
+def test_every_operation_is_counted_on_demand(rfa: Rfa, command: str) -> None:
+    blocks, nodes = (
+        rfa(command, "resnet18", "-r", "32", "--layers", one).out for one in ("blocks", "nodes")
+    )
+    assert rfa(command, "resnet18", "-r", "32").out == blocks
+    assert "Stage0-Block0-Addition" not in blocks
+    if command == "analyze":
+        assert "Stage0-Block0-Addition" in nodes
+        assert "Of 31 operations of the feature extractor 10 are unproductive." in nodes
+    else:
+        assert re.search(r"resnet18 +32 +21 +7 ", blocks)
+        assert re.search(r"resnet18 +32 +31 +10 ", nodes)
+
+
+@unix
+def test_a_comparison_fits_into_eighty_columns_without_breaking_a_word() -> None:
+    run = run_in_terminal(["compare", "resnet18", "vgg16", "-r", "32,224"], NO_COLOR="1")
+    lines = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", run.out).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert {"good", "red", "139-435", "extractor,"} <= set(" ".join(lines).split())
+
+
+def test_a_question_ends_in_its_own_mark(rfa: Rfa) -> None:
+    assert "Did you mean 'analyze'? See" in rfa("analyse", "vgg16").complaint()
+
+
 def test_a_report_opens_at_the_first_resolution_and_shows_the_others_beside_it(
     rfa: Rfa, tmp_path: Path
 ) -> None:
