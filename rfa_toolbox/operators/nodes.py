@@ -257,7 +257,12 @@ class Digraph:
                 composed(draft.label, inside, trail.axes),
             )
             handler = self.handlers.find(handled)
-            certainty, reason = _certainty(inside)
+            certainty, reason = _certainty(
+                [step for step in inside if not step.positionless] or inside
+            )
+            layer = handler(handled)
+            if not sources and inside[-1].positionless:
+                layer = attrs.evolve(layer, positionless=True)
             if (
                 certainty != "exact"
                 and call is not None
@@ -269,7 +274,7 @@ class Digraph:
                 unknown.update((step.name, None) for step in inside if step.kind == "unknown")
             node = EnrichedNetworkNode(
                 _unique(draft.name, names),
-                handler(handled),
+                layer,
                 tuple(sources),
                 self.filter_rf,
                 module_path=draft.module_path,
@@ -599,9 +604,12 @@ def _fine(path: arithmetic.PathState, jump: Fraction) -> int | float:
 
 def _composed_node(steps: Sequence[Step]) -> EnrichedNetworkNode:
     axes = len(steps[0].windows)
-    origin = EnrichedNetworkNode("origin", LayerDefinition("origin", (1,) * axes, 1), ())
+    neutral = LayerDefinition("origin", (1,) * axes, 1)
+    origin = EnrichedNetworkNode("origin", neutral, ())
+    nowhere = EnrichedNetworkNode("nowhere", attrs.evolve(neutral, positionless=True), ())
     made: dict[int, EnrichedNetworkNode] = {}
     for step in steps:
+        made |= {number: nowhere for number in step.nowhere if number not in made}
         sources = [made.get(number, origin) for number in step.sources] or [origin]
         layer = _layer(step.name, step.windows, blockwise=step.blockwise)
         made[step.number] = EnrichedNetworkNode(step.name, layer, sources, offsets=step.offsets)

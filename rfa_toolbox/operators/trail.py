@@ -52,6 +52,9 @@ class Step:
             unit of this step stands at, per axis; empty if they all stand at the first.
         feature_map: units of its output per axis, 1 where no positions are left; None where they
             are not followed.
+        positionless: whether it is an input that has no place in the image, as a time step beside
+            it, or is computed from such inputs alone.
+        nowhere: those of its sources that are positionless.
     """
 
     number: int
@@ -74,6 +77,8 @@ class Step:
     everywhere: tuple[int, ...] = ()
     offsets: Offsets = ()
     feature_map: tuple[int, ...] | None = None
+    positionless: bool = False
+    nowhere: tuple[int, ...] = ()
 
     @property
     def neutral(self) -> bool:
@@ -177,6 +182,8 @@ class Trail:
         self._laid: dict[int, Layout] = {}
         self.moved: dict[int, Operation] = {}
         self._neutral = (NEUTRAL,) * self.axes
+        images = zip(record.inputs, spatial, strict=True)
+        rank = max((len(tensor.shape) for tensor, places in images if places), default=0)
         for tensor, dimensions in zip(record.inputs, spatial, strict=True):
             extents = [1] * self.axes
             for axis, dimension in enumerate(dimensions):
@@ -185,7 +192,9 @@ class Trail:
             number = len(self.steps)
             self.steps.append(
                 Step(
-                    number, "input", (), (), self._neutral, kind="input", feature_map=tuple(extents)
+                    *(number, "input", (), (), self._neutral, "input"),
+                    feature_map=tuple(extents),
+                    positionless=not dimensions and len(tensor.shape) < rank,
                 )
             )
             self.values[tensor.number] = Value(number, layout, tuple(extents))
@@ -543,6 +552,7 @@ class Trail:
         operands = self.operands(operation)
         found = [self.settled(one) if settled else self.values[one.number] for one in operands]
         sources = tuple(dict.fromkeys(value.step for value in found))
+        found = [one for one in found if not self.steps[one.step].positionless] or found
         if base is None:
             base = max(found, key=lambda value: len(layouts.spatial_axes(value.layout)))
         if len(found) > 1 and "offsets" not in facts:
@@ -632,6 +642,7 @@ class Trail:
         )
         if pinned or units is None or None in [at for at, _ in layouts.grids(layout).values()]:
             facts["position_dependent"] = True  # nobody knows what to keep of a tile
+        nowhere = tuple(source for source in sources if self.steps[source].positionless)
         positions = bool(runs) or bool(carried)
         pooled = not positions and (
             any(window.kernel == math.inf for window in complete)
@@ -647,6 +658,8 @@ class Trail:
                 positions=positions,
                 pooled=pooled,
                 feature_map=units,
+                positionless=bool(sources) and nowhere == sources,
+                nowhere=nowhere,
                 **facts,
             )
         )

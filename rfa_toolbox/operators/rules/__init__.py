@@ -33,11 +33,17 @@ def follow(record: Record, spatial: Sequence[Sequence[int]] | None = None) -> Tr
 
 
 def spatial_dimensions(record: Record) -> list[tuple[int, ...]]:
-    """Return per input its spatial dimensions: none where it is no image like the first one."""
-    shape = record.inputs[0].shape
+    """Return per input its spatial dimensions: none where it is no image like the first one.
+
+    The first input is the image, unless it can have no place in one that comes later.
+    """
+    ranks = [len(tensor.shape) for tensor in record.inputs]
+    main = 0 if ranks[0] > 2 or max(ranks) == 2 else ranks.index(max(ranks))
+    shape = record.inputs[main].shape
     rank = len(shape)
-    candidates: list[tuple[int, ...]] = [tuple(range(1, rank))]
-    candidates += [()] * (len(record.inputs) - 1)
+    candidates: list[tuple[int, ...]] = [
+        tuple(range(1, rank)) if place == main else () for place in range(len(ranks))
+    ]
     found = tuple(range(2, rank)) if rank > 2 else candidates[0]
     try:
         Trail(record, candidates, RULES, probing=True).run()
