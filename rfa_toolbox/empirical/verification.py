@@ -296,6 +296,8 @@ def _judged(
 
 def _grows(node: EnrichedNetworkNode) -> bool:
     """Return whether a field grows with the image."""
+    if node.resized_to is not None:
+        return True
     _, largest = node.lasting_receptive_fields
     return math.inf in (largest if isinstance(largest, tuple) else (largest,))
 

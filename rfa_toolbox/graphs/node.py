@@ -215,6 +215,13 @@ class EnrichedNetworkNode:
     What is computed from layers without one alone has none, either. Such a node has no receptive
     field: it sees no pixel (0), is no path for what reads it, and changes no range and no state.
     """
+    resized_to: tuple[int, ...] | None = attrs.field(init=False)
+    """Size of the map, per axis, that the model makes of any image before it looks at it.
+
+    Such a model lives at that size: what holds at any resolution (``lasting_receptive_fields``,
+    states, ranges of resolutions) is in pixels of the resized image, as if it were the input. None
+    where the image keeps its size.
+    """
     _paths: tuple[Paths, ...] = attrs.field(init=False)
     _lasting_paths: tuple[Paths, ...] = attrs.field(init=False)
     _seen: Places = attrs.field(init=False)
@@ -277,6 +284,7 @@ class EnrichedNetworkNode:
         setter(self, "_near", self._seen)
         setter(self, "_plain", False)
         setter(self, "_reduced", False)
+        setter(self, "resized_to", None)
         setter(self, "certainty", "exact")
         setter(self, "certainty_reason", "")
 
@@ -321,6 +329,7 @@ class EnrichedNetworkNode:
             setter(self, "_near", seen)
             setter(self, "_lasting_paths", paths)
             setter(self, "_reduced", False)
+            setter(self, "resized_to", None)
         else:
             reduced = leaves_out_the_largest(whole, paths)
             setter(self, "_reduced", reduced or any(node._reduced for node in placed))
@@ -328,24 +337,47 @@ class EnrichedNetworkNode:
 
     def _find_lasting_fields(self, placed: Sequence[EnrichedNetworkNode], axes: int | None) -> None:
         """Find what holds at any resolution, beside what holds at this one."""
-        layer, setter = self.layer_info, object.__setattr__
-        near: Places = (unit_windows.EVERYTHING,) * (axes or 1)
-        maps = [node._near for node in placed]
-        if not layer.resolution_dependent:
-            read = places_read(maps, self._read_offsets(), axes or 1, near=True)
-            near = places_behind(read, layer, axes or 1)
+        layer, count, setter = self.layer_info, axes or 1, object.__setattr__
+        if self._resizes_the_image(placed):
+            setter(self, "resized_to", self.measures.feature_map)
+            setter(self, "_near", (unit_windows.IMAGE,) * count)
+            setter(self, "_lasting_paths", (arithmetic.INPUT_PATHS,) * count)
+            return
+        sizes = {node.resized_to for node in placed}
+        setter(self, "resized_to", sizes.pop() if len(sizes) == 1 else None)
+        if layer.resolution_dependent:
+            layer = EVERYTHING
+        maps, before = [], []
+        for node in placed:
+            apart = node.resized_to != self.resized_to  # in pixels of another image
+            maps.append((unit_windows.EVERYTHING,) * count if apart else node._near)
+            before.append(((arithmetic.INFINITE_PATH,),) * count if apart else node._lasting_paths)
+        read = places_read(maps, self._read_offsets(), count, near=True)
+        near = places_behind(read, layer, count)
         setter(self, "_near", near)
         paths = self._paths
-        if layer.resolution_dependent or any(
-            node._lasting_paths is not node._paths for node in placed
-        ):
-            before = [node._lasting_paths for node in placed]
+        if layer is EVERYTHING or any(node._lasting_paths is not node._paths for node in placed):
             if None in near:
                 before = extents_lost(before, maps, near)
-            layer = EVERYTHING if layer.resolution_dependent else layer
             paths = paths_behind(before, layer, axes)
             paths = filtered(paths, self.receptive_field_info_filter, axes)
         setter(self, "_lasting_paths", paths)
+
+    def _resizes_the_image(self, placed: Sequence[EnrichedNetworkNode]) -> bool:
+        """Whether this layer makes a map of one size of any image, which nobody has looked at."""
+        layer, units = self.layer_info, self.feature_map
+        return (
+            layer.resolution_dependent
+            and units is not None
+            and len(units) == len(self._paths)
+            and min(units) > 1
+            and any(slide.kernel > 1 or slide.stride > 1 for slide in layer.slides)
+            and all(
+                node.resized_to is None
+                and all(paths == arithmetic.INPUT_PATHS for paths in node._lasting_paths)
+                for node in placed
+            )
+        )
 
     def _check_offsets(self, axes: int) -> None:
         if len(self.offsets) != len(self.predecessors) or any(
