@@ -474,6 +474,8 @@ class EnrichedNetworkNode:
         ... ).receptive_field_max
         5
         """
+        if self.resized_to is not None:  # what they see near is in pixels of the resized image
+            return self._extents(self._paths, self._seen)
         return self._extents(self._paths, self._seen, self._near)
 
     def _extents(self, paths: tuple[Paths, ...], *several: Places) -> PerAxis:

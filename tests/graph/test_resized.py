@@ -45,7 +45,16 @@ def test_what_lasts_is_that_of_the_network_with_the_resized_image_for_its_input(
     assert {node.resized_to for node in behind.all_layers} == {(300, 300)}
     smallest = find_smallest_resolution_with_no_unproductive_layer
     assert smallest(plain) == smallest(behind)
-    assert behind.receptive_field_max > plain.receptive_field_max  # in pixels of the input
+
+
+def test_the_extent_at_this_size_is_in_pixels_of_the_image_itself():
+    double = LayerDefinition(
+        "Resize", (2, 2), 1, upsampling=2, padding=((1, None), (1, None)), resolution_dependent=True
+    )
+    made = EnrichedNetworkNode("resize", double, [], measures=Measures((32, 32), (64, 64)))
+    conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3, padding=1), [made])
+    assert conv.receptive_field_max == conv.window.size == (2, 2)
+    assert conv.lasting_receptive_fields == ((3, 3), (3, 3))
 
 
 def test_only_what_has_looked_at_nothing_is_the_image():

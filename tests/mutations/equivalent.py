@@ -111,6 +111,9 @@ EQUIVALENT: dict[str, dict[str, list[str]]] = {
     },
     "rfa_toolbox.operators.windows": {},
     "rfa_toolbox.analysis.placement": {
+        "A node without axes of its own has one entry.": [
+            "missed_pixels: several[0] => several[-1]",
+        ],
         "A single branch has no other one to be apart from.": [
             "misaligned_merges: if len(node.predecessors) + len(node.offsets) > 1 => if True",
             (
