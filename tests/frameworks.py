@@ -29,14 +29,19 @@ def import_torchvision() -> Any:
     return module
 
 
-def keras_application(name: str) -> Any:
-    """Return a model of keras.applications without weights of any value."""
+def keras_application(name: str, **options: Any) -> Any:
+    """Return a model of keras.applications without weights of any value.
+
+    Args:
+        name: of the function that makes it.
+        options: other arguments of that function.
+    """
     keras = importlib.import_module("keras")
     make = getattr(keras.applications, name)
     if not name.startswith("NASNet") or keras.backend.backend() != "torch":
-        return make(weights=None)
+        return make(weights=None, **options)
     # Keras refuses to make them with PyTorch, where training had a bug; all their layers work.
     module = importlib.import_module("keras.src.applications.nasnet")
     pretended = mock.Mock(wraps=module.backend, backend=lambda: "jax")
     with mock.patch.object(module, "backend", pretended):
-        return make(weights=None)
+        return make(weights=None, **options)
