@@ -17,11 +17,12 @@ from rfa_toolbox import EnrichedNetworkNode, analyze, input_resolution_range, su
 from rfa_toolbox.analysis.table import Analysis
 from rfa_toolbox.analysis.words import resolution_text, several
 from rfa_toolbox.arithmetic import LayerState
-from rfa_toolbox.cli import arguments, specs, tables
-from rfa_toolbox.cli.output import progress, target
+from rfa_toolbox.cli import arguments, refining, specs, tables
+from rfa_toolbox.cli.output import Target, progress, target
 from rfa_toolbox.cli.problems import UsageError, complain, remark
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import RFAError
+from rfa_toolbox.refinement import Advice, Refinement, edit, suggest_refinements
 from rfa_toolbox.rendering.layout import DEFAULT_TIME_LIMIT, LayoutTimeoutError
 
 __all__ = ["app", "run"]
@@ -69,6 +70,13 @@ class Layers(str, Enum):
 
     BLOCKS = "blocks"
     NODES = "nodes"
+
+
+class Criterion(str, Enum):
+    """What makes a network feasible at a resolution."""
+
+    STRICT = "strict"
+    LAYERS = "layers"
 
 
 def _complete_spec(incomplete: str) -> list[str]:
@@ -442,6 +450,128 @@ def report_command(
     return OK
 
 
+@app.command("refine", epilog="Example: rfa refine resnet18 --input-res 100")
+def refine_command(
+    spec: Spec,
+    input_res: InputRes = None,
+    strategy: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--strategy",
+            metavar="NAME",
+            help="Try only this idea: drop, delay, even, patch, stem, cut, ... Repeatable.",
+            show_default="all",
+        ),
+    ] = None,
+    max_compute: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIMES", help="At most so many times the compute of the model, such as 2x."
+        ),
+    ] = None,
+    max_parameters: Annotated[
+        int | None, typer.Option(metavar="NUMBER", min=1, help="At most so many parameters.")
+    ] = None,
+    criterion: Annotated[
+        Criterion,
+        typer.Option(
+            metavar="NAME",
+            help="strict: all fields fit into the image; layers: no layer is wasted.",
+        ),
+    ] = Criterion.STRICT,
+    top: Annotated[
+        int, typer.Option(metavar="NUMBER", min=1, help="So many refinements per idea.")
+    ] = 5,
+    number: Annotated[
+        int | None,
+        typer.Option(
+            "--apply",
+            metavar="NUMBER",
+            min=1,
+            help="Apply the refinement of this number in the table, and show what it changes.",
+        ),
+    ] = None,
+    report: Annotated[
+        str | None,
+        typer.Option(metavar="FILE", help="With --apply: a page with the model before and after."),
+    ] = None,
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Write the refinement of --apply, or the first, as JSON for apply_refinement.",
+        ),
+    ] = None,
+    input_shape: InputShape = None,
+    kwargs: Kwargs = None,
+    format_name: Format = None,
+    debug: Debug = False,
+) -> int:
+    """Find changes with which all layers of a model can help at a resolution."""
+    shown = target(None, format_name, _TABLES, "table")
+    stored = None if output is None else target(output, None, ("json",), "json")
+    page = None if report is None else target(report, None, ("html",), "html")
+    if page is not None and number is None:
+        raise UsageError("--report shows one refinement; say which with --apply NUMBER.")
+    times = refining.parse_ratio(max_compute)
+    asked = arguments.parse_resolutions(input_res or ())
+    if len(asked) > 1:
+        raise UsageError(
+            f"--input-res names {len(asked)} resolutions, and a model is refined for one."
+        )
+    (model,) = _read([spec], input_shape, kwargs)
+    (resolution,) = asked or (model.resolution,)
+    with progress(f"Refining {model.title}"):
+        advice = suggest_refinements(
+            model.graph,
+            resolution,
+            strategy or None,
+            max_compute=times,
+            max_parameters=max_parameters,
+            criterion=criterion.value,
+            top=top,
+        )
+    one = refining.chosen(advice, number or 1) if stored is not None or number else None
+    if one is None or number is None:
+        shown.deliver(_advice(advice, model.title, shown))
+    else:
+        graph, how = _refined(model, one)
+        shown.deliver(refining.side_by_side(one, model.title, how))
+        if page is not None:
+            page.deliver(_before_and_after(model, graph, resolution))
+    if stored is not None and one is not None:
+        stored.deliver(refining.as_json(one))
+    return OK
+
+
+def _advice(advice: Advice, title: str, where: Target) -> str:
+    """Return all refinements, numbered."""
+    if where.format == "table":
+        return refining.as_text(advice, title, where.is_plain())
+    rows = refining.as_rows(advice)
+    if where.format == "json":
+        values = {"model": title, "refinements": rows, "notes": advice.notes}
+        return tables.as_json("refinements", values)
+    return tables.as_csv(rows, refining.FIELDS)
+
+
+def _refined(model: _Model, refinement: Refinement) -> tuple[EnrichedNetworkNode, str]:
+    """Return the graph of a refined model, and how it is known."""
+    if model.source.kind == "graph":
+        return edit(model.graph, refinement.edits), "predicted"
+    with progress(f"Applying it to {model.title}"):
+        return model.source.refined(refinement, model.shapes), "applied, and as predicted"
+
+
+def _before_and_after(model: _Model, graph: EnrichedNetworkNode, resolution: Resolution) -> str:
+    """Return a page with a model before and after."""
+    graphs = {model.title: model.graph, f"{model.title}, refined": graph}
+    with progress(f"Laying out {model.title}"):
+        return rfa_toolbox.make_report(graphs, resolution).html
+
+
 @app.command("verify", epilog="Example: rfa verify torchvision.models:resnet18")
 def verify_command(
     spec: Spec,
@@ -486,6 +616,8 @@ class _Model:
     title: str
     graph: EnrichedNetworkNode
     resolution: Resolution
+    source: specs.ModelSource
+    shapes: tuple[tuple[int, ...], ...]
 
 
 def _read(
@@ -501,7 +633,8 @@ def _read(
             graph = source.graph(shapes)
         # A PyTorch model does not say what it is made for.
         chosen = graph.encoded_resolution if shapes or source.kind != "PyTorch" else None
-        models.append(_Model(spec, source.title, graph, chosen or DEFAULT_RESOLUTION))
+        resolution = chosen or DEFAULT_RESOLUTION
+        models.append(_Model(spec, source.title, graph, resolution, source, shapes))
     counts = Counter(one.title for one in models)
     names = [one.title if counts[one.title] == 1 else one.spec for one in models]
     return [

@@ -30,6 +30,7 @@ from rfa_toolbox.graphs import GRAPH_FORMAT
 
 if TYPE_CHECKING:
     from rfa_toolbox.empirical import VerificationReport
+    from rfa_toolbox.refinement import Refinement
 
 __all__ = ["BUILT_IN", "ModelSource", "load"]
 
@@ -130,6 +131,23 @@ class ModelSource:
 
         with _output_to_stderr():
             return verify(self.model, shapes if len(shapes) > 1 else next(iter(shapes), None))
+
+    def refined(
+        self, refinement: Refinement, shapes: tuple[tuple[int, ...], ...] = ()
+    ) -> EnrichedNetworkNode:
+        """Return the graph of the model when a refinement was applied to it.
+
+        Args:
+            refinement: made for this model.
+            shapes: as for ``graph``.
+
+        Raises:
+            RFAError: if the model cannot be changed in this way.
+        """
+        from rfa_toolbox.refinement import refine_model
+
+        with _output_to_stderr():
+            return refine_model(self.model, refinement, shapes or None).graph
 
 
 def load(spec: str, kwargs: Mapping[str, Any]) -> ModelSource:

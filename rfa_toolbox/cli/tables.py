@@ -36,6 +36,7 @@ __all__ = [
     "as_json",
     "comparison_row",
     "comparison_text",
+    "finite",
     "lower_bound_text",
     "range_text",
     "table_text",
@@ -55,6 +56,8 @@ _STYLES = {
     "bound": "yellow",
 }
 _EXPENDABLE = (
+    "weights",
+    "strategy",
     "kind",
     "first red",
     "MACs",
@@ -272,8 +275,8 @@ def comparison_row(title: str, analysis: Analysis, nodes: bool = False) -> dict[
         "critical": states.count("critical"),
         "partially_critical": states.count("partially critical"),
         "first_unproductive": first,
-        "min_resolution": _finite(found.good_from),
-        "max_resolution": _finite(found.good_to),
+        "min_resolution": finite(found.good_from),
+        "max_resolution": finite(found.good_to),
         "parameters": total.parameters,
         "unproductive_parameters": wasted.parameters,
         "multiply_accumulates": total.multiply_accumulates,
@@ -283,7 +286,7 @@ def comparison_row(title: str, analysis: Analysis, nodes: bool = False) -> dict[
     }
 
 
-def _finite(sizes: Sequence[Size]) -> list[Size | str]:
+def finite(sizes: Sequence[Size]) -> list[Size | str]:
     """Return sizes as JSON can hold them."""
     return ["inf" if size == math.inf else size for size in sizes]
 
@@ -446,8 +449,12 @@ def as_json(kind: str, content: Mapping[str, Any]) -> str:
     return json.dumps({**head, **content}, indent=2, allow_nan=False) + "\n"
 
 
-def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
+def as_csv(rows: Iterable[Mapping[str, Any]], header: Iterable[str] = ()) -> str:
     r"""Return rows as CSV with a header; None is an empty cell, and sizes read like 32x64.
+
+    Args:
+        rows: all with the same keys.
+        header: those keys; needed where there may be no row.
 
     >>> as_csv([{"model": "a", "size": [3, 4], "first": None}])
     'model,size,first\r\na,3x4,\r\n'
@@ -455,7 +462,7 @@ def as_csv(rows: Iterable[Mapping[str, Any]]) -> str:
     several = list(rows)
     text = io.StringIO()
     writer = csv.writer(text)
-    writer.writerow(several[0])
+    writer.writerow(header or several[0])
     for row in several:
         writer.writerow("" if one is None else text_of(one) for one in row.values())
     return text.getvalue()
@@ -469,7 +476,7 @@ def good_values(found: Summary) -> dict[str, Any]:
     >>> good_values(summarize(vgg16(), 32))
     {'good_from': [212], 'good_to': [212]}
     """
-    return {"good_from": _finite(found.good_from), "good_to": _finite(found.good_to)}
+    return {"good_from": finite(found.good_from), "good_to": finite(found.good_to)}
 
 
 def analysis_values(analysis: Analysis, blocks: bool) -> dict[str, Any]:

@@ -625,6 +625,7 @@ def test_letters_that_an_encoding_lacks_do_not_end_a_run(tmp_path: Path) -> None
         "range",
         "compare",
         "report",
+        "refine",
         pytest.param("verify", marks=[pytest.mark.slow, needs_torch]),
     ],
 )
