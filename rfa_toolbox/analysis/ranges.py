@@ -21,7 +21,7 @@ def input_resolution_range(
     lower_bound: bool = False,
     feature_map_bound: bool | None = None,
 ) -> tuple[tuple[Size, ...], tuple[Size, ...]]:
-    """Return the smallest and the largest resolution that make sense, in pixels per axis.
+    """Return the smallest and the largest resolution that fit a network, in pixels per axis.
 
     Below the smallest one some layer of the feature extractor has nothing to work on; beyond the
     largest one no unit sees the whole image. The smallest is the larger of two quantities: of the
