@@ -181,6 +181,7 @@ class Trail:
         self.results: dict[int, TensorRef] = {}
         self._laid: dict[int, Layout] = {}
         self.moved: dict[int, Operation] = {}
+        self._begun: dict[int, dict[int, dict[int, tuple[int, int]]]] = {}
         self._neutral = (NEUTRAL,) * self.axes
         images = zip(record.inputs, spatial, strict=True)
         rank = max((len(tensor.shape) for tensor, places in images if places), default=0)
@@ -435,6 +436,66 @@ class Trail:
         self._laid_as(tensor, value, made.step)
         self.values[tensor.number] = made
         return made
+
+    def origins(self, value: Value, axis: int) -> dict[int, tuple[int, int]]:
+        """Return at which units of larger maps a part of them begins that was worked on since.
+
+        The parts that a loop takes of a map are maps of their own from the first operation on.
+        Operations that look along the axis end the search.
+
+        Returns:
+            per number of a step that made such a map the first and the last unit that it may be;
+            they differ where a result was handed on from part to part, as in a recurrent loop.
+        """
+        runs = layouts.runs_by_axis(value.layout).get(axis)
+        units = self.steps[value.step].feature_map
+        if not runs or len(runs) > 1 or units is None:
+            return {}
+        ((_, size, step, origin),) = runs
+        if step != 1 and size > 1:
+            return {}
+        if size != units[axis]:
+            return {value.step: (origin, origin)}
+        return {
+            root: (first + origin, last + origin)
+            for root, (first, last) in self.origins_of_step(value.step, axis).items()
+        }
+
+    def origins_of_step(self, number: int, axis: int) -> dict[int, tuple[int, int]]:
+        """Return at which units of larger maps the map of a step begins; see ``origins``."""
+        known = self._begun.setdefault(axis, {})
+        waiting = [number]
+        while waiting:  # a loop makes chains that are too long to recurse over
+            step = self.steps[waiting[-1]]
+            missing = [one for one in self._followed(step, axis) if one not in known]
+            if missing:
+                waiting.extend(missing)
+                continue
+            known[waiting.pop()] = self._begun_in(step, axis, known)
+        return known[number]
+
+    def _begun_in(
+        self, step: Step, axis: int, known: Mapping[int, Mapping[int, tuple[int, int]]]
+    ) -> dict[int, tuple[int, int]]:
+        found: dict[int, tuple[int, int]] = {}
+        by = -(step.windows[axis].begin or 0)
+        for source in self._followed(step, axis):
+            more = self._units(source, axis) - self._units(step.number, axis)
+            before = {source: (0, 0)} if more > 0 else known[source] if not more else {}
+            for root, (first, last) in before.items():
+                low, high = found.get(root, (first + by, last + by))
+                found[root] = min(low, first + by), max(high, last + by)
+        return found
+
+    def _units(self, number: int, axis: int) -> int:
+        return (self.steps[number].feature_map or (0,) * self.axes)[axis]
+
+    def _followed(self, step: Step, axis: int) -> tuple[int, ...]:
+        """Return the sources of a step in which it looks at one unit per unit along an axis."""
+        window = step.windows[axis]
+        if window[:3] != NEUTRAL[:3] or window.upsampling != 1 or window.begin is None:
+            return ()
+        return step.sources
 
     def evenly(self, tensor: TensorRef) -> tuple[int, ...]:
         """Return the dimensions along which a constant is known to be the same everywhere."""

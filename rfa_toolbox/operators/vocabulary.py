@@ -140,6 +140,17 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "batch_norm": ("input", "running_mean", "running_var"),
     "instance_norm": ("input", "running_mean", "running_var"),
     "normalize": ("input", "p", "dim"),
+    "istft": (
+        "input",
+        "n_fft",
+        "hop_length",
+        "win_length",
+        "window",
+        "center",
+        "normalized",
+        "onesided",
+        "length",
+    ),
     "stft": ("input", "n_fft", "hop_length", "win_length", "window", "center"),
     "lstm": (
         "input",

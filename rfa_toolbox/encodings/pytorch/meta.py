@@ -602,11 +602,14 @@ class Recorder(TorchFunctionMode):
 def _known_result(
     name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]
 ) -> torch.Tensor | None:
-    """Return the result of a batch norm, whose shape is that of its input.
+    """Return the result of a batch norm, whose shape is that of its input, or of an inverse STFT.
 
-    PyTorch finds that out by a long detour on meta tensors, which would take most of the time of
-    a capture. Whatever may be wrong with the arguments is left to PyTorch to say.
+    PyTorch finds the first out by a long detour on meta tensors, which would take most of the time
+    of a capture, and cannot tell the second: it looks at the values of the window. Whatever may be
+    wrong with the arguments is left to PyTorch to say.
     """
+    if name == "istft":
+        return _signal_of(*args, **keywords)
     if name != "batch_norm" or len(args) != 3 or "training" not in keywords:
         return None
     tensor = args[0]
@@ -617,6 +620,25 @@ def _known_result(
     if keywords["training"] and tensor.numel() <= channels[0]:
         return None
     return torch.empty_like(tensor)
+
+
+def _signal_of(
+    spectra: torch.Tensor,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: torch.Tensor | None = None,
+    center: bool = True,
+    normalized: bool = False,
+    onesided: bool | None = None,
+    length: int | None = None,
+    return_complex: bool = False,
+) -> torch.Tensor:
+    """Return what ``torch.istft`` does, as far as its shape and type go."""
+    samples = n_fft + (n_fft // 4 if hop_length is None else hop_length) * (spectra.shape[-1] - 1)
+    size = (samples - 2 * (n_fft // 2) if center else samples) if length is None else length
+    dtype = spectra.dtype if return_complex else spectra.real.dtype
+    return spectra.new_empty((*spectra.shape[:-2], size), dtype=dtype)
 
 
 def _is_shaped_by_values(name: str, found: Sequence[torch.Tensor]) -> bool:

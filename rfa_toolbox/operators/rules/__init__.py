@@ -191,6 +191,7 @@ RULES: dict[str, Rule] = {
     "index": plumbing.getitem,
     "index_select": plumbing.pick,
     "interpolate": windows.interpolate,
+    "istft": windows.istft,
     "linear": mixing.linear,
     "log_softmax": mixing.softmax,
     "lstm": mixing.recurrent,

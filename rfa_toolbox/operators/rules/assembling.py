@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, TypeGuard
 
+import attrs
+
 from rfa_toolbox.operators import layout as layouts
-from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Lost, Piece, plain
+from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Lost, Offsets, Piece, plain
 from rfa_toolbox.operators.record import Operation, TensorRef, tensors_in
 from rfa_toolbox.operators.rules.common import pads_where_cropped
 from rfa_toolbox.operators.rules.elementwise import pointwise
@@ -28,6 +30,9 @@ def cat(trail: Trail, operation: Operation) -> None:
         pointwise(trail, operation)
         return
     several = trail.on_one_grid([one for one in tensors if trail.depends(one)])
+    row = _row(trail, several) if len(several) == len(tensors) else None
+    if row is not None:
+        several = list(row.values)
     single = len(several) == len(tensors) and all(one.shape[dimension] == 1 for one in tensors)
     rows = _side_by_side([value.layout for value in several]) if single else None
     if rows is not None:
@@ -48,9 +53,9 @@ def cat(trail: Trail, operation: Operation) -> None:
         tuple(size if place != dimension else 1 for place, size in enumerate(shape)),
     )
     base = max(several, key=lambda value: len(layouts.spatial_axes(value.layout)))
-    row = [layout[dimension] for layout in values]
-    padded = _padded(row, base.extents)
-    joined = layouts.join(row) if padded is None else padded[0]
+    pieces = [layout[dimension] for layout in values]
+    padded = _padded(pieces, base.extents)
+    joined = layouts.join(pieces) if padded is None else padded[0]
     layout = tuple(joined if place == dimension else d for place, d in enumerate(rest))
     uneven = trail.uneven(tensors, layout, base.extents)
     cropped = padded is not None and padded[1]
@@ -58,7 +63,9 @@ def cat(trail: Trail, operation: Operation) -> None:
     windows: dict[int, Window] = {}
     carried = [axis for one in values for axis in set(layouts.axes_of(one[dimension]))]
     twice = [axis for axis in dict.fromkeys(carried) if carried.count(axis) > 1]
-    if twice:
+    if twice and row is not None and type(joined[0]) is Atom:
+        facts |= row.facts
+    elif twice:
         if len({value.step for value in several}) > 1 or type(joined[0]) is not Atom:
             facts |= {"certainty": "bound", "reason": _IN_ROW}
         if type(joined[0]) is Atom:  # every part stands where it was
@@ -116,13 +123,17 @@ def stack(trail: Trail, operation: Operation) -> None:
         "position_dependent": trail.uneven(tensors, tuple(layout), base.extents)
     }
     pieces = plain(shape[dimension])
-    alike = len({value.step for value in several}) == 1 and len(several) == len(tensors)
-    rows = _side_by_side([value.layout for value in several]) if alike else None
-    row = None if rows is None else layouts.join([piece for _, piece in rows])
-    if rows is not None and row is not None and type(row[0]) is Atom:
-        layout, pieces = list(rows[0][0]), row
-        facts["offsets"] = ()
-    elif any(map(_is_pinned, several)) and len({value.layout for value in several}) > 1:
+    whole = len(several) == len(tensors)
+    row = _row(trail, several) if whole else None
+    alike = whole and len({value.step for value in several}) == 1
+    if row is not None:
+        several, base = list(row.values), row.values[0]
+    rows = _side_by_side([value.layout for value in several]) if alike or row else None
+    joined = None if rows is None else layouts.join([piece for _, piece in rows])
+    if rows is not None and joined is not None and type(joined[0]) is Atom:
+        layout, pieces = list(rows[0][0]), joined
+        facts |= {"offsets": ()} if row is None else row.facts
+    elif _in_another_order(trail, several):
         facts |= {"certainty": "bound", "reason": _IN_ROW}
     layout.insert(dimension, pieces)
     trail.step(operation, {}, tuple(layout), base=base, mixed=(), **facts)
@@ -130,6 +141,88 @@ def stack(trail: Trail, operation: Operation) -> None:
         output = operation.outputs[0].number
         parts = Parts(dimension, (1,) * len(tensors))
         trail.values[output] = trail.values[output]._replace(parts=parts)
+
+
+@attrs.frozen(slots=True)
+class _Row:
+    """Parts of one map that were worked on one by one, where they are on that map again."""
+
+    values: tuple[Value, ...]
+    facts: Mapping[str, Any]
+
+
+def _row(trail: Trail, several: Sequence[Value]) -> _Row | None:
+    """Return parts of one map in their places; None if they are not in a row along one axis."""
+    found = _taken_from(trail, several)
+    if found is None:
+        return None
+    axis, units, ends = found
+    for starts in ([last for _, last in ends], [first for first, _ in ends]):
+        if _go_on(several, starts, axis):
+            values, offsets = _in_places(several, starts, axis, units, trail.axes)
+            handed_on = any(first != last for first, last in ends)
+            return _Row(values, {"offsets": offsets, "resolution_dependent": handed_on})
+    return None
+
+
+def _taken_from(
+    trail: Trail, several: Sequence[Value]
+) -> tuple[int, int, list[tuple[int, int]]] | None:
+    """Return the axis along which a map was taken apart, its units, and where the parts begin."""
+    if len({value.step for value in several}) < 2:
+        return None
+    for axis in layouts.spatial_axes(several[0].layout):
+        found = [trail.origins(value, axis) for value in several]
+        common = set.intersection(*map(set, found))
+        if common:
+            root = max(common)
+            units = trail.steps[root].feature_map
+            return axis, 1 if units is None else units[axis], [one[root] for one in found]
+    return None
+
+
+def _in_another_order(trail: Trail, several: Sequence[Value]) -> bool:
+    """Whether single places of one map are put side by side that are in no row."""
+    if any(map(_is_pinned, several)) and len({value.layout for value in several}) > 1:
+        return True
+    found = _taken_from(trail, several)
+    return found is not None and all(_atom(value, found[0]).size == 1 for value in several)
+
+
+def _go_on(several: Sequence[Value], starts: Sequence[int], axis: int) -> bool:
+    """Whether every part begins where the one before it ends; single units may be apart."""
+    sizes = [_atom(value, axis).size for value in several]
+    distances = [after - before for before, after in itertools.pairwise(starts)]
+    if set(sizes) == {1}:
+        return distances[0] > 0 and len(set(distances)) == 1
+    return distances == sizes[:-1]
+
+
+def _atom(value: Value, axis: int) -> Atom:
+    return layouts.runs_by_axis(value.layout)[axis][0]
+
+
+def _in_places(
+    several: Sequence[Value], starts: Sequence[int], axis: int, units: int, axes: int
+) -> tuple[tuple[Value, ...], Offsets]:
+    """Return parts as places of the map that they were taken from, and how to read them."""
+    values: list[Value] = []
+    reads: dict[int, dict[tuple[int | None, ...], None]] = {}
+    for value, start in zip(several, starts, strict=True):
+        layout = tuple(_put_at(dimension, axis, start) for dimension in value.layout)
+        extents = tuple(units if at == axis else one for at, one in enumerate(value.extents))
+        values.append(value._replace(layout=layout, extents=extents))
+        by = _atom(value, axis).origin - start
+        place = tuple(by if at == axis else 0 for at in range(axes))
+        reads.setdefault(value.step, {})[place] = None
+    return tuple(values), tuple(map(tuple, reads.values()))
+
+
+def _put_at(dimension: Dimension, axis: int, start: int) -> Dimension:
+    return tuple(
+        piece._replace(origin=start) if type(piece) is Atom and piece.axis == axis else piece
+        for piece in dimension
+    )
 
 
 def _side_by_side(several: Sequence[Layout]) -> list[tuple[Layout, Dimension]] | None:
@@ -236,7 +329,7 @@ def setitem(trail: Trail, operation: Operation) -> None:
             or any(dependent or places.step == 1 for places in partial)
             or _gone(trail, target, region, part, output.shape)
         )
-        and not (part is not None and laid == layout and _is_in_turn(trail, target, part))
+        and not (part is not None and _is_in_turn(trail, target, region, part, laid == layout))
     ):
         facts |= {"certainty": "bound", "reason": _OVERWRITTEN}
     constants = [one for one in (target, written) if type(one) is TensorRef]
@@ -281,10 +374,40 @@ def _is_followed(part: Value, laid: Layout, layout: Layout) -> bool:
     return kept == carried and carried.issubset(layouts.runs_by_axis(layout))
 
 
-def _is_in_turn(trail: Trail, target: Any, part: Value) -> bool:
+def _is_in_turn(
+    trail: Trail, target: Any, region: Sequence[range] | None, part: Value, in_place: bool
+) -> bool:
     """Whether a tensor that held nothing at first is filled from one map, place upon place."""
     dependent, before = trail.written.get(target.number, (True, ()))
-    return not dependent and all(step == part.step for _, step in before)
+    if dependent:
+        return False
+    if all(step == part.step for _, step in before):
+        return in_place
+    return _is_in_row(trail, region, part, before)
+
+
+def _is_in_row(
+    trail: Trail,
+    region: Sequence[range] | None,
+    part: Value,
+    before: Sequence[tuple[Sequence[range], int | None]],
+) -> bool:
+    """Whether parts of one map are written to where they were taken from, as far as they moved."""
+    first, made = before[0]
+    if region is None or made is None:
+        return False
+    differing = [place for place, one in enumerate(region) if one != first[place]]
+    if len(differing) != 1:
+        return False
+    (place,) = differing
+    distance = region[place].start - first[place].start
+    for axis in range(trail.axes):
+        own, other = (trail.origins_of_step(one, axis) for one in (part.step, made))
+        common = own.keys() & other.keys()
+        if common:
+            root = max(common)
+            return distance in {a - b for a, b in zip(own[root], other[root], strict=True)}
+    return False
 
 
 _NOT_FOLLOWED = "positions are written to places that are not followed"

@@ -31,6 +31,7 @@ __all__ = [
     "fractional_pool",
     "im2col",
     "interpolate",
+    "istft",
     "pixel_shuffle",
     "pixel_unshuffle",
     "pool",
@@ -519,17 +520,60 @@ def diff(trail: Trail, operation: Operation) -> None:
 
 
 def stft(trail: Trail, operation: Operation) -> None:
-    """Take spectra of windows of a signal."""
+    """Take spectra of windows of a signal, from half a window in front of it if centred."""
     tensor = trail.main(operation)
     value = trail.settled(tensor)
     last = len(tensor.shape) - 1
-    size = operation.get("n_fft", 1)
-    window = Window(size, operation.get("hop_length", size // 4))
+    size, hop, width, inside = _frames(operation)
     output = operation.outputs[0]
-    frames = TensorRef(output.number, (*tensor.shape[:-1], output.shape[last + 1]))
-    opened = Operation(operation.name, operation.arguments, (frames,), operation.scope)
+    samples, frames = tensor.shape[-1], output.shape[last + 1]
+    centred = (
+        frames != 1 + (samples - size) // hop if hop <= size else operation.get("center", True)
+    )
+    begin = (size // 2 if centred else 0) - inside
+    window = Window(width, hop, 1, begin, (frames - 1) * hop + width - samples - begin)
+    opened = Operation(
+        operation.name,
+        operation.arguments,
+        (TensorRef(output.number, (*tensor.shape[:-1], frames)),),
+        operation.scope,
+    )
     _slide(trail, opened, value, (last,), (window,))
     made = trail.values[output.number]
     layout = (*made.layout[:-1], plain(output.shape[last]), made.layout[-1])
     layout += tuple(plain(size) for size in output.shape[len(layout) :])
     trail.values[output.number] = made._replace(layout=layout)
+
+
+def istft(trail: Trail, operation: Operation) -> None:
+    """Sum the frames that cover a sample, as a transposed convolution does."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    last = len(tensor.shape) - 1
+    size, hop, width, inside = _frames(operation)
+    output = operation.outputs[0]
+    before = width - 1 - ((size // 2 if operation.get("center", True) else 0) - inside)
+    fine = (tensor.shape[-1] - 1) * hop + 1
+    window = Window(width, 1, 1, before, output.shape[-1] + width - 1 - fine - before, hop)
+    opened = Operation(
+        operation.name,
+        operation.arguments,
+        (TensorRef(output.number, (*output.shape[:-1], 1, output.shape[-1])),),
+        operation.scope,
+    )
+    _slide(trail, opened, value, (last,), (window,), mixed=(last - 1,))
+    made = trail.values[output.number]
+    layout = (*made.layout[: last - 1], *made.layout[last:])
+    trail.values[output.number] = made._replace(layout=layout)
+
+
+def _frames(operation: Operation) -> tuple[int, int, int, int]:
+    """Return of spectra their size, their distance, and the width and begin of the window in it.
+
+    A window that is shorter than a frame lies in the middle of it.
+    """
+    size = operation.get("n_fft", 1)
+    window = operation.get("window")
+    width = operation.get("win_length", size)
+    width = window.shape[0] if type(window) is TensorRef else width
+    return size, operation.get("hop_length", size // 4), width, (size - width) // 2

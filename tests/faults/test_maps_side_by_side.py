@@ -1,0 +1,144 @@
+"""Maps that were computed one by one, and put side by side, are one map again."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from rfa_toolbox.empirical import verify
+from tests.pytorch.measure import Function, encode, measured_extent
+
+
+def steps(s: Any, x: torch.Tensor) -> torch.Tensor:
+    return s.c(torch.stack([x[:, :, t].relu() for t in range(x.shape[2])], 2))
+
+
+def every_other(s: Any, x: torch.Tensor) -> torch.Tensor:
+    return s.c(torch.stack([x[:, :, t].relu() for t in range(0, x.shape[2], 2)], 2))
+
+
+def concatenated(s: Any, x: torch.Tensor) -> torch.Tensor:
+    return s.c(torch.cat([x[:, :, t : t + 1].relu() for t in range(x.shape[2])], 2))
+
+
+def dense(s: Any, x: torch.Tensor) -> torch.Tensor:
+    y = torch.stack([s.d(one) for one in x.transpose(1, 2).unbind(1)], 1)
+    return s.c(y.transpose(1, 2))
+
+
+def chunks(s: Any, x: torch.Tensor) -> torch.Tensor:
+    return s.c(torch.cat([one.relu() * 2 for one in x.chunk(4, 2)], 2))
+
+
+def written(s: Any, x: torch.Tensor) -> torch.Tensor:
+    y = torch.zeros_like(x)
+    for t in range(x.shape[2]):
+        y[:, :, t] = x[:, :, t].relu()
+    return s.c(y)
+
+
+def frames(s: Any, x: torch.Tensor) -> torch.Tensor:
+    return s.c(torch.stack([s.f(x[:, :, t]) for t in range(x.shape[2])], 2))
+
+
+def of_frames(s: Any, x: torch.Tensor) -> torch.Tensor:
+    return s.c(torch.stack([s.f(one) for one in x.unbind(2)], dim=2))
+
+
+def strided_frames(s: Any, x: torch.Tensor) -> torch.Tensor:
+    return s.c(torch.stack([s.g(s.f(one)) for one in x.unbind(2)], dim=2))
+
+
+def conv1d() -> nn.Module:
+    return nn.Conv1d(4, 4, 3, padding=1)
+
+
+def volume() -> dict[str, nn.Module]:
+    return {
+        "f": nn.Conv2d(4, 4, 3, padding=1),
+        "g": nn.Conv2d(4, 4, 2, 2),
+        "c": nn.Conv3d(4, 4, 3, padding=1),
+    }
+
+
+SIGNAL, CLIP = (1, 4, 12), (1, 4, 6, 12, 12)
+EXACT: dict[str, tuple[Any, tuple[int, ...], tuple[int, ...], tuple[int, ...]]] = {
+    "stacked": (steps, SIGNAL, (3,), (12,)),
+    "every other": (every_other, SIGNAL, (5,), (6,)),
+    "concatenated": (concatenated, SIGNAL, (3,), (12,)),
+    "through a dense layer": (dense, SIGNAL, (3,), (12,)),
+    "chunks": (chunks, SIGNAL, (3,), (12,)),
+    "written one by one": (written, SIGNAL, (3,), (12,)),
+    "frames": (frames, CLIP, (3, 5, 5), (6, 12, 12)),
+    "unbound frames": (of_frames, CLIP, (3, 5, 5), (6, 12, 12)),
+    "strided frames": (strided_frames, CLIP, (3, 8, 8), (6, 6, 6)),
+}
+
+
+def model(function: Any, shape: tuple[int, ...]) -> nn.Module:
+    members = volume() if len(shape) == 5 else {"c": conv1d(), "d": nn.Linear(4, 4)}
+    return Function(function, **members)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_steps_put_side_by_side_are_a_map(name: str) -> None:
+    function, shape, field, units = EXACT[name]
+    graph = encode(model(function, shape), shape)
+    assert (graph.receptive_field_max, graph.feature_map) == (field, units)
+    assert graph.certainty == "exact"
+    assert graph.window is not None
+    assert graph.window.size == field
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_an_experiment_sees_the_same(name: str) -> None:
+    function, shape, field, _ = EXACT[name]
+    assert measured_extent(model(function, shape), shape, range(2, len(shape))) == field
+
+
+@pytest.mark.parametrize("name", ["stacked", "written one by one"])
+def test_verify_contradicts_nothing(name: str) -> None:
+    function, shape, _, _ = EXACT[name]
+    assert not verify(model(function, shape), shape).disagreements
+
+
+def loop(s: Any, x: torch.Tensor) -> torch.Tensor:
+    state, found = torch.zeros_like(x[:, :, 0]), []
+    for t in range(x.shape[2]):
+        state = torch.tanh(s.d(x[:, :, t]) + s.e(state))
+        found.append(state)
+    return torch.stack(found, 2)
+
+
+def backwards(s: Any, x: torch.Tensor) -> torch.Tensor:
+    state, found = torch.zeros_like(x[:, :, 0]), []
+    for t in reversed(range(x.shape[2])):
+        state = torch.tanh(s.d(x[:, :, t]) + s.e(state))
+        found.append(state)
+    return torch.stack(found[::-1], 2)
+
+
+@pytest.mark.parametrize(("function", "look_ahead"), [(loop, 0), (backwards, 5)])
+def test_a_recurrent_loop_sees_one_side(function: Any, look_ahead: int) -> None:
+    recurrent = Function(function, d=nn.Linear(4, 4), e=nn.Linear(4, 4))
+    graph = encode(recurrent, (1, 4, 6))
+    assert graph.feature_map == (6,)
+    region = graph.input_region((3,))[0]
+    assert region[1] - 3 == min(look_ahead, 5)
+
+
+def reversed_steps(s: Any, x: torch.Tensor) -> torch.Tensor:
+    return s.c(torch.stack([x[:, :, t].relu() for t in range(x.shape[2])][::-1], 2))
+
+
+def shuffled_steps(s: Any, x: torch.Tensor) -> torch.Tensor:
+    return s.c(torch.stack([x[:, :, 5 * t % 12].relu() for t in range(12)], 2))
+
+
+@pytest.mark.parametrize("function", [reversed_steps, shuffled_steps])
+def test_steps_in_another_order_are_no_exact_map(function: Any) -> None:
+    graph = encode(model(function, SIGNAL), SIGNAL)
+    assert graph.certainty != "exact"

@@ -1,0 +1,71 @@
+"""Spectra of windows of a signal, and signals put together of spectra, see what they see."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.pytorch.measure import Function, encode
+
+
+def spectrum(window: int = 64, **options: Any) -> nn.Module:
+    def function(s: Any, x: torch.Tensor) -> torch.Tensor:
+        values = torch.hann_window(window, periodic=False, dtype=x.dtype) + 0.1
+        values = values.to(x.device)
+        return torch.stft(
+            x, 64, 16, win_length=window, window=values, return_complex=True, **options
+        ).abs()
+
+    return Function(function)
+
+
+def seen(model: nn.Module, frame: int) -> tuple[int, int]:
+    """Return the first and the last sample that changes a frame."""
+    x = torch.rand(1, 800, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    y, found = model(x)[0, :, frame], []
+    for place in range(400):
+        z = x.clone()
+        z[0, place] += 5
+        if not torch.allclose(model(z)[0, :, frame], y, atol=1e-12):
+            found.append(place)
+    return found[0], found[-1]
+
+
+WAYS: dict[str, tuple[nn.Module, tuple[int, int]]] = {
+    "not centred": (spectrum(center=False), (160, 223)),
+    "centred, zeros": (spectrum(pad_mode="constant"), (128, 191)),
+    "centred, reflected": (spectrum(), (128, 191)),
+    "a short window": (spectrum(40, center=False), (172, 211)),
+    "a short window, centred": (spectrum(40, center=True, pad_mode="constant"), (140, 179)),
+    "an odd window": (spectrum(41, center=False), (171, 211)),
+}
+
+
+@pytest.mark.parametrize("name", WAYS)
+def test_a_frame_sees_its_window(name: str) -> None:
+    model, expected = WAYS[name]
+    assert seen(model, 10) == expected
+    graph = encode(model, (1, 800))
+    assert graph.input_region((10,))[0] == expected
+    assert graph.certainty == "exact"
+
+
+def enhancer(kernel: int) -> nn.Module:
+    def function(s: Any, x: torch.Tensor) -> torch.Tensor:
+        values = torch.hann_window(64).to(x.device)
+        z = torch.stft(x, 64, 16, window=values, return_complex=True)
+        mask = torch.sigmoid(s.c(z.abs()))
+        return torch.istft(z * mask, 64, 16, window=values, length=x.shape[-1])
+
+    return Function(function, c=nn.Conv1d(33, 33, kernel, padding=kernel // 2))
+
+
+@pytest.mark.parametrize(("kernel", "field"), [(1, 112), (3, 144), (5, 176)])
+def test_a_signal_from_spectra_sees_all_frames_that_cover_it(kernel: int, field: int) -> None:
+    """4 frames of 64 samples, 16 apart, cover a sample: 112 samples, and a step more per frame."""
+    graph = encode(enhancer(kernel), (1, 800))
+    assert graph.receptive_field_max == (field,)
+    assert graph.feature_map == (800,)
