@@ -1,9 +1,9 @@
 """Fewer arrows for densely connected networks, without losing any: a rewrite of plain edges.
 
-In a DenseNet every concatenation reads all the layers before it, so the arrows grow with the
-square of the depth, and no layout program gets through them. Where one concatenation's inputs
-contain those of an earlier one, a single arrow "everything that the earlier one joined" stands
-for them, and only the new inputs are drawn.
+In a DenseNet every layer reads all the layers before it, so the arrows grow with the square of
+the depth, and no layout program gets through them. Where one node's inputs contain those of an
+earlier one, a single arrow "everything that the earlier one joined" stands for them, and only the
+new inputs are drawn.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ __all__ = ["CONCATENATIONS", "Arrow", "arrows_between", "inputs_from"]
 CONCATENATIONS = frozenset({"cat", "concat", "concatenate", "concatenation"})
 """Lower-case names of the layers that join their inputs and change nothing else."""
 
+_MANY = 4
+"""So many inputs a node that is no concatenation must have for others to stand on it."""
+
 
 @attrs.frozen(slots=True)
 class Arrow:
@@ -26,8 +29,8 @@ class Arrow:
     Attributes:
         tail: where the arrow starts.
         head: where it points to.
-        joined: False for a plain edge; True if it stands for all the inputs of the
-            concatenation ``tail``, each of which ``head`` reads as well.
+        joined: False for a plain edge; True if it stands for all the inputs of ``tail``, each of
+            which ``head`` reads as well.
     """
 
     tail: int
@@ -43,32 +46,39 @@ def arrows_between(
     ``inputs[node]`` are the positions of the nodes that a node reads, all of them smaller than
     its own. Nothing is lost: ``inputs_from`` gives the inputs back.
 
-    1. Only a concatenation is rewritten, and only through an earlier concatenation.
-    2. The earlier one must have at least two inputs, all of them (counted with repetitions)
-       among those of the later one. The one with the most inputs is taken; of equals the latest.
+    1. A node is rewritten through an earlier one. Pairs are worth it for concatenations alone:
+       of all other nodes the earlier one needs at least four inputs.
+    2. All inputs of the earlier one (counted with repetitions) must be among those of the later
+       one. The one with the most inputs is taken; of equals the latest.
     3. An edge that leads from the earlier to the later one anyway is drawn in addition.
 
     >>> arrows_between([[], [0], [0, 1], [2], [0, 1, 3]], [False, False, True, False, True])[-2:]
     [Arrow(tail=2, head=4, joined=True), Arrow(tail=3, head=4, joined=False)]
     """
     arrows: list[Arrow] = []
-    # A concatenation can only be contained where its last input is read too.
+    # A node can only be contained where its last input is read too.
     by_last_input: defaultdict[int, list[int]] = defaultdict(list)
     counts: dict[int, Counter[int]] = {}
     for head, tails in enumerate(inputs):
         remaining: Sequence[int] = tails
-        if is_concatenation[head] and len(tails) > 1:
+        if len(tails) >= (2 if is_concatenation[head] else _MANY):
             own = counts[head] = Counter(tails)
-            earlier = max(
+            # The largest come first: in a dense network the first one fits.
+            candidates = sorted(
                 (
                     other
                     for tail in own
                     for other in by_last_input[tail]
-                    if len(inputs[other]) <= len(tails) and counts[other] <= own
+                    if len(inputs[other]) <= len(tails)
+                    and (
+                        len(inputs[other]) >= _MANY
+                        or (is_concatenation[head] and is_concatenation[other])
+                    )
                 ),
                 key=lambda other: (len(inputs[other]), other),
-                default=None,
+                reverse=True,
             )
+            earlier = next((other for other in candidates if counts[other] <= own), None)
             by_last_input[max(tails)].append(head)
             if earlier is not None:
                 arrows.append(Arrow(earlier, head, joined=True))

@@ -19,8 +19,9 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from numbers import Real
 from pathlib import Path
 from typing import IO, Any, Final, TypeAlias
@@ -36,6 +37,11 @@ DEFAULT_TIME_LIMIT: Final = 60.0
 """Seconds that one layout may take."""
 
 _log = logging.getLogger(__name__)
+
+_LEAST_SHARE: Final = 0.02
+"""Share of a processor below which a program is taken to wait for something, not to compute."""
+
+_SHORTEST_WAIT: Final = 0.02
 
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 
@@ -79,7 +85,8 @@ def lay_out(
         formatter: which part of Graphviz writes the format, such as "gd".
         neato_no_op: for neato: take the positions in the text as they are.
         quiet: do not log what the program says besides the picture (at level INFO).
-        time_limit: seconds after which the layout is stopped; None never stops it.
+        time_limit: seconds of computing after which the layout is stopped, so that a busy machine
+            takes none of them away; None never stops it.
         directory: folder in which files that the picture refers to are looked up.
 
     Raises:
@@ -205,9 +212,10 @@ def _run(
             cwd=directory if directory is not None and directory.is_dir() else None,
             start_new_session=True,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            preexec_fn=_end_with_parent,  # noqa: PLW1509 - one system call, looked up beforehand
         )
         try:
-            returncode = process.wait(time_limit)
+            returncode = _wait(process, time_limit)
         except subprocess.TimeoutExpired:
             raise LayoutTimeoutError(
                 f"Laying out the picture took longer than {time_limit:g} seconds and was stopped; "
@@ -217,6 +225,54 @@ def _run(
         finally:
             _stop(process)
         return returncode, _content(stdout), _content(stderr)
+
+
+def _wait(process: subprocess.Popen[bytes], time_limit: float | None) -> int:
+    """Wait for a program until it has computed for so long.
+
+    Raises:
+        subprocess.TimeoutExpired: if its time is over, or if it does not compute at all.
+    """
+    if time_limit is None:
+        return process.wait()
+    begin = time.monotonic()
+    left = time_limit
+    while True:
+        try:
+            return process.wait(left)
+        except subprocess.TimeoutExpired:  # noqa: PERF203 - as often as its time is over
+            used = _cpu_seconds(process.pid)
+            if used is None or used < _LEAST_SHARE * (time.monotonic() - begin):
+                raise
+            left = time_limit - used
+            if left < _SHORTEST_WAIT:
+                raise
+
+
+def _cpu_seconds(pid: int) -> float | None:
+    """Return for how long a running program has computed; None where the system does not say."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii", errors="replace")
+        user, system = fields.rpartition(")")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError):
+        return None
+
+
+def _parents_end() -> Callable[[], None] | None:
+    """Return what lets a program end with the one that started it; None where nothing does."""
+    if not sys.platform.startswith("linux"):
+        return None
+    import ctypes
+
+    system_call = getattr(ctypes.CDLL(None), "prctl", None)
+    if system_call is None:
+        return None
+    set_signal, kill = 1, int(signal.SIGKILL)
+    return lambda: system_call(set_signal, kill)
+
+
+_end_with_parent = _parents_end()
 
 
 def _file(content: bytes = b"") -> IO[bytes]:

@@ -25,6 +25,13 @@ def test_a_dense_block_has_a_number_of_arrows_linear_in_its_depth() -> None:
     assert len(arrows_between(inputs, concatenates)) <= 3 * 200
 
 
+def test_a_network_whose_layers_read_all_earlier_ones_needs_no_concatenations() -> None:
+    inputs = [list(range(node)) for node in range(300)]
+    arrows = arrows_between(inputs, [False] * 300)
+    assert len(arrows) <= 2 * 300 + 10
+    assert inputs_from(arrows, 300) == inputs
+
+
 def test_only_the_new_inputs_of_a_concatenation_are_drawn() -> None:
     inputs = [[], [0], [1], [0, 1], [0, 1, 2]]
     arrows = arrows_between(inputs, [False, False, False, True, True])

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import subprocess
 import sys
+import threading
 import time
 import xml.etree.ElementTree as ET
 from pathlib import Path
@@ -252,6 +255,56 @@ def test_the_limit_of_pygraphviz_is_real(no_dot: None, monkeypatch: pytest.Monke
     with pytest.raises(LayoutTimeoutError):
         lay_out(f"digraph {{ {edges} }}", "svg", time_limit=2)
     assert time.monotonic() - start < 20
+
+
+def busy_program(seconds: float) -> list[str]:
+    code = f"import time\nwhile time.process_time() < {seconds}: pass"
+    return [sys.executable, "-S", "-c", code]
+
+
+def test_the_limit_counts_what_a_program_computes_and_not_what_others_do() -> None:
+    process = subprocess.Popen(busy_program(0.3), start_new_session=True)
+    process.send_signal(signal.SIGSTOP)  # as if all processors were busy with something else
+    threading.Timer(0.6, lambda: process.send_signal(signal.SIGCONT)).start()
+    time.sleep(0.5)
+    assert layout._cpu_seconds(process.pid) is not None
+    assert layout._wait(process, 3) == 0
+    slow = subprocess.Popen(busy_program(60), start_new_session=True)
+    with pytest.raises(subprocess.TimeoutExpired):
+        layout._wait(slow, 0.3)
+    used = layout._cpu_seconds(slow.pid)
+    layout._stop(slow)
+    assert used is not None
+    assert 0.25 < used < 3
+
+
+def test_a_layout_ends_with_the_program_that_asked_for_it(
+    endless_dot: Path, tmp_path: Path
+) -> None:
+    code = "from rfa_toolbox.rendering.layout import lay_out; lay_out('digraph {}', 'svg')"
+    parent = subprocess.Popen([sys.executable, "-c", code], cwd=tmp_path)
+    started = endless_dot.with_name("dot.started")
+    until = time.monotonic() + 20
+    while not started.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    children = [
+        entry.parent.name
+        for entry in Path("/proc").glob("[0-9]*/stat")
+        if _parent_of(entry) == parent.pid
+    ]
+    parent.kill()
+    parent.wait()
+    assert len(children) == 1
+    while Path("/proc", children[0]).exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not Path("/proc", children[0]).exists()
+
+
+def _parent_of(stat: Path) -> int | None:
+    try:
+        return int(stat.read_text(errors="replace").rpartition(")")[2].split()[1])
+    except OSError:
+        return None
 
 
 def test_a_timeout_is_an_error_of_this_package_and_a_timeout() -> None:
