@@ -11,12 +11,11 @@ from collections.abc import Callable, Hashable, Iterable, Sequence
 from fractions import Fraction
 from typing import Any
 
-from rfa_toolbox.analysis import filters_non_convolutional_node, input_resolution_range
+from rfa_toolbox.analysis import filters_non_convolutional_node, summarize
 from rfa_toolbox.analysis.costs import map_steps
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
-from rfa_toolbox.rendering import concatenations, labels
-from rfa_toolbox.rendering.architecture import clustered
-from rfa_toolbox.rendering.report.placement import BOX, place
+from rfa_toolbox.rendering import labels
+from rfa_toolbox.rendering.report.structure import Units, blocks_of, modules_of, operations_of
 
 __all__ = ["graph_facts"]
 
@@ -25,31 +24,27 @@ def graph_facts(
     name: str,
     graph: EnrichedNetworkNode,
     filter_kernel_size_1: bool = False,
-    time_limit: float | None = None,
 ) -> dict[str, Any]:
-    """Return all that the page needs to draw a graph and to judge it at any resolution.
-
-    Raises:
-        MissingRendererError: if no Graphviz is installed.
-        LayoutTimeoutError: if laying it out takes more than ``time_limit`` seconds.
-    """
+    """Return all that the page needs to draw a graph and to judge it at any resolution."""
     nodes = graph.all_layers
     positions = {node: position for position, node in enumerate(nodes)}
     inputs = [[positions[before] for before in node.predecessors] for node in nodes]
     extractor = set(filters_non_convolutional_node(nodes))
     limits = [node.unproductive_limits(filter_kernel_size_1) for node in nodes]
+    # Which resolutions are good does not depend on the one that is asked for.
+    good = summarize(graph, 1, filter_kernel_size_1)
     axes = next((node.axes for node in nodes if node.axes is not None), None)
     layers, layer = _listed_once(_layer_facts(node.layer_info, axes or 1) for node in nodes)
     reasons, reason = _listed_once((node.certainty, node.certainty_reason) for node in nodes)
     return {
         "name": name,
         "axes": axes,
-        "range": [
-            _sizes(bound)
-            for bound in input_resolution_range(
-                graph, cardinality=axes, filter_kernel_size_1=filter_kernel_size_1
-            )
-        ],
+        "good": {
+            "from": _sizes(good.good_from),
+            "useful": _sizes(good.nothing_wasted_from),
+            "to": _sizes(good.good_to),
+            "unknown": good.warning,
+        },
         "encoded": next(
             (node.encoded_resolution for node in nodes if node.encoded_resolution), None
         ),
@@ -72,41 +67,22 @@ def graph_facts(
             "parameters": [node.parameters for node in nodes],
             "work": [node.measures.work for node in nodes],
         },
-        "picture": _picture_facts(nodes, inputs, time_limit),
+        "levels": {
+            "blocks": _level(nodes, blocks_of(graph, nodes)),
+            "nodes": _level(nodes, operations_of(inputs, [node in extractor for node in nodes])),
+        },
     }
 
 
-def _picture_facts(
-    nodes: Sequence[EnrichedNetworkNode], inputs: list[list[int]], time_limit: float | None
-) -> dict[str, Any]:
-    contents = clustered(
-        [node.module_path for node in nodes], [node.layer_info.name for node in nodes]
-    )
-    arrows = concatenations.arrows_between(
-        inputs, [node.layer_info.name.lower() in concatenations.CONCATENATIONS for node in nodes]
-    )
-    placement = place(len(nodes), contents, arrows, time_limit)
-    numbers = {path: at for at, path in enumerate(contents)}
-    parents = [-1] * len(contents)
-    module = [0] * len(nodes)
-    for path, items in contents.items():
-        for item in items:
-            if isinstance(item, int):
-                module[item] = numbers[path]
-            else:
-                parents[numbers[item]] = numbers[path]
+def _level(nodes: Sequence[EnrichedNetworkNode], units: Units) -> dict[str, Any]:
+    looks = (nodes[main] for main in units.main)
     return {
-        "box": BOX,
-        "size": [placement.width, placement.height],
-        "x": [x for x, _ in placement.centres],
-        "y": [y for _, y in placement.centres],
-        "arrows": [
-            [arrow.tail, arrow.head, int(arrow.joined), *curve]
-            for arrow, curve in zip(arrows, placement.curves, strict=True)
-        ],
-        # The first module is the whole picture, whose path is empty.
-        "modules": [[path, parent] for path, parent in zip(contents, parents, strict=True)],
-        "module": module,
+        "main": units.main,
+        "kind": units.kinds,
+        "inputs": units.inputs,
+        "unit": units.unit_of,
+        "looks": [int(any(node.layer_info.expands(node.axes or 1))) for node in looks],
+        **modules_of(nodes, units),
     }
 
 

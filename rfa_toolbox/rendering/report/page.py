@@ -16,7 +16,7 @@ import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import attrs
 
@@ -25,7 +25,6 @@ from rfa_toolbox.errors import InvalidGraphError, RFAError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 from rfa_toolbox.rendering import labels, style
 from rfa_toolbox.rendering.files import write_whole
-from rfa_toolbox.rendering.layout import DEFAULT_TIME_LIMIT
 from rfa_toolbox.rendering.report.facts import graph_facts
 
 __all__ = ["Graphs", "Report", "ReportFileError", "make_report", "report_html", "write_report"]
@@ -35,7 +34,8 @@ Graphs: TypeAlias = (
 )
 """One graph (any of its nodes), several with their names, or several without."""
 
-_SCRIPTS = ("base.js", "picture.js", "panels.js", "main.js")
+_SCRIPTS = ("base.js", "layout.js", "picture.js", "panels.js", "charts.js", "main.js")
+_LIBRARIES = ("dagre.min.js",)
 _FRAME_HEIGHT = 720
 
 
@@ -100,7 +100,8 @@ def make_report(
     title: str | None = None,
     compare_at: Sequence[Resolution] = (),
     filter_kernel_size_1: bool = False,
-    time_limit: float | None = DEFAULT_TIME_LIMIT,
+    layers: Literal["blocks", "nodes"] = "blocks",
+    time_limit: float | None = None,
 ) -> Report:
     """Return a report on one graph or several: one page to explore them at any resolution.
 
@@ -112,18 +113,22 @@ def make_report(
         title: heading of the page; None makes it from the names of the graphs.
         compare_at: further resolutions in pixels, shown side by side with the first.
         filter_kernel_size_1: never call a 1x1 layer unproductive for its receptive field.
-        time_limit: seconds that laying out one graph may take; None for no limit.
+        layers: what the page counts and draws at first: "blocks" (a layer with the norms and
+            activations behind it) or "nodes" (every operation); the page can change it.
+        time_limit: without effect, since the page lays out what it shows; kept for callers of
+            earlier versions.
 
     Raises:
         InvalidResolutionError: a ValueError, if a resolution does not fit the graphs.
         InvalidGraphError: a ValueError, if there is no graph, or something else among them.
-        MissingRendererError: if no Graphviz is installed.
-        LayoutTimeoutError: if laying out a graph takes too long.
+        ValueError: if ``layers`` is neither "blocks" nor "nodes".
 
     >>> from rfa_toolbox.architectures.resnet import resnet18
     >>> make_report(resnet18(), input_res=32).html[:15]
     '<!doctype html>'
     """
+    if layers not in ("blocks", "nodes"):
+        raise ValueError(f"layers is {layers!r}; it must be 'blocks' or 'nodes'.")
     graphs = _named(graph_or_graphs)
     nodes = [node for graph in graphs.values() for node in graph.all_layers]
     axes = _axes_of(nodes)
@@ -133,9 +138,9 @@ def make_report(
         "resolution": style.resolution_of(nodes, input_res),
         "compare": [style.resolution_of(nodes, one) for one in compare_at],
         "axes": axes,
+        "level": layers,
         "models": [
-            graph_facts(name, graph, filter_kernel_size_1, time_limit)
-            for name, graph in graphs.items()
+            graph_facts(name, graph, filter_kernel_size_1) for name, graph in graphs.items()
         ],
     }
     return Report(_page(facts), heading)
@@ -217,9 +222,10 @@ def _hash(text: str) -> str:
 
 def _page(facts: Mapping[str, Any]) -> str:
     script = "".join(map(_asset, _SCRIPTS))
+    library = "".join(map(_asset, _LIBRARIES))
     css = _asset("report.css")
     policy = (
-        f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(css)}; "
+        f"default-src 'none'; script-src {_hash(library)} {_hash(script)}; style-src {_hash(css)}; "
         "img-src data:; base-uri 'none'; form-action 'none'"
     )
     parts = {
@@ -227,6 +233,7 @@ def _page(facts: Mapping[str, Any]) -> str:
         "title": html.escape(labels.visible(labels.shortened(facts["title"], 100))),
         "style": css,
         "facts": _json(facts),
+        "library": library,
         "script": script,
     }
     return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], _asset("report.html"))

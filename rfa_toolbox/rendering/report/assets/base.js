@@ -14,13 +14,20 @@
  *   extracts: number[], certainty: number[], parameters: (number | null)[],
  *   work: ([number, number[]][] | null)[], map: (number[] | null)[],
  *   window: ([Sizes, Sizes] | null)[]}} Nodes */
-/** @typedef {{box: [number, number], size: [number, number], x: number[], y: number[],
- *   arrows: number[][], modules: [string, number][], module: number[]}} Picture */
-/** @typedef {{name: string, axes: number | null, range: [Sizes, Sizes], layers: Layer[],
- *   certainties: [string, string][], encoded: number[] | null, nodes: Nodes, picture: Picture}} Model */
+/** What counts as one layer: blocks, or every operation. Units are known by their places, nodes by
+ * theirs; modules are [path, parent, name of a part of a long module or 0].
+ * @typedef {{main: number[], kind: ("layer" | "global" | "input" | "joint")[], inputs: number[][],
+ *   unit: number[], looks: number[], modules: [string, number, string | 0][], module: number[],
+ *   arrows: [number, number, number][], items?: (number | string)[][], units?: number[][],
+ *   signatures?: (string | null)[], members?: number[][], inner?: Map<number, number>}} Level */
+/** @typedef {{from: Sizes, useful: Sizes, to: Sizes, unknown: string}} Good */
+/** @typedef {{name: string, axes: number | null, good: Good, layers: Layer[],
+ *   certainties: [string, string][], encoded: number[] | null, nodes: Nodes,
+ *   levels: {blocks: Level, nodes: Level}}} Model */
 /** @typedef {{title: string, resolution: number[], compare: number[][], axes: number | null,
- *   models: Model[]}} Facts */
+ *   level: "blocks" | "nodes", models: Model[]}} Facts */
 /** @typedef {"productive" | "partially" | "critical" | "unproductive"} State */
+/** @typedef {State | "design"} Look */
 
 /** @param {string} id @returns {HTMLElement} */
 function byId(id) {
@@ -48,6 +55,8 @@ const AXIS_NAMES =
 /** What the page shows. */
 const view = {
   model: 0,
+  /** What counts as one layer. @type {"blocks" | "nodes"} */
+  level: facts.level,
   /** Pixels per axis; one number while all axes have the same. @type {number[]} */
   resolution: facts.resolution,
   /** @type {State[]} the states of the current model's nodes */
@@ -66,6 +75,35 @@ const view = {
 /** @returns {Model} */
 function model() {
   return facts.models[view.model];
+}
+
+/** @param {Model} one @returns {Level} */
+function levelOf(one) {
+  return one.levels[view.level];
+}
+
+/** Whether a node is in what is counted: a layer of the feature extractor. @param {Model} one @param {number} node */
+function isCounted(one, node) {
+  const level = levelOf(one);
+  return level.kind[level.unit[node]] === "layer";
+}
+
+/** The nodes of every unit. @param {Level} level @returns {number[][]} */
+function membersOf(level) {
+  if (level.members) return level.members;
+  /** @type {number[][]} */
+  const members = level.main.map(() => []);
+  level.unit.forEach((unit, node) => members[unit].push(node));
+  level.members = members;
+  return members;
+}
+
+/** The sum over the nodes of a unit, null where none is known. @param {Level} level @param {number} unit @param {(number | null)[]} values */
+function sumOf(level, unit, values) {
+  /** @type {number | null} */
+  let sum = null;
+  for (const node of membersOf(level)[unit]) if (values[node] !== null) sum = (sum ?? 0) + (values[node] ?? 0);
+  return sum;
 }
 
 // --- elements: text from the data becomes text, never markup ---------------------------------
@@ -212,40 +250,91 @@ function statesAt(one, resolution) {
   return one.nodes.name.map((_, node) => stateOf(one.nodes, node, sizes));
 }
 
-/** What a model is worth at a resolution: its layers by state, the first and the last unproductive
- * layer of the feature extractor (end), and the last one that helps. @param {Model} one @param {State[]} states */
+/** What is counted at a resolution: layers of the feature extractor, by state. @param {Model} one @param {State[]} states of all nodes */
 function balance(one, states) {
-  /** @type {Record<State, number>} */
-  const extractor = { unproductive: 0, critical: 0, partially: 0, productive: 0 };
-  /** @type {Record<State, number>} */
-  const all = { ...extractor };
-  let first = -1;
-  let last = -1;
-  let end = -1;
-  let layers = 0;
-  states.forEach((state, node) => {
-    all[state] += 1;
-    if (!one.nodes.extracts[node]) return;
-    layers += 1;
-    extractor[state] += 1;
-    if (state === "unproductive" && first < 0) first = node;
-    if (state === "unproductive") end = node;
-    else last = node;
+  const level = levelOf(one);
+  /** @type {Record<State, number[]>} */
+  const found = { unproductive: [], critical: [], partially: [], productive: [] };
+  /** @type {number[]} */
+  const all = [];
+  level.main.forEach((node, unit) => {
+    if (level.kind[unit] !== "layer") return;
+    all.push(node);
+    found[states[node]].push(node);
   });
-  return { all, extractor, layers, behind: states.length - layers, first, last, end };
+  const counts = { unproductive: found.unproductive.length, critical: found.critical.length, partially: found.partially.length, productive: found.productive.length };
+  return { all, found, counts, design: level.kind.filter((kind) => kind === "global").length };
 }
 
-/** The smallest resolution, equal on all axes, without unproductive layers in the feature extractor. @param {Model} one */
-function firstUsefulResolution(one) {
-  let largest = 0;
-  one.nodes.name.forEach((_, node) => {
-    if (!one.nodes.extracts[node]) return;
-    for (const limits of [one.nodes.seen[node], one.nodes.filled[node]]) {
-      const all = Array.from({ length: one.axes ?? 1 }, (_, axis) => pixels(limits, axis));
-      largest = Math.max(largest, Math.min(...all));
-    }
-  });
-  return largest + 1;
+/** @param {Model} one @param {number} node @param {number} axis up to how many pixels a layer sees nothing new on an axis */
+function wasteLimit(one, node, axis) {
+  return Math.max(pixels(one.nodes.seen[node], axis), pixels(one.nodes.filled[node], axis));
+}
+
+/** @type {[string, RegExp][]} */
+const KINDS = [["convolution", /conv/i], ["pooling", /pool/i], ["dense layer", /linear|dense|gemm/i], ["attention layer", /attention|attn/i]];
+
+/** How many of some layers there are, by kind while that is short. @param {Model} one @param {number[]} some @param {number[]} of */
+function countedInWords(one, some, of) {
+  if (view.level === "nodes") return `${some.length.toLocaleString("en")} of ${counted(of.length, "operation")}`;
+  /** @param {number} node */
+  const kind = (node) => KINDS.find(([, words]) => words.test(layerOf(one, node).type))?.[0] ?? "other";
+  /** @param {number[]} nodes */
+  const tally = (nodes) => nodes.reduce((sums, node) => sums.set(kind(node), (sums.get(kind(node)) ?? 0) + 1), new Map());
+  const [parts, whole] = [tally(some), tally(of)];
+  if (parts.size > 2 || parts.has("other")) return `${some.length.toLocaleString("en")} of ${counted(of.length, "layer")}`;
+  return [...parts].sort((one, other) => other[1] - one[1]).map(([name, count]) => `${count.toLocaleString("en")} of ${counted(whole.get(name), name)}`).join(" and ");
+}
+
+/** Where a network can end because nothing behind helps: analysis.advice.cut_of. @param {Model} one @param {State[]} states @param {(number | null)[]} work
+ * @returns {{behind: number, layers: number, parameters: number | null, work: number | null} | null} */
+function cutOf(one, states, work) {
+  const level = one.levels.blocks;
+  /** @type {number[][]} */
+  const readers = level.main.map(() => []);
+  level.inputs.forEach((inputs, unit) => inputs.forEach((before) => readers[before].push(unit)));
+  const ends = new Set(level.main.map((_, unit) => unit));
+  const read = new Set(one.nodes.inputs.flat());
+  membersOf(level).forEach((nodes, unit) => { if (nodes.every((node) => read.has(node))) ends.delete(unit); });
+  const missing = level.inputs.map((inputs) => inputs.length);
+  const ready = missing.flatMap((count, unit) => (count ? [] : [unit]));
+  const order = [];
+  while (ready.length) {
+    const unit = /** @type {number} */ (ready.shift());
+    order.push(unit);
+    for (const reader of readers[unit]) if (!(missing[reader] -= 1)) ready.push(reader);
+  }
+  /** @param {number} unit */
+  const canGo = (unit) => {
+    const kind = level.kind[unit];
+    if (kind === "global") return readers[unit].every((reader) => level.kind[reader] === "global");
+    if (kind === "input" || ends.has(unit)) return false;
+    return kind === "joint" || states[level.main[unit]] === "unproductive" || !level.looks[unit];
+  };
+  const gone = new Set();
+  /** @type {Set<number>} */
+  const sources = new Set();
+  /** @type {[number, number[]] | null} */
+  let best = null;
+  for (const unit of order.reverse()) {
+    if (!canGo(unit)) break;
+    gone.add(unit);
+    sources.delete(unit);
+    for (const before of level.inputs[unit]) sources.add(before);
+    const [source] = sources;
+    if (level.kind[unit] === "layer" && states[level.main[unit]] === "unproductive" && sources.size === 1 && level.kind[source] !== "input") best = [source, [...gone]];
+  }
+  if (!best) return null;
+  const going = best[1].filter((unit) => level.kind[unit] !== "global");
+  /** @param {(number | null)[]} values */
+  const share = (values) => {
+    const total = values.reduce((/** @type {number} */ sum, value) => sum + (value ?? 0), 0);
+    return total ? going.reduce((sum, unit) => sum + (sumOf(level, unit, values) ?? 0), 0) / total : null;
+  };
+  const [parameters, macs] = [share(one.nodes.parameters), share(work)];
+  const most = Math.max(...[parameters, macs].filter((one) => one !== null), -1);
+  if (most >= 0 && most < 0.01) return null;
+  return { behind: level.main[best[0]], layers: going.filter((unit) => level.kind[unit] === "layer").length, parameters, work: macs };
 }
 
 // --- compute ---------------------------------------------------------------------------------
@@ -296,11 +385,13 @@ function mapsBehind(one, node, before) {
 /** Total and unproductive costs of a model, null where they are not known. @param {Model} one @param {State[]} states @param {(number | null)[]} values of every layer */
 function costs(one, states, values) {
   if (values.every((value) => value === null)) return null;
+  const level = levelOf(one);
   let total = 0;
   let wasted = 0;
   values.forEach((value, node) => {
     total += value ?? 0;
-    if (states[node] === "unproductive" && one.nodes.extracts[node]) wasted += value ?? 0;
+    const main = level.main[level.unit[node]];
+    if (states[main] === "unproductive" && level.kind[level.unit[node]] === "layer") wasted += value ?? 0;
   });
   return total ? { total, wasted, share: wasted / total } : null;
 }

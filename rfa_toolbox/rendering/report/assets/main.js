@@ -1,12 +1,45 @@
 /* What the page does when something is pressed, and how it begins. */
 
-/** The nodes that the search has found. */
+/** Words that people use for a layer, besides its name and type. @type {[RegExp, string][]} */
+const SYNONYMS = [
+  [/conv/i, "convolution conv"],
+  [/linear|dense|gemm/i, "dense linear fully connected fc"],
+  [/pool/i, "pooling pool"],
+  [/norm/i, "normalization norm"],
+  [/relu|gelu|silu|swish|elu|sigmoid|tanh|activation|mish/i, "activation nonlinearity"],
+  [/attention|attn/i, "attention"],
+  [/^add$|addition/i, "add residual sum skip"],
+  [/cat|concat/i, "concatenation concat join"],
+];
+
+/** What can be searched of every node of a model, in small letters. @type {WeakMap<Model, string[]>} */
+const searched = new WeakMap();
+
+/** @param {Model} one @returns {string[]} */
+function textsOf(one) {
+  const found = searched.get(one) ?? one.nodes.name.map((name, node) => {
+    const layer = layerOf(one, node);
+    const words = SYNONYMS.flatMap(([kind, text]) => (kind.test(layer.type) ? [text] : []));
+    const strided = /^([2-9]|\d\d)/.test(layer.stride) ? "stride strided downsampling" : "";
+    const dilated = /^([2-9]|\d\d)/.test(layer.dilation) ? "dilated atrous" : "";
+    return [name, pathOf(one, node) ?? "", layer.type, titleOf(layer).replaceAll("×", "x"), ...words, strided, dilated].join(" ").toLowerCase();
+  });
+  searched.set(one, found);
+  return found;
+}
+
+/** The layers that the search has found: every word of it is somewhere in what is known of them. */
 function matches() {
   const one = model();
-  const wanted = view.query.toLowerCase();
-  return one.nodes.name.flatMap((name, node) =>
-    name.toLowerCase().includes(wanted) || layerOf(one, node).type.toLowerCase().includes(wanted) || (pathOf(one, node) ?? "").toLowerCase().includes(wanted) ? [node] : [],
-  );
+  const level = levelOf(one);
+  const texts = textsOf(one);
+  const words = view.query.toLowerCase().replaceAll("×", "x").split(/\s+/).filter(Boolean);
+  return level.main.filter((node, unit) => {
+    const look = lookOf(one, node);
+    const state = look === "design" ? (level.kind[unit] === "global" ? "by design grey" : "") : `${STATE_NAMES[look]} ${{ unproductive: "red border wasted", critical: "orange", partially: "yellow", productive: "white" }[look]}`;
+    const parts = membersOf(level)[unit].map((member) => texts[member]).join(" ");
+    return words.every((word) => parts.includes(word) || state.split(" ").includes(word));
+  });
 }
 
 /** @param {string} query */
@@ -28,24 +61,25 @@ function setResolution(resolution) {
   showSummary();
   showDetails();
   paintFieldChart();
-  for (const follow of stateCharts.values()) follow(resolution);
-  paintTable();
+  followResolution(resolution);
+  filterTable();
   paintCards();
+  keepAddress();
 }
 
 /** @param {number} node @param {boolean} [bring] bring it into view */
 function choose(node, bring = false) {
-  table.rows[view.chosen]?.classList.remove("chosen");
   view.chosen = node;
   view.module = -1;
-  table.rows[node]?.classList.add("chosen");
   if (node >= 0 && bring) {
     reveal(node);
     bringIntoView(node);
   }
   markPicture();
+  markTable(bring);
   paintFieldChart();
   showDetails();
+  keepAddress();
 }
 
 /** @param {number} module */
@@ -56,9 +90,17 @@ function chooseModule(module) {
   showDetails();
 }
 
+/** Choose the first layer that cannot help, or else the first that sees beyond the image, or else the first of all. */
+function showAnswer() {
+  const sum = balance(model(), view.states);
+  const first = [...sum.found.unproductive, ...sum.found.critical, ...sum.found.partially, ...sum.all][0] ?? -1;
+  choose(first, true);
+  beginPicture();
+}
+
 /** @param {number} step forwards or backwards, through what the search has found if there is a search */
 function walk(step) {
-  const among = view.query ? matches() : model().nodes.name.map((_, node) => node);
+  const among = view.query ? matches() : levelOf(model()).main;
   if (!among.length) return;
   const at = among.findIndex((node) => node >= view.chosen);
   const here = among[at] === view.chosen && view.chosen >= 0;
@@ -71,40 +113,161 @@ function showModel(at) {
   view.model = at;
   view.chosen = -1;
   view.module = -1;
-  view.states = statesAt(model(), view.resolution);
-  view.work = workAt(model(), view.resolution);
   for (const tab of byId("models").children) {
     tab.setAttribute("aria-selected", String(tab === byId("models").children[at]));
     tab.setAttribute("tabindex", tab === byId("models").children[at] ? "0" : "-1");
   }
+  drawModel();
+  showAnswer();
+}
+
+/** Draw all that shows the current model, or another count of its layers. */
+function drawModel() {
+  view.states = statesAt(model(), view.resolution);
+  view.work = workAt(model(), view.resolution);
   foldAtFirst();
+  drawTools();
+  drawResolution();
   drawPicture();
   drawFieldChart();
   drawStateChart();
   drawTable();
   setResolution(view.resolution);
-  beginPicture();
   search(view.query);
 }
 
+/** @param {"blocks" | "nodes"} level */
+function showLevel(level) {
+  const chosen = view.chosen;
+  view.level = level;
+  view.module = -1;
+  view.chosen = -1;
+  drawModel();
+  const now = levelOf(model());
+  if (chosen >= 0) choose(now.main[now.unit[chosen]], true);
+  beginPicture();
+}
+
 function drawTools() {
-  const modules = model().picture.modules.length > 1 || facts.models.some((one) => one.picture.modules.length > 1);
+  const modules = levelOf(model()).modules.length > 1;
   const folding = [
     button("Fold all", {}, () => foldBelow(0)),
     button("−", { class: "icon", "aria-label": "Fold the innermost open modules" }, () => foldBelow(Math.max(openDepth() - 1, 0))),
     button("+", { class: "icon", "aria-label": "Unfold one more level of modules" }, () => foldBelow(openDepth() + 1)),
-    button("Unfold all", {}, () => foldTo([])),
+    button("Unfold all", {}, () => foldBelow(Infinity)),
     html("span", { class: "gap" }),
   ];
+  const shown = view.level === "blocks";
   byId("picture-tools").replaceChildren(
-    ...(modules ? [html("span", { class: "soft" }, "Modules"), ...folding] : []),
+    button("Every operation", { id: "level", "aria-pressed": String(!shown), title: "Count and draw norms, activations and additions one by one" }, () => {
+      showLevel(shown ? "nodes" : "blocks");
+      byId("level").focus();
+    }),
+    html("span", { class: "gap" }),
+    ...(modules ? folding : []),
     button("−", { class: "icon", "aria-label": "Zoom out" }, () => zoom(1 / 1.3)),
     button("+", { class: "icon", "aria-label": "Zoom in" }, () => zoom(1.3)),
     button("Fit", { "aria-label": "Show the whole picture" }, fitPicture),
-    button("100 %", { "aria-label": "Show the beginning in its natural size" }, beginPicture),
     html("span", { class: "gap" }),
+    button("SVG", { "aria-label": "Save the picture as SVG" }, () => downloadPicture("svg")),
+    button("PNG", { "aria-label": "Save the picture as PNG" }, () => downloadPicture("png")),
     button("Compare", { title: "Keep this resolution, to see it beside others" }, keepForComparison),
   );
+}
+
+// --- what the address says -------------------------------------------------------------------
+
+let addressKept = false;
+
+/** Put what the page shows into its address, so that a link shows the same. */
+function keepAddress() {
+  if (!addressKept) return;
+  const level = levelOf(model());
+  const parts = [`px=${view.resolution.join("x")}`];
+  if (facts.models.length > 1) parts.push(`model=${view.model}`);
+  if (view.level !== facts.level) parts.push(`layers=${view.level}`);
+  if (view.chosen >= 0) parts.push(`layer=${encodeURIComponent(model().nodes.name[view.chosen].toWellFormed?.() ?? "").slice(0, 300)}`);
+  const open = level.modules.flatMap((_, module) => (module && !stage.folded.has(module) ? [module] : []));
+  parts.push(`open=${ranges(open)}`);
+  try {
+    history.replaceState(null, "", `#${parts.join("&")}`);
+  } catch {
+    addressKept = false; // a frame without an address of its own
+  }
+}
+
+/** Ascending numbers in short: 1-3,7. @param {number[]} numbers */
+function ranges(numbers) {
+  /** @type {[number, number][]} */
+  const found = [];
+  for (const number of numbers) {
+    const last = found[found.length - 1];
+    if (last && last[1] === number - 1) last[1] = number;
+    else found.push([number, number]);
+  }
+  return found.map(([from, to]) => (from === to ? from : `${from}-${to}`)).join(",");
+}
+
+/** Show what the address says; whatever in it does not fit is left out. Returns whether it chose a layer. */
+function followAddress() {
+  const said = new Map(location.hash.slice(1).split("&").map((part) => /** @type {[string, string]} */ ([part.split("=")[0], part.split("=").slice(1).join("=")])));
+  const sizes = (said.get("px") ?? "").split("x").map(Number);
+  const axes = facts.axes ?? 2;
+  if ((sizes.length === 1 || sizes.length === axes) && sizes.every((size) => Number.isSafeInteger(size) && size > 0)) view.resolution = sizes;
+  const asked = said.get("layers");
+  if (asked === "blocks" || asked === "nodes") view.level = asked;
+  const at = Number(said.get("model") ?? -1);
+  const named_ = facts.models[at] ? at : -1;
+  return { said, model: named_ };
+}
+
+/** @param {Map<string, string>} said */
+function followFolding(said) {
+  const open = said.get("open");
+  if (open === undefined) return;
+  const wanted = new Set(open.split(",").flatMap((part) => {
+    const [from, to = from] = part.split("-").map(Number);
+    const most = Math.min(to, levelOf(model()).modules.length - 1);
+    return Array.from({ length: Math.max(0, most - from + 1) || 0 }, (_, at) => from + at);
+  }));
+  foldTo(levelOf(model()).modules.flatMap((_, module) => (module && !wanted.has(module) ? [module] : [])));
+  let name = "";
+  try {
+    name = decodeURIComponent(said.get("layer") ?? "");
+  } catch {
+    name = ""; // not what this page wrote
+  }
+  const node = name ? levelOf(model()).main.find((node) => model().nodes.name[node].startsWith(name)) : undefined;
+  if (node !== undefined) choose(node, true);
+  beginPicture();
+}
+
+/** Keys that work everywhere outside of fields to write in. @param {KeyboardEvent} event */
+function pressAnywhere(event) {
+  const target = event.target;
+  const writing = target instanceof HTMLInputElement && target.type !== "range";
+  if (writing || event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  /** @type {Record<string, () => void>} */
+  const keys = {
+    "/": () => byId("search").focus(),
+    n: () => walk(1),
+    p: () => walk(-1),
+    f: () => {
+      const level = levelOf(model());
+      const module = view.module >= 0 ? view.module : view.chosen >= 0 ? level.module[level.unit[view.chosen]] : 0;
+      if (module <= 0) return;
+      toggleFold(module);
+      chooseModule(module);
+    },
+    Escape: () => {
+      pictureElement.blur();
+      choose(-1);
+    },
+  };
+  const action = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
+  if (!action) return;
+  event.preventDefault();
+  action();
 }
 
 /** @param {KeyboardEvent} event */
@@ -125,15 +288,6 @@ function pressInPicture(event) {
     "=": () => zoom(1.3),
     "-": () => zoom(1 / 1.3),
     0: fitPicture,
-    n: () => walk(1),
-    p: () => walk(-1),
-    f: () => {
-      const module = view.module >= 0 ? view.module : view.chosen >= 0 ? model().picture.module[view.chosen] : 0;
-      if (module <= 0) return;
-      toggleFold(module);
-      chooseModule(module);
-    },
-    Escape: () => choose(-1),
   };
   const action = keys[event.key.length === 1 ? event.key.toLowerCase() : event.key];
   if (!action) return;
@@ -190,24 +344,40 @@ function begin() {
   field.addEventListener("keydown", (event) => {
     if (event.key === "Enter" && view.query) walk(event.shiftKey ? -1 : 1);
   });
-  document.addEventListener("keydown", (event) => {
-    if (event.key !== "/" || event.target instanceof HTMLInputElement) return;
-    event.preventDefault();
-    field.focus();
-  });
+  document.addEventListener("keydown", pressAnywhere);
   pictureElement.addEventListener("keydown", pressInPicture);
   listenToPicture(pressPicture);
   byId("download").addEventListener("click", downloadTable);
+  byId("table-scroll").addEventListener("scroll", followScroll, { passive: true });
+  byId("close-details").addEventListener("click", () => choose(-1));
   new ResizeObserver(() => look()).observe(pictureElement);
-  addEventListener("beforeprint", putOnPaper);
-  addEventListener("afterprint", takeFromPaper);
+  let wide = innerWidth;
+  addEventListener("resize", () => {
+    if (innerWidth === wide) return;
+    wide = innerWidth;
+    drawFieldChart();
+    drawStateChart();
+    paintFieldChart();
+    drawPicture();
+    look();
+  });
+  addEventListener("beforeprint", () => {
+    putOnPaper();
+    const short = table.shown.length <= 60;
+    byId("layers").classList.toggle("long", !short);
+    drawRows(short);
+  });
+  addEventListener("afterprint", () => {
+    takeFromPaper();
+    drawRows();
+  });
 
-  if (view.resolution.every((size) => size === view.resolution[0])) view.resolution = [view.resolution[0]];
-  drawTools();
-  drawResolution();
+  const { said, model: asked } = followAddress();
+  if (view.resolution.length > 1 && view.resolution.every((size) => size === view.resolution[0])) view.resolution = [view.resolution[0]];
   firstCards();
-  showModel(0);
-  drawCards();
+  showModel(asked >= 0 ? asked : worstModel());
+  followFolding(said);
+  addressKept = true;
 }
 
 begin();

@@ -12,67 +12,101 @@ function percent(part) {
   return part > 0 && part < 0.01 ? "< 1 %" : part < 1 && part > 0.99 ? "> 99 %" : `${Math.round(part * 100)} %`;
 }
 
-/** @param {Model} one */
-function rangeText(one) {
-  return `${shortText(one.range[0])} to ${shortText(one.range[1])} px`;
+/** @param {Sizes} sizes */
+function inShort(sizes) {
+  return Array.isArray(sizes) ? sizes.map((size) => sizeText(size ?? Infinity)).join("×") : sizeText(sizes ?? Infinity);
+}
+
+/** The good resolutions of a model in short. @param {Model} one */
+function goodText(one) {
+  const [low, high] = [inShort(one.good.from), inShort(one.good.to)];
+  if ([one.good.to].flat().includes(null)) return `from ${low} px on`;
+  return low === high ? `${low} px` : `${low} to ${high} px`;
 }
 
 // --- summary ---------------------------------------------------------------------------------
 
+/** The finding, as rfa_toolbox.analysis.summarize says it. @param {Model} one @param {ReturnType<typeof balance>} sum @param {number[]} resolution @returns {Child[]} */
+function finding(one, sum, resolution) {
+  const wasted = sum.found.unproductive;
+  const limited = sum.all.filter((node) => ["critical", "partially"].includes(view.states[node]));
+  const at = ` at ${inShort(resolution.length > 1 && new Set(resolution).size > 1 ? resolution : resolution[0])} px`;
+  const total = sum.all.length;
+  if (!total) return ["No layer of the network looks at a part of the image only."];
+  if (wasted.length)
+    return [
+      html("b", {}, total === 1 ? "The only layer" : countedInWords(one, wasted, sum.all)),
+      ` cannot help${at}`,
+      ...(wasted.length === total ? ["."] : [wasted.length === 1 ? ": " : ", from ", chooser(one, wasted[0], 40), wasted.length === 1 ? "." : " on."]),
+    ];
+  if (limited.length) return [`Every layer can help${at}, though `, html("b", { class: "fine" }, countedInWords(one, limited, sum.all)), ` see${limited.length === 1 ? "s" : ""} beyond the image.`];
+  const beyond = spread(one, resolution).some((size, axis) => size > pixels(one.good.to, axis));
+  return [total === 1 ? "The only layer" : `All ${counted(total, "layer")}`, ` can help${at}.`, beyond ? " No unit sees the whole image." : ""];
+}
+
+/** What is wrong along each axis of an image that is not square. @param {Model} one @param {ReturnType<typeof balance>} sum @param {number[]} resolution */
+function perAxis(one, sum, resolution) {
+  if (new Set(resolution).size < 2) return "";
+  const parts = resolution.map((size, axis) => {
+    const wasted = sum.all.filter((node) => size <= wasteLimit(one, node, axis)).length;
+    return `along the ${AXIS_NAMES[axis]} (${size} px) ${wasted ? `${wasted} of ${sum.all.length} layers see nothing new` : "every layer sees something new"}`;
+  });
+  const text = parts.join("; ");
+  return `${text[0].toUpperCase()}${text.slice(1)}.`;
+}
+
+/** Why the good resolutions are good. @param {Model} one */
+function goodReason(one) {
+  const { from, useful, to } = one.good;
+  const [low, help] = [inShort(from), inShort(useful)];
+  const begin = `From ${help} px on every layer can help${low === help ? "" : `; from ${low} px on none sees beyond the image`}`;
+  if ([to].flat().includes(null)) return `${begin}; some units see the whole image at any size.`;
+  return `${begin}; above ${inShort(to)} px no unit sees the whole image.`;
+}
+
 function showSummary() {
   const one = model();
   const sum = balance(one, view.states);
-  const at = resolutionText(view.resolution);
-  const wasted = sum.extractor.unproductive;
-  const strained = sum.extractor.critical + sum.extractor.partially;
-  const headline = byId("headline");
-  if (wasted)
-    headline.replaceChildren(
-      "At ", at, ", ", html("b", {}, `${wasted} of ${counted(sum.layers, "layer")}`), ` cannot help.`,
-    );
-  else if (strained)
-    headline.replaceChildren("At ", at, ", every layer can help, ", html("b", { class: "fine" }, `${strained} of ${sum.layers} only a little.`));
-  else headline.replaceChildren("At ", at, html("b", { class: "fine" }, `, all ${counted(sum.layers, "layer")} can help.`));
-  byId("subline").textContent = sum.behind
-    ? `Counted is the feature extractor. ${counted(sum.behind, "further layer")} ${sum.behind === 1 ? "stands" : "stand"} behind a global operation and ${sum.behind === 1 ? "sees" : "see"} the whole image at any resolution.`
-    : "Counted are all layers; none stands behind a global operation.";
-
-  const shown = STATES.filter((state) => state !== "partially" || sum.all.partially || one.axes !== 1);
+  const resolution = spread(one, view.resolution);
+  byId("headline").replaceChildren(...finding(one, sum, resolution).map((child) => (child instanceof Node ? child : String(child ?? ""))));
+  const axes = perAxis(one, sum, resolution);
+  const parameters = costs(one, view.states, one.nodes.parameters);
+  const macs = costs(one, view.states, view.work);
+  const shares = sum.counts.unproductive
+    ? [parameters && `${percent(parameters.share)} of the parameters`, macs && `${percent(macs.share)} of the compute`].filter(Boolean)
+    : [];
+  const held = shares.length ? `${sum.counts.unproductive === 1 ? "It holds" : "They hold"} ${listed(shares.map(String))}.` : "";
+  byId("subline").replaceChildren(
+    ...[one.good.unknown && html("strong", {}, `${one.good.unknown} `), axes && `${axes} `, held && `${held} `, html("b", {}, `Good ${/^from/.test(goodText(one)) ? "" : /to/.test(goodText(one)) ? "from " : "at "}${goodText(one)}.`)].filter((child) => child instanceof Node || Boolean(child)).map((child) => /** @type {Node | string} */ (child)),
+  );
+  byId("subline").title = goodReason(one);
+  const shown = STATES.filter((state) => state !== "partially" || sum.counts.partially);
   byId("balance").replaceChildren(
-    barOf(sum.extractor, "bar"),
+    barOf(sum.counts, "bar"),
     html(
       "div",
       { class: "chips" },
-      ...shown.map((state) => {
+      ...shown.filter((state) => sum.counts[state] || state === "productive").map((state) => {
         const chip = button("", { class: "chip", "aria-pressed": String(view.only.has(state)), "data-state": state, title: `Show only the ${STATE_NAMES[state]} layers in the table` }, () => {
           if (!view.only.delete(state)) view.only.add(state);
           chip.setAttribute("aria-pressed", String(view.only.has(state)));
           filterTable();
         });
-        chip.append(sign(state), STATE_NAMES[state], html("b", {}, sum.extractor[state]));
+        chip.append(sign(state), STATE_NAMES[state], html("b", {}, sum.counts[state]));
         return chip;
       }),
+      ...(sum.design ? [html("span", { class: "design-note" }, html("i", { class: "swatch design" }), `${sum.design} more see${sum.design === 1 ? "s" : ""} everything by design`)] : []),
     ),
   );
-
-  const parameters = costs(one, view.states, one.nodes.parameters);
-  const macs = costs(one, view.states, view.work);
   /** @type {[string, Child, string][]} */
-  const figures = [["Unproductive layers", percent(sum.layers ? wasted / sum.layers : 0), `${wasted} of ${sum.layers}`]];
-  if (parameters) figures.push(["Their parameters", percent(parameters.share), `${shortNumber(parameters.wasted)} of ${shortNumber(parameters.total)}`]);
-  if (macs) figures.push(["Their compute", percent(macs.share), `${shortNumber(macs.wasted)} of ${shortNumber(macs.total)} multiply-adds${aboutText(one, view.resolution)}`]);
-  figures.push(["Feasible resolutions", rangeText(one), "smallest and largest that make sense"]);
-  const first = sum.first;
-  figures.push([
-    "First unproductive layer",
-    first < 0 ? "none" : chooser(one, first, 34),
-    first < 0 ? "" : `number ${first} of ${one.nodes.name.length}, ${visible(shortened(layerOf(one, first).type, 30))}`,
-  ]);
+  const figures = [["Good resolutions", goodText(one), goodReason(one)]];
+  if (parameters) figures.push(["Parameters that cannot help", percent(parameters.share), `${shortNumber(parameters.wasted)} of ${shortNumber(parameters.total)}`]);
+  if (macs) figures.push(["Compute that cannot help", percent(macs.share), `${shortNumber(macs.wasted)} of ${shortNumber(macs.total)} multiply-adds${aboutText(one, view.resolution)}`]);
   byId("figures").replaceChildren(
     ...figures.map(([title, value, note]) => html("div", {}, html("dt", {}, title), html("dd", {}, value, note && html("small", {}, note)))),
   );
   byId("advice").replaceChildren(
-    ...advice(one, sum, parameters, macs).map(([title, ...text]) => html("li", {}, html("b", {}, title), ...text)),
+    ...advice(one, sum).map(([title, ...text]) => html("li", {}, html("b", {}, title), ...text)),
   );
 }
 
@@ -105,80 +139,55 @@ function chooser(one, node, longest) {
   const made = button("", { class: "link" }, () => {
     const at = facts.models.indexOf(one);
     if (at !== view.model) showModel(at);
-    choose(node, true);
+    const level = levelOf(one);
+    choose(level.main[level.unit[node]], true);
   });
   made.append(named(shortened(one.nodes.name[node], longest)));
   return made;
 }
 
-/** What to do, in the order of the price. @param {Model} one @param {ReturnType<typeof balance>} sum
- * @param {ReturnType<typeof costs>} parameters @param {ReturnType<typeof costs>} macs @returns {[string, ...Child[]][]} */
-function advice(one, sum, parameters, macs) {
+/** What can be done, the cheapest first. @param {Model} one @param {ReturnType<typeof balance>} sum @returns {[string, ...Child[]][]} */
+function advice(one, sum) {
   const resolution = spread(one, view.resolution);
-  const useful = firstUsefulResolution(one);
-  const low = one.range[0];
-  const smallest = Math.max(...resolution.map((_, axis) => pixels(low, axis)));
-  const saved = [
-    parameters && parameters.wasted ? `${percent(parameters.share)} of the parameters` : "",
-    macs && macs.wasted ? `${percent(macs.share)} of the compute` : "",
-  ].filter(Boolean);
+  const enough = resolution.map((size, axis) => Math.max(size, pixels(one.good.from, axis)));
+  const enoughText = inShort(new Set(enough).size === 1 ? enough[0] : enough);
   /** @type {[string, ...Child[]][]} */
   const found = [];
-  if (sum.extractor.unproductive) {
-    found.push([
-      "Cut what cannot help",
-      `${counted(sum.extractor.unproductive, "layer")}, first `, chooser(one, sum.first, 40), `, cannot improve on what reaches ${sum.extractor.unproductive === 1 ? "it" : "them"}`,
-      saved.length ? `; together they hold ${listed(saved)}. ` : ". ",
-      ...(sum.last < 0
-        ? ["At this size no layer helps at all."]
-        : sum.last > sum.end
-          ? []
-          : ["Behind ", chooser(one, sum.last, 40), " no layer helps any more: what follows can go, and was observed not to be missed."]),
-    ]);
+  if (sum.counts.unproductive) {
+    const cut = cutOf(one, view.states, view.work);
     const early = earlyStrides(one);
+    if (cut) {
+      const saved = [cut.parameters === null ? "" : `${percent(cut.parameters)} of the parameters`, cut.work === null ? "" : `${percent(cut.work)} of the compute`].filter(Boolean);
+      found.push([
+        "Cut the end off",
+        "Put the head behind ", chooser(one, cut.behind, 40), ` and leave out the last ${cut.layers === 1 ? "layer" : counted(cut.layers, "layer")}`,
+        saved.length ? `: that saves ${listed(saved)}.` : ".",
+      ]);
+    }
     found.push([
-      "Or let the field grow more slowly",
-      early.length
-        ? `Every stride doubles all growth behind it. Removing an early one (${early.length === 1 ? "it is" : "the first are"} `
-        : "Smaller kernels in the first layers slow down all growth behind them",
-      ...early.flatMap((node, at) => [at ? " and " : "", chooser(one, node, 30)]),
-      early.length ? ") about halves the fields behind it, at the price of compute." : ".",
+      "Let the field grow more slowly",
+      ...(early.length ? ["Smaller strides early on, at ", ...early.flatMap((node, at) => [at ? " or " : "", chooser(one, node, 30)]), ", about halve all fields behind them, at the price of compute."] : ["Smaller kernels early on slow down all growth behind them."]),
     ]);
-    found.push([
-      `Or enlarge the images to ${useful} px or more${new Set(resolution).size > 1 ? " on every axis" : ""}`,
-      useful < smallest
-        ? `From there on no layer is unproductive, and from ${shortText(low)} px on none is critical. The cost grows with the area.`
-        : "From there on no layer is unproductive. The cost grows with the area.",
-    ]);
+    found.push([`Use images of ${enoughText} px or more`, goodReason(one)]);
     return found;
   }
-  if (sum.extractor.critical + sum.extractor.partially)
-    found.push([
-      "This is close to a good size",
-      `No layer is unproductive, but ${counted(sum.extractor.critical + sum.extractor.partially, "layer")} ${sum.extractor.critical + sum.extractor.partially === 1 ? "sees" : "see"} past the border of the image. From ${shortText(low)} px on, every layer works on the image alone.`,
-    ]);
-  const beyond = resolution.every((size, axis) => size > pixels(one.range[1], axis));
-  if (beyond)
-    found.push([
-      "No unit sees the whole image",
-      `The largest field is ${sizesText(one.range[1], one.axes ?? 1)} px. Smaller images save compute; if large objects matter, more or wider layers would help.`,
-    ]);
-  else if (!found.length) found.push(["Nothing is wasted", `Every layer of the feature extractor still adds context, and the largest field covers the image. Keep it so: below ${useful} px the first layer becomes unproductive.`]);
-  return found;
+  if (sum.counts.critical + sum.counts.partially) return [[`Images of ${enoughText} px use every layer fully`, goodReason(one)]];
+  if (resolution.some((size, axis) => size > pixels(one.good.to, axis))) return [["Nothing is wasted, but no unit sees the whole image", `The largest field is ${inShort(one.good.to)} px. Where the task needs the whole image, let the field grow faster.`]];
+  return [["Nothing to do at this resolution", goodReason(one)]];
 }
 
 /** The first two layers that make the map coarser. @param {Model} one */
 function earlyStrides(one) {
   const found = [];
   for (let node = 0; node < one.nodes.name.length && found.length < 2; node += 1)
-    if (one.nodes.extracts[node] && /[2-9]|\d\d/.test(layerOf(one, node).stride) && layerOf(one, node).upsampling.replace(/[1x]/g, "") === "") found.push(node);
+    if (one.nodes.extracts[node] && /^([2-9]|\d\d)/.test(layerOf(one, node).stride) && layerOf(one, node).upsampling.replace(/[1x]/g, "") === "") found.push(node);
   return found;
 }
 
 // --- resolution ------------------------------------------------------------------------------
 
 function largestOnSlider() {
-  const bounds = facts.models.map((one) => one.range.map((sizes) => Math.max(1, ...[sizes].flat().filter((size) => size !== null))));
+  const bounds = facts.models.map((one) => [one.good.from, one.good.to].map((sizes) => Math.max(1, ...[sizes].flat().filter((size) => size !== null))));
   const low = Math.max(...bounds.map(([smallest]) => smallest));
   const high = Math.max(...bounds.map(([, largest]) => largest));
   const shown = Math.max(...facts.resolution, ...facts.compare.flat());
@@ -216,7 +225,12 @@ function drawResolution() {
       drawResolution();
       byId("per-axis").focus();
     });
-    return [html("label", { for: `pixels-${axis}` }, name), slider, html("span", { class: "pixels" }, number), extra];
+    const track = html("span", { class: "track" }, slider);
+    const [low, high] = [pixels(model().good.from, axis), Math.min(pixels(model().good.to, axis), sliderEnd)];
+    track.style.setProperty("--from", String(Math.min(low, sliderEnd) / sliderEnd));
+    track.style.setProperty("--to", String(high / sliderEnd));
+    track.title = `Good ${goodText(model())}`;
+    return [html("label", { for: `pixels-${axis}` }, name), track, html("span", { class: "pixels" }, number), extra];
   });
   byId("resolution").replaceChildren(...rows);
 }
@@ -231,6 +245,7 @@ function setPixels(axis, size) {
 function showDetails() {
   const one = model();
   const place = byId("details");
+  byId("panel").classList.toggle("empty", view.module < 0 && view.chosen < 0);
   if (view.module >= 0) place.replaceChildren(...moduleDetails(one, view.module));
   else if (view.chosen >= 0) place.replaceChildren(...layerDetails(one, view.chosen));
   else place.replaceChildren(
@@ -251,19 +266,20 @@ function fact(title, value) {
   return value === null || value === undefined || value === "" ? [] : [html("dt", {}, title), html("dd", {}, value)];
 }
 
-/** @param {State} state */
+/** @param {Look} state */
 function badge(state) {
+  if (state === "design") return html("span", { class: "badge design" }, "sees everything by design");
   return html("span", { class: `badge ${state} ink-${state}` }, sign(state), STATE_NAMES[state]);
 }
 
 /** Buttons that fold the modules around a node. @param {number} module */
 function crumbs(module) {
-  const modules = model().picture.modules;
+  const level = levelOf(model());
   return html(
     "div",
     { class: "crumbs" },
     ...enclosing(module).map((inner) =>
-      button(`${stage.folded.has(inner) ? "▸" : "▾"} ${shortened(moduleName(modules[inner][0], modules[inner][1]), 30)}`, { class: "link", "aria-expanded": String(!stage.folded.has(inner)), title: "Fold or unfold this module" }, () => {
+      button(`${stage.folded.has(inner) ? "▸" : "▾"} ${shortened(moduleName(level, inner), 30)}`, { class: "link", "aria-expanded": String(!stage.folded.has(inner)), title: "Fold or unfold this module" }, () => {
         toggleFold(inner);
         showDetails();
       }),
@@ -283,12 +299,17 @@ function layerDetails(one, node) {
   const jumps = Array.isArray(jump) ? jump.map((one) => one ?? "–").join(" × ") : jump;
   const measured = nodes.map[node];
   const window_ = nodes.window[node];
-  const parameters = nodes.parameters[node];
-  const macs = view.work[node];
+  const level = levelOf(one);
+  const unit = level.unit[node];
+  const parameters = sumOf(level, unit, nodes.parameters);
+  const macs = sumOf(level, unit, view.work);
+  const with_ = membersOf(level)[unit].filter((other) => other !== node).map((other) => titleOf(layerOf(one, other)));
+  const reads = level.inputs[unit].map((other) => level.main[other]);
   return [
-    crumbs(one.picture.module[node]),
-    html("h2", {}, named(nodes.name[node])),
-    html("p", {}, badge(view.states[node])),
+    crumbs(level.module[unit]),
+    html("h2", {}, level.kind[unit] === "input" ? "Image" : titleOf(layer)),
+    html("p", { class: "path" }, named(nodes.name[node])),
+    html("p", {}, badge(lookOf(one, node))),
     html("p", { class: "why" }, ...why(one, node, resolution)),
     html(
       "dl",
@@ -304,14 +325,16 @@ function layerDetails(one, node) {
       ...fact("Units", layer.units),
       ...fact("Smallest field", `${sizesText(nodes.smallest[node])} px`),
       ...fact("Largest field", `${sizesText(nodes.largest[node])} px`),
-      ...fact("Jump", jumps === null ? null : `${jumps} px between neighbours`),
-      ...fact("Window", window_ && windowText(one, window_)),
+      ...fact("Neighbours", jumps === null ? null : `${jumps} px apart in the image`),
+      ...fact("First unit", window_ && windowText(one, window_)),
       ...fact("Feature map", `${mapSize(jump, resolution).join(" × ")} at ${resolutionText(view.resolution)}`),
-      ...fact("Measured map", measured ? `${measured.join(" × ")}${encodedText(one)}` : null),
+      ...fact("Map when read", measured ? `${measured.join(" × ")}${encodedText(one)}` : null),
       ...fact("Parameters", parameters === null ? null : parameters.toLocaleString("en")),
       ...fact("Multiply-adds", macs === null ? null : macs ? `${shortNumber(macs)}${aboutText(one, view.resolution)}` : "0"),
-      ...fact("Known as", certainty === "exact" ? "exact" : named(`${certainty}: ${reason}`)),
-      ...fact("Reads", nodes.inputs[node].length ? links(one, nodes.inputs[node]) : "the image"),
+      ...fact("With", with_.length ? listed([...new Set(with_)].slice(0, 8)) : null),
+      ...fact("Certainty", certainty === "exact" ? null : named(certainty === "bound" ? `its field is at most this large: ${reason}` : `nothing knows what it does: ${reason}`)),
+      ...fact("Reads", reads.length ? links(one, reads) : level.kind[unit] === "input" ? null : "the image"),
+      ...fact("Read by", links(one, level.inputs.flatMap((inputs, other) => (inputs.includes(unit) ? [level.main[other]] : [])))),
     ),
   ];
 }
@@ -324,11 +347,12 @@ function windowText(one, [start, size]) {
     const [first, many] = [on(start, axis), pixels(size, axis)];
     return first === null || many === Infinity ? "everything" : `${first} to ${first + many - 1}`.replaceAll("-", "−");
   });
-  return ends.every((one) => one === "everything") ? "sees everything" : `${sizesText(size)} px; unit 0 sees ${ends.join(" × ")}`;
+  return ends.every((one) => one === "everything") ? "sees everything" : `sees ${ends.join(" × ")}`;
 }
 
 /** @param {Model} one @param {number[]} nodes */
 function links(one, nodes) {
+  if (!nodes.length) return null;
   const shown = nodes.slice(0, 6);
   const list = html("span", {}, ...shown.flatMap((node, at) => [at ? ", " : "", chooser(one, node, 40)]));
   if (shown.length < nodes.length) list.append(` and ${nodes.length - shown.length} more`);
@@ -337,27 +361,28 @@ function links(one, nodes) {
 
 /** @param {Model} one @param {number} module @returns {Element[]} */
 function moduleDetails(one, module) {
-  const inside = one.picture.module.flatMap((inner, node) => (enclosing(inner).includes(module) ? [node] : []));
-  /** @type {Record<State, number>} */
-  const counts = { unproductive: 0, critical: 0, partially: 0, productive: 0 };
-  for (const node of inside) counts[view.states[node]] += 1;
+  const level = levelOf(one);
+  const inside = unitsOf(level)[module];
+  const { counts, layers } = countStates(one, inside);
   /** @param {(number | null)[]} values */
-  const total = (values) => (inside.some((node) => values[node] !== null) ? inside.reduce((sum, node) => sum + (values[node] ?? 0), 0) : null);
+  const total = (values) => inside.reduce((/** @type {number | null} */ sum, unit) => { const own = sumOf(level, unit, values); return own === null ? sum : (sum ?? 0) + own; }, null);
   const parameters = total(one.nodes.parameters);
   const macs = total(view.work);
   const folded = stage.folded.has(module);
+  const parts = STATES.filter((state) => counts[state]).map((state) => `${counts[state]} ${STATE_NAMES[state]}`);
   return [
-    crumbs(one.picture.modules[module][1]),
-    html("h2", {}, named(one.picture.modules[module][0])),
-    html("p", { class: "why" }, `A module of ${counted(inside.length, "layer")}: ${STATES.filter((state) => counts[state]).map((state) => `${counts[state]} ${STATE_NAMES[state]}`).join(", ")}.`),
-    barOf(counts, "bar"),
+    crumbs(level.modules[module][1]),
+    html("h2", {}, moduleName(level, module)),
+    html("p", { class: "path" }, named(level.modules[module][0].replace(/#\d+/g, ""))),
+    html("p", { class: "why" }, layers ? `A module of ${counted(layers, "layer")}: ${parts.join(", ")}.` : "A module that sees everything by design."),
+    ...(layers ? [barOf(counts, "bar")] : []),
     html(
       "dl",
       { class: "facts" },
       ...fact("Parameters", parameters === null ? null : parameters.toLocaleString("en")),
       ...fact("Multiply-adds", macs === null ? null : macs ? `${shortNumber(macs)}${aboutText(one, view.resolution)}` : "0"),
-      ...fact("First layer", chooser(one, inside[0], 40)),
-      ...fact("Last layer", chooser(one, inside[inside.length - 1], 40)),
+      ...fact("First layer", chooser(one, level.main[inside[0]], 40)),
+      ...fact("Last layer", chooser(one, level.main[inside[inside.length - 1]], 40)),
     ),
     html("p", { class: "why" }, button(folded ? "Unfold" : "Fold", {}, () => {
       toggleFold(module);
@@ -377,6 +402,10 @@ function why(one, node, resolution) {
   const ownInfinite = axes.every((axis) => pixels(nodes.smallest[node], axis) === Infinity);
   /** @type {Child[]} */
   const text = [];
+  const kind = levelOf(one).kind[levelOf(one).unit[node]];
+  if (kind === "input") return ["The image itself."];
+  if (kind === "global") return ["It sees everything by design: it stands behind an operation that joins all positions. It is not counted among the layers that should add context."];
+  if (kind === "joint") return ["It joins what several layers have seen, and looks at nothing itself. It is not counted."];
   if (state === "unproductive") {
     if (axes.every((axis) => resolution[axis] <= pixels(nodes.seen[node], axis))) {
       const least = inputs.reduce((best, other) => (pixels(nodes.smallest[other], 0) < pixels(nodes.smallest[best], 0) ? other : best), inputs[0]);
@@ -422,160 +451,12 @@ function why(one, node, resolution) {
   return text;
 }
 
-// --- charts ----------------------------------------------------------------------------------
-
-const WIDTH = 860;
-const HEIGHT = 300;
-const LEFT = 44;
-const RIGHT = 12;
-const BOTTOM = 22;
-const TOP = 16;
-
-/** Where the parts of the chart of fields are that follow the resolution. */
-const fieldChart = {
-  /** @type {SVGElement[]} */
-  bars: [],
-  /** @type {SVGLineElement} */
-  line: svg("line"),
-  /** @type {SVGTextElement} */
-  text: svg("text"),
-  /** @type {(size: number) => number} */
-  toY: (size) => size,
-  axis: 0,
-};
-
-function drawFieldChart() {
-  const one = model();
-  const { smallest, largest } = one.nodes;
-  const axes = one.axes ?? 1;
-  fieldChart.axis = Math.min(fieldChart.axis, axes - 1);
-  const axis = fieldChart.axis;
-  const finite = [...smallest, ...largest].map((sizes) => pixels(sizes, axis)).filter((size) => size < Infinity);
-  const most = Math.max(64, ...finite.map(Number), pixels(one.range[1], axis) === Infinity ? 1 : pixels(one.range[1], axis)) * 1.3;
-  const end = Math.log2(most);
-  const floor = HEIGHT - BOTTOM;
-  fieldChart.toY = (size) => (size === Infinity ? TOP : floor - (Math.log2(Math.min(size, most)) / end) * (floor - TOP - 14));
-  const { toY } = fieldChart;
-  const chart = svg("svg", { class: "chart", viewBox: `0 0 ${WIDTH} ${HEIGHT}`, role: "img", "aria-label": `Smallest and largest receptive field of every layer of ${visible(one.name)}; the table below has the numbers.` });
-  const low = pixels(one.range[0], axis);
-  const high = pixels(one.range[1], axis);
-  chart.append(svg("rect", { class: "band", x: LEFT, width: WIDTH - LEFT - RIGHT, y: toY(high), height: Math.max(toY(low) - toY(high), 1.5) }));
-  for (const edge of [low, high]) chart.append(svg("line", { class: "band-edge", x1: LEFT, x2: WIDTH - RIGHT, y1: toY(edge), y2: toY(edge) }));
-  for (let power = 0; 2 ** power <= most; power += end > 12 ? 2 : 1)
-    chart.append(
-      svg("line", { class: "rule", x1: LEFT, x2: WIDTH - RIGHT, y1: toY(2 ** power), y2: toY(2 ** power) }),
-      svg("text", { x: LEFT - 6, y: toY(2 ** power) + 4, "text-anchor": "end" }, 2 ** power),
-    );
-  if (finite.length < 2 * smallest.length) chart.append(svg("text", { x: LEFT - 6, y: TOP + 4, "text-anchor": "end" }, "∞"));
-  const count = smallest.length;
-  const step = (WIDTH - LEFT - RIGHT) / count;
-  const thick = Math.max(Math.min(step * 0.72, 14), 0.6);
-  fieldChart.bars = smallest.map((sizes, node) => {
-    const [top, bottom] = [toY(pixels(largest[node], axis)), toY(pixels(sizes, axis))];
-    const height = Math.max(bottom - top, 3);
-    return svg("rect", { class: "field", "data-index": node, x: LEFT + step * (node + 0.5) - thick / 2, y: Math.min(top, bottom - 1.5), width: thick, height, rx: Math.min(1.5, thick / 2) }, svg("title", {}, `${shortened(visible(one.nodes.name[node]), 80)}: ${sizesText(sizes)} to ${sizesText(largest[node])} px`));
-  });
-  chart.append(...fieldChart.bars);
-  const every = Math.max(1, Math.ceil((count - 1) / 4));
-  for (let node = 0; node < count; node += every)
-    chart.append(svg("text", { x: LEFT + step * (node + 0.5), y: HEIGHT - 5, "text-anchor": "middle" }, node || "layer 0"));
-  fieldChart.line = svg("line", { class: "now", x1: LEFT, x2: WIDTH - RIGHT });
-  fieldChart.text = svg("text", { class: "now-text", x: WIDTH - RIGHT - 4, "text-anchor": "end" });
-  chart.append(fieldChart.line, fieldChart.text);
-  chart.addEventListener("click", (event) => {
-    const bar = event.target instanceof Element ? event.target.closest("[data-index]") : null;
-    if (bar) choose(Number(bar.getAttribute("data-index")), true);
-  });
-  const switches = axes < 2 || [...smallest, ...largest].every((sizes) => !Array.isArray(sizes)) ? [] : [
-    html("div", { class: "chips" }, ...Array.from({ length: axes }, (_, at) =>
-      button(AXIS_NAMES[at], { class: "chip", "aria-pressed": String(at === axis) }, () => {
-        fieldChart.axis = at;
-        drawFieldChart();
-        paintFieldChart();
-      }))),
-  ];
-  byId("field-chart").replaceChildren(...switches, chart);
-}
-
-function paintFieldChart() {
-  view.states.forEach((state, node) => fieldChart.bars[node].setAttribute("class", node === view.chosen ? `field ${state} chosen` : `field ${state}`));
-  const size = spread(model(), view.resolution)[fieldChart.axis];
-  const y = fieldChart.toY(size);
-  fieldChart.line.setAttribute("y1", String(y));
-  fieldChart.line.setAttribute("y2", String(y));
-  fieldChart.text.setAttribute("y", String(y - 5));
-  fieldChart.text.textContent = `image, ${size} px`;
-}
-
-/** Charts of states that follow the resolution, with what moves their mark. @type {Map<Element, (resolution: number[]) => void>} */
-const stateCharts = new Map();
-
-/** How many layers are in which state at every resolution. @param {Model} one @param {number} width @param {number} height @param {boolean} small */
-function stateChartOf(one, width, height, small) {
-  const [left, right, top, bottom] = small ? [4, 4, 4, 14] : [34, 10, 8, 22];
-  const places = width - left - right;
-  const samples = Math.min(160, sliderEnd);
-  const layers = Math.max(1, one.nodes.extracts.reduce((sum, one) => sum + one, 0));
-  /** @param {number} size */
-  const toX = (size) => left + (Math.min(size, sliderEnd) / sliderEnd) * places;
-  /** @param {number} count */
-  const toY = (count) => top + (1 - count / layers) * (height - top - bottom);
-  /** @type {Record<State, string[]>} */
-  const upper = { unproductive: [], critical: [], partially: [], productive: [] };
-  /** @type {Record<State, string[]>} */
-  const lower = { unproductive: [], critical: [], partially: [], productive: [] };
-  for (let at = 0; at <= samples; at += 1) {
-    const size = Math.max(1, Math.round((at / samples) * sliderEnd));
-    const { extractor } = balance(one, statesAt(one, [size]));
-    let below = 0;
-    for (const state of STATES) {
-      lower[state].push(`${toX(size).toFixed(1)} ${toY(below).toFixed(1)}`);
-      below += extractor[state];
-      upper[state].push(`${toX(size).toFixed(1)} ${toY(below).toFixed(1)}`);
-    }
-  }
-  const chart = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": `Layers of ${visible(one.name)} by state against the resolution; no layer is unproductive from ${firstUsefulResolution(one)} pixels on.` });
-  for (const state of STATES)
-    chart.append(svg("path", { class: `area ${state}`, d: `M${upper[state].join("L")}L${lower[state].reverse().join("L")}Z` }));
-  // Images as high as wide fit where all axes do; if these differ much, no such image does.
-  const axes = Array.from({ length: one.axes ?? 1 }, (_, axis) => axis);
-  const low = Math.max(...axes.map((axis) => pixels(one.range[0], axis)));
-  const high = Math.min(...axes.map((axis) => pixels(one.range[1], axis)));
-  if (low <= high) chart.append(svg("rect", { class: "band", x: toX(low), width: Math.max(toX(high) - toX(low), 1), y: top, height: height - top - bottom }));
-  for (const edge of low <= high ? [low, high] : []) if (edge <= sliderEnd) chart.append(svg("line", { class: "band-edge", x1: toX(edge), x2: toX(edge), y1: top, y2: height - bottom }));
-  for (let at = 0; at <= (small ? 2 : 4); at += 1) {
-    const size = Math.round((at / (small ? 2 : 4)) * sliderEnd);
-    chart.append(svg("text", { x: toX(size), y: height - 3, "text-anchor": at === 0 ? "start" : at === (small ? 2 : 4) ? "end" : "middle" }, at ? size : "0 px"));
-  }
-  if (!small) for (const count of [0, layers]) chart.append(svg("text", { x: left - 5, y: toY(count) + 4, "text-anchor": "end" }, count));
-  const line = svg("line", { class: "now", y1: top, y2: height - bottom });
-  chart.append(line);
-  chart.addEventListener("click", (event) => {
-    const box = chart.getBoundingClientRect();
-    const size = Math.round(((((event.clientX - box.left) / box.width) * width - left) / places) * sliderEnd);
-    setResolution([Math.min(Math.max(size, 1), sliderEnd)]);
-    drawResolution();
-  });
-  /** @param {number[]} resolution */
-  const follow = (resolution) => {
-    const x = String(toX(Math.min(...resolution)));
-    line.setAttribute("x1", x);
-    line.setAttribute("x2", x);
-  };
-  return { chart, follow };
-}
-
-function drawStateChart() {
-  const { chart, follow } = stateChartOf(model(), 480, 300, false);
-  stateCharts.clear();
-  stateCharts.set(chart, follow);
-  byId("state-chart").replaceChildren(chart);
-}
-
 // --- side by side ----------------------------------------------------------------------------
 
-/** What is compared: a model at a resolution, or (null) at that of the page. @type {{model: number, resolution: number[] | null, follow?: (resolution: number[]) => void, body?: HTMLElement}[]} */
+/** What is compared: a model at a resolution, or (null) at that of the page. @type {{model: number, resolution: number[] | null}[]} */
 let cards = [];
+/** By what the cards are sorted; null keeps the order in which they were asked for. @type {"wasted" | "parameters" | "compute" | "good" | null} */
+let cardsBy = null;
 
 function firstCards() {
   const live = facts.models.map((_, at) => ({ model: at, resolution: /** @type {number[] | null} */ (null) }));
@@ -583,58 +464,92 @@ function firstCards() {
   cards = live.length + fixed.length > 1 ? [...live, ...fixed] : [];
 }
 
-function drawCards() {
-  byId("comparison").hidden = cards.length < 2;
-  byId("cards").replaceChildren(
-    ...cards.map((card) => {
-      const one = facts.models[card.model];
-      const { chart, follow } = stateChartOf(one, 300, 92, true);
-      card.follow = follow;
-      card.body = html("div");
-      const close = button("✕", { class: "icon", "aria-label": "Remove from the comparison" }, () => {
-        cards = cards.filter((other) => other !== card);
-        if (cards.length < 2) cards = [];
-        drawCards();
-      });
-      const title = html("h3", {}, facts.models.length > 1 ? named(shortened(one.name, 60)) : card.resolution ? "Kept" : "Now");
-      return html("article", { class: "card" }, html("div", { class: "strip" }, title, close), card.body, chart);
-    }),
-  );
-  paintCards();
+/** What a card says. @param {{model: number, resolution: number[] | null}} card */
+function valuesOf(card) {
+  const one = facts.models[card.model];
+  const resolution = card.resolution ?? view.resolution;
+  const live = card.resolution === null && card.model === view.model && view.states.length > 0;
+  const states = live ? view.states : statesAt(one, resolution);
+  const sum = balance(one, states);
+  const parameters = costs(one, states, one.nodes.parameters);
+  const macs = costs(one, states, live ? view.work : workAt(one, resolution));
+  return { card, one, resolution, states, sum, parameters, macs, wasted: sum.all.length ? sum.counts.unproductive / sum.all.length : 0 };
+}
+
+/** The model of which most layers cannot help. */
+function worstModel() {
+  const shares = facts.models.map((_, at) => valuesOf({ model: at, resolution: null }).wasted);
+  return shares.indexOf(Math.max(...shares));
 }
 
 function paintCards() {
-  for (const card of cards) {
-    const one = facts.models[card.model];
-    const resolution = card.resolution ?? view.resolution;
-    const states = card.resolution === null && card.model === view.model ? view.states : statesAt(one, resolution);
-    const sum = balance(one, states);
-    const [parameters, macs] = [costs(one, states, one.nodes.parameters), costs(one, states, card.resolution === null && card.model === view.model ? view.work : workAt(one, resolution))];
-    card.follow?.(resolution);
-    card.body?.replaceChildren(
-      html("p", { class: "soft" }, `at ${resolutionText(resolution)}`),
-      barOf(sum.extractor, "bar small"),
-      html(
-        "dl",
-        { class: "figures" },
-        ...[
-          fact("Unproductive", `${sum.extractor.unproductive} of ${sum.layers} layers`),
-          fact("Critical", counted(sum.extractor.critical + sum.extractor.partially, "layer")),
-          fact("Their parameters", parameters && percent(parameters.share)),
-          fact("Their compute", macs && percent(macs.share)),
-          fact("Feasible", rangeText(one)),
-          fact("First unproductive", sum.first < 0 ? "none" : chooser(one, sum.first, 24)),
-        ].flatMap((pair) => (pair.length ? [html("div", {}, ...pair)] : [])),
-      ),
-    );
-  }
+  byId("comparison").hidden = cards.length < 2;
+  if (cards.length < 2) return;
+  const values = cards.map(valuesOf);
+  /** @type {Record<string, (one: ReturnType<typeof valuesOf>) => number>} */
+  const by = {
+    wasted: (one) => -one.wasted,
+    parameters: (one) => -(one.parameters?.share ?? 0),
+    compute: (one) => -(one.macs?.share ?? 0),
+    good: (one) => Math.max(...[one.one.good.from].flat().map((size) => size ?? Infinity)),
+  };
+  const order = cardsBy;
+  if (order) values.sort((one, other) => by[order](one) - by[order](other));
+  /** @type {["wasted" | "parameters" | "compute" | "good" | null, string][]} */
+  const ways = [[null, "As given"], ["wasted", "Most layers"], ["parameters", "Most parameters"], ["compute", "Most compute"], ["good", "Smallest good size"]];
+  byId("card-order").replaceChildren(
+    html("span", { class: "soft" }, "Sort by what is wasted:"),
+    ...ways.map(([way, text]) => button(text, { class: "chip", "aria-pressed": String(cardsBy === way) }, () => {
+      cardsBy = way;
+      paintCards();
+    })),
+  );
+  byId("cards").replaceChildren(...values.map(cardOf));
+}
+
+/** @param {ReturnType<typeof valuesOf>} values */
+function cardOf({ card, one, resolution, states, sum, parameters, macs }) {
+  const close = button("✕", { class: "icon", "aria-label": "Remove from the comparison" }, () => {
+    cards = cards.filter((other) => other !== card);
+    if (cards.length < 2) cards = [];
+    paintCards();
+  });
+  const open = button("", { class: "link" }, () => {
+    showModel(card.model);
+    if (card.resolution) {
+      setResolution([...card.resolution]);
+      drawResolution();
+    }
+    showAnswer();
+  });
+  open.append(facts.models.length > 1 ? named(shortened(one.name, 60)) : card.resolution ? "Kept" : "Now");
+  const at = resolutionText(resolution);
+  return html(
+    "article",
+    { class: "card" },
+    html("div", { class: "strip" }, html("h3", {}, open), close),
+    html("p", { class: "soft" }, `at ${at}`),
+    barOf(sum.counts, "bar small"),
+    html(
+      "dl",
+      { class: "figures" },
+      ...[
+        fact("Cannot help", `${sum.counts.unproductive} of ${counted(sum.all.length, "layer")}`),
+        fact("See beyond the image", counted(sum.counts.critical + sum.counts.partially, "layer")),
+        fact("Wasted parameters", parameters && percent(parameters.share)),
+        fact("Wasted compute", macs && percent(macs.share)),
+        fact("Good", goodText(one)),
+        fact("First", sum.counts.unproductive ? chooser(one, sum.all.find((node) => states[node] === "unproductive") ?? 0, 24) : "none"),
+      ].flatMap((pair) => (pair.length ? [html("div", {}, ...pair)] : [])),
+    ),
+  );
 }
 
 /** Keep what is shown now, to look at it beside other resolutions. */
 function keepForComparison() {
   if (!cards.length) cards = facts.models.map((_, at) => ({ model: at, resolution: null }));
   cards.push({ model: view.model, resolution: [...view.resolution] });
-  drawCards();
+  paintCards();
   byId("comparison").scrollIntoView({ block: "nearest" });
 }
 
@@ -647,28 +562,46 @@ function sortSize(sizes) {
   return Array.isArray(sizes) ? Math.max(...sizes.map((size) => size ?? Infinity)) : sizes ?? Infinity;
 }
 
+/** @param {Model} one @param {number} node @param {(number | null)[]} values */
+function ofUnit(one, node, values) {
+  const level = levelOf(one);
+  return sumOf(level, level.unit[node], values);
+}
+
+/** @param {Model} one @param {number} node */
+function stateCell(one, node) {
+  const look = lookOf(one, node);
+  const kind = levelOf(one).kind[levelOf(one).unit[node]];
+  if (look === "design") return html("span", { class: "soft" }, kind === "global" ? "by design" : "–");
+  return html("span", { class: `ink-${look}` }, sign(look), STATE_NAMES[look]);
+}
+
 /** @type {Column[]} */
 const COLUMNS = [
   { title: "#", key: "index", number: true, value: (_, node) => node },
-  { title: "Layer", key: "name", number: false, value: (one, node) => one.nodes.name[node], text: (one, node) => chooser(one, node, 90) },
-  { title: "Type", key: "type", number: false, value: (one, node) => layerOf(one, node).type, text: (one, node) => named(shortened(layerOf(one, node).type, 40)) },
+  { title: "Layer", key: "name", number: false, value: (one, node) => one.nodes.name[node], text: (one, node) => chooser(one, node, 44) },
+  { title: "Type", key: "type", number: false, value: (one, node) => layerOf(one, node).type, text: (one, node) => named(shortened(titleOf(layerOf(one, node)), 40)) },
   { title: "Kernel", key: "kernel_size", number: true, value: (one, node) => layerOf(one, node).kernel, text: (one, node) => layerOf(one, node).kernel.replaceAll("x", " × ") },
   { title: "Stride", key: "stride_size", number: true, value: (one, node) => layerOf(one, node).stride, text: (one, node) => layerOf(one, node).stride.replaceAll("x", " × ") },
   { title: "Smallest field", key: "receptive_field_min", number: true, value: (one, node) => sortSize(one.nodes.smallest[node]), text: (one, node) => shortText(one.nodes.smallest[node]) },
   { title: "Largest field", key: "receptive_field_max", number: true, value: (one, node) => sortSize(one.nodes.largest[node]), text: (one, node) => shortText(one.nodes.largest[node]) },
   { title: "Feature map", key: "feature_map_size", number: true, value: (one, node) => Math.max(...mapSize(one.nodes.jump[node], spread(one, view.resolution))), text: (one, node) => mapSize(one.nodes.jump[node], spread(one, view.resolution)).join(" × ") },
-  { title: "Parameters", key: "parameters", number: true, value: (one, node) => one.nodes.parameters[node], text: (one, node) => one.nodes.parameters[node]?.toLocaleString("en") ?? "–" },
-  { title: "Multiply-adds", key: "multiply_accumulates", number: true, value: (_, node) => view.work[node], text: () => null },
-  { title: "State", key: "state", number: false, value: (_, node) => STATES.indexOf(view.states[node]), text: () => null },
+  { title: "Parameters", key: "parameters", number: true, value: (one, node) => ofUnit(one, node, one.nodes.parameters), text: (one, node) => ofUnit(one, node, one.nodes.parameters)?.toLocaleString("en") ?? "–" },
+  { title: "Multiply-adds", key: "multiply_accumulates", number: true, value: (one, node) => ofUnit(one, node, view.work), text: (one, node) => { const cost = ofUnit(one, node, view.work); return cost === null ? "–" : shortNumber(cost); } },
+  { title: "State", key: "state", number: false, value: (one, node) => (isCounted(one, node) ? STATES.indexOf(view.states[node]) : 9), text: stateCell },
 ];
 
+const ROW_HEIGHT = 44;
+
 const table = {
-  /** @type {HTMLTableRowElement[]} */
-  rows: [],
+  /** Nodes in the order of the table, without those that are filtered out. @type {number[]} */
+  shown: [],
   /** @type {Column[]} */
   columns: [],
   sort: "index",
   falling: false,
+  /** The rows that are drawn. @type {[number, number]} */
+  drawn: [0, 0],
 };
 
 function drawTable() {
@@ -679,61 +612,83 @@ function drawTable() {
     cell.append(button(column.title, {}, () => {
       table.falling = table.sort === column.key && !table.falling;
       table.sort = column.key;
-      sortTable();
+      filterTable();
     }));
     return cell;
   }));
   byId("table").querySelector("thead")?.replaceChildren(head);
-  table.rows = one.nodes.name.map((_, node) => html("tr", { "data-index": node }, ...table.columns.map((column) => html("td", { class: column.number ? "number" : column.key }, column.text ? column.text(one, node) : column.value(one, node)))));
-  sortTable();
-}
-
-function sortTable() {
-  const one = model();
-  const column = table.columns.find((column) => column.key === table.sort) ?? table.columns[0];
-  const order = table.rows.map((_, node) => node);
-  const values = order.map((node) => column.value(one, node));
-  const collator = new Intl.Collator("en", { numeric: true });
-  const sense = table.falling ? -1 : 1;
-  order.sort((first, second) => {
-    const [a, b] = [values[first], values[second]];
-    if (a === b) return first - second;
-    if (a === null) return 1;
-    if (b === null) return -1;
-    return sense * (typeof a === "number" && typeof b === "number" ? a - b : collator.compare(String(a), String(b))) || first - second;
-  });
-  byId("table").querySelector("tbody")?.replaceChildren(...order.map((node) => table.rows[node]));
-  for (const cell of byId("table").querySelectorAll("th"))
-    cell.setAttribute("aria-sort", cell.dataset.key !== table.sort ? "none" : table.falling ? "descending" : "ascending");
-}
-
-function paintTable() {
-  const one = model();
-  const map = table.columns.findIndex((column) => column.key === "feature_map_size");
-  const work = table.columns.findIndex((column) => column.key === "multiply_accumulates");
-  view.states.forEach((state, node) => {
-    const row = table.rows[node];
-    const size = String(table.columns[map].text?.(one, node) ?? "");
-    if (row.cells[map].textContent !== size) row.cells[map].textContent = size;
-    const cost = view.work[node];
-    const costText = cost === null ? "–" : shortNumber(cost);
-    if (work >= 0 && row.cells[work].textContent !== costText) row.cells[work].textContent = costText;
-    if (row.dataset.state === state) return;
-    row.dataset.state = state;
-    row.cells[row.cells.length - 1].replaceChildren(html("span", { class: `ink-${state}` }, sign(state), STATE_NAMES[state]));
-  });
   filterTable();
 }
 
+/** Choose and sort the rows, and draw those that are in view. */
 function filterTable() {
+  const one = model();
+  const level = levelOf(one);
   const found = view.query ? new Set(matches()) : null;
-  let shown = 0;
-  table.rows.forEach((row, node) => {
-    const hidden = (found !== null && !found.has(node)) || (view.only.size > 0 && !view.only.has(view.states[node]));
-    if (row.hidden !== hidden) row.hidden = hidden;
-    if (!hidden) shown += 1;
-  });
-  byId("rows").textContent = shown === table.rows.length ? counted(shown, "layer") : `${shown} of ${counted(table.rows.length, "layer")}`;
+  const shown = level.main.filter((node) => (found === null || found.has(node)) && (!view.only.size || (isCounted(one, node) && view.only.has(view.states[node]))));
+  const column = table.columns.find((column) => column.key === table.sort) ?? table.columns[0];
+  const values = new Map(shown.map((node) => [node, column.value(one, node)]));
+  const collator = new Intl.Collator("en", { numeric: true });
+  const sense = table.falling ? -1 : 1;
+  if (table.sort !== "index" || table.falling)
+    shown.sort((first, second) => {
+      const [a, b] = [values.get(first) ?? null, values.get(second) ?? null];
+      if (a === b) return first - second;
+      if (a === null) return 1;
+      if (b === null) return -1;
+      return sense * (typeof a === "number" && typeof b === "number" ? a - b : collator.compare(String(a), String(b))) || first - second;
+    });
+  table.shown = shown;
+  byId("rows").textContent = shown.length === level.main.length ? counted(shown.length, "row") : `${shown.length.toLocaleString("en")} of ${counted(level.main.length, "row")}`;
+  for (const cell of byId("table").querySelectorAll("th"))
+    cell.setAttribute("aria-sort", cell.dataset.key !== table.sort ? "none" : table.falling ? "descending" : "ascending");
+  drawRows();
+}
+
+/** Draw the rows that are in view, and room for all others. @param {boolean} [all] every row, for paper */
+function drawRows(all = false) {
+  const one = model();
+  const scroll = byId("table-scroll");
+  const from = all ? 0 : Math.max(0, Math.floor(scroll.scrollTop / ROW_HEIGHT) - 12);
+  const to = all ? table.shown.length : Math.min(table.shown.length, from + Math.ceil((scroll.clientHeight || 700) / ROW_HEIGHT) + 24);
+  table.drawn = [from, to];
+  /** @param {number} rows */
+  const room = (rows) => {
+    if (!rows) return [];
+    const empty = html("tr", { class: "room", "aria-hidden": "true" }, html("td", { colspan: table.columns.length }));
+    empty.style.height = `${rows * ROW_HEIGHT}px`;
+    return [empty];
+  };
+  const rows = table.shown.slice(from, to).map((node, at) =>
+    html(
+      "tr",
+      { "data-index": node, "data-state": lookOf(one, node), "aria-rowindex": from + at + 2, class: node === view.chosen && "chosen" },
+      ...table.columns.map((column) => html("td", { class: column.number ? "number" : column.key }, column.text ? column.text(one, node) : column.value(one, node))),
+    ),
+  );
+  byId("table").setAttribute("aria-rowcount", String(table.shown.length + 1));
+  byId("table").querySelector("tbody")?.replaceChildren(...room(from), ...rows, ...room(table.shown.length - to));
+}
+
+/** Draw other rows when the table was scrolled to them. */
+function followScroll() {
+  const scroll = byId("table-scroll");
+  const first = Math.floor(scroll.scrollTop / ROW_HEIGHT);
+  const last = first + Math.ceil(scroll.clientHeight / ROW_HEIGHT);
+  if (first < table.drawn[0] + 4 && table.drawn[0] > 0) drawRows();
+  else if (last > table.drawn[1] - 4 && table.drawn[1] < table.shown.length) drawRows();
+}
+
+/** Mark the chosen row, and bring it into view of the table. @param {boolean} bring */
+function markTable(bring) {
+  const at = table.shown.indexOf(view.chosen);
+  if (bring && at >= 0) {
+    const scroll = byId("table-scroll");
+    const top = at * ROW_HEIGHT;
+    if (top < scroll.scrollTop || top > scroll.scrollTop + scroll.clientHeight - 2 * ROW_HEIGHT) scroll.scrollTop = top - scroll.clientHeight / 2;
+    followScroll();
+  }
+  for (const row of byId("table").querySelectorAll("tbody tr")) row.classList.toggle("chosen", Number(row.getAttribute("data-index") ?? -1) === view.chosen);
 }
 
 /** The rows that the table shows, in their order, as CSV: that of Analysis.to_csv. */
@@ -770,23 +725,79 @@ function tableAsCsv() {
     ["feature_map_size", (node) => mapSize(one.nodes.jump[node], resolution).join("x")],
     ["filters", (node) => layerOf(one, node).filters],
     ["units", (node) => layerOf(one, node).units],
-    ["parameters", (node) => one.nodes.parameters[node]],
-    ["multiply_accumulates", (node) => view.work[node]],
+    ["parameters", (node) => ofUnit(one, node, one.nodes.parameters)],
+    ["multiply_accumulates", (node) => ofUnit(one, node, view.work)],
     ["state", (node) => STATE_NAMES[view.states[node]]],
     ["in_feature_extractor", (node) => (one.nodes.extracts[node] ? "True" : "False")],
     ["certainty", (node) => one.certainties[one.nodes.certainty[node]][0]],
     ["certainty_reason", (node) => one.certainties[one.nodes.certainty[node]][1]],
   ];
-  const shown = [...(byId("table").querySelectorAll("tbody tr:not([hidden])") ?? [])].map((row) => Number(row.getAttribute("data-index")));
+  const shown = table.shown;
   return [columns.map(([title]) => title).join(","), ...shown.map((node) => columns.map(([, value]) => cell(value(node))).join(",")), ""].join("\r\n");
 }
 
 function downloadTable() {
-  const address = URL.createObjectURL(new Blob(["\ufeff", tableAsCsv()], { type: "text/csv;charset=utf-8" }));
+  save(new Blob(["\ufeff", tableAsCsv()], { type: "text/csv;charset=utf-8" }), "csv");
+}
+
+/** Hand a file to the reader. @param {Blob} blob @param {string} kind */
+function save(blob, kind) {
+  const address = URL.createObjectURL(blob);
   const name = visible(model().name).replace(/[^\p{L}\p{N}._-]+/gu, "_").slice(0, 60) || "model";
-  const link = html("a", { href: address, download: `${name}_${view.resolution.join("x")}px.csv` });
+  const link = html("a", { href: address, download: `${name}_${view.resolution.join("x")}px.${kind}` });
   document.body.append(link);
   link.click();
   link.remove();
   setTimeout(() => URL.revokeObjectURL(address), 10_000);
+}
+
+/** The properties of a drawing that a file must carry with it. */
+const DRAWN = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "opacity", "font-family", "font-size", "font-weight", "text-anchor", "paint-order", "marker-end", "display"];
+
+/** The picture as it is folded now, as a file that needs nothing else. */
+function pictureAsSvg() {
+  const picture = /** @type {SVGSVGElement} */ (pictureElement.cloneNode(true));
+  const [originals, copies] = [pictureElement, picture].map((one) => [...one.querySelectorAll("*")]);
+  copies.forEach((copy, at) => {
+    const style = getComputedStyle(originals[at]);
+    for (const property of DRAWN) {
+      const value = style.getPropertyValue(property);
+      if (value) copy.setAttribute(property, value.replace(/url\("?[^#"]*#([^")]*)"?\)/, "url(#$1)"));
+    }
+    copy.removeAttribute("class");
+  });
+  const [width, height] = [Math.ceil(stage.width + 2 * MARGIN), Math.ceil(stage.height + 2 * MARGIN)];
+  picture.querySelector("g")?.removeAttribute("transform");
+  const symbols = /** @type {SVGElement} */ (document.querySelector(".symbols defs"));
+  const kept = /** @type {SVGElement} */ (symbols.cloneNode(true));
+  const [from, to] = [symbols, kept].map((one) => [...one.querySelectorAll("*")]);
+  to.forEach((copy, at) => {
+    const style = getComputedStyle(from[at]);
+    for (const property of ["fill", "stroke", "stroke-width", "stroke-linecap"]) copy.setAttribute(property, style.getPropertyValue(property));
+  });
+  const ground = getComputedStyle(byId("stage")).getPropertyValue("--card") || "#fff";
+  const title = `${shortened(visible(model().name), 60)} at ${resolutionText(view.resolution)}`;
+  picture.prepend(kept, svg("rect", { x: -MARGIN, y: -MARGIN, width, height, fill: ground.trim() }));
+  picture.prepend(svg("title", {}, title));
+  for (const name of [...picture.getAttributeNames()]) picture.removeAttribute(name);
+  for (const [name, value] of Object.entries({ width, height, viewBox: `${-MARGIN} ${-MARGIN} ${width} ${height}`, role: "img" })) picture.setAttribute(name, String(value));
+  return { text: `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(picture)}`, width, height };
+}
+
+/** @param {"svg" | "png"} kind */
+function downloadPicture(kind) {
+  const { text, width, height } = pictureAsSvg();
+  if (kind === "svg") {
+    save(new Blob([text], { type: "image/svg+xml" }), "svg");
+    return;
+  }
+  const image = new Image();
+  // As sharp as a screen of today, and no larger than browsers can draw.
+  const scale = Math.min(2, 16_000 / Math.max(width, height), Math.sqrt(2e8 / (width * height)));
+  image.addEventListener("load", () => {
+    const canvas = html("canvas", { width: Math.round(width * scale), height: Math.round(height * scale) });
+    canvas.getContext("2d")?.drawImage(image, 0, 0, canvas.width, canvas.height);
+    canvas.toBlob((blob) => { if (blob) save(blob, "png"); }, "image/png");
+  });
+  image.src = `data:image/svg+xml;charset=utf-8,${encodeURIComponent(text)}`;
 }

@@ -1,23 +1,21 @@
-/* The architecture: boxes and arrows at the places that were laid out beforehand, modules that fold,
-   and the window that looks at them. Every module has a region of its own in the layout, so that
-   folding can take out the rows and columns that hold nothing else. */
-
-/** @typedef {{left: number, top: number, right: number, bottom: number}} Region */
+/* The architecture: boxes and arrows where the layout has put them, modules that fold, and the
+   window that looks at them. */
 
 const MARGIN = 22;
-const HEADING = 15;
 
 const stage = {
   /** @type {Set<number>} */
   folded: new Set(),
-  /** Boxes that are drawn: those of nodes, and of folded modules. @type {Map<number, SVGGElement>} */
+  /** Folded modules that do not stand for those that repeat them. @type {Set<number>} */
+  split: new Set(),
+  /** Boxes that are drawn: those of layers, and of folded modules. @type {Map<number, SVGGElement>} */
   nodes: new Map(),
-  /** @type {Map<number, SVGGElement>} */
+  /** @type {Map<string, {element: SVGGElement, modules: number[]}>} */
   modules: new Map(),
-  /** @type {{element: SVGPathElement, tail: number, head: number}[]} */
+  /** @type {{element: SVGPathElement, wire: Wire}[]} */
   arrows: [],
-  /** What holds a node: the folded module around it, or -1. @type {Int32Array} */
-  holder: new Int32Array(0),
+  /** @type {Scene} */
+  scene: { boxes: new Map(), frames: [], wires: [], holder: [], width: 1, height: 1, columns: 1 },
   width: 1,
   height: 1,
   /** Where the upper left corner looks at, and how large a unit is on the screen. */
@@ -34,187 +32,37 @@ const pictureElement = /** @type {any} */ (byId("picture"));
 /** @type {SVGSVGElement} */
 const overviewElement = /** @type {any} */ (byId("overview"));
 
-/** The modules around one, from the outside in, without the picture itself. @param {number} module */
-function enclosing(module) {
-  const found = [];
-  for (let at = module; at > 0; at = model().picture.modules[at][1]) found.unshift(at);
-  return found;
+/** Width of the stage by its height. */
+function stageAspect() {
+  const { width, height } = pictureElement.getBoundingClientRect();
+  return width && height ? width / height : 1.5;
 }
 
-/** The regions of all modules, as they are laid out. @param {Picture} picture @returns {Region[]} */
-function regionsOf(picture) {
-  const regions = picture.modules.map(() => ({ left: Infinity, top: Infinity, right: -Infinity, bottom: -Infinity }));
-  /** @param {number} module @param {Region} inner */
-  const widen = (module, inner) => {
-    const region = regions[module];
-    region.left = Math.min(region.left, inner.left);
-    region.top = Math.min(region.top, inner.top);
-    region.right = Math.max(region.right, inner.right);
-    region.bottom = Math.max(region.bottom, inner.bottom);
-  };
-  const [width, height] = picture.box;
-  picture.module.forEach((module, node) => {
-    const x = picture.x[node];
-    const y = picture.y[node];
-    widen(module, { left: x - width / 2, right: x + width / 2, top: y - height / 2, bottom: y + height / 2 });
-  });
-  // A module comes before those in it, so that going backwards completes the inner ones first.
-  for (let module = regions.length - 1; module > 0; module -= 1) {
-    const region = regions[module];
-    region.left -= 7;
-    region.right += 7;
-    region.top -= HEADING;
-    region.bottom += 7;
-    widen(picture.modules[module][1], region);
-  }
-  return regions;
-}
-
-/** Lengths that folding takes out of one axis. @param {[number, number][]} free @param {[number, number][]} kept @returns {(at: number) => number} */
-function squeeze(free, kept) {
-  /** @type {[number, number, number][]} position, change of free, change of kept */
-  const steps = [];
-  for (const [from, to] of free) steps.push([from, 1, 0], [to, -1, 0]);
-  for (const [from, to] of kept) steps.push([from, 0, 1], [to, 0, -1]);
-  steps.sort((one, other) => one[0] - other[0]);
-  const places = [-Infinity];
-  const removed = [0];
-  let opened = 0;
-  let held = 0;
-  let total = 0;
-  let before = 0;
-  for (const [place, free, kept] of steps) {
-    if (opened && !held) total += place - before;
-    opened += free;
-    held += kept;
-    before = place;
-    places.push(place);
-    removed.push(total);
-  }
-  return (at) => {
-    let low = 0;
-    let high = places.length;
-    while (high - low > 1) {
-      const middle = (low + high) >> 1;
-      if (places[middle] <= at) low = middle;
-      else high = middle;
-    }
-    // Between two steps the same share is taken out everywhere: all or nothing.
-    const next = low + 1;
-    const gone = next < places.length && removed[next] > removed[low] ? at - places[low] : 0;
-    return at - removed[low] - gone;
-  };
-}
-
-/** Draw the picture anew: after folding, or for another model. */
-function drawPicture() {
+/** Draw the picture anew: after folding, or for another model. @param {number} [aspect] width of the place by its height */
+function drawPicture(aspect = stageAspect()) {
   const one = model();
-  const picture = one.picture;
-  const regions = regionsOf(picture);
-  const [width, height] = picture.box;
-  const outermost = picture.modules.map((_, module) => enclosing(module).find((inner) => stage.folded.has(inner)) ?? -1);
-  stage.holder = Int32Array.from(picture.module, (module) => outermost[module]);
-  const shut = [...new Set(outermost)].filter((module) => module > 0);
-  /** @type {[number, number][][]} */
-  const [freeX, freeY, keptX, keptY] = [[], [], [], []];
-  for (const module of shut) {
-    const { left, right, top, bottom } = regions[module];
-    const [x, y] = [(left + right) / 2, (top + bottom) / 2];
-    freeX.push([left, right]);
-    freeY.push([top, bottom]);
-    keptX.push([x - width / 2 - 7, x + width / 2 + 7]);
-    keptY.push([y - height / 2 - 7, y + height / 2 + 7]);
-  }
-  one.nodes.name.forEach((_, node) => {
-    if (stage.holder[node] >= 0) return;
-    const [x, y] = [picture.x[node], picture.y[node]];
-    keptX.push([x - width / 2 - 7, x + width / 2 + 7]);
-    keptY.push([y - height / 2 - 16, y + height / 2 + 16]);
-  });
-  const toX = squeeze(freeX, keptX);
-  const toY = squeeze(freeY, keptY);
-  stage.width = toX(Math.max(picture.size[0], regions[0].right));
-  stage.height = toY(Math.max(picture.size[1], regions[0].bottom));
+  const level = levelOf(one);
+  const scene = layOut(one, level, stage.folded, stage.split, aspect);
+  stage.scene = scene;
+  stage.width = scene.width;
+  stage.height = scene.height;
   stage.nodes = new Map();
   stage.modules = new Map();
-  stage.arrows = [];
-
   const frames = svg("g");
-  picture.modules.forEach(([path, parent], module) => {
-    if (module === 0 || outermost[module] >= 0) return;
-    const region = regions[module];
-    frames.append(frameOf(module, path, parent, toX(region.left), toY(region.top), toX(region.right), toY(region.bottom)));
-  });
+  for (const { module, pieces } of scene.frames) pieces.forEach((piece, at) => frames.append(frameOf(level, module, piece, at > 0)));
   const boxes = svg("g");
-  one.nodes.name.forEach((_, node) => {
-    if (stage.holder[node] < 0) boxes.append(boxOf(node, toX(picture.x[node]), toY(picture.y[node])));
-  });
-  for (const module of shut) {
-    const region = regions[module];
-    boxes.append(foldedBoxOf(module, toX((region.left + region.right) / 2), toY((region.top + region.bottom) / 2)));
-  }
+  for (const box of scene.boxes.values()) boxes.append(box.unit >= 0 ? boxOf(one, level, box) : foldedBoxOf(level, box));
   const arrows = svg("g");
-  const drawn = new Set();
-  for (const arrow of picture.arrows) {
-    const [tail, head, joined] = arrow;
-    const [from, to] = [stage.holder[tail], stage.holder[head]];
-    if (from >= 0 && from === to) continue;
-    if (from >= 0 || to >= 0) {
-      const key = `${from >= 0 ? `m${from}` : tail} ${to >= 0 ? `m${to}` : head} ${joined}`;
-      if (drawn.has(key)) continue;
-      drawn.add(key);
-    }
-    const path = curveOf(arrow, from < 0 ? null : regions[from], to < 0 ? null : regions[to], toX, toY, height);
-    const element = svg("path", { class: joined ? "arrow joined" : "arrow", d: path });
-    stage.arrows.push({ element, tail, head });
+  stage.arrows = scene.wires.map((wire) => {
+    const element = svg("path", { class: `arrow${wire.joined ? " joined" : ""}${wire.tip ? "" : " open"}`, d: pathOfWire(wire, scene.height) });
     arrows.append(element);
-  }
-  stage.layer = svg("g", {}, arrows, frames, boxes);
+    return { element, wire };
+  });
+  stage.layer = svg("g", {}, frames, arrows, boxes);
   pictureElement.replaceChildren(stage.layer);
-  drawOverview(regions, toX, toY);
+  drawOverview();
   paintPicture();
   markPicture();
-}
-
-/** @param {number[]} arrow @param {Region | null} from the folded module that it starts in @param {Region | null} to
- * @param {(at: number) => number} toX @param {(at: number) => number} toY @param {number} height of a box */
-function curveOf(arrow, from, to, toX, toY, height) {
-  /** @type {[number, number][]} */
-  let points = [];
-  let [x, y] = [0, 0];
-  for (let at = 3; at < arrow.length; at += 2) {
-    x += arrow[at];
-    y += arrow[at + 1];
-    points.push([x, y]);
-  }
-  /** @param {Region} region @param {[number, number]} point */
-  const inside = (region, [px, py]) => px >= region.left && px <= region.right && py >= region.top && py <= region.bottom;
-  /** @param {Region} region @param {number} side @returns {[number, number]} */
-  const port = (region, side) => [toX((region.left + region.right) / 2), toY((region.top + region.bottom) / 2) + (side * height) / 2];
-  let first = 0;
-  let last = points.length - 1;
-  if (from) while (first < last && inside(from, points[first])) first += 3;
-  if (to) while (last > first && inside(to, points[last])) last -= 3;
-  const mapped = points.map(([px, py]) => /** @type {[number, number]} */ ([toX(px), toY(py)]));
-  points = mapped.slice(first, Math.max(first, last) + 1);
-  if (from && to && first >= last) points = [];
-  /** @param {[number, number]} one @param {[number, number]} other */
-  const bow = (one, other) => {
-    const half = (one[1] + other[1]) / 2;
-    return `C${one[0]} ${half} ${other[0]} ${half} ${other[0]} ${other[1]}`;
-  };
-  const start = from ? port(from, 1) : points[0];
-  let path = `M${start[0]} ${start[1]}`;
-  let end = start;
-  if (from && points.length) {
-    path += bow(start, points[0]);
-    end = points[0];
-  }
-  for (let at = 1; at + 2 < points.length; at += 3) {
-    path += `C${points[at].join(" ")} ${points[at + 1].join(" ")} ${points[at + 2].join(" ")}`;
-    end = points[at + 2];
-  }
-  return to ? path + bow(end, port(to, -1)) : path;
 }
 
 const pen = /** @type {CanvasRenderingContext2D} */ (html("canvas").getContext("2d"));
@@ -227,137 +75,173 @@ function fitted(text, room, font) {
   return short;
 }
 
-/** @param {number} node @param {number} x @param {number} y */
-function boxOf(node, x, y) {
-  const one = model();
-  const [width, height] = one.picture.box;
+
+/** What people call a layer: its kind, kernel and stride. @param {Layer} layer */
+function titleOf(layer) {
+  /** @param {string} sizes */
+  const sizes = (sizes) => sizes.replaceAll("x", "×");
+  const plain = visible(layer.type).replace(/_/g, " ");
+  const kind = /^(Lazy)?(Depthwise|Separable)?Conv(Transpose|olution)?([123]D?)?(Transpose)?(d|D|Same|2dSame)?$/i.test(plain) ? (/transpose/i.test(plain) ? "Up-conv" : /depthwise/i.test(plain) ? "Depthwise conv" : "Conv") : plain;
+  const names = kind.replace(/^(Max|Avg|Average|LP)Pool(ing)?([123][dD](Same)?)?$/i, "$1 pool").replace(/^Linear$|^Dense$/, "Dense").replace(/^BatchNorm(alization)?[123]?d?$/, "Batch norm").replace(/^AdaptiveAvgPool\dd$|^GlobalAveragePooling\dD$/, "Global average pool");
+  const looks = layer.text.startsWith("kernel") || (layer.kernel !== "1" && !/^1(x1)*$/.test(layer.kernel));
+  const kernel = looks && !layer.grows && layer.kernel !== "∞" ? ` ${sizes(/x/.test(layer.kernel) ? layer.kernel : Array.from({ length: model().axes ?? 1 }, () => layer.kernel).join("x"))}` : "";
+  const alike = [...new Set(layer.stride.split("x"))];
+  const stride = /^1(x1)*$/.test(layer.stride) || layer.stride === "" ? "" : ` /${alike.length === 1 ? alike[0] : sizes(layer.stride)}`;
+  const dilated = /^1(x1)*$/.test(layer.dilation) || layer.dilation === "" ? "" : ` dil. ${[...new Set(layer.dilation.split("x"))].join("×")}`;
+  return `${names}${kernel}${stride}${dilated}`;
+}
+
+/** @param {Model} one @param {number} node */
+function fieldText(one, node) {
+  const [low, high] = [shortText(one.nodes.smallest[node]), shortText(one.nodes.largest[node])];
+  const mark = { exact: "", bound: "≤ ", unknown: "? " }[one.certainties[one.nodes.certainty[node]][0]] ?? "";
+  return low === "∞" ? "sees everything" : low === high ? `sees ${mark}${low} px` : `sees ${mark}${low} to ${high} px`;
+}
+
+/** @param {Model} one @param {Level} level @param {Box} place */
+function boxOf(one, level, place) {
+  const node = level.main[place.unit];
+  const [width, height] = [BOX_WIDTH, BOX_HEIGHT];
   const layer = layerOf(one, node);
   const name = one.nodes.name[node];
-  const around = one.picture.modules[one.picture.module[node]][0];
+  const around = level.modules[level.module[place.unit]][0].replace(/#\d+/g, "");
   const short = around && name.startsWith(around) && name.length > around.length + 1 ? name.slice(around.length).replace(/^[./]/, "") : name;
-  const moving = layer.text.startsWith("kernel") ? ` ${layer.kernel}${/^1(x1)*$/.test(layer.stride) ? "" : ` / ${layer.stride}`}` : "";
-  const low = shortText(one.nodes.smallest[node]);
-  const high = shortText(one.nodes.largest[node]);
-  const mark = { exact: "", bound: "≤ ", unknown: "? " }[one.certainties[one.nodes.certainty[node]][0]] ?? "";
+  const title = level.kind[place.unit] === "input" ? "Image" : titleOf(layer);
   const box = svg(
     "g",
-    { class: "node", transform: `translate(${x - width / 2} ${y - height / 2})`, "data-index": node },
-    svg("title", {}, [shortened(visible(name), 200), [shortened(visible(layer.type), 60), layer.text].filter(Boolean).join(", "), `field ${mark}${low} … ${high} px`].join("\n")),
-    svg("rect", { width, height, rx: /^input/i.test(layer.type) ? height / 2 : 7 }),
+    { class: "node", transform: `translate(${round(place.left)} ${round(place.top)})`, "data-index": node },
+    svg("title", {}, [shortened(visible(name), 200), [shortened(visible(layer.type), 60), layer.text].filter(Boolean).join(", "), fieldText(one, node)].join("\n")),
+    svg("rect", { width, height, rx: level.kind[place.unit] === "input" ? height / 2 : 7 }),
     // An inner picture cuts off what is too wide, whatever the script of the name.
     svg(
       "svg",
       { x: 10, width: width - 30, height },
-      svg("text", { class: "name", y: 17 }, fitted(visible(short), width - 31, "620 12px") || "layer"),
-      svg("text", { y: 31 }, shortened(visible(layer.type), moving ? 16 : 25) + moving.replaceAll("x", "×")),
-      svg("text", { y: 45 }, low === high ? `field ${mark}${low} px` : `field ${mark}${low} … ${high} px`),
+      svg("text", { class: "name", y: 17 }, fitted(title, width - 31, "620 12px") || "layer"),
+      svg("text", { y: 31 }, fitted(visible(short), width - 31, "11px") || "layer"),
+      svg("text", { y: 45 }, level.kind[place.unit] === "input" ? "" : fieldText(one, node)),
     ),
     svg("use", { href: "#sign-productive", x: width - 19, y: 7, width: 12, height: 12, class: "mark" }),
   );
-  if (!one.nodes.inputs[node].length && !/^input/i.test(layer.type))
-    box.append(svg("text", { x: width / 2, y: -7, "text-anchor": "middle" }, "image ↓"));
+  if (!level.inputs[place.unit].length && level.kind[place.unit] !== "input") box.append(svg("text", { x: width / 2, y: -7, "text-anchor": "middle" }, "image ↓"));
   stage.nodes.set(node, box);
   return box;
 }
 
-/** @param {string} path @param {number} parent */
-function moduleName(path, parent) {
-  const around = model().picture.modules[parent][0];
+/** @param {Level} level @param {number} module */
+function moduleName(level, module) {
+  const [path, parent, label] = level.modules[module];
+  if (label) return `layers ${label}`;
+  const around = level.modules[parent][0].replace(/#\d+/g, "");
   return visible(around && path.startsWith(`${around}.`) ? path.slice(around.length + 1) : path);
 }
 
-/** @param {number} module @param {number} x @param {number} y */
-function foldedBoxOf(module, x, y) {
-  const one = model();
-  const [width, height] = one.picture.box;
-  const [path, parent] = one.picture.modules[module];
-  const layers = stage.holder.reduce((sum, holder) => sum + Number(holder === module), 0);
-  const box = svg(
+/** @param {Level} level @param {Box} place */
+function foldedBoxOf(level, place) {
+  const [width, height] = [BOX_WIDTH, BOX_HEIGHT];
+  const [first, last] = [place.modules[0], place.modules[place.modules.length - 1]];
+  const times = place.modules.length;
+  const name = times > 1 ? `${moduleName(level, first)} to ${moduleName(level, last)}  × ${times}` : moduleName(level, first);
+  const element = svg(
     "g",
-    { class: "node module", transform: `translate(${x - width / 2} ${y - height / 2})`, "data-module": module },
+    { class: "node module", transform: `translate(${round(place.left)} ${round(place.top)})`, "data-module": first },
+    svg("title", {}, `Unfold ${visible(level.modules[first][0])}`),
     svg("rect", { class: "body", x: 4, y: 4, width: width - 4, height: height - 4, rx: 7 }),
     svg("rect", { class: "body", width: width - 4, height: height - 4, rx: 7 }),
-    svg("text", { class: "name", x: 10, y: 17 }, fitted(`▸ ${moduleName(path, parent)}`, width - 24, "620 12px")),
-    svg("text", { class: "count", x: 10, y: 31 }, counted(layers, "layer")),
+    svg("text", { class: "name", x: 10, y: 17 }, fitted(`▸ ${name}`, width - 24, "620 12px")),
+    svg("text", { class: "count", x: 10, y: 31 }),
     svg("g", { class: "parts" }),
   );
-  stage.modules.set(module, box);
-  return box;
+  stage.modules.set(place.id, { element, modules: place.modules });
+  return element;
 }
 
-/** @param {number} module @param {string} path @param {number} parent @param {number} left @param {number} top @param {number} right @param {number} bottom */
-function frameOf(module, path, parent, left, top, right, bottom) {
-  const text = `▾ ${shortened(moduleName(path, parent), Math.max(6, Math.floor((right - left - 20) / 6)))}`;
+/** @param {Level} level @param {number} module @param {Region} region @param {boolean} goesOn */
+function frameOf(level, module, { left, top, right, bottom }, goesOn) {
+  const text = `▾ ${shortened(moduleName(level, module), Math.max(6, Math.floor((right - left - 20) / 6.5)))}${goesOn ? " …" : ""}`;
   return svg(
     "g",
     { class: "frame" },
-    svg("rect", { x: left, y: top, width: right - left, height: bottom - top }),
+    svg("rect", { x: round(left), y: round(top), width: round(right - left), height: round(bottom - top) }),
     svg(
       "g",
       { class: "fold", "data-fold": module },
-      svg("title", {}, `Fold ${visible(path)}`),
-      svg("text", { x: left + 7, y: top + 11 }, text),
+      svg("title", {}, `Fold ${visible(level.modules[module][0])}`),
+      svg("text", { x: round(left + 8), y: round(top + 14) }, text),
     ),
   );
 }
 
-/** @param {Region[]} regions @param {(at: number) => number} toX @param {(at: number) => number} toY */
-function drawOverview(regions, toX, toY) {
-  const picture = model().picture;
-  const [width, height] = picture.box;
+function drawOverview() {
   overviewElement.setAttribute("viewBox", `0 0 ${stage.width} ${stage.height}`);
+  const level = levelOf(model());
   const marks = svg("g");
-  for (const node of stage.nodes.keys())
-    marks.append(svg("rect", { class: "part", "data-of": node, x: toX(picture.x[node]) - width / 2, y: toY(picture.y[node]) - height / 2, width, height }));
-  for (const module of stage.modules.keys()) {
-    const region = regions[module];
-    const [x, y] = [toX((region.left + region.right) / 2), toY((region.top + region.bottom) / 2)];
-    marks.append(svg("rect", { class: "part", "data-of": `m${module}`, x: x - width / 2, y: y - height / 2, width, height }));
-  }
+  for (const box of stage.scene.boxes.values())
+    marks.append(svg("rect", { class: "part", "data-of": box.unit >= 0 ? level.main[box.unit] : box.id, x: box.left, y: box.top, width: BOX_WIDTH, height: BOX_HEIGHT }));
   overviewElement.replaceChildren(marks, stage.window);
+}
+
+/** How a layer is painted: by its state, or grey where it does not count. @param {Model} one @param {number} node @returns {Look} */
+function lookOf(one, node) {
+  return isCounted(one, node) ? view.states[node] : "design";
+}
+
+/** How many counted layers of some units are in which state. @param {Model} one @param {number[]} units */
+function countStates(one, units) {
+  const level = levelOf(one);
+  /** @type {Record<State, number>} */
+  const counts = { unproductive: 0, critical: 0, partially: 0, productive: 0 };
+  let layers = 0;
+  for (const unit of units) {
+    if (level.kind[unit] !== "layer") continue;
+    counts[view.states[level.main[unit]]] += 1;
+    layers += 1;
+  }
+  return { counts, layers };
 }
 
 /** Give every box the look of its state. */
 function paintPicture() {
+  const one = model();
   for (const [node, box] of stage.nodes) {
-    const state = view.states[node];
+    const state = lookOf(one, node);
     if (box.dataset.state === state) continue;
     if (box.dataset.state) box.classList.remove(box.dataset.state);
     box.classList.add(state);
     box.dataset.state = state;
-    box.querySelector("use")?.setAttribute("href", `#sign-${state}`);
-    box.querySelector("use")?.classList.toggle("mark", state === "productive");
+    const use = box.querySelector("use");
+    use?.setAttribute("href", `#sign-${state === "design" ? "productive" : state}`);
+    use?.classList.toggle("mark", state === "productive" || state === "design");
   }
-  /** @type {Map<number, Record<string, number>>} */
-  const sums = new Map([...stage.modules.keys()].map((module) => [module, { layers: 0 }]));
-  view.states.forEach((state, node) => {
-    const sum = sums.get(stage.holder[node]);
-    if (!sum) return;
-    sum[state] = (sum[state] ?? 0) + 1;
-    sum.layers += 1;
-  });
-  const [width, height] = model().picture.box;
-  for (const [module, box] of stage.modules) {
-    const sum = sums.get(module) ?? { layers: 1 };
-    const parts = STATES.filter((state) => sum[state]);
-    const most = parts.reduce((best, state) => (sum[state] > sum[best] ? state : best), parts[0]);
+  const width = BOX_WIDTH;
+  /** @type {Map<string, string>} */
+  const most = new Map();
+  for (const [id, { element, modules }] of stage.modules) {
+    const units = modules.flatMap((module) => unitsOf(levelOf(one))[module]);
+    const { counts, layers } = countStates(one, units);
+    const parts = STATES.filter((state) => counts[state]);
+    most.set(id, parts.length ? parts.reduce((best, state) => (counts[state] > counts[best] ? state : best), parts[0]) : "design");
     let x = 10;
-    box.querySelector(".parts")?.replaceChildren(
+    element.querySelector(".parts")?.replaceChildren(
       ...parts.map((state) => {
-        const long = ((width - 24) * sum[state]) / sum.layers;
-        const part = svg("rect", { class: `part ${state}`, x, y: height - 14, width: Math.max(long - 1, 1), height: 5 });
+        const long = ((width - 24) * counts[state]) / layers;
+        const part = svg("rect", { class: `part ${state}`, x, y: BOX_HEIGHT - 14, width: Math.max(long - 1, 1), height: 5 });
         x += long;
         return part;
       }),
     );
-    const count = box.querySelector(".count");
-    if (count) count.textContent = counted(sum.layers, "layer") + (sum.unproductive ? `, ${sum.unproductive} unproductive` : "");
-    overviewElement.querySelector(`[data-of="m${module}"]`)?.setAttribute("class", `part ${most}`);
+    const text = layers ? counted(layers, "layer") + (counts.unproductive ? `, ${counts.unproductive} unproductive` : "") : "sees everything by design";
+    const count = element.querySelector(".count");
+    if (count && count.textContent !== text) count.textContent = text;
   }
   for (const part of overviewElement.querySelectorAll("rect.part")) {
-    const state = view.states[Number(part.getAttribute("data-of"))];
-    if (state) part.setAttribute("class", `part ${state}`);
+    const of = part.getAttribute("data-of") ?? "";
+    part.setAttribute("class", `part ${of[0] === "m" ? most.get(of) : lookOf(one, Number(of))}`);
   }
+}
+
+/** The box that shows a node: its own, or that of a folded module around it. @param {number} node */
+function holderOf(node) {
+  return node < 0 ? "" : stage.scene.holder[levelOf(model()).unit[node]];
 }
 
 /** Mark what is chosen, and what the search has found. */
@@ -369,14 +253,15 @@ function markPicture() {
     box.classList.toggle("other", searching && !found.has(node));
     box.classList.toggle("match", found.has(node));
   }
-  const holders = new Set([...found].map((node) => stage.holder[node]));
-  for (const [module, box] of stage.modules) {
-    box.classList.toggle("chosen", module === view.module || (view.chosen >= 0 && stage.holder[view.chosen] === module));
-    box.classList.toggle("other", searching && !holders.has(module));
-    box.classList.toggle("match", holders.has(module));
+  const holders = new Set([...found].map(holderOf));
+  const chosen = holderOf(view.chosen);
+  for (const [id, { element, modules }] of stage.modules) {
+    element.classList.toggle("chosen", modules.includes(view.module) || id === chosen);
+    element.classList.toggle("other", searching && !holders.has(id));
+    element.classList.toggle("match", holders.has(id));
   }
-  for (const { element, tail, head } of stage.arrows) {
-    element.classList.toggle("near", view.chosen >= 0 && (tail === view.chosen || head === view.chosen));
+  for (const { element, wire } of stage.arrows) {
+    element.classList.toggle("near", chosen !== "" && (wire.tail === chosen || wire.heads.has(chosen)));
     element.classList.toggle("other", searching);
   }
 }
@@ -388,19 +273,29 @@ function foldTo(modules) {
   stage.folded = new Set(modules);
   drawPicture();
   look();
+  keepAddress();
 }
 
 /** @param {number} module */
 function toggleFold(module) {
   const folded = new Set(stage.folded);
-  const opening = folded.has(module);
-  if (opening) folded.delete(module);
-  else folded.add(module);
-  const before = placeOf(opening ? stage.modules.get(module) : pictureElement.querySelector(`[data-fold="${module}"]`));
+  const row = [...stage.modules.values()].find(({ modules }) => modules[0] === module && modules.length > 1);
+  const before = placeOf(elementOfModule(module));
+  if (row) for (const one of row.modules) stage.split.add(one);
+  else if (folded.has(module)) folded.delete(module);
+  else {
+    folded.add(module);
+    stage.split.clear();
+  }
   foldTo(folded);
-  const after = placeOf(opening ? pictureElement.querySelector(`[data-fold="${module}"]`) : stage.modules.get(module));
+  const after = placeOf(elementOfModule(module));
   // What was pressed stays under the pointer.
   if (before && after) look(stage.x + (after.left - before.left) / stage.scale, stage.y + (after.top - before.top) / stage.scale);
+}
+
+/** @param {number} module */
+function elementOfModule(module) {
+  return pictureElement.querySelector(`[data-fold="${module}"]`) ?? [...stage.modules.values()].find(({ modules }) => modules.includes(module))?.element ?? null;
 }
 
 /** @param {Element | null | undefined} element */
@@ -410,7 +305,9 @@ function placeOf(element) {
 
 /** Fold everything that lies deeper than some levels. @param {number} depth */
 function foldBelow(depth) {
-  foldTo(model().picture.modules.flatMap((_, module) => (module && enclosing(module).length > depth ? [module] : [])));
+  stage.split.clear();
+  foldTo(levelOf(model()).modules.flatMap((_, module) => (module && enclosing(module).length > depth ? [module] : [])));
+  fitPicture();
 }
 
 /** The levels of modules that are open now. */
@@ -420,27 +317,33 @@ function openDepth() {
 }
 
 function deepest() {
-  return Math.max(0, ...model().picture.modules.map((_, module) => enclosing(module).length));
+  return levelOf(model()).modules.reduce((most, _, module) => Math.max(most, enclosing(module).length), 0);
 }
 
-/** Open as many levels as can be looked at. */
+const MOST_AT_FIRST = 60;
+const SMALLEST_SCALE = 0.72;
+
+/** Open as many levels as fill the stage and can be read. */
 function foldAtFirst() {
-  const picture = model().picture;
-  const depths = picture.modules.map((_, module) => enclosing(module).length);
-  stage.folded = new Set();
-  if (picture.x.length <= 200) return;
-  for (let depth = 0; depth < deepest(); depth += 1) {
-    const shown =
-      picture.module.filter((module) => depths[module] <= depth).length + depths.filter((one) => one === depth + 1).length;
-    if (shown > 150 && depth > 0) break;
+  const one = model();
+  const level = levelOf(one);
+  const depths = level.modules.map((_, module) => enclosing(module).length);
+  const most = depths.reduce((most, depth) => Math.max(most, depth), 0);
+  const { width, height } = pictureElement.getBoundingClientRect();
+  stage.split = new Set();
+  for (let depth = most; depth >= 0; depth -= 1) {
+    const shown = level.module.filter((module) => depths[module] <= depth).length + depths.filter((one) => one === depth + 1).length;
     stage.folded = new Set(depths.flatMap((one, module) => (one > depth ? [module] : [])));
-    if (shown > 150) break;
+    if (shown > MOST_AT_FIRST && depth > 0) continue;
+    const scene = layOut(one, level, stage.folded, stage.split, stageAspect());
+    if (Math.min(width / (scene.width + 2 * MARGIN), height / (scene.height + 2 * MARGIN)) >= SMALLEST_SCALE) break;
   }
 }
 
 /** Unfold what hides a node. @param {number} node */
 function reveal(node) {
-  const around = enclosing(model().picture.module[node]);
+  const level = levelOf(model());
+  const around = enclosing(level.module[level.unit[node]]);
   if (around.some((module) => stage.folded.has(module))) foldTo([...stage.folded].filter((module) => !around.includes(module)));
 }
 
@@ -455,7 +358,6 @@ function look(x = stage.x, y = stage.y, scale = stage.scale) {
     whole + 2 * MARGIN <= shown ? (whole - shown) / 2 : Math.min(Math.max(at, -MARGIN), whole - shown + MARGIN);
   stage.x = held(x, stage.width, width / stage.scale);
   stage.y = held(y, stage.height, height / stage.scale);
-  if (stage.height + 2 * MARGIN <= height / stage.scale) stage.y = Math.max(stage.y, -60 / stage.scale);
   stage.layer.setAttribute("transform", `scale(${stage.scale}) translate(${-stage.x} ${-stage.y})`);
   overviewElement.classList.toggle("idle", Math.max(stage.width / width, stage.height / height) * stage.scale <= 1);
   const whole = { x: stage.x, y: stage.y, width: width / stage.scale, height: height / stage.scale };
@@ -477,57 +379,42 @@ function fitPicture() {
   look(-MARGIN, -MARGIN, Math.min(width / (stage.width + 2 * MARGIN), height / (stage.height + 2 * MARGIN), 1.2));
 }
 
-/** Cut a long picture into columns, as many as let it be largest on paper. */
+/** Lay the picture out for paper, in columns that fit a page. */
 function putOnPaper() {
-  const [paperWidth, paperHeight] = [186, 230];
-  const [width, height] = [stage.width + 2 * MARGIN, stage.height + 2 * MARGIN];
-  /** @param {number} columns */
-  const scaleOf = (columns) => Math.min(paperWidth / (columns * width), (paperHeight * columns) / height);
-  let columns = 1;
-  while (columns < 12 && scaleOf(columns + 1) > scaleOf(columns)) columns += 1;
-  const scale = scaleOf(columns);
+  const [paperWidth, paperHeight] = [186, 200];
+  drawPicture(paperWidth / paperHeight);
   stage.layer.removeAttribute("transform");
-  stage.layer.id = "whole-picture";
-  const cuts = Array.from({ length: columns }, (_, at) =>
-    svg(
-      "svg",
-      { x: (at * paperWidth) / columns, width: width * scale, height: (height / columns) * scale, viewBox: `${-MARGIN} ${(at * height) / columns - MARGIN} ${width} ${height / columns}` },
-      svg("use", { href: "#whole-picture" }),
-    ),
-  );
-  pictureElement.setAttribute("viewBox", `0 0 ${paperWidth} ${Math.min(paperHeight, (height / columns) * scale)}`);
-  pictureElement.replaceChildren(svg("defs", {}, stage.layer), ...cuts);
+  const [width, height] = [stage.width + 2 * MARGIN, stage.height + 2 * MARGIN];
+  pictureElement.setAttribute("viewBox", `${-MARGIN} ${-MARGIN} ${width} ${height}`);
+  pictureElement.style.aspectRatio = `${width} / ${height}`;
 }
 
 function takeFromPaper() {
   pictureElement.removeAttribute("viewBox");
-  pictureElement.replaceChildren(stage.layer);
+  pictureElement.style.aspectRatio = "";
+  drawPicture();
   look();
 }
 
-/** Show the beginning, as large as it can be read. */
+/** Show the picture as large as it can be read, with what is chosen in view. */
 function beginPicture() {
-  const { width } = pictureElement.getBoundingClientRect();
-  const scale = Math.min(1.1, Math.max(0.7, width / (stage.width + 2 * MARGIN)));
-  const first = model().picture.x.findIndex((_, node) => stage.holder[node] < 0 && !model().nodes.inputs[node].length);
-  const box = stage.nodes.get(first);
-  const middle = box ? Number(/translate\((\S+)/.exec(box.getAttribute("transform") ?? "")?.[1]) + model().picture.box[0] / 2 : stage.width / 2;
-  look(middle - width / scale / 2, -MARGIN, scale);
+  const { width, height } = pictureElement.getBoundingClientRect();
+  const whole = Math.min(width / (stage.width + 2 * MARGIN), height / (stage.height + 2 * MARGIN));
+  if (whole >= 0.55) fitPicture();
+  else look(-MARGIN, -MARGIN, Math.min(1, Math.max(0.62, width / (stage.width + 2 * MARGIN))));
+  if (view.chosen >= 0) bringIntoView(view.chosen);
 }
 
-/** Bring a box into the middle. @param {number} node */
+/** Bring the box of a node into the middle. @param {number} node */
 function bringIntoView(node) {
-  const box = stage.nodes.get(node);
+  const box = stage.scene.boxes.get(holderOf(node));
   if (!box) return;
-  const at = box.getBoundingClientRect();
-  const frame = pictureElement.getBoundingClientRect();
-  if (at.left >= frame.left && at.right <= frame.right && at.top >= frame.top && at.bottom <= frame.bottom && stage.scale >= 0.5) return;
+  const { width, height } = pictureElement.getBoundingClientRect();
+  const [left, top] = [(box.left - stage.x) * stage.scale, (box.top - stage.y) * stage.scale];
+  const [right, bottom] = [(box.right - stage.x) * stage.scale, (box.bottom - stage.y) * stage.scale];
+  if (left >= 0 && right <= width && top >= 0 && bottom <= height && stage.scale >= 0.45) return;
   const scale = Math.max(stage.scale, 0.8);
-  const [x, y] = [
-    stage.x + (at.left + at.width / 2 - frame.left) / stage.scale,
-    stage.y + (at.top + at.height / 2 - frame.top) / stage.scale,
-  ];
-  look(x - frame.width / scale / 2, y - frame.height / scale / 2, scale);
+  look((box.left + box.right) / 2 - width / scale / 2, (box.top + box.bottom) / 2 - height / scale / 2, scale);
 }
 
 /** @param {(target: Element) => void} press what a click does */
@@ -537,12 +424,15 @@ function listenToPicture(press) {
   let moved = 0;
   pictureElement.addEventListener("pointerdown", (event) => {
     if (event.button !== 0) return;
+    // The picture has the focus once it was pressed; Escape or a press elsewhere gives it back.
+    pictureElement.focus({ preventScroll: true });
     down.set(event.pointerId, { x: event.clientX, y: event.clientY });
     if (down.size === 1) moved = 0;
   });
   pictureElement.addEventListener("pointermove", (event) => {
     const before = down.get(event.pointerId);
     if (!before) return;
+    if (event.pointerType === "touch" && down.size < 2) return; // one finger scrolls the page
     const [dx, dy] = [event.clientX - before.x, event.clientY - before.y];
     moved += Math.abs(dx) + Math.abs(dy);
     // Captured only when it moves: a captured pointer would send its click to the picture.
@@ -557,6 +447,9 @@ function listenToPicture(press) {
     }
     down.set(event.pointerId, { x: event.clientX, y: event.clientY });
   });
+  // Two fingers move the picture: the page must not take them for its own.
+  for (const kind of /** @type {const} */ (["touchstart", "touchmove"]))
+    pictureElement.addEventListener(kind, (event) => { if (event.touches.length > 1 && event.cancelable) event.preventDefault(); }, { passive: false });
   for (const kind of /** @type {const} */ (["pointerup", "pointercancel"]))
     window.addEventListener(kind, (event) => down.delete(event.pointerId));
   pictureElement.addEventListener("click", (event) => {
@@ -566,6 +459,8 @@ function listenToPicture(press) {
     "wheel",
     (event) => {
       const step = event.deltaMode === 1 ? 16 : 1;
+      // Without the focus, the wheel belongs to the page.
+      if (!event.ctrlKey && !event.metaKey && document.activeElement !== pictureElement) return;
       if (event.ctrlKey || event.metaKey) {
         event.preventDefault();
         zoom(Math.exp(-event.deltaY * step * 0.0035), event.clientX, event.clientY);

@@ -1,0 +1,409 @@
+/* Where boxes and arrows stand. Every open module is laid out by itself, by dagre, with its inner
+   modules as boxes; what enters or leaves a module does so through ports on its frame. */
+
+/** @typedef {{left: number, top: number, right: number, bottom: number}} Region */
+/** @typedef {[number, number]} Point */
+/** A box: a unit, or a folded module together with those that repeat it.
+ * @typedef {Region & {id: string, unit: number, modules: number[]}} Box */
+/** @typedef {{module: number, pieces: Region[]}} Frame */
+/** A line from what a box yields, or a part of it; heads are the boxes that read it.
+ * @typedef {{points: Point[], joined: boolean, tip: boolean, tail: string, heads: Set<string>, gutters: (number | null)[]}} Wire */
+/** @typedef {{boxes: Map<string, Box>, frames: Frame[], wires: Wire[], holder: string[], width: number, height: number, columns: number}} Scene */
+/** @typedef {{from: string, to: string, joined: boolean, tail: string, heads: Set<string>}} Edge */
+/** @typedef {{width: number, height: number, places: Map<string, Region>, lines: Point[][]}} Inner */
+
+const BOX_WIDTH = 184;
+const BOX_HEIGHT = 52;
+const PADDING = 10;
+const HEADING = 20;
+const GUTTER = 34;
+
+/** What stands in every module: units as numbers, modules as names. @param {Level} level @returns {(number | string)[][]} */
+function itemsOf(level) {
+  if (level.items) return level.items;
+  /** @type {(number | string)[][]} */
+  const items = level.modules.map(() => []);
+  const placed = new Set([0]);
+  level.module.forEach((module, unit) => {
+    items[module].push(unit);
+    // A module stands where its first unit does.
+    for (let inner = module, unplaced = inner; !placed.has(inner); inner = unplaced) {
+      placed.add(inner);
+      unplaced = level.modules[inner][1];
+      items[unplaced].push(`m${inner}`);
+    }
+  });
+  // Its first unit was pushed into it before it was pushed into its own parent, and so stays the first.
+  level.items = items;
+  return items;
+}
+
+/** The modules around one, from the outside in, without the picture itself. @param {number} module @param {Level} [level] */
+function enclosing(module, level = levelOf(model())) {
+  const found = [];
+  for (let at = module; at > 0; at = level.modules[at][1]) found.unshift(at);
+  return found;
+}
+
+/** The units inside every module. @param {Level} level @returns {number[][]} */
+function unitsOf(level) {
+  if (level.units) return level.units;
+  /** @type {number[][]} */
+  const units = level.modules.map(() => []);
+  level.module.forEach((module, unit) => {
+    for (let at = module; at >= 0; at = level.modules[at][1]) units[at].push(unit);
+  });
+  level.units = units;
+  return units;
+}
+
+/** What a module does, as a text that is equal for modules that repeat each other. @param {Model} one @param {Level} level @returns {(string | null)[]} */
+function signatures(one, level) {
+  if (level.signatures) return level.signatures;
+  level.signatures = unitsOf(level).map((inside) => {
+    if (inside.length > 2000) return null;
+    const set = new Set(inside);
+    return inside
+      .map((unit) => {
+        const layer = layerOf(one, level.main[unit]);
+        const reads = level.inputs[unit].map((before) => (set.has(before) ? before - unit : "x"));
+        return [layer.type, layer.kernel, layer.stride, layer.dilation, layer.filters, ...reads].join(" ");
+      })
+      .join(";");
+  });
+  return level.signatures;
+}
+
+/** Folded modules that repeat the one before them: each with the first of its row. @param {Model} one @param {Level} level @param {Set<number>} folded @param {Set<number>} split @returns {Map<number, number>} */
+function repeats(one, level, folded, split) {
+  const alike = signatures(one, level);
+  /** @type {Map<number, number>} */
+  const first = new Map();
+  for (const items of itemsOf(level)) {
+    let before = -1;
+    for (const item of items) {
+      const module = typeof item === "string" ? Number(item.slice(1)) : -1;
+      const shut = module > 0 && folded.has(module) && !split.has(module) && alike[module] !== null;
+      if (shut && before > 0 && alike[module] === alike[before] && follows(level, before, module)) first.set(module, first.get(before) ?? before);
+      before = shut ? module : -1;
+    }
+  }
+  return first;
+}
+
+/** Whether all that enters a module comes from another one. @param {Level} level @param {number} before @param {number} module */
+function follows(level, before, module) {
+  /** @param {number} unit @param {number} around */
+  const isIn = (unit, around) => {
+    for (let at = level.module[unit]; at > 0; at = level.modules[at][1]) if (at === around) return true;
+    return false;
+  };
+  return unitsOf(level)[module].every((unit) => level.inputs[unit].every((one) => isIn(one, module) || isIn(one, before)));
+}
+
+/** Lay out a level as it is folded. @param {Model} one @param {Level} level @param {Set<number>} folded @param {Set<number>} split modules that do not stand for their repetitions @param {number} aspect width of the place by its height @returns {Scene} */
+function layOut(one, level, folded, split, aspect) {
+  const repeated = repeats(one, level, folded, split);
+  const outermost = level.modules.map((_, module) => enclosing(module, level).find((inner) => folded.has(inner)) ?? -1);
+  /** @type {Map<string, {unit: number, modules: number[], home: number}>} */
+  const shown = new Map();
+  const holder = level.main.map((_, unit) => {
+    const shut = outermost[level.module[unit]];
+    if (shut < 0) {
+      shown.set(`u${unit}`, { unit, modules: [], home: level.module[unit] });
+      return `u${unit}`;
+    }
+    const first = repeated.get(shut) ?? shut;
+    const id = `m${first}`;
+    const box = shown.get(id) ?? { unit: -1, modules: [], home: level.modules[first][1] };
+    if (!box.modules.includes(shut)) box.modules.push(shut);
+    shown.set(id, box);
+    return id;
+  });
+  const edges = edgesOf(level, holder, shown);
+  const insides = new Map();
+  /** @type {Set<number>} */
+  const open = new Set([0]);
+  for (const { home } of shown.values()) for (const module of enclosing(home, level)) open.add(module);
+  // Inner modules first: their sizes are those of their frames.
+  for (const module of [...open].sort((a, b) => enclosing(b, level).length - enclosing(a, level).length))
+    insides.set(module, layOutModule(itemsOf(level)[module], shown, open, insides, edges.get(module) ?? []));
+  return compose(level, shown, holder, open, insides, edges, aspect);
+}
+
+/** The arrows that cross each open module, with their ports. @param {Level} level @param {string[]} holder @param {Map<string, {home: number}>} shown @returns {Map<number, Edge[]>} */
+function edgesOf(level, holder, shown) {
+  /** @type {Map<number, Map<string, Edge>>} */
+  const found = new Map();
+  /** @type {Map<number, number[]>} */
+  const ways = new Map();
+  /** @param {string} id */
+  const wayTo = (id) => {
+    const home = shown.get(id)?.home ?? 0;
+    if (!ways.has(home)) ways.set(home, [0, ...enclosing(home, level)]);
+    return ways.get(home) ?? [0];
+  };
+  /** @param {number} module @param {string} from @param {string} to @param {boolean} joined @param {string} tail @param {string} head */
+  const add = (module, from, to, joined, tail, head) => {
+    const edges = found.get(module) ?? new Map();
+    found.set(module, edges);
+    const key = `${from} ${to} ${joined} ${from[0] === "f" || to[0] === "f" ? tail : ""}`;
+    const edge = edges.get(key) ?? { from, to, joined, tail, heads: new Set() };
+    edge.heads.add(head);
+    edges.set(key, edge);
+  };
+  for (const [tailUnit, headUnit, marked] of level.arrows) {
+    const [tail, head, joined] = [holder[tailUnit], holder[headUnit], Boolean(marked)];
+    if (tail === head) continue;
+    const [out, into] = [wayTo(tail), wayTo(head)];
+    let common = 0;
+    while (common < out.length && common < into.length && out[common] === into[common]) common += 1;
+    const port = joined ? `j${tail}` : tail;
+    let from = tail;
+    for (let at = out.length - 1; at >= common; at -= 1) {
+      add(out[at], from, `o${port}`, joined, tail, head);
+      from = `f${out[at]}`;
+    }
+    const to = common < into.length ? `f${into[common]}` : head;
+    add(out[common - 1], from, to, joined, tail, head);
+    for (let at = common; at < into.length; at += 1) add(into[at], `i${port}`, at + 1 < into.length ? `f${into[at + 1]}` : head, joined, tail, head);
+  }
+  return new Map([...found].map(([module, edges]) => [module, [...edges.values()]]));
+}
+
+/** Layouts by what was laid out, since many modules are alike. @type {Map<string, {x: number, y: number}[][]>} */
+const known = new Map();
+
+/** @param {(number | string)[]} items @param {Map<string, unknown>} shown @param {Set<number>} open @param {Map<number, Inner>} insides @param {Edge[]} edges @returns {Inner} */
+function layOutModule(items, shown, open, insides, edges) {
+  /** @type {Map<string, [number, number]>} */
+  const sizes = new Map();
+  for (const item of items) {
+    const inner = typeof item === "string" ? Number(item.slice(1)) : -1;
+    if (inner >= 0 && open.has(inner)) {
+      const inside = /** @type {Inner} */ (insides.get(inner));
+      sizes.set(`f${inner}`, [Math.max(inside.width + 2 * PADDING, 110), inside.height + HEADING + PADDING]);
+    } else {
+      const id = inner >= 0 ? `m${inner}` : `u${item}`;
+      if (shown.has(id)) sizes.set(id, [BOX_WIDTH, BOX_HEIGHT]);
+    }
+  }
+  for (const { from, to } of edges) for (const end of [from, to]) if (!sizes.has(end)) sizes.set(end, [2, 0]);
+  const ids = [...sizes.keys()];
+  const number = new Map(ids.map((id, at) => [id, at]));
+  const shape = JSON.stringify([[...sizes.values()], ids.map((id) => id[0]), edges.map(({ from, to, joined }) => [number.get(from), number.get(to), joined])]);
+  const placed = known.get(shape) ?? askDagre(ids, [...sizes.values()], edges.map(({ from, to }) => [number.get(from) ?? 0, number.get(to) ?? 0]));
+  known.set(shape, placed);
+  const [centres, ...lines] = placed;
+  /** @type {Map<string, Region>} */
+  const places = new Map();
+  const whole = { left: Infinity, top: Infinity, right: -Infinity, bottom: -Infinity };
+  ids.forEach((id, at) => {
+    const [width, height] = sizes.get(id) ?? [0, 0];
+    const { x, y } = centres[at];
+    const region = { left: x - width / 2, top: y - height / 2, right: x + width / 2, bottom: y + height / 2 };
+    places.set(id, region);
+    widen(whole, region);
+  });
+  for (const line of lines) for (const { x, y } of line.slice(1, -1)) widen(whole, { left: x, top: y, right: x, bottom: y });
+  /** @param {Region} region */
+  const moved = ({ left, top, right, bottom }) => ({ left: left - whole.left, top: top - whole.top, right: right - whole.left, bottom: bottom - whole.top });
+  return {
+    width: whole.right - whole.left,
+    height: whole.bottom - whole.top,
+    places: new Map([...places].map(([id, region]) => [id, moved(region)])),
+    lines: lines.map((line) => line.map(({ x, y }) => /** @type {Point} */ ([x - whole.left, y - whole.top]))),
+  };
+}
+
+/** @param {Region} region @param {Region} other */
+function widen(region, other) {
+  region.left = Math.min(region.left, other.left);
+  region.top = Math.min(region.top, other.top);
+  region.right = Math.max(region.right, other.right);
+  region.bottom = Math.max(region.bottom, other.bottom);
+}
+
+/** Centres of the nodes, and then the points of every edge. @param {string[]} ids @param {[number, number][]} sizes @param {[number, number][]} edges @returns {{x: number, y: number}[][]} */
+function askDagre(ids, sizes, edges) {
+  const graph = new dagre.graphlib.Graph({ multigraph: true });
+  graph.setGraph({ rankdir: "TB", nodesep: 16, edgesep: 12, ranksep: 26, ranker: ids.length > 120 ? "longest-path" : "network-simplex" });
+  ids.forEach((_, at) => graph.setNode(String(at), { width: sizes[at][0], height: sizes[at][1] }));
+  edges.forEach(([from, to], at) => graph.setEdge(String(from), String(to), { minlen: 1, weight: 1 }, String(at)));
+  // Several ports stand in one row, at the upper or lower end of the module.
+  for (const [kind, row] of /** @type {const} */ ([["i", "above"], ["o", "below"]])) {
+    const ports = ids.flatMap((id, at) => (id[0] === kind && sizes[at][1] === 0 ? [String(at)] : []));
+    if (ports.length < 2) continue;
+    graph.setNode(row, { width: 1, height: 0 });
+    for (const port of ports) graph.setEdge(row === "above" ? row : port, row === "above" ? port : row, { minlen: 1, weight: 50 }, row);
+  }
+  dagre.layout(graph);
+  const centres = ids.map((_, at) => ({ x: graph.node(String(at)).x, y: graph.node(String(at)).y }));
+  return [centres, ...edges.map(([from, to], at) => graph.edge(String(from), String(to), String(at)).points)];
+}
+
+/** Put the modules into one another, and the whole into columns. @param {Level} level @param {Map<string, {unit: number, modules: number[], home: number}>} shown @param {string[]} holder @param {Set<number>} open @param {Map<number, Inner>} insides @param {Map<number, Edge[]>} edges @param {number} aspect @returns {Scene} */
+function compose(level, shown, holder, open, insides, edges, aspect) {
+  /** @type {Map<number, Region>} */
+  const regions = new Map();
+  /** @type {Map<number, Point>} */
+  const corners = new Map([[0, [0, 0]]]);
+  /** @type {Map<string, Box>} */
+  const boxes = new Map();
+  const inward = [...open].sort((a, b) => enclosing(a, level).length - enclosing(b, level).length);
+  for (const module of inward) {
+    const [x, y] = corners.get(module) ?? [0, 0];
+    for (const [id, place] of insides.get(module)?.places ?? []) {
+      const region = { left: place.left + x, top: place.top + y, right: place.right + x, bottom: place.bottom + y };
+      if (id[0] === "f") {
+        const inner = Number(id.slice(1));
+        const inside = /** @type {Inner} */ (insides.get(inner));
+        regions.set(inner, region);
+        corners.set(inner, [(region.left + region.right - inside.width) / 2, region.top + HEADING]);
+      } else if (shown.has(id)) boxes.set(id, { ...region, id, unit: shown.get(id)?.unit ?? -1, modules: shown.get(id)?.modules ?? [] });
+    }
+  }
+  /** Where a line meets something. @param {number} module @param {string} id @param {"top" | "bottom"} side @param {string} port @returns {Point} */
+  const meets = (module, id, side, port) => {
+    const inside = /** @type {Inner} */ (insides.get(module));
+    const [x, y] = corners.get(module) ?? [0, 0];
+    const place = /** @type {Region} */ (inside.places.get(id));
+    const middle = (place.left + place.right) / 2 + x;
+    if (id[0] !== "f") return [middle, place[side] + y];
+    const inner = Number(id.slice(1));
+    const at = insides.get(inner)?.places.get(`${side === "top" ? "i" : "o"}${port}`);
+    const corner = corners.get(inner) ?? [0, 0];
+    return [at ? (at.left + at.right) / 2 + corner[0] : middle, place[side] + y];
+  };
+  /** @type {Wire[]} */
+  const wires = [];
+  for (const module of inward)
+    (edges.get(module) ?? []).forEach(({ from, to, joined, tail, heads }, at) => {
+      const [x, y] = corners.get(module) ?? [0, 0];
+      const frame = regions.get(module);
+      const port = joined ? `j${tail}` : tail;
+      const line = insides.get(module)?.lines[at] ?? [];
+      /** @type {Point[]} */
+      const middle = line.length > 3 ? line.slice(1, -1).map(([px, py]) => [px + x, py + y]) : [];
+      const points = [meets(module, from, "bottom", port), ...middle, meets(module, to, "top", port)];
+      const isPort = (/** @type {string} */ id) => !shown.has(id) && id[0] !== "f";
+      if (frame && isPort(from)) points.unshift([points[0][0], frame.top]);
+      if (frame && isPort(to)) points.push([points[points.length - 1][0], frame.bottom]);
+      wires.push({ points, joined, tip: shown.has(to), tail, heads, gutters: [] });
+    });
+  return inColumns({ boxes, frames: [...regions].map(([module, region]) => ({ module, pieces: [region] })), wires, holder, width: insides.get(0)?.width ?? 1, height: insides.get(0)?.height ?? 1, columns: 1 }, aspect);
+}
+
+// --- columns ---------------------------------------------------------------------------------
+
+/** Cut a long picture into columns between its boxes, as many as let it be largest. @param {Scene} scene @param {number} aspect @returns {Scene} */
+function inColumns(scene, aspect) {
+  const rows = [...scene.boxes.values()].sort((one, other) => one.top - other.top);
+  /** @type {number[]} */
+  const gaps = [];
+  let floor = rows.length ? rows[0].bottom : 0;
+  for (const { top, bottom } of rows) {
+    if (top > floor) gaps.push((top + floor) / 2);
+    floor = Math.max(floor, bottom);
+  }
+  /** @param {number} columns @returns {number[]} where the columns begin, and the end */
+  const cutsFor = (columns) => {
+    const starts = [0];
+    for (let at = 1; at < columns; at += 1) {
+      const wanted = (scene.height * at) / columns;
+      const gap = gaps.reduce((best, one) => (Math.abs(one - wanted) < Math.abs(best - wanted) ? one : best), Infinity);
+      if (gap > starts[starts.length - 1] && gap < Infinity) starts.push(gap);
+    }
+    return [...starts, scene.height];
+  };
+  let best = [0, scene.height];
+  let scale = 0;
+  for (let columns = 1; columns <= Math.min(gaps.length + 1, 24); columns += 1) {
+    const cuts = cutsFor(columns);
+    const tallest = Math.max(...cuts.slice(1).map((end, at) => end - cuts[at]));
+    const found = Math.min(aspect / columnsOf(scene, cuts).width, 1 / (tallest + 2 * MARGIN));
+    if (found > scale * 1.12) [best, scale] = [cuts, found];
+  }
+  return best.length > 2 ? moved(scene, best) : scene;
+}
+
+/** How wide every column is, and where it stands. @param {Scene} scene @param {number[]} cuts */
+function columnsOf(scene, cuts) {
+  const columns = cuts.slice(1).map(() => [Infinity, -Infinity]);
+  /** @param {number} y */
+  const columnAt = (y) => {
+    let at = 0;
+    while (at + 2 < cuts.length && y >= cuts[at + 1]) at += 1;
+    return at;
+  };
+  /** @param {number} column @param {number} left @param {number} right */
+  const hold = (column, left, right) => {
+    columns[column][0] = Math.min(columns[column][0], left);
+    columns[column][1] = Math.max(columns[column][1], right);
+  };
+  for (const { top, left, right } of scene.boxes.values()) hold(columnAt(top), left, right);
+  for (const { pieces } of scene.frames)
+    for (const piece of pieces) for (let at = columnAt(piece.top); at <= columnAt(piece.bottom); at += 1) hold(at, piece.left, piece.right);
+  for (const { points } of scene.wires) for (const [x, y] of points) hold(columnAt(y), x, x);
+  let x = 0;
+  const shifts = columns.map(([left, right]) => {
+    const shift = x - (left === Infinity ? 0 : left);
+    x += (left === Infinity ? 0 : right - left) + GUTTER;
+    return shift;
+  });
+  const ends = shifts.map((shift, at) => (columns[at][1] === -Infinity ? shift : columns[at][1] + shift));
+  return { columnAt, shifts, ends, width: x - GUTTER + 2 * MARGIN };
+}
+
+/** @param {Scene} scene @param {number[]} cuts @returns {Scene} */
+function moved(scene, cuts) {
+  const { columnAt, shifts, ends, width } = columnsOf(scene, cuts);
+  const tallest = Math.max(...cuts.slice(1).map((end, at) => end - cuts[at]));
+  /** @template {Region} T @param {T} region @param {number} column @returns {T} */
+  const put = (region, column) => ({ ...region, left: region.left + shifts[column], right: region.right + shifts[column], top: region.top - cuts[column], bottom: region.bottom - cuts[column] });
+  const boxes = new Map([...scene.boxes].map(([id, box]) => [id, put(box, columnAt(box.top))]));
+  const frames = scene.frames.map(({ module, pieces: [region] }) => {
+    /** @type {Region[]} */
+    const pieces = [];
+    for (let at = columnAt(region.top); at <= columnAt(region.bottom - 1); at += 1)
+      pieces.push(put({ ...region, top: Math.max(region.top, cuts[at] + 4), bottom: Math.min(region.bottom, cuts[at + 1] - 4) }, at));
+    return { module, pieces };
+  });
+  const wires = scene.wires.map((wire) => {
+    /** @type {Point[]} */
+    const points = [];
+    /** @type {(number | null)[]} */
+    const gutters = [];
+    wire.points.forEach(([x, y], at) => {
+      const column = columnAt(at === wire.points.length - 1 ? y - 1e-6 : y);
+      const before = at ? columnAt(at - 1 === wire.points.length - 1 ? wire.points[at - 1][1] - 1e-6 : wire.points[at - 1][1]) : column;
+      points.push([x + shifts[column], y - cuts[column]]);
+      gutters.push(column !== before ? ends[Math.min(before, column)] + GUTTER / 2 : null);
+    });
+    return { ...wire, points, gutters };
+  });
+  return { ...scene, boxes, frames, wires, width: width - 2 * MARGIN, height: tallest, columns: cuts.length - 1 };
+}
+
+/** A wire as a path: straight at its ends, through gutters from column to column. @param {Wire} wire @param {number} height of the picture */
+function pathOfWire({ points, gutters }, height) {
+  let path = `M${round(points[0][0])} ${round(points[0][1])}`;
+  for (let at = 1; at < points.length; at += 1) {
+    const [[x, y], [nextX, nextY]] = [points[at - 1], points[at]];
+    const gutter = gutters[at];
+    if (gutter !== null && gutter !== undefined) {
+      const turn = Math.min(y + 12, height + 8);
+      path += `V${round(turn)}H${round(gutter)}V-8H${round(nextX)}V${round(nextY)}`;
+    } else if (Math.abs(x - nextX) < 0.5) path += `V${round(nextY)}`;
+    else {
+      const half = round((y + nextY) / 2);
+      path += `C${round(x)} ${half} ${round(nextX)} ${half} ${round(nextX)} ${round(nextY)}`;
+    }
+  }
+  return path;
+}
+
+/** @param {number} value */
+function round(value) {
+  return Math.round(value * 10) / 10;
+}
