@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -16,13 +18,9 @@ from rfa_toolbox import (
     LayerDefinition,
     analyze,
     create_graph_from_pytorch_model,
-    input_resolution_range,
     make_report,
 )
-from rfa_toolbox.analysis import (
-    filters_non_convolutional_node,
-    find_smallest_resolution_with_no_unproductive_layer,
-)
+from rfa_toolbox.analysis import blocks, filters_non_convolutional_node, summarize
 from rfa_toolbox.analysis.costs import compute_at
 from rfa_toolbox.architectures.resnet import resnet18
 from rfa_toolbox.architectures.vgg import vgg16
@@ -30,13 +28,29 @@ from tests.browser.graphs import HOSTILE, hostile, large, random_graph
 
 Open = Callable[..., Any]
 
-STATES = """() => [...document.querySelectorAll('#table tbody tr')]
-    .sort((one, other) => one.dataset.index - other.dataset.index)
-    .map((row) => row.cells[row.cells.length - 1].textContent)"""
+STATES = """() => {
+    drawRows(true);
+    return [...document.querySelectorAll('#table tbody tr')]
+        .sort((one, other) => one.dataset.index - other.dataset.index)
+        .map((row) => row.cells[row.cells.length - 1].textContent);
+}"""
 
 
 def shown_states(page: Any) -> list[str]:
     return list(page.evaluate(STATES))
+
+
+def rows_of(page: Any) -> list[int]:
+    return list(page.evaluate("table.shown"))
+
+
+def states_of(graph: EnrichedNetworkNode, size: Any, spare_1x1: bool = False) -> list[str]:
+    """Return what a page that counts nodes says of each of them."""
+    extractor = set(filters_non_convolutional_node(graph.all_layers))
+    return [
+        node.state(size, filter_kernel_size_1=spare_1x1) if node in extractor else "by design"
+        for node in graph.all_layers
+    ]
 
 
 def set_pixels(page: Any, *sizes: int) -> None:
@@ -61,31 +75,40 @@ def test_states_are_those_of_the_library(
     open_page: Open, axes: int | None, filter_kernel_size_1: bool
 ) -> None:
     graphs = {f"graph {seed}": random_graph(seed, axes) for seed in range(8)}
-    page = open_page(graphs, 32, filter_kernel_size_1=filter_kernel_size_1)
+    page = open_page(graphs, 32, filter_kernel_size_1=filter_kernel_size_1, layers="nodes")
     resolutions: list[tuple[int, ...]] = [(1,), (2,), (7,), (16,), (31,), (64,), (200,)]
     if axes != 1:
         resolutions += [(3, 50, 9)[: axes or 2], (90, 8, 33)[: axes or 2]]
     seen: Counter[str] = Counter()
-    for resolution in resolutions:
-        set_pixels(page, *resolution)
-        for at, graph in enumerate(graphs.values()):
-            page.evaluate("(at) => document.querySelectorAll('#models button')[at].click()", at)
+    for at, graph in enumerate(graphs.values()):
+        for resolution in resolutions:
             size = resolution[0] if len(resolution) == 1 else resolution
-            expected = [
+            judged = page.evaluate(
+                "([at, size]) => statesAt(facts.models[at], size).map((one) => STATE_NAMES[one])",
+                [at, resolution],
+            )
+            assert judged == [
                 node.state(size, filter_kernel_size_1=filter_kernel_size_1)
                 for node in graph.all_layers
-            ]
+            ], (at, resolution)
+            seen.update(judged)
+    assert len(seen) == (3 if axes == 1 else 4)
+    for resolution in (resolutions[3], resolutions[-1]):
+        set_pixels(page, *resolution)
+        for at, graph in list(enumerate(graphs.values()))[:2]:
+            page.evaluate("(at) => showModel(at)", at)
+            page.evaluate("foldBelow(Infinity)")
+            size = resolution[0] if len(resolution) == 1 else resolution
+            expected = states_of(graph, size, filter_kernel_size_1)
             assert shown_states(page) == expected, (at, resolution)
             drawn = page.evaluate(
                 """() => Object.fromEntries([...document.querySelectorAll('#picture [data-index]')]
                     .map((box) => [box.dataset.index, box.dataset.state]))"""
             )
             assert drawn == {
-                str(index): state.replace("partially critical", "partially")
+                str(index): state.replace("partially critical", "partially").replace("by ", "")
                 for index, state in enumerate(expected)
             }
-            seen.update(expected)
-    assert len(seen) == (3 if axes == 1 else 4)
 
 
 @pytest.mark.parametrize("name", ["resnet18", "squeezenet1_0", "shufflenet_v2_x1_0", "swin_t"])
@@ -102,28 +125,38 @@ def test_compute_is_that_of_the_library(open_page: Open, torchvision: Any, name:
         )
 
 
-def test_feature_maps_and_the_summary_are_those_of_the_library(open_page: Open) -> None:
+def test_the_summary_is_that_of_the_library(open_page: Open, torchvision: Any) -> None:
+    graphs = {"by hand": resnet18(), "vgg": vgg16(), "encoded": encoded(torchvision, "resnet18")}
+    page = open_page(graphs, 64)
+    for size in (5, 32, 96, 212, 1000, (32, 300)):
+        set_pixels(page, *(size if isinstance(size, tuple) else (size,)))
+        for at, graph in enumerate(graphs.values()):
+            page.evaluate("showModel", at)
+            found = summarize(graph, size)
+            headline = page.locator("#headline").inner_text()
+            said = f"{headline} {page.locator('#subline').inner_text()}"
+            expected = found.headline.replace("x300", "\N{MULTIPLICATION SIGN}300")
+            for sentence in re.split(r"(?<=\.) ", expected):
+                beginning = sentence.split(", from ")[0].split(": ")[0]  # long names are shortened
+                assert beginning in said, sentence
+            assert f"Good from {found.good_from[0]} " in said or found.good in said
+            counts = page.evaluate("balance(model(), view.states).counts")
+            for state, count in counts.items():
+                name = "partially critical" if state == "partially" else state
+                assert count == len(found.blocks_in(name))
+            cut = page.evaluate("cutOf(model(), view.states, view.work)")
+            assert (cut is None) == (found.cut is None)
+            if cut:
+                assert graph.all_layers[cut["behind"]] is found.cut.behind.main
+                assert cut["layers"] == len(found.cut.blocks)
+
+
+def test_feature_maps_are_those_of_the_library(open_page: Open) -> None:
     graph = resnet18()
-    page = open_page({"resnet18": graph}, 64)
-    for size in (5, 32, 96, 224):
+    page = open_page({"resnet18": graph}, 64, layers="nodes")
+    for size in (5, 96):
         set_pixels(page, size)
-        states = shown_states(page)
-        extractor = filters_non_convolutional_node(graph.all_layers)
-        wasted = [node for node in extractor if node.is_border(size)]
-        headline = page.locator("#headline").inner_text()
-        if wasted:
-            assert f"{len(wasted)} of {len(extractor)} layers" in headline
-            assert wasted[0].name in page.locator("#figures").inner_text()
-        else:
-            assert "cannot" not in headline
-        useful = find_smallest_resolution_with_no_unproductive_layer(graph)
-        if wasted:
-            assert f"enlarge the images to {useful} px" in page.locator("#advice").inner_text()
-        low, high = input_resolution_range(graph)
-        assert f"{low[0]} to {high[0]} px" in page.locator("#figures").inner_text()
-        assert Counter(states)["unproductive"] == sum(
-            node.is_border(size) for node in graph.all_layers
-        )
+        shown_states(page)
         title = page.locator("#table thead th").all_inner_texts()
         column = next(at for at, text in enumerate(title) if text.startswith("Feature map"))
         maps = page.locator(f"#table tbody td:nth-child({column + 1})").all_inner_texts()
@@ -160,11 +193,11 @@ def test_a_wrong_number_is_marked_and_changes_nothing(open_page: Open) -> None:
 
 def test_axes_can_differ(open_page: Open, torchvision: Any) -> None:
     graph = encoded(torchvision, "resnet18")
-    page = open_page({"resnet18": graph}, 64)
+    page = open_page({"resnet18": graph}, 64, layers="nodes")
     page.get_by_role("button", name="Per axis").click()
     page.get_by_label("Resolution, width in pixels").fill("200")
-    assert shown_states(page) == [node.state((64, 200)) for node in graph.all_layers]
-    assert "64 \N{MULTIPLICATION SIGN} 200 px" in page.locator("#headline").inner_text()
+    assert shown_states(page) == states_of(graph, (64, 200))
+    assert "64\N{MULTIPLICATION SIGN}200 px" in page.locator("#headline").inner_text()
 
 
 def test_search_marks_filters_and_steps(open_page: Open) -> None:
@@ -172,53 +205,124 @@ def test_search_marks_filters_and_steps(open_page: Open) -> None:
     page.keyboard.press("/")
     page.keyboard.type("pool")
     assert page.locator("#found").inner_text() == "5"
-    assert page.locator("#table tbody tr:visible").count() == 5
+    assert len(rows_of(page)) == 5
     assert page.locator("#picture .match").count() == 5
+    page.evaluate("choose(-1)")
     page.keyboard.press("Enter")
-    assert "Pool" in page.locator("#details h2").inner_text()
-    first = page.locator("#details h2").inner_text()
+    assert "pool" in page.locator("#details h2").inner_text().lower()
+    first = page.locator("#details .path").inner_text()
     page.keyboard.press("Enter")
-    assert page.locator("#details h2").inner_text() != first
+    assert page.locator("#details .path").inner_text() != first
     page.locator("#search").fill("")
     assert page.locator("#picture .other").count() == 0
 
 
-def test_modules_fold_and_unfold(open_page: Open, torchvision: Any) -> None:
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        (
+            "conv 3x3 /2",
+            lambda node: node.layer_info.stride_size in (2, (2, 2)) and "3" in kernel(node),
+        ),
+        (
+            "layer4 convolution",
+            lambda node: "layer4" in node.name and "Conv" in node.layer_info.name,
+        ),
+        ("red layer4", lambda node: "layer4" in node.name and node.is_border(32)),
+        ("relu layer2", lambda node: "layer2" in node.name),
+        ("fully connected", lambda node: node.layer_info.name == "Linear"),
+    ],
+)
+def test_search_knows_words(
+    open_page: Open, torchvision: Any, words: str, found: Callable[[Any], bool]
+) -> None:
     graph = encoded(torchvision, "resnet18")
     page = open_page({"resnet18": graph}, 32)
-    layers = len(graph.all_layers)
+    page.locator("#search").fill(words)
+    shown = {graph.all_layers[at] for at in rows_of(page)}
+    assert shown
+    assert all(found(node) for node in shown)
+    if "convolution" in words or words == "red layer4":
+        mains = [block.main for block in blocks(graph) if block.counted]
+        assert shown == {node for node in mains if found(node)}
+
+
+def kernel(node: EnrichedNetworkNode) -> str:
+    return str(node.layer_info.kernel_size)
+
+
+def test_modules_fold_and_the_picture_is_laid_out_anew(open_page: Open, torchvision: Any) -> None:
+    graph = encoded(torchvision, "resnet18")
+    page = open_page({"resnet18": graph}, 32)
+    units = len(blocks(graph))
     boxes = page.locator("#picture [data-index]")
-    assert boxes.count() == layers
-    height = page.evaluate("stage.height")
+    page.get_by_role("button", name="Unfold all").click()
+    assert boxes.count() == units
+    area = page.evaluate("stage.width * stage.height")
     page.get_by_role("button", name="Fold all", exact=True).click()
     assert page.locator("#picture [data-module]").count() == 4
-    outside = [n for n in graph.all_layers if not (n.module_path or "").startswith("layer")]
-    assert boxes.count() == len(outside)
-    assert page.evaluate("stage.height") < height / 3
-    page.evaluate("fitPicture()")
-    page.locator("#picture [data-module]").first.click()
-    assert page.locator("#picture [data-module]").count() == 3 + 2  # layer1 shows its blocks
-    assert page.locator("#details h2").inner_text() == "layer1"
+    assert boxes.count() == 4  # the stem and the head
+    assert page.evaluate("stage.width * stage.height") < area / 3
+    page.locator("#picture [data-module]", has_text="layer1").click()
+    # layer1 shows its two blocks, which are alike, as one box
+    assert page.locator("#picture [data-module]").count() == 3 + 1
+    page.locator("#picture [data-module]", has_text="\N{MULTIPLICATION SIGN} 2").click()
+    assert page.locator("#picture [data-module]").count() == 3 + 2
+    page.get_by_role("button", name="Every operation").click()
     page.get_by_role("button", name="Unfold all").click()
-    assert boxes.count() == layers
-    assert page.evaluate("stage.height") == height
+    assert boxes.count() == len(graph.all_layers)
 
 
-def test_folded_boxes_never_cover_others(open_page: Open, torchvision: Any) -> None:
-    page = open_page({"squeezenet": encoded(torchvision, "squeezenet1_0")}, 32)
-    overlaps = """() => {
-        const boxes = [...document.querySelectorAll('#picture .node > rect:last-of-type')]
-            .map((box) => box.getBoundingClientRect());
-        return boxes.flatMap((one, at) => boxes.slice(at + 1).filter((other) =>
-            one.left < other.right - 1 && other.left < one.right - 1 &&
-            one.top < other.bottom - 1 && other.top < one.bottom - 1)).length;
-    }"""
+GEOMETRY = """() => {
+    const boxes = [...stage.scene.boxes.values()];
+    const overlaps = boxes.flatMap((one, at) => boxes.slice(at + 1).filter((other) =>
+        one.left < other.right - 1 && other.left < one.right - 1 &&
+        one.top < other.bottom - 1 && other.top < one.bottom - 1)).length;
+    const near = ([x, y], box, side) =>
+        x >= box.left - 1 && x <= box.right + 1 && Math.abs(y - box[side]) < 1;
+    // Every tip ends at a box, and every wire begins at one or goes on from a port on a frame.
+    const lost = stage.scene.wires.filter((wire) => {
+        const end = wire.points[wire.points.length - 1];
+        return wire.tip && ![...wire.heads].some(
+            (id) => near(end, stage.scene.boxes.get(id), 'top'));
+    }).length;
+    const key = (point) => point.map((one) => Math.round(one)).join(' ');
+    const begins = new Set(stage.scene.wires.map(({ points }) => key(points[0])));
+    const loose = stage.scene.wires.filter(
+        ({ points, tip }) => !tip && !begins.has(key(points[points.length - 1]))).length;
+    const drawn = new Set(stage.scene.wires.filter((wire) => wire.tip).flatMap((wire) =>
+        [...wire.heads].map((head) => `${wire.tail} ${head}`)));
+    return { overlaps, lost, loose, boxes: boxes.length, drawn: [...drawn].sort() };
+}"""
+
+
+@pytest.mark.parametrize("name", ["squeezenet1_0", "shufflenet_v2_x0_5", "densenet121"])
+def test_boxes_never_overlap_and_arrows_lead_somewhere(
+    open_page: Open, torchvision: Any, name: str
+) -> None:
+    page = open_page({name: encoded(torchvision, name)}, 32)
     counts = set()
-    for depth in range(4):
-        page.evaluate("(depth) => foldBelow(depth)", depth)
-        counts.add(page.locator("#picture .node").count())
-        assert page.evaluate(overlaps) == 0
-    assert len(counts) == 3
+    for level in ("blocks", "nodes"):
+        page.evaluate("(level) => showLevel(level)", level)
+        for depth in range(4):
+            page.evaluate("(depth) => foldBelow(depth)", depth)
+            found = page.evaluate(GEOMETRY)
+            counts.add(found["boxes"])
+            assert (found["overlaps"], found["lost"]) == (0, 0), (level, depth)
+            wanted = page.evaluate(
+                """() => {
+                    const { holder } = stage.scene;
+                    return [...new Set(levelOf(model()).arrows.map(([tail, head]) =>
+                        `${holder[tail]} ${holder[head]}`).filter((one) => {
+                            const [tail, head] = one.split(' ');
+                            return tail !== head;
+                        }))].sort();
+                }"""
+            )
+            assert found["drawn"] == wanted, "an arrow is missing or too many"
+            if page.evaluate("stage.scene.columns") == 1:
+                assert found["loose"] == 0, "a line ends nowhere"
+    assert len(counts) > 3
 
 
 def test_a_box_tells_why(open_page: Open) -> None:
@@ -230,41 +334,213 @@ def test_a_box_tells_why(open_page: Open) -> None:
     box.locator("rect").first.click()
     why = page.locator("#details .why").first.inner_text()
     assert "unproductive" in page.locator("#details .badge").inner_text()
-    assert "32 px" in why
-    assert "40 px" in why
+    assert "32 px" in why or "32 \N{MULTIPLICATION SIGN} 32" in why
+    assert "40" in why
+    assert page.locator("#details h2").inner_text() == "Conv 3\N{MULTIPLICATION SIGN}3"
     set_pixels(page, 224)
     assert "fits into the image" in page.locator("#details .why").first.inner_text()
 
 
 def test_the_picture_moves_by_keys_wheel_and_hand(open_page: Open) -> None:
-    page = open_page({"vgg16": vgg16()}, 32)
+    page = open_page({"resnet18": resnet18()}, 32, layers="nodes")
+    page.evaluate("look(0, 0, 1.5)")
     place = page.locator("#picture").bounding_box()
     x, y = place["x"] + place["width"] / 2, place["y"] + 200
     start = page.evaluate("[stage.x, stage.y, stage.scale]")
+    page.locator("#picture").focus()
     page.mouse.move(x, y)
     page.mouse.wheel(0, 150)
     page.wait_for_function("(y) => stage.y > y", arg=start[1])
     page.mouse.down()
-    page.mouse.move(x, y + 60, steps=5)
+    page.mouse.move(x, y - 60, steps=5)
     page.mouse.up()
-    page.locator("#picture").focus()
+    assert page.evaluate("stage.y") > start[1] + 30
     page.keyboard.press("+")
     assert page.evaluate("stage.scale") > start[2]
     page.keyboard.press("0")
     assert page.evaluate("stage.scale") < start[2]
+
+
+def test_the_wheel_scrolls_the_page_unless_the_picture_has_the_focus(open_page: Open) -> None:
+    page = open_page({"resnet18": resnet18()}, 32, layers="nodes")
+    page.evaluate("look(0, 0, 1.5)")
+    place = page.locator("#picture").bounding_box()
+    page.mouse.move(place["x"] + 200, place["y"] + 100)
+    before = page.evaluate("[stage.x, stage.y, stage.scale]")
+    page.mouse.wheel(0, 200)
+    page.wait_for_function("scrollY > 50")
+    assert page.evaluate("[stage.x, stage.y, stage.scale]") == before
+    page.evaluate("scrollTo(0, 0)")
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -100)
+    page.keyboard.up("Control")
+    page.wait_for_function("(scale) => stage.scale > scale", arg=before[2])
+    assert page.evaluate("scrollY") == 0
+
+
+def toucher(page: Any) -> Callable[..., None]:
+    session = page.context.new_cdp_session(page)
+
+    def touch(kind: str, *points: tuple[float, float]) -> None:
+        touched = [{"x": x, "y": y, "id": at} for at, (x, y) in enumerate(points)]
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": touched})
+
+    return touch
+
+
+def test_one_finger_scrolls_the_page_and_two_move_the_picture(open_page: Open) -> None:
+    view = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    page = open_page({"resnet18": resnet18()}, 32, layers="nodes", view=view)
+    page.evaluate("look(0, 0, 1.5)")
+    place = page.locator("#picture").bounding_box()
+    x, y = place["x"] + 150, place["y"] + 120
+    before = page.evaluate("[stage.x, stage.y, stage.scale]")
+    touch = toucher(page)
+    touch("touchStart", (x, y), (x + 60, y))
+    for step in range(1, 9):
+        touch("touchMove", (x, y - 8 * step), (x + 60, y - 8 * step))
+    touch("touchEnd")
+    page.wait_for_function("(y) => stage.y > y + 10", arg=before[1])
+    assert page.evaluate("scrollY") == 0
+    before = page.evaluate("[stage.x, stage.y, stage.scale]")
+    touch("touchStart", (x, y))
+    for step in range(1, 9):
+        touch("touchMove", (x, y - 12 * step))
+    touch("touchEnd")
+    page.wait_for_function("scrollY > 20")
+    assert page.evaluate("[stage.x, stage.y, stage.scale]") == before
+
+
+def test_keys_work_everywhere_but_in_fields(open_page: Open) -> None:
+    page = open_page({"vgg16": vgg16()}, 32)
+    page.evaluate("choose(-1)")
+    page.locator("#theme").focus()
     page.keyboard.press("n")
     page.keyboard.press("n")
     assert page.locator("#picture .chosen").get_attribute("data-index") == "1"
+    page.keyboard.press("p")
+    assert page.locator("#picture .chosen").get_attribute("data-index") == "0"
+    page.locator("#search").focus()
+    page.keyboard.type("n")
+    assert page.locator("#picture .chosen").get_attribute("data-index") == "0"
+    page.locator("#search").fill("")
+    page.locator("#theme").focus()
     page.keyboard.press("Escape")
     assert page.locator("#picture .chosen").count() == 0
 
 
-def test_the_table_sorts_and_filters_by_state(open_page: Open) -> None:
-    page = open_page({"resnet18": resnet18()}, 32)
-    rows = (
-        "() => [...document.querySelectorAll('#table tbody tr')].map((row) => +row.dataset.index)"
+@pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
+def test_the_page_opens_on_the_answer(
+    open_page: Open, torchvision: Any, size: tuple[int, int]
+) -> None:
+    graph = encoded(torchvision, "resnet18")
+    view = {"viewport": {"width": size[0], "height": size[1]}}
+    page = open_page({"resnet18": graph}, 32, view=view)
+    first = summarize(graph, 32).blocks_in("unproductive")[0]
+    assert page.locator("#picture .node.chosen").get_attribute("data-index") == str(
+        graph.all_layers.index(first.main)
     )
-    assert page.evaluate(rows) == list(range(33))
+    frame = page.locator("#picture").bounding_box()
+    for wanted in ("#picture .node.chosen", "#details .why", "#headline"):
+        box = page.locator(wanted).first.bounding_box()
+        assert box["y"] >= 0
+        assert box["y"] + min(box["height"], 40) <= size[1], f"{wanted} is not in view"
+    chosen = page.locator("#picture .node.chosen").bounding_box()
+    assert frame["y"] <= chosen["y"]
+    assert chosen["y"] + chosen["height"] <= frame["y"] + frame["height"] + 4
+    if size[0] < 500:
+        sheet = page.locator("#panel").bounding_box()
+        assert chosen["y"] + chosen["height"] <= sheet["y"] + 2, "the sheet hides the layer"
+        page.get_by_role("button", name="Close the details").click()
+        assert not page.locator("#panel").is_visible()
+
+
+def test_a_comparison_opens_on_the_worst_and_sorts(open_page: Open) -> None:
+    page = open_page({"vgg16": vgg16(), "resnet18": resnet18()}, 32)
+    worst = "vgg16" if page.evaluate("worstModel()") == 0 else "resnet18"
+    shares = {}
+    for name, graph in (("vgg16", vgg16()), ("resnet18", resnet18())):
+        found = summarize(graph, 32)
+        shares[name] = len(found.blocks_in("unproductive")) / len(found.counted)
+    assert worst == max(shares, key=lambda name: shares[name])
+    assert page.get_by_role("tab", name=worst).get_attribute("aria-selected") == "true"
+    page.get_by_role("button", name="Smallest good size").click()
+    titles = page.locator("#cards h3").all_inner_texts()
+    assert titles == ["resnet18", "vgg16"]  # good from 139 and from 212 px
+
+
+def test_the_address_says_what_is_shown(open_page: Open, torchvision: Any) -> None:
+    page = open_page({"resnet18": encoded(torchvision, "resnet18")}, 32)
+    set_pixels(page, 96)
+    page.get_by_role("button", name="Unfold all").click()
+    page.locator("#search").fill("layer4.1.conv2")
+    page.keyboard.press("Enter")
+    shown = (
+        page.url,
+        page.locator("#headline").inner_text(),
+        page.locator("#details .path").inner_text(),
+        page.locator("#picture .node").count(),
+    )
+    assert shown[2] == "layer4.1.conv2"
+    page.goto("about:blank")
+    page.goto(shown[0])
+    again = (
+        page.url,
+        page.locator("#headline").inner_text(),
+        page.locator("#details .path").inner_text(),
+        page.locator("#picture .node").count(),
+    )
+    assert again == shown
+    for wrong in ("#px=0&model=9&open=5-2,x&layer=%E0%A4%A", "#px=1e9x2x3", "#&&=&open"):
+        page.goto("about:blank")
+        page.goto(page.evaluate("(one) => one", shown[0].split("#")[0] + wrong))
+        assert page.locator("#picture .chosen").count() >= 1
+
+
+def test_the_picture_is_saved_as_svg_and_png(open_page: Open) -> None:
+    page = open_page({"resnet18": resnet18()}, 32)
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Save the picture as SVG").click()
+    text = waiting.value.path().read_text("utf-8")
+    assert waiting.value.suggested_filename == "resnet18_32px.svg"
+    tree = ET.fromstring(text)
+    texts = "".join(tree.itertext())
+    assert "Conv 3\N{MULTIPLICATION SIGN}3" in texts
+    # An arrow points at a symbol in the file itself, and nothing lies outside of it.
+    assert "url(#tip)" in text
+    assert 'id="tip"' in text
+    assert "var(" not in text
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Save the picture as PNG").click()
+    picture = waiting.value.path().read_bytes()
+    assert picture.startswith(b"\x89PNG")
+    assert int.from_bytes(picture[16:20], "big") > 500
+
+
+def test_the_table_draws_only_what_is_in_view(open_page: Open) -> None:
+    graph = large(1_200)
+    page = open_page({"large": graph}, 32, layers="nodes")
+    rows = page.locator("#table tbody tr[data-index]")
+    assert rows.count() < 80
+    page.evaluate("document.querySelector('#table-scroll').scrollTop = 1e9")
+    last = len(graph.all_layers) - 1
+    page.wait_for_selector(f"#table tr[data-index='{last}']")
+    assert rows.count() < 80
+    page.evaluate("(node) => choose(node, true)", 600)
+    page.wait_for_selector("#table tr[data-index='600'].chosen")
+
+
+def test_paper_holds_one_to_three_pages(open_page: Open, torchvision: Any, tmp_path: Path) -> None:
+    page = open_page({"resnet18": encoded(torchvision, "resnet18")}, 32)
+    page.emulate_media(media="print")
+    pdf = page.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True)
+    pages = len(re.findall(rb"/Type\s*/Page\b", pdf))
+    assert 1 <= pages <= 3
+
+
+def test_the_table_sorts_and_filters_by_state(open_page: Open) -> None:
+    page = open_page({"resnet18": resnet18()}, 32, layers="nodes")
+    assert rows_of(page) == list(range(33))
     header = page.locator("#table th", has_text="Smallest field")
     header.get_by_role("button").click()
     assert header.get_attribute("aria-sort") == "ascending"
@@ -272,15 +548,15 @@ def test_the_table_sorts_and_filters_by_state(open_page: Open) -> None:
     assert header.get_attribute("aria-sort") == "descending"
     nodes = resnet18().all_layers
     order = sorted(range(33), key=lambda at: (-float(nodes[at].receptive_field_min), at))  # type: ignore[arg-type]
-    assert page.evaluate(rows) == order
+    assert rows_of(page) == order
     page.locator("#balance [data-state='unproductive']").click()
-    visible = page.locator("#table tbody tr:visible")
-    assert visible.count() == sum(node.is_border(32) for node in nodes)
+    extractor = filters_non_convolutional_node(nodes)
+    assert len(rows_of(page)) == sum(node.is_border(32) for node in extractor)
 
 
 def test_csv_holds_the_shown_rows(open_page: Open) -> None:
     graph = hostile()
-    page = open_page({"a/b:c": graph}, 32)
+    page = open_page({"a/b:c": graph}, 32, layers="nodes")
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Download CSV").click()
     download = waiting.value
@@ -304,7 +580,7 @@ def test_csv_is_that_of_the_library(open_page: Open, torchvision: Any) -> None:
         "scalar": random_graph(2, None),
     }
     for name, graph in graphs.items():
-        page = open_page({name: graph}, 48)
+        page = open_page({name: graph}, 48, layers="nodes")
         assert page.evaluate("tableAsCsv()") == analyze(graph, 48).to_csv()
 
 
@@ -312,10 +588,9 @@ def test_the_picture_is_put_on_paper_and_taken_back(open_page: Open) -> None:
     page = open_page({"resnet18": resnet18()}, 32)
     before = page.locator("#picture").inner_html()
     page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert page.locator("#picture > svg").count() > 1
+    assert page.locator("#picture").get_attribute("viewBox")
     page.evaluate("dispatchEvent(new Event('afterprint'))")
-    after = page.locator("#picture").inner_html()
-    assert after.replace(' id="whole-picture"', "") == before
+    assert page.locator("#picture").inner_html() == before
 
 
 def test_models_and_resolutions_stand_side_by_side(open_page: Open) -> None:
@@ -325,11 +600,11 @@ def test_models_and_resolutions_stand_side_by_side(open_page: Open) -> None:
     for at, (graph, size) in enumerate(
         [(resnet18(), 32), (vgg16(), 32), (resnet18(), 224), (vgg16(), 224)]
     ):
-        extractor = filters_non_convolutional_node(graph.all_layers)
-        wasted = sum(node.is_border(size) for node in extractor)
-        assert f"{wasted} of {len(extractor)} layers" in cards.nth(at).inner_text()
+        found = summarize(graph, size)
+        wasted = len(found.blocks_in("unproductive"))
+        assert f"{wasted} of {len(found.counted)} layers" in cards.nth(at).inner_text()
     page.get_by_role("tab", name="vgg16").click()
-    assert page.locator("#table tbody tr").count() == len(vgg16().all_layers)
+    assert len(rows_of(page)) == len(blocks(vgg16()))
     page.get_by_role("button", name="Compare").click()
     assert cards.count() == 5
     cards.nth(4).get_by_role("button", name="Remove").click()
@@ -340,7 +615,7 @@ def test_hostile_names_are_shown_as_text(open_page: Open) -> None:
     graph = hostile()
     page = open_page({HOSTILE[0]: graph, HOSTILE[3]: graph}, 4, title="".join(HOSTILE[:6]))
     count = page.evaluate("document.querySelectorAll('script, img, style').length")
-    assert count == 3
+    assert count == 4
     for index in range(len(graph.all_layers)):
         page.evaluate("(index) => choose(index, true)", index)
         assert page.locator("#details").inner_text()
@@ -409,10 +684,10 @@ def test_the_page_can_be_used_by_keyboard_alone(open_page: Open) -> None:
 @pytest.mark.parametrize("name", ["resnet18", "densenet201"])
 def test_models_of_torchvision(open_page: Open, torchvision: Any, name: str) -> None:
     graph = encoded(torchvision, name)
-    page = open_page({name: graph}, 32)
+    page = open_page({name: graph}, 32, layers="nodes")
     for size in (32, 100):
         set_pixels(page, size)
-        assert shown_states(page) == [node.state(size) for node in graph.all_layers]
+        assert shown_states(page) == states_of(graph, size)
     page.get_by_role("button", name="Unfold all").click()
     assert page.locator("#picture [data-index]").count() == len(graph.all_layers)
 
@@ -420,22 +695,22 @@ def test_models_of_torchvision(open_page: Open, torchvision: Any, name: str) -> 
 @pytest.mark.slow
 def test_a_report_of_many_layers_can_be_used(open_page: Open) -> None:
     graph = large(2_500)
-    page = open_page({"large": graph}, 32)
-    assert page.locator("#picture .node").count() < 300
+    page = open_page({"large": graph}, 32, layers="nodes")
+    assert page.locator("#picture .node").count() < 100
     set_pixels(page, 700)
-    assert shown_states(page) == [node.state(700) for node in graph.all_layers]
+    assert shown_states(page) == states_of(graph, 700)
     page.get_by_role("button", name="Unfold all").click()
     assert page.locator("#picture [data-index]").count() == len(graph.all_layers)
     page.locator("#search").fill("branch.5")
     page.keyboard.press("Enter")
-    assert page.locator("#details h2").inner_text() == "stages.0.blocks.0.branch.5"
+    assert page.locator("#details .path").inner_text() == "stages.0.blocks.0.branch.5"
 
 
 def test_names_are_shortened_until_they_fit_into_their_box(open_page: Open) -> None:
     graph = EnrichedNetworkNode("W" * 30, LayerDefinition("Conv2d", 3), [])
     page = open_page(EnrichedNetworkNode("漢字" * 12, LayerDefinition("Conv2d", 3), [graph]))
     widths = page.eval_on_selector_all(
-        "#picture .node .name",
+        "#picture .node .name + text",
         """names => names.map((name) => [name.getComputedTextLength(),
             name.ownerSVGElement.width.baseVal.value, name.textContent])""",
     )
@@ -449,26 +724,91 @@ def test_the_overview_is_shown_only_where_the_picture_goes_on(open_page: Open) -
     layer = LayerDefinition("Conv2d", 3)
     page = open_page(EnrichedNetworkNode("b", layer, [EnrichedNetworkNode("a", layer, [])]))
     assert not page.locator("#overview").is_visible()
-    assert open_page(resnet18()).locator("#overview").is_visible()
+    page = open_page(resnet18())
+    page.evaluate("look(0, 0, 2)")
+    assert page.locator("#overview").is_visible()
 
 
-def test_the_feasible_range_of_square_images_is_that_of_all_axes(open_page: Open) -> None:
+def test_good_resolutions_of_square_images_are_those_of_all_axes(open_page: Open) -> None:
     node = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
     for kernel in ((3, 5), (5, 3), (1, 3)):
         node = EnrichedNetworkNode(str(kernel), LayerDefinition("Conv2d", kernel, 1), [node])
-    assert input_resolution_range(node) == ((7, 9), (7, 9))
+    assert summarize(node, 32).good_to == (7, 9)
     page = open_page(node, (32, 32))
     assert page.locator("#state-chart .band").count() == 0, "7x9 is no square"
     for kernel in ((3, 1), (9, 9)):
         node = EnrichedNetworkNode(str(kernel), LayerDefinition("Conv2d", kernel, 1), [node])
-    assert input_resolution_range(node) == ((17, 17), (17, 17))
+    assert summarize(node, 32).good_to == (17, 17)
     assert open_page(node, (32, 32)).locator("#state-chart .band").count() == 1
 
 
-def test_layers_under_the_chart_are_counted_evenly(open_page: Open) -> None:
+def test_the_chart_shows_what_arrives_at_each_layer(open_page: Open) -> None:
+    graph = resnet18()
+    page = open_page(graph, 32)
+    counted = [block.main for block in blocks(graph) if block.counted]
+    bars = page.locator("#field-chart [data-index]")
+    assert bars.count() == len(counted)
+    line = float(page.locator("#field-chart .now").get_attribute("y1"))
+    for at, node in enumerate(counted):
+        bottom = page.evaluate(
+            "(node) => fieldChart.toY(arriving(model(), node, 0))", graph.all_layers.index(node)
+        )
+        arrives = (
+            min(float(one.receptive_field_min) for one in node.predecessors)
+            if node.predecessors
+            else 1
+        )
+        assert (bottom <= line) == (arrives >= 32)
+        if arrives >= 32:
+            assert "unproductive" in bars.nth(at).get_attribute("class")
+    page.locator("#field-chart").scroll_into_view_if_needed()
+    box = bars.nth(3).bounding_box()
+    page.mouse.move(box["x"] + box["width"] / 2, box["y"])
+    assert counted[3].name in page.locator("#hover").inner_text()
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"])
+    assert page.locator("#details .path").inner_text() == counted[3].name
+
+
+def test_each_target_is_large_enough_for_a_finger_and_each_text_for_an_eye(
+    open_page: Open, torchvision: Any
+) -> None:
+    graphs = {"a": encoded(torchvision, "resnet18"), "b": vgg16()}
+    view = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
+    page = open_page(graphs, 32, view=view)
+    small = page.evaluate(
+        """() => [...document.querySelectorAll('button:not(.link), input')]
+            .filter((one) => one.offsetParent && one.type !== 'range')
+            .map((one) => [one.textContent || one.id, one.getBoundingClientRect()])
+            .filter(([, box]) => box.height < 43.5 || box.width < 43.5)
+            .map(([text, box]) => `${text} ${box.width}x${box.height}`)"""
+    )
+    assert small == []
+    texts = page.evaluate(
+        """() => [...document.querySelectorAll('body *')]
+            .filter((one) => [...one.childNodes].some(
+                (child) => child.nodeType === 3 && child.textContent.trim()))
+            .filter((one) => !/^(script|style|title|noscript)$/i.test(one.tagName))
+            .map((one) => [one.textContent.slice(0, 30),
+                parseFloat(getComputedStyle(one).fontSize)])
+            .filter(([, size]) => size < 11)"""
+    )
+    assert texts == []
+
+
+def test_a_deep_chain_without_modules_can_be_read(open_page: Open) -> None:
     node = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
-    for at in range(6):
-        node = EnrichedNetworkNode(str(at), LayerDefinition("Conv2d", 3, 1), [node])
-    page = open_page(node)
-    texts = page.locator("#field-chart text[y='295']").all_text_contents()
-    assert texts == ["layer 0", "2", "4", "6"]
+    for at in range(700):
+        node = EnrichedNetworkNode(f"conv{at}", LayerDefinition("Conv2d", 3), [node])
+    page = open_page(node, 32)
+    assert page.evaluate("stage.scale") > 0.6
+    assert page.locator("#picture .node").count() < 100
+
+
+def test_layers_that_read_all_earlier_ones_are_drawn(open_page: Open) -> None:
+    nodes = [EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])]
+    for at in range(64):
+        nodes.append(EnrichedNetworkNode(f"conv{at}", LayerDefinition("Conv2d", 3), list(nodes)))
+    page = open_page(nodes[-1], 32)
+    page.get_by_role("button", name="Unfold all").click()
+    assert page.evaluate(GEOMETRY)["overlaps"] == 0
+    assert page.locator("#picture [data-index]").count() == 65

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
 from html.parser import HTMLParser
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,17 +24,16 @@ from rfa_toolbox import (
     EnrichedNetworkNode,
     LayerDefinition,
     analyze,
-    input_resolution_range,
     make_report,
     views,
     write_report,
 )
+from rfa_toolbox.analysis import blocks, summarize
 from rfa_toolbox.architectures.resnet import resnet18
 from rfa_toolbox.architectures.vgg import vgg11
-from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError, MissingRendererError
-from rfa_toolbox.rendering.concatenations import Arrow
+from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError
 from rfa_toolbox.rendering.report import ReportFileError, report_html
-from rfa_toolbox.rendering.report.placement import BOX, place
+from rfa_toolbox.rendering.report.structure import _best_cuts, blocks_of, modules_of
 
 
 class Page(HTMLParser):
@@ -90,7 +90,7 @@ def test_the_page_allows_its_own_script_and_style_and_nothing_else() -> None:
     page = Page(report_html(resnet18(), 32))
     assert page.policy.split("; ") == [
         "default-src 'none'",
-        f"script-src {hash_of(page.texts['script'])}",
+        f"script-src {hash_of(page.texts['library'])} {hash_of(page.texts['script'])}",
         f"style-src {hash_of(page.texts['style'])}",
         "img-src data:",
         "base-uri 'none'",
@@ -100,6 +100,7 @@ def test_the_page_allows_its_own_script_and_style_and_nothing_else() -> None:
         dict(attributes).get("type") for tag, attributes in page.elements if tag == "script"
     ] == [
         "application/json",
+        None,
         None,
     ]
 
@@ -148,30 +149,12 @@ def test_what_a_model_says_is_data_and_never_markup(names: list[str]) -> None:
     assert model["layers"][0]["type"] == names[0]
 
 
-def test_names_do_not_reach_graphviz(monkeypatch: pytest.MonkeyPatch) -> None:
-    texts: list[str] = []
-
-    def spy(source: str, *arguments: Any, **options: Any) -> bytes:
-        texts.append(source)
-        return real(source, *arguments, **options)
-
-    from rfa_toolbox.rendering.report import placement
-
-    real = placement.lay_out
-    monkeypatch.setattr(placement, "lay_out", spy)
-    node = EnrichedNetworkNode("secret", LayerDefinition("Secret", 3), [], module_path="a.secret")
-    after = EnrichedNetworkNode("b", LayerDefinition("Conv", 3), [node], module_path="a.b")
-    make_report({"secret": after}, 32)
-    assert "cluster" in texts[0]
-    assert "secret" not in texts[0].lower()
-
-
 def test_the_same_graph_gives_the_same_bytes() -> None:
     assert report_html(resnet18(), 32) == report_html(resnet18(), 32)
 
 
 def test_a_report_is_small() -> None:
-    assert len(report_html({"resnet18": resnet18()}, 32)) < 200_000
+    assert len(report_html({"resnet18": resnet18()}, 32)) < 320_000
 
 
 # --- what the page is told -------------------------------------------------------------------
@@ -184,15 +167,49 @@ def test_a_page_knows_all_layers_at_their_places(branching: EnrichedNetworkNode)
     assert model["nodes"]["inputs"] == [
         [nodes.index(before) for before in node.predecessors] for node in nodes
     ]
-    assert [[size] * 2 for size in model["range"]] == [
-        list(bound) for bound in input_resolution_range(branching)
+    assert model["good"]["from"] == max(
+        summarize(branching, 32).good_from  # alike on both axes
+    )
+    operations = model["levels"]["nodes"]
+    assert operations["main"] == list(range(len(nodes)))
+    assert operations["inputs"] == model["nodes"]["inputs"]
+
+
+def test_a_page_knows_the_blocks_of_a_graph() -> None:
+    graph = resnet18()
+    level = Page(report_html(graph, 32)).facts["models"][0]["levels"]["blocks"]
+    found = blocks(graph)
+    nodes = graph.all_layers
+    assert [nodes[main] for main in level["main"]] == [block.main for block in found]
+    assert level["kind"] == [block.kind for block in found]
+    assert level["inputs"] == [list(block.predecessors) for block in found]
+    assert [found[unit] for unit in level["unit"]] == [
+        next(block for block in found if node in block.nodes) for node in nodes
     ]
-    picture = model["picture"]
-    boxes = list(zip(picture["x"], picture["y"], strict=True))
-    assert len(set(boxes)) == len(nodes)
-    for tail, head, _, *curve in picture["arrows"]:
-        assert boxes[tail][1] < boxes[head][1]
-        assert len(curve) % 6 == 2  # a point, and three for each piece of a curve
+
+
+@pytest.mark.parametrize("layers", [500, 2_000])
+def test_long_rows_are_cut_into_parts_that_hold_everything(layers: int) -> None:
+    node = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+    for at in range(layers):
+        node = EnrichedNetworkNode(str(at), LayerDefinition("Conv2d", 3), [node])
+    nodes = node.all_layers
+    found = modules_of(nodes, blocks_of(node, nodes))
+    modules, module = found["modules"], found["module"]
+    inside = Counter(module) + Counter(parent for _, parent, _ in modules if parent >= 0)
+    assert max(inside.values()) <= 26
+    assert len(module) == layers + 1
+    # Parts are neighbours: folding one never makes a circle of a chain.
+    for one, other in pairwise(module[1:]):
+        assert other == one or other not in module[: module.index(one)]
+
+
+def test_rows_are_cut_where_few_arrows_are() -> None:
+    edges = {(at, at + 1) for at in range(59)} | {(at, at + 3) for at in range(57) if at % 12 < 9}
+    cuts = _best_cuts(60, edges)
+    assert cuts[0] == 0
+    assert cuts[-1] == 60
+    assert all(cut % 12 == 0 for cut in cuts[1:-1])
 
 
 def test_jumps_and_fields_keep_their_exact_values() -> None:
@@ -203,27 +220,6 @@ def test_jumps_and_fields_keep_their_exact_values() -> None:
     assert nodes["jump"] == ["1/2", ["1/2", None]]
     assert nodes["smallest"][1] == [wide.receptive_field_min[0], None]  # type: ignore[index]
     assert wide.receptive_field_min[1] == math.inf  # type: ignore[index]
-
-
-def test_a_region_of_a_module_holds_no_other_box() -> None:
-    contents: dict[str, list[int | str]] = {"": [0, "a", 3, "b"], "a": [1, 2], "b": [4, 5]}
-    arrows = [Arrow(0, 1), Arrow(0, 3), Arrow(1, 2), Arrow(2, 4), Arrow(3, 4), Arrow(0, 5)]
-    placement = place(6, contents, arrows, 60)
-    width, height = BOX
-    for module in ((1, 2), (4, 5)):
-        xs = [placement.centres[node][0] for node in module]
-        ys = [placement.centres[node][1] for node in module]
-        for other in set(range(6)) - set(module):
-            x, y = placement.centres[other]
-            beside = x + width / 2 < min(xs) - width / 2 or x - width / 2 > max(xs) + width / 2
-            above = y + height / 2 < min(ys) - height / 2 or y - height / 2 > max(ys) + height / 2
-            assert beside or above
-
-
-def test_arrows_that_stand_for_several_keep_their_curves() -> None:
-    arrows = [Arrow(0, 1), Arrow(0, 1), Arrow(0, 1, joined=True)]
-    placement = place(2, {"": [0, 1]}, arrows, 60)
-    assert len(set(placement.curves)) == 3
 
 
 # --- several graphs, errors ------------------------------------------------------------------
@@ -272,16 +268,15 @@ def test_graphs_of_different_axes_are_refused() -> None:
         make_report([line, plane], 32)
 
 
-def test_a_missing_renderer_is_named(no_dot: None, no_pygraphviz: None) -> None:
-    with pytest.raises(MissingRendererError, match="rfa_toolbox"):
-        make_report(resnet18(), 32)
+def test_a_report_needs_no_renderer(no_dot: None, no_pygraphviz: None) -> None:
+    assert "resnet" in report_html({"resnet": resnet18()}, 32)
 
 
-def test_both_renderers_make_a_report(renderer: str) -> None:
-    assert len(Page(report_html(resnet18(), 32)).facts["models"][0]["picture"]["x"]) == 33
-
-
-# --- files -----------------------------------------------------------------------------------
+def test_what_is_counted_is_blocks_or_nodes() -> None:
+    for layers in ("blocks", "nodes"):
+        assert Page(report_html(resnet18(), 32, layers=layers)).facts["level"] == layers
+    with pytest.raises(ValueError, match="layers is 'both'; it must be 'blocks' or 'nodes'"):
+        make_report(resnet18(), 32, layers="both")  # type: ignore[arg-type]
 
 
 def test_a_file_holds_the_whole_page(tmp_path: Path) -> None:

@@ -61,6 +61,7 @@ def graph_facts(
             "seen": [_sizes(seen) for seen, _ in limits],
             "filled": [_sizes(filled) for _, filled in limits],
             "extracts": [int(node in extractor) for node in nodes],
+            "placed": [int(node.has_position) for node in nodes],
             "certainty": reason,
             "window": [_window_facts(node) for node in nodes],
             "map": [node.feature_map for node in nodes],

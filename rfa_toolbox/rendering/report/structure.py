@@ -19,8 +19,8 @@ from rfa_toolbox.rendering.architecture import clustered
 
 __all__ = ["Units", "blocks_of", "modules_of", "operations_of"]
 
-_MOST_ITEMS = 48
-_PART = (16, 24, 40)
+_MOST_ITEMS = 26
+_PART = (6, 10, 16)
 """How many things stand in a part: at least, at best and at most."""
 
 
@@ -78,7 +78,6 @@ def modules_of(nodes: Sequence[EnrichedNetworkNode], units: Units) -> dict[str, 
         [node.module_path for node in mains], [node.layer_info.name for node in mains]
     )
     numbers = {path: number for number, path in enumerate(contents)}
-    modules: list[tuple[str, int, str | int]] = [(path, -1, 0) for path in contents]
     parent = [-1] * len(contents)
     module = [0] * len(mains)
     for path, items in contents.items():
@@ -87,7 +86,9 @@ def modules_of(nodes: Sequence[EnrichedNetworkNode], units: Units) -> dict[str, 
                 module[item] = numbers[path]
             else:
                 parent[numbers[item]] = numbers[path]
-    modules = [(path, parent[number], 0) for number, (path, _, _) in enumerate(modules)]
+    modules: list[tuple[str, int, str | int]] = [
+        (path, parent[number], 0) for number, path in enumerate(contents)
+    ]
     pairs = [(arrow.tail, arrow.head) for arrow in arrows]
     _cut_into_parts(modules, module, pairs)
     return {
@@ -123,7 +124,7 @@ def _cut_into_parts(
         return
     edges = _edges_within(modules, module, arrows)
     for number in crowded:
-        row = sorted(items[number], key=lambda item: (item[1] if item[0] else first[item[1]]))
+        row = sorted(items[number], key=lambda item: item[1] if item[0] else first[item[1]])
         _cut_row(modules, module, number, row, edges[number])
 
 
@@ -170,7 +171,7 @@ def _cut_row(
         for begin, end, start in zip(cuts, cuts[1:], starts, strict=False):
             widths.append(sum(spans[begin:end]))
             counted += 1
-            name = f"{start + 1} to {start + widths[-1]}"
+            name = _part_name(modules, row[begin], row[end - 1], start, widths[-1])
             part: Item = (False, len(modules))
             modules.append((f"{modules[owner][0]}#{counted}", owner, name))
             parts.append(part)
@@ -185,11 +186,21 @@ def _cut_row(
         row, spans = parts, widths
 
 
+def _part_name(
+    modules: Sequence[tuple[str, int, str | int]], first: Item, last: Item, start: int, width: int
+) -> str:
+    """Return the names of the ends of a part, or their numbers where they are no modules."""
+    if first[0] or last[0] or modules[first[1]][2]:
+        return f"layers {start + 1} to {start + width}"
+    begin, end = (modules[item[1]][0].rpartition(".")[2] for item in (first, last))
+    return f"{begin} to {end}"
+
+
 def _best_cuts(length: int, pairs: set[tuple[int, int]]) -> list[int]:
     """Return where to cut a row so that few arrows are cut, with its two ends.
 
     >>> _best_cuts(50, {(at, at + 1) for at in range(49)})
-    [0, 24, 50]
+    [0, 10, 20, 30, 40, 50]
     """
     change = [0] * (length + 1)
     for tail, head in pairs:

@@ -11,7 +11,7 @@
  *   grows: boolean}} Layer */
 /** @typedef {{name: string[], path: (string | null | 0)[], layer: number[], inputs: number[][],
  *   smallest: Sizes[], largest: Sizes[], jump: (Jump | Jump[])[], seen: Sizes[], filled: Sizes[],
- *   extracts: number[], certainty: number[], parameters: (number | null)[],
+ *   extracts: number[], placed: number[], certainty: number[], parameters: (number | null)[],
  *   work: ([number, number[]][] | null)[], map: (number[] | null)[],
  *   window: ([Sizes, Sizes] | null)[]}} Nodes */
 /** What counts as one layer: blocks, or every operation. Units are known by their places, nodes by
@@ -352,9 +352,9 @@ function workAt(one, resolution) {
   return one.nodes.work.map((work, node) => {
     if (work === null) return null;
     const known = work.reduce((sum, [count]) => sum + count, 0);
-    if (encoded.length === sizes.length && encoded.every((size, axis) => size === sizes[axis])) return known;
+    if (!one.nodes.placed[node] || (encoded.length === sizes.length && encoded.every((size, axis) => size === sizes[axis]))) return known;
     if (encoded.length !== sizes.length) return work.some(([, powers]) => powers.some(Boolean)) ? null : known;
-    const inputs = one.nodes.inputs[node];
+    const inputs = one.nodes.inputs[node].filter((before) => one.nodes.placed[before]);
     maps[node] = mapsBehind(one, node, inputs.length ? inputs.map((before) => maps[before] ?? image) : [image]);
     const growth = maps[node].map(([then, now]) => Math.max(1, now) / Math.max(1, then));
     return Math.round(work.reduce((sum, [count, powers]) => sum + count * powers.reduce((all, power, axis) => all * growth[axis] ** power, 1), 0));

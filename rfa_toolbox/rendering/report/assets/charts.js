@@ -20,7 +20,7 @@ const fieldChart = {
 
 /** The smallest field of what reaches a layer. @param {Model} one @param {number} node @param {number} axis */
 function arriving(one, node, axis) {
-  const inputs = one.nodes.inputs[node];
+  const inputs = one.nodes.inputs[node].filter((before) => one.nodes.placed[before]);
   return inputs.length ? Math.min(...inputs.map((before) => pixels(one.nodes.smallest[before], axis))) : 1;
 }
 

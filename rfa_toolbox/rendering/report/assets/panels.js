@@ -731,6 +731,7 @@ function tableAsCsv() {
     ["in_feature_extractor", (node) => (one.nodes.extracts[node] ? "True" : "False")],
     ["certainty", (node) => one.certainties[one.nodes.certainty[node]][0]],
     ["certainty_reason", (node) => one.certainties[one.nodes.certainty[node]][1]],
+    ["has_position", (node) => (one.nodes.placed[node] ? "True" : "False")],
   ];
   const shown = table.shown;
   return [columns.map(([title]) => title).join(","), ...shown.map((node) => columns.map(([, value]) => cell(value(node))).join(",")), ""].join("\r\n");

@@ -81,10 +81,12 @@ function titleOf(layer) {
   /** @param {string} sizes */
   const sizes = (sizes) => sizes.replaceAll("x", "×");
   const plain = visible(layer.type).replace(/_/g, " ");
-  const kind = /^(Lazy)?(Depthwise|Separable)?Conv(Transpose|olution)?([123]D?)?(Transpose)?(d|D|Same|2dSame)?$/i.test(plain) ? (/transpose/i.test(plain) ? "Up-conv" : /depthwise/i.test(plain) ? "Depthwise conv" : "Conv") : plain;
-  const names = kind.replace(/^(Max|Avg|Average|LP)Pool(ing)?([123][dD](Same)?)?$/i, "$1 pool").replace(/^Linear$|^Dense$/, "Dense").replace(/^BatchNorm(alization)?[123]?d?$/, "Batch norm").replace(/^AdaptiveAvgPool\dd$|^GlobalAveragePooling\dD$/, "Global average pool");
+  // Names of layers made by hand tell their kernel a second time.
   const looks = layer.text.startsWith("kernel") || (layer.kernel !== "1" && !/^1(x1)*$/.test(layer.kernel));
-  const kernel = looks && !layer.grows && layer.kernel !== "∞" ? ` ${sizes(/x/.test(layer.kernel) ? layer.kernel : Array.from({ length: model().axes ?? 1 }, () => layer.kernel).join("x"))}` : "";
+  const bare = looks ? plain.replace(/\s*\d+([x×]\d+)+$/, "") || plain : plain;
+  const kind = /^(Lazy)?(Depthwise|Separable)?Conv(Transpose|olution)?([123]D?)?(Transpose)?(d|D|Same|2dSame)?$/i.test(bare) ? (/transpose/i.test(plain) ? "Up-conv" : /depthwise/i.test(plain) ? "Depthwise conv" : "Conv") : bare;
+  const names = kind.replace(/^(Max|Avg|Average|LP)Pool(ing)?([123][dD](Same)?)?$/i, "$1 pool").replace(/^Linear$|^Dense$/, "Dense").replace(/^BatchNorm(alization)?[123]?d?$/, "Batch norm").replace(/^AdaptiveAvgPool\dd$|^GlobalAveragePooling\dD$/, "Global average pool");
+  const kernel = looks && !layer.grows && layer.kernel !== "∞" ? ` ${sizes(/x/.test(layer.kernel) ? layer.kernel : Array.from({ length: model().axes ?? 2 }, () => layer.kernel).join("x"))}` : "";
   const alike = [...new Set(layer.stride.split("x"))];
   const stride = /^1(x1)*$/.test(layer.stride) || layer.stride === "" ? "" : ` /${alike.length === 1 ? alike[0] : sizes(layer.stride)}`;
   const dilated = /^1(x1)*$/.test(layer.dilation) || layer.dilation === "" ? "" : ` dil. ${[...new Set(layer.dilation.split("x"))].join("×")}`;
@@ -130,7 +132,7 @@ function boxOf(one, level, place) {
 /** @param {Level} level @param {number} module */
 function moduleName(level, module) {
   const [path, parent, label] = level.modules[module];
-  if (label) return `layers ${label}`;
+  if (label) return label;
   const around = level.modules[parent][0].replace(/#\d+/g, "");
   return visible(around && path.startsWith(`${around}.`) ? path.slice(around.length + 1) : path);
 }
@@ -140,14 +142,15 @@ function foldedBoxOf(level, place) {
   const [width, height] = [BOX_WIDTH, BOX_HEIGHT];
   const [first, last] = [place.modules[0], place.modules[place.modules.length - 1]];
   const times = place.modules.length;
-  const name = times > 1 ? `${moduleName(level, first)} to ${moduleName(level, last)}  × ${times}` : moduleName(level, first);
+  const name = times > 1 ? `${moduleName(level, first)} to ${moduleName(level, last)}` : moduleName(level, first);
+  const repeated = times > 1 ? ` × ${times}` : "";
   const element = svg(
     "g",
     { class: "node module", transform: `translate(${round(place.left)} ${round(place.top)})`, "data-module": first },
     svg("title", {}, `Unfold ${visible(level.modules[first][0])}`),
     svg("rect", { class: "body", x: 4, y: 4, width: width - 4, height: height - 4, rx: 7 }),
     svg("rect", { class: "body", width: width - 4, height: height - 4, rx: 7 }),
-    svg("text", { class: "name", x: 10, y: 17 }, fitted(`▸ ${name}`, width - 24, "620 12px")),
+    svg("text", { class: "name", x: 10, y: 17 }, `${fitted(`▸ ${name}`, width - 24 - 8 * repeated.length, "620 12px")}${repeated}`),
     svg("text", { class: "count", x: 10, y: 31 }),
     svg("g", { class: "parts" }),
   );
@@ -157,15 +160,18 @@ function foldedBoxOf(level, place) {
 
 /** @param {Level} level @param {number} module @param {Region} region @param {boolean} goesOn */
 function frameOf(level, module, { left, top, right, bottom }, goesOn) {
-  const text = `▾ ${shortened(moduleName(level, module), Math.max(6, Math.floor((right - left - 20) / 6.5)))}${goesOn ? " …" : ""}`;
+  const outline = svg("rect", { x: round(left), y: round(top), width: round(right - left), height: round(bottom - top) });
+  if (goesOn) return svg("g", { class: "frame on" }, outline);
+  const text = `▾ ${shortened(moduleName(level, module), Math.max(6, Math.floor((right - left - 20) / 6.5)))}`;
   return svg(
     "g",
     { class: "frame" },
-    svg("rect", { x: round(left), y: round(top), width: round(right - left), height: round(bottom - top) }),
+    outline,
     svg(
       "g",
       { class: "fold", "data-fold": module },
-      svg("title", {}, `Fold ${visible(level.modules[module][0])}`),
+      svg("title", {}, `Fold ${visible(level.modules[module][0].replace(/#\d+/g, ""))}`),
+      svg("rect", { class: "target", x: round(left), y: round(top), width: Math.min(round(right - left), 110), height: 20 }),
       svg("text", { x: round(left + 8), y: round(top + 14) }, text),
     ),
   );
