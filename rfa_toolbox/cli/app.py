@@ -20,6 +20,7 @@ from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.cli import arguments, refining, specs, tables
 from rfa_toolbox.cli.output import Target, progress, target
 from rfa_toolbox.cli.problems import UsageError, complain, remark
+from rfa_toolbox.cli.screening import screen_command
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import RFAError
 from rfa_toolbox.refinement import Advice, Refinement, edit, suggest_refinements
@@ -603,6 +604,11 @@ def verify_command(
         "smallest model that shows it."
     )
     return FOUND
+
+
+app.command(
+    "screen", epilog="Example: rfa screen space.py:candidates --input-res 32 --jobs 4 --top 20"
+)(screen_command)
 
 
 # --- what the commands share -----------------------------------------------------------------

@@ -91,6 +91,7 @@ def job_of(candidate: Any) -> Job:
         asked = Candidate(*candidate)
     else:
         asked = Candidate(candidate)
+    asked = attrs.evolve(asked, model=_by_file(asked.model))
     model = asked.model
     if isinstance(model, GraphSpec):
         return Job(asked.key or f"spec {model.digest}", "spec", model)
@@ -107,6 +108,13 @@ def job_of(candidate: Any) -> Job:
         "of a Keras model, a function, or a text such as 'package.module:callable', with arguments "
         "as in (function, {'depth': 18})."
     )
+
+
+def _by_file(model: Any) -> Any:
+    """Return a function of a file as text, by which other processes find it too."""
+    path = _files.get(getattr(model, "__module__", None) or "")
+    name = getattr(model, "__qualname__", "<")
+    return model if path is None or "<" in name or not callable(model) else f"{path}:{name}"
 
 
 def _names_code(model: Any) -> bool:
@@ -247,13 +255,25 @@ def _main_of_program() -> ModuleType:
 
 @functools.lru_cache(1024)
 def found_code(text: str) -> Callable[..., Any]:
-    """Return what "package.module:callable" or "path/to/file.py:callable" names.
+    """Return the callable that a text names; see ``named``."""
+    found = named(text)
+    if not callable(found):
+        raise ScreeningError(
+            f"{text!r} is {_short(found)}; it must be something that can be called and returns a "
+            "model."
+        )
+    checked: Callable[..., Any] = found
+    return checked
+
+
+def named(text: str) -> Any:
+    """Return what "package.module:name" or "path/to/file.py:name" names.
 
     Raises:
-        ScreeningError: a ValueError, if there is nothing like that, or it cannot be called.
+        ScreeningError: a ValueError, if there is nothing like that.
         Exception: whatever the import of the module raises.
 
-    >>> found_code("collections:OrderedDict").__name__
+    >>> named("collections:OrderedDict").__name__
     'OrderedDict'
     """
     place, _, dotted = text.rpartition(":")
@@ -263,13 +283,7 @@ def found_code(text: str) -> Callable[..., Any]:
         if not hasattr(found, name):
             raise ScreeningError(f"There is no {name!r} in {place!r}.")
         found = getattr(found, name)
-    if not callable(found):
-        raise ScreeningError(
-            f"{text!r} is {_short(found)}; it must be something that can be called and returns a "
-            "model."
-        )
-    checked: Callable[..., Any] = found
-    return checked
+    return found
 
 
 def _imported(name: str) -> ModuleType:
@@ -280,10 +294,14 @@ def _imported(name: str) -> ModuleType:
     return importlib.import_module(name)
 
 
+_files: dict[str, str] = {}
+"""Names of modules that were made of files, and the paths by which these were named."""
+
+
 def _module_of_file(path: Path) -> ModuleType:
     if not path.is_file():
         raise ScreeningError(f"There is no file {str(path)!r}.")
-    path = path.resolve()
+    asked, path = path, path.resolve()
     mark = hashlib.blake2b(str(path).encode(), digest_size=4).hexdigest()
     name = f"_screened_file_{path.stem}_{mark}"
     if name in sys.modules:
@@ -292,6 +310,7 @@ def _module_of_file(path: Path) -> ModuleType:
     if outline is None or outline.loader is None:
         raise ScreeningError(f"{str(path)!r} cannot be run as Python.")
     module = importlib.util.module_from_spec(outline)
+    _files[name] = str(asked)
     if str(path.parent) not in sys.path:
         sys.path.insert(0, str(path.parent))
     sys.modules[name] = module

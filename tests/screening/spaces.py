@@ -151,9 +151,9 @@ def _cell(topology: Topology) -> Section | None:
             else:
                 steps.append((part, [place[begin]]))
                 ends.append(len(steps))
-        if len(ends) > 1:
-            steps.append((add(), ends))
-            ends = [len(steps)]
+        while len(ends) > 1:  # one after the other, as the module adds them up
+            steps.append((add(), ends[:2]))
+            ends = [len(steps), *ends[2:]]
         if ends:
             place[node] = ends[0]
     if place[3] != len(steps):
