@@ -180,6 +180,11 @@ def _reduction(width: int) -> Section:
     )
 
 
+def cell_of(topology: str, cells: int = 1) -> GraphSpec:
+    """Return the network of a cell whose operations are written with | in between."""
+    return cell_spec(topology.split("|"), cells)
+
+
 def cell_module(topology: str, cells: int = 1) -> Any:
     """Return the same network as a PyTorch module; the topology is written with | in between."""
     from tests.screening.modules import CellNetwork

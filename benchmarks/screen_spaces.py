@@ -1,0 +1,114 @@
+"""How many candidates a core screens per second, and whether specs and modules agree.
+
+    python benchmarks/screen_spaces.py rates       # small random networks, cells, mobile networks
+    python benchmarks/screen_spaces.py cells       # all 15,625 cells as specs, 300 as modules
+    python benchmarks/screen_spaces.py million     # a million mobile networks on two cores
+
+Seconds are those of processors, so that other programs on the machine matter less.
+"""
+
+from __future__ import annotations
+
+import random
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from rfa_toolbox.screening import Candidate, pareto, screen
+from rfa_toolbox.screening.evaluation import SpecJudge
+from tests.screening.spaces import (
+    cell_spec,
+    mobile_choices,
+    mobile_spec,
+    random_spec,
+    topologies,
+)
+
+SPACES = str(Path(__file__).parents[1] / "tests" / "screening" / "spaces.py")
+
+
+def rate(count: int, work: Callable[[], object]) -> float:
+    """Return how many candidates per second of the processor."""
+    start = time.process_time()
+    work()
+    return count / (time.process_time() - start)
+
+
+def connected() -> list[tuple[str, ...]]:
+    found = []
+    for one in topologies():
+        try:
+            cell_spec(one)
+        except ValueError:
+            continue
+        found.append(tuple(one))
+    return found
+
+
+def rates() -> None:
+    judge = SpecJudge(((4096, 4096),))
+    specs = [random_spec(seed, blocks=20) for seed in range(500)]
+    layers = sum(sum(1 for _ in spec.layers()) for spec in specs) / len(specs)
+    found = rate(len(specs), lambda: [judge.judge(spec) for spec in specs])
+    print(f"random networks of {layers:.0f} layers, from specs: {found:,.0f}/s")
+    few = specs[:50]
+    found = rate(len(few), lambda: list(screen([one.to_graph(4096) for one in few], 4096)))
+    print(f"the same, made and judged node by node: {found:,.0f}/s")
+    cells = connected()
+    found = rate(len(cells), lambda: list(screen(map(cell_spec, cells), 32)))
+    print(f"cells, made and screened: {found:,.0f}/s")
+    choices = list(mobile_choices(30_000))
+    networks = [mobile_spec(one) for one in choices]
+    judge = SpecJudge(((224, 224),))
+    found = rate(len(networks), lambda: [judge.judge(one) for one in networks])
+    print(f"mobile networks, judged: {found:,.0f}/s")
+    found = rate(len(choices), lambda: list(screen(map(mobile_spec, choices), 224)))
+    print(f"mobile networks, made and screened: {found:,.0f}/s")
+
+
+def cells() -> None:
+    names = ["|".join(one) for one in topologies()]
+    ways = ["|".join(one) for one in connected()]
+    wanted = set(random.Random(0).sample(ways, 300))  # noqa: S311 - a sample, no secret
+    makers = (Candidate(f"{SPACES}:cell_of", {"topology": one}, key=one) for one in names)
+    rows = {row.key: row for row in screen(makers, (32, 64), isolate=False)}
+    print(f"{len(rows):,} cells, {sum(not row.ok for row in rows.values())} without a way through")
+    assert len(rows) == 15_625
+    modules: Iterable[Any] = (
+        Candidate(f"{SPACES}:cell_module", {"topology": one}, key=one) for one in sorted(wanted)
+    )
+    start = time.perf_counter()
+    agree = 0
+    for row in screen(modules, (32, 64), jobs=2):
+        assert row == rows[row.key], row
+        agree += 1
+    print(f"{agree} as modules have equal rows, {agree / (time.perf_counter() - start):.1f}/s")
+
+
+def million(count: int = 1_000_000) -> None:
+    start, used = time.perf_counter(), _processors()
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    candidates = (
+        Candidate(f"{SPACES}:mobile_spec", {"stages": one}, key=str(number))
+        for number, one in enumerate(mobile_choices(count))
+    )
+    front = pareto(screen(candidates, 224, jobs=2, isolate=False))
+    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    seconds = time.perf_counter() - start
+    print(
+        f"{count:,} mobile networks in {seconds:.0f} s, {_processors() - used:.0f} s of CPUs, "
+        f"{len(front)} on the front, memory of this process grown by {grown:.0f} MB"
+    )
+
+
+def _processors() -> float:
+    spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+    return sum(one.ru_utime + one.ru_stime for one in spent)
+
+
+if __name__ == "__main__":
+    task, *more = sys.argv[1:]
+    {"rates": rates, "cells": cells, "million": million}[task](*map(int, more))
