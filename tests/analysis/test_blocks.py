@@ -104,3 +104,13 @@ def test_layers_that_see_everything_by_design_are_not_counted(network, layers, w
     found = summarize(network(), 32)
     assert (len(found.counted), len(found.blocks_in("unproductive"))) == (layers, wasted)
     assert [block.kind for block in found.blocks][-2:] == ["global", "global"]
+
+
+def test_what_has_no_position_is_no_layer_and_changes_no_count() -> None:
+    time = EnrichedNetworkNode("time", LayerDefinition("Input", 1, positionless=True), [])
+    embedded = node("Conv1x1", time, name="embedded")
+    timed = summarize(node("Conv", node("add", node("Conv", name="first"), embedded)), 16)
+    plain = summarize(node("Conv", node("ReLU", node("Conv", name="first"))), 16)
+    kinds = {block.name: block.kind for block in timed.blocks}
+    assert kinds == {"time": "vector", "embedded": "vector", "first": "layer", "Conv": "layer"}
+    assert (timed.headline, timed.good) == (plain.headline, plain.good)

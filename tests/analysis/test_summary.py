@@ -148,3 +148,10 @@ def test_networks_that_see_everything_at_any_size_have_no_largest_resolution() -
     found = summarize(conv("last", both), 64)
     assert found.good_to == (math.inf,)
     assert found.good == "Good from 5 px on."
+
+
+def test_the_output_of_a_network_is_never_cut() -> None:
+    end = measured("end", 500, measured("begin", 500))
+    found = summarize(end, 9)
+    assert [block.name for block in found.blocks_in("unproductive")][-1] == "end"
+    assert found.cut is None
