@@ -51,7 +51,7 @@ nitpick_ignore_regex = [
     (r"py:.*", r"(.*\.)?(Offsets|PerAxis|Resolution|Size|Call|Call_contra|T)"),
     # Classes that are no part of the interface.
     (r"py:.*", r".*\._\w+"),
-    (r"py:.*", r"rfa_toolbox\.encodings\.tensorflow_keras\.(model_json|positions)\..*"),
+    (r"py:.*", r"rfa_toolbox\.encodings\.tensorflow_keras\.(model_json|lowering.*)\..*"),
     # The docstring of a property is a sentence, also where it has a colon.
     (r"py:.*", r".* .*"),
 ]

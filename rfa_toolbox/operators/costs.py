@@ -38,11 +38,13 @@ class Costs:
         self._trail = trail
         images = [step for step in trail.steps[: len(trail.record.inputs)] if step.positions]
         self._encoded = images[0].feature_map if images else (1,) * trail.axes
-        self._parameters: dict[int, int] = {}
+        self._parameters: dict[int, int | None] = {}
         counted: set[str] = set()
         for number in sorted(living):
             used = {name for one, _ in trail.ran.get(number, ()) for name in one.parameters}
-            self._parameters[number] = sum(trail.record.parameters[name] for name in used - counted)
+            self._parameters[number] = _total(
+                trail.record.parameters[one] for one in used - counted
+            )
             counted |= used
 
     def of(self, numbers: Sequence[int]) -> Measures:
@@ -50,20 +52,32 @@ class Costs:
         return Measures(
             self._encoded,
             self._trail.steps[numbers[-1]].feature_map,
-            sum(self._parameters[number] for number in numbers),
+            _total(self._parameters[number] for number in numbers),
             self._work(numbers),
         )
+
+    def _is_open(self, number: int) -> bool:
+        """Whether a size that a step depends on is left open by the model."""
+        steps = self._trail.steps
+        read = (number, *steps[number].sources)
+        return bool(self._trail.record.open) and None in [steps[one].feature_map for one in read]
 
     def _work(self, numbers: Sequence[int]) -> list[tuple[int, tuple[int, ...]]] | None:
         work: dict[tuple[int, ...], int] = {}
         for number in numbers:
             for operation, layout in self._trail.ran.get(number, ()):
                 found = products(operation, self._trail.depends)
-                if found is None:
+                if found is None or (any(found) and self._is_open(number)):
                     return None
                 for growth, count in grown(found, layout, self._trail.steps[number].windows):
                     work[growth] = work.get(growth, 0) + count
         return [(count, growth) for growth, count in sorted(work.items())]
+
+
+def _total(counts: Iterable[int | None]) -> int | None:
+    """Return a sum, None where a part of it is not known."""
+    several = list(counts)
+    return None if None in several else sum(one for one in several if one is not None)
 
 
 # --- products of operators -------------------------------------------------------------------
@@ -80,6 +94,11 @@ def products(operation: Operation, depends: Depends) -> Products | None:
     >>> products(conv, lambda tensor: True)
     Products(held=10584, mutual=0)
     """
+    if operation.get("unknown_cost"):
+        return None
+    told = operation.get("products")
+    if told is not None:
+        return Products(*told)
     rule = _PRODUCTS.get(operation.name)
     if rule is not None:
         return rule(operation, depends)

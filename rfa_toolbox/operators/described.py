@@ -7,17 +7,14 @@ the one operation "described", with the windows of the handler and the shapes th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import attrs
 
-from rfa_toolbox import arithmetic
 from rfa_toolbox.graphs import LayerDefinition
 from rfa_toolbox.operators.record import ModuleCall, Operation, Record, TensorRef, tensors_in
 from rfa_toolbox.operators.rules import RULES
-from rfa_toolbox.operators.windows import Window
 
 __all__ = ["DESCRIBED", "described_operation", "with_descriptions"]
 
@@ -29,7 +26,6 @@ def with_descriptions(
     record: Record,
     classes: Iterable[str],
     describe: Callable[[ModuleCall], LayerDefinition],
-    axes: int,
 ) -> Record:
     """Return a record in which calls that hold unknown operations are described by their handler.
 
@@ -37,7 +33,6 @@ def with_descriptions(
         record: what a reader returned.
         classes: names of the module classes that handlers describe.
         describe: returns the layer that a handler makes of a call.
-        axes: number of spatial axes.
     """
     wanted = frozenset(classes)
     inside: dict[ModuleCall, list[int]] = {}
@@ -51,12 +46,12 @@ def with_descriptions(
         if any(operation.name not in RULES for operation in several):
             for place in places[:-1]:
                 del operations[place]
-            operations[places[-1]] = _together(record, places, call, describe(call), axes)
+            operations[places[-1]] = _together(record, places, call, describe(call))
     return attrs.evolve(record, operations=tuple(operations.values()))
 
 
 def _together(
-    record: Record, places: Sequence[int], call: ModuleCall, layer: LayerDefinition, axes: int
+    record: Record, places: Sequence[int], call: ModuleCall, layer: LayerDefinition
 ) -> Operation:
     """Return one operation with what several of them read from others, and others from them."""
     several = [record.operations[place] for place in places]
@@ -77,7 +72,6 @@ def _together(
         tuple(results or several[-1].outputs),
         several[-1].scope[: several[-1].scope.index(call) + 1],
         layer,
-        axes,
         tuple(dict.fromkeys(name for one in several for name in one.parameters)),
     )
 
@@ -87,31 +81,8 @@ def described_operation(
     outputs: tuple[TensorRef, ...],
     scope: tuple[ModuleCall, ...],
     layer: LayerDefinition,
-    axes: int,
     parameters: tuple[str, ...] = (),
 ) -> Operation:
     """Return an operation that does to positions what a layer says."""
-    arguments: Mapping[str, Any] = {"inputs": inputs, "windows": windows_of(layer, axes)}
+    arguments: Mapping[str, Any] = {"inputs": inputs, "layer": layer}
     return Operation(DESCRIBED, arguments, outputs, scope, parameters)
-
-
-def windows_of(layer: LayerDefinition, axes: int) -> tuple[Window, ...]:
-    """Return what a layer does along every axis.
-
-    >>> windows_of(LayerDefinition("blur", 3, 2, padding=1), 2)[1]
-    Window(kernel=3, stride=2, dilation=1, begin=1, end=1, upsampling=1)
-    """
-    kernels, strides, dilations, upsamplings = (
-        arithmetic.broadcast(one, axes)
-        for one in (layer.kernel_size, layer.stride_size, layer.dilation, layer.upsampling)
-    )
-    padding = layer.padding
-    sides = padding if isinstance(padding, tuple) else ((padding, padding),) * axes
-    windows = []
-    for axis in range(axes):
-        begin, end = sides[axis] or (None, None)
-        stride = 1 if kernels[axis] == math.inf else int(strides[axis])
-        windows.append(
-            Window(kernels[axis], stride, int(dilations[axis]), begin, end, int(upsamplings[axis]))
-        )
-    return tuple(windows)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import warnings
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Literal
@@ -38,7 +39,7 @@ from rfa_toolbox.operators.record import (
     Record,
     TensorRef,
 )
-from rfa_toolbox.operators.rules import follow, spatial_dimensions
+from rfa_toolbox.operators.rules import follow
 from rfa_toolbox.operators.substitutors import (
     concatenation_substitutor,
     input_substitutor,
@@ -99,20 +100,20 @@ class Digraph:
         factory=dict, init=False
     )
     gates: list[Gate] = attrs.field(factory=list, init=False)
+    _modules: Mapping[str, Any] = attrs.field(factory=dict, init=False)
 
     def to_graph(self) -> EnrichedNetworkNode:
         """Return the node of the model's first output; all the others hang together with it."""
-        spatial = spatial_dimensions(self.record) if self.spatial is None else self.spatial
-        record = with_descriptions(
-            self.record, self._described(), self._as_described, max(map(len, spatial), default=0)
-        )
-        trail = self.trail = follow(record, spatial)
+        self._modules = self.modules()
+        record = with_descriptions(self.record, self._described(), self._as_described)
+        trail = self.trail = follow(record, self.spatial)
         if not trail.outputs:
             raise UnsupportedModelError(
                 f"No output of {self.record.model_name} depends on its input, so there is no "
                 "layer to analyse; the model must return a tensor that it computes from its input."
             )
-        steps, gates = self._judged(_living(trail.steps, trail.outputs), trail.outputs)
+        living = range(len(trail.steps)) if record.by_call else trail.outputs
+        steps, gates = self._judged(_living(trail.steps, living), trail.outputs)
         self.gates = gates
         drafts = self._drafts(steps, gates, set(trail.outputs))
         for substitutor in self.substitutors:
@@ -122,6 +123,17 @@ class Digraph:
     def modules(self) -> Mapping[str, Any]:
         """Return the modules of the model by path; a reader that has them says so."""
         return {}
+
+    def warn_of_unknown(self, kinds: Mapping[str, int]) -> None:
+        """Warn of operations that count as neutral, as nothing knows them; they are counted."""
+        listed = ", ".join(map(repr, kinds))
+        warnings.warn(
+            f"These operations are not known and count as neutral (1x1, stride 1): {listed}. If "
+            "they look at neighbouring positions, show their module as one node of your own with "
+            "add_custom_layer_handler(class_name, kernel_size_provider=...).",
+            UserWarning,
+            stacklevel=3,
+        )
 
     # -- what a user describes
 
@@ -136,7 +148,7 @@ class Digraph:
         """Return the layer that a handler makes of a call in which something is unknown."""
         plain = LayerDefinition(call.class_name, 1, 1)
         return self.handlers.describe(
-            LayerCall(call.class_name, DESCRIBED, call.path, self.modules().get(call.path), plain)
+            LayerCall(call.class_name, DESCRIBED, call.path, self._modules.get(call.path), plain)
         )
 
     # -- which global operations count
@@ -167,6 +179,8 @@ class Digraph:
     def _drafts(
         self, steps: dict[int, Step], gates: Iterable[Gate], outputs: set[int]
     ) -> list[Draft]:
+        if self.record.by_call:
+            return _drafts_by_call(steps)
         opaque = {*self.custom_layers, *self._described()}
         owner: dict[int, Any] = {}
         calls: dict[Any, ModuleCall | None] = {}
@@ -237,41 +251,51 @@ class Digraph:
 
     # -- nodes
 
+    def layer_of(self, draft: Draft, layer: LayerDefinition) -> tuple[LayerDefinition, bool]:
+        """Return the layer of a node, and whether it is a user who knows it better.
+
+        Args:
+            draft: the future node.
+            layer: name, kernel and everything else as the operators that ran say.
+        """
+        call = draft.call
+        handled = LayerCall(
+            call.class_name if call is not None else "",
+            draft.operator,
+            draft.module_path,
+            self._modules.get(call.path) if call is not None else None,
+            layer,
+        )
+        handler = self.handlers.find(handled)
+        own = call is not None and call.class_name in getattr(handler, "class_names", ())
+        return handler(handled), own
+
     def _nodes(
         self, drafts: list[Draft], steps: dict[int, Step], trail: Trail, costs: Costs
     ) -> EnrichedNetworkNode:
-        modules = self.modules()
         place: dict[int, EnrichedNetworkNode] = {}
         names: dict[str, int] = {}
-        unknown: dict[str, None] = {}
+        unknown: Counter[str] = Counter()
         nodes: list[EnrichedNetworkNode] = []
         for draft in ordered(drafts):
             inside = [steps[number] for number in draft.steps]
             sources = dict.fromkeys(place[one] for one in draft.sources if one in place)
             call = draft.call
-            handled = LayerCall(
-                call.class_name if call is not None else "",
-                draft.operator,
-                draft.module_path,
-                modules.get(call.path) if call is not None else None,
-                composed(draft.label, inside, trail.axes),
-            )
-            handler = self.handlers.find(handled)
+            layer, own = self.layer_of(draft, composed(draft.label, inside, trail.axes))
             certainty, reason = _certainty(
                 [step for step in inside if not step.positionless] or inside
             )
-            layer = handler(handled)
             if not sources and inside[-1].positionless:
                 layer = attrs.evolve(layer, positionless=True)
-            if (
-                certainty != "exact"
-                and call is not None
-                and inside[-1].name != DESCRIBED
-                and call.class_name in getattr(handler, "class_names", ())
-            ):
+            if own and inside[-1].name != DESCRIBED:
                 certainty, reason = "exact", ""
             if certainty == "unknown":
-                unknown.update((step.name, None) for step in inside if step.kind == "unknown")
+                kinds = (
+                    [call.class_name]
+                    if self.record.by_call and call is not None
+                    else [step.name for step in inside if step.kind == "unknown"]
+                )
+                unknown.update(kinds)
             node = EnrichedNetworkNode(
                 _unique(draft.name, names),
                 layer,
@@ -283,13 +307,15 @@ class Digraph:
                 offsets=_offsets(inside, place, tuple(sources)),
                 measures=costs.of(draft.steps),
             )
+            if not own:
+                node = _seeing_what_is_not_followed(node, inside)
             nodes.append(node)
             self.results[node] = trail.result(draft.steps[-1])
             for number in draft.steps:
                 place[number] = node
         keep_together(nodes)
         if unknown:
-            _warn_of_unknown(list(unknown))
+            self.warn_of_unknown(unknown)
         return place[trail.outputs[0]]
 
 
@@ -313,6 +339,43 @@ def _living(steps: Sequence[Step], outputs: Sequence[int]) -> dict[int, Step]:
             living.add(number)
             waiting.extend(steps[number].sources)
     return {step.number: step for step in steps if step.number in living}
+
+
+def _drafts_by_call(steps: Mapping[int, Step]) -> list[Draft]:
+    """Return one draft per call, in the order in which they ran."""
+    members: dict[ModuleCall, list[int]] = {}
+    for number, step in steps.items():
+        members.setdefault(step.scope[-1], []).append(number)
+    drafts = []
+    for call, numbers in members.items():
+        inside = [steps[number] for number in numbers]
+        sources = dict.fromkeys(one for step in inside for one in step.sources)
+        scope = inside[-1].scope
+        drafts.append(
+            Draft(
+                steps=tuple(numbers),
+                sources=tuple(one for one in sources if one not in set(numbers)),
+                label=call.label or call.class_name,
+                name=call.path,
+                module_path=scope[-2].path if len(scope) > 1 else "",
+                call=call,
+                operator=_operator(inside),
+                kind=inside[-1].kind if len(inside) == 1 else "group",
+                home=None,
+                positions=inside[-1].positions,
+                aligned=_is_aligned(inside),
+            )
+        )
+    return drafts
+
+
+def _operator(steps: Sequence[Step]) -> str:
+    """Return the operator that describes several steps: the only one that is more than neutral."""
+    decisive = [step for step in steps if not step.neutral]
+    named = [step.name for step in steps if step.kind == "layer"]
+    if len(decisive) != 1 and len(named) == 1:
+        return named[0]
+    return (decisive[0] if len(decisive) == 1 else steps[-1]).name
 
 
 def _leaf_calls(steps: dict[int, Step]) -> dict[ModuleCall, list[int]]:
@@ -349,11 +412,7 @@ def _draft(
     if is_gate:
         operator = SqueezeExcitationHandler().operator
     else:
-        decisive = [steps[number] for number in numbers if not steps[number].neutral]
-        operator = (decisive[0] if len(decisive) == 1 else last).name
-        named = [steps[number].name for number in numbers if steps[number].kind == "layer"]
-        if len(decisive) != 1 and len(named) == 1:
-            operator = named[0]
+        operator = _operator([steps[number] for number in numbers])
     if call is not None:
         label = call.class_name
         path = call.path
@@ -463,6 +522,54 @@ def _added(first: Sequence[int | None], second: Sequence[int | None]) -> tuple[i
     )
 
 
+_NOT_ALIGNED = (
+    "units of maps meet in it whose distance differs from place to place, or is not known; counted "
+    "as seeing everything"
+)
+_SIDE_BY_SIDE = (
+    "it puts maps side by side that look at different places; counted as seeing everything"
+)
+
+
+def _seeing_what_is_not_followed(
+    node: EnrichedNetworkNode, steps: Sequence[Step]
+) -> EnrichedNetworkNode:
+    """Return a node that sees everything where it is not known how far apart its maps look."""
+    apart = {axis for step in steps for axis in step.unaligned if _differ(node, axis)}
+    apart |= {axis for step in steps for axis in step.turned if _is_spread(node, axis)}
+    seams = {axis for step in steps for axis in step.seams if _differ(node, axis)}
+    if not (apart or seams) or node.certainty == "unknown":
+        return node
+    kernels = arithmetic.broadcast(node.layer_info.kernel_size, node.axes or 1)
+    layer = attrs.evolve(
+        node.layer_info,
+        kernel_size=tuple(
+            math.inf if axis in apart | seams else kernel for axis, kernel in enumerate(kernels)
+        ),
+        position_dependent=True,
+    )
+    reason = _NOT_ALIGNED if apart else _SIDE_BY_SIDE
+    return attrs.evolve(node, layer_info=layer, certainty="bound", certainty_reason=reason)
+
+
+def _differ(node: EnrichedNetworkNode, axis: int) -> bool:
+    """Return whether the maps that a node reads look at different pixels, unit by unit."""
+    several = node.branches(axis)
+    return None in several or len(set(several)) > 1
+
+
+def _is_spread(node: EnrichedNetworkNode, axis: int) -> bool:
+    """Return whether a node reads units that see more pixels than any one path leads to.
+
+    Where they look is what tells of it, and that is lost with their order.
+    """
+    several = ((one.unit_windows[axis], one.paths[axis]) for one in node.predecessors)
+    return any(
+        windows is not None and windows.size > arithmetic.largest_field(paths)
+        for windows, paths in several
+    )
+
+
 def _certainty(steps: Iterable[Step]) -> tuple[Certainty, str]:
     worst: tuple[Certainty, str] = ("exact", "")
     for step in steps:
@@ -471,17 +578,6 @@ def _certainty(steps: Iterable[Step]) -> tuple[Certainty, str]:
         if step.certainty == "bound" and worst[0] == "exact":
             worst = (step.certainty, step.reason)
     return worst
-
-
-def _warn_of_unknown(names: Sequence[str]) -> None:
-    listed = ", ".join(repr(name) for name in names)
-    warnings.warn(
-        f"These operations are not known and count as neutral (1x1, stride 1): {listed}. If they "
-        "look at neighbouring positions, show their module as one node of your own with "
-        "add_custom_layer_handler(class_name, kernel_size_provider=...).",
-        UserWarning,
-        stacklevel=2,
-    )
 
 
 # --- what several steps do together -----------------------------------------------------------

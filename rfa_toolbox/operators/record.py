@@ -44,13 +44,15 @@ class ModuleCall(NamedTuple):
     """One call of a module.
 
     ``call`` counts the calls of the same module from 1. ``library`` is True for the modules of
-    a framework itself, whose insides are of no interest.
+    a framework itself, whose insides are of no interest. ``label`` is what pictures call it, the
+    name of its class where it is empty.
     """
 
     path: str
     class_name: str
     call: int
     library: bool = False
+    label: str = ""
 
 
 @attrs.frozen(slots=True)
@@ -77,18 +79,31 @@ class Operation:
 class Record:
     """Everything that happened while a model ran once, in order.
 
-    ``parameters`` are the sizes of the model's parameters by name. ``sized`` tells whether the
-    model asked for the size of a tensor. ``stopped`` says where and why the record ends before
-    the model does; it is empty where it does not.
+    Attributes:
+        model_name: what to call the model.
+        inputs: the tensors that it is given.
+        outputs: the tensors that it returns.
+        operations: what ran, in order.
+        parameters: the sizes of the model's parameters by name; None where one is not known.
+        sized: whether the model asked for the size of a tensor.
+        stopped: where and why the record ends before the model does; empty where it does not.
+        by_call: whether every call is a node, those that only move positions too. A call is then
+            the innermost one in the scope of its operations, which follow each other.
+        open: by number of an input the dimensions whose sizes the model leaves open; those in its
+            shape are stand-ins.
+        input_scopes: per input the call that stands for it, if there is one.
     """
 
     model_name: str
     inputs: tuple[TensorRef, ...]
     outputs: tuple[TensorRef, ...]
     operations: tuple[Operation, ...]
-    parameters: Mapping[str, int] = attrs.field(factory=dict)
+    parameters: Mapping[str, int | None] = attrs.field(factory=dict)
     sized: bool = False
     stopped: str = ""
+    by_call: bool = False
+    open: Mapping[int, tuple[int, ...]] = attrs.field(factory=dict)
+    input_scopes: tuple[tuple[ModuleCall, ...], ...] = ()
 
 
 def tensors_in(value: Any) -> Iterator[TensorRef]:

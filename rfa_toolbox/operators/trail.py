@@ -55,6 +55,9 @@ class Step:
         positionless: whether it is an input that has no place in the image, as a time step beside
             it, or is computed from such inputs alone.
         nowhere: those of its sources that are positionless.
+        turned: axes along which it brings units into an order that is not followed.
+        unaligned: axes along which what it reads does not lie upon each other at one distance.
+        seams: axes along which it puts parts of several maps one after another.
     """
 
     number: int
@@ -79,6 +82,9 @@ class Step:
     feature_map: tuple[int, ...] | None = None
     positionless: bool = False
     nowhere: tuple[int, ...] = ()
+    turned: frozenset[int] = frozenset()
+    unaligned: frozenset[int] = frozenset()
+    seams: frozenset[int] = frozenset()
 
     @property
     def neutral(self) -> bool:
@@ -117,6 +123,10 @@ class Value(NamedTuple):
     if they are units of the far end or only of this edge; nothing where it is empty. ``sized``
     tells whether the size of the image decides which units of the map these are. ``gaps`` are, by
     axis, the places of units that were written with gaps between them, which hold nothing.
+    ``open`` are the axes whose size the model leaves open. ``frames`` are, by axis, the step that
+    brought units into an order that is not followed; units of one frame keep their distances.
+    Along the axes ``cropped`` units were cut off, and padding took the place of some along those
+    ``padded``; of those ``taken`` one unit was.
     """
 
     step: int
@@ -129,6 +139,11 @@ class Value(NamedTuple):
     beyond: tuple[int | float, ...] = ()
     sized: bool = False
     gaps: Mapping[int, int] = MappingProxyType({})
+    open: frozenset[int] = frozenset()
+    frames: Mapping[int, int] = MappingProxyType({})
+    cropped: frozenset[int] = frozenset()
+    padded: frozenset[int] = frozenset()
+    taken: frozenset[int] = frozenset()
 
 
 class FirstWindow(Exception):  # noqa: N818 - a message to the caller, not an error
@@ -180,40 +195,52 @@ class Trail:
         self._aside: dict[int, tuple[str, ...]] = {}
         self.results: dict[int, TensorRef] = {}
         self._laid: dict[int, Layout] = {}
+        self._read_by_call: list[TensorRef] = []
+        self._told: dict[int, Value] = {}
         self.moved: dict[int, Operation] = {}
         self._begun: dict[int, dict[int, dict[int, tuple[int, int]]]] = {}
         self._neutral = (NEUTRAL,) * self.axes
         images = zip(record.inputs, spatial, strict=True)
         rank = max((len(tensor.shape) for tensor, places in images if places), default=0)
-        for tensor, dimensions in zip(record.inputs, spatial, strict=True):
+        scopes = record.input_scopes or ((),) * len(record.inputs)
+        for tensor, dimensions, scope in zip(record.inputs, spatial, scopes, strict=True):
             extents = [1] * self.axes
             for axis, dimension in enumerate(dimensions):
                 extents[axis] = tensor.shape[dimension]
             layout = layouts.image(tensor.shape, dimensions)
             number = len(self.steps)
+            without_size = record.open.get(tensor.number, ())
+            opened = frozenset(axis for axis, at in enumerate(dimensions) if at in without_size)
+            units = None if opened else tuple(extents)
             self.steps.append(
                 Step(
-                    *(number, "input", (), (), self._neutral, "input"),
-                    feature_map=tuple(extents),
+                    *(number, "input", scope, (), self._neutral, "input"),
+                    feature_map=units,
                     positionless=not dimensions and len(tensor.shape) < rank,
                 )
             )
-            self.values[tensor.number] = Value(number, layout, tuple(extents))
+            self.values[tensor.number] = Value(number, layout, tuple(extents), open=opened)
             self.results[number] = tensor
 
     def run(self) -> Trail:
         """Make the steps of all operations, and note which ones are outputs."""
         values = self.values
-        for operation in self.record.operations:
-            if operation.outputs and any(
-                one.number in values for one in tensors_in(operation.arguments)
-            ):
+        made, started = self.record.operations, len(self.steps)
+        for place, operation in enumerate(made):
+            operands = [one for one in tensors_in(operation.arguments) if one.number in values]
+            if operation.outputs and operands:
+                self._read_by_call += operands if self.record.by_call else ()
                 self.rules.get(operation.name, unknown)(self, operation)
                 if not any(self._is_result(tensor) for tensor in operation.outputs):
                     self.moved.update((tensor.number, operation) for tensor in operation.outputs)
                     self._leave_out(operation)
                     self._cut_by_size(operation)
             self._note(operation)
+            if self.record.by_call:
+                following = made[place + 1].scope if place + 1 < len(made) else ()
+                if following != operation.scope:
+                    self._end_call(operation, started)
+                    started = len(self.steps)
         for tensor in self.record.outputs:
             if tensor.number in values:
                 value = self.settled(tensor)
@@ -222,10 +249,88 @@ class Trail:
                 if value.step not in self.outputs:
                     self.outputs.append(value.step)
                 order = [axis for one in value.layout for axis in layouts.axes_of(one)]
-                if order != sorted(order):  # what is kept of a tile would be put at (column, row)
+                tiled = not self.record.by_call or _is_tiled(value.layout)
+                # What is kept of a tile would be put at (column, row).
+                if order != sorted(set(order)) or not tiled:
                     step = self.steps[value.step]
                     self.steps[value.step] = attrs.evolve(step, position_dependent=True)
         return self
+
+    def _end_call(self, operation: Operation, started: int) -> None:
+        """Make a step of a call that only moved positions, or only told a shape."""
+        read, self._read_by_call = self._read_by_call, []
+        for tensor in operation.outputs:
+            if tensor.number in self.values:
+                self.settled(tensor)
+        if len(self.steps) > started or not operation.outputs:
+            return
+        known = {
+            tensor: self.values[tensor.number]
+            for tensor in operation.outputs
+            if tensor.number in self.values
+        }
+        if not known:
+            self._tell(operation, read)
+        elif len(known) == 1:
+            ((tensor, value),) = known.items()
+            self._end_plumbing(operation, tensor, value)
+        else:
+            self._end_split(operation, known)
+
+    def _tell(self, operation: Operation, read: Sequence[TensorRef]) -> None:
+        """Make a step of a call that tells nothing but a shape."""
+        inside = tensors_in(operation.arguments)
+        several = [self._told[one.number] for one in inside if one.number in self._told]
+        several += [self.values[one.number] for one in read]
+        base = several[0] if several else Value(0, (), (1,) * self.axes)
+        sources = tuple(dict.fromkeys(value.step for value in several))
+        layout = layouts.broadcast((), operation.outputs[0].shape)
+        made = self._append(operation, sources, {}, base, layout, {"kind": "slice"})
+        self._told.update((tensor.number, made) for tensor in operation.outputs)
+        self.results[made.step] = operation.outputs[0]
+        self._laid[made.step] = layout
+
+    def _end_plumbing(self, operation: Operation, tensor: TensorRef, value: Value) -> None:
+        """Make a step of a call that only moved positions."""
+        facts: dict[str, Any] = {"kind": "slice", "turned": self._lost_since(value)}
+        self._say_what_is_left_out(value, facts)
+        windows: dict[int, Window] = {}
+        layout = value.layout
+        if tensor in self.record.outputs:
+            layout, blocks = layouts.as_blocks(layout, range(self.axes))
+            windows = {axis: Window(size) for axis, size in blocks.items()}
+        made = self._append(operation, (value.step,), windows, value, layout, facts)
+        self.values[tensor.number] = made._replace(
+            parts=value.parts, picked=value.picked, apart=value.apart, sized=value.sized
+        )
+        self.results[made.step] = tensor
+
+    def _end_split(self, operation: Operation, known: Mapping[TensorRef, Value]) -> None:
+        """Make a step of a call that cut a map into parts, each of which stays where it was."""
+        first, *_ = known.values()
+        facts: dict[str, Any] = {"kind": "slice"}
+        facts["turned"] = frozenset[int]().union(*map(self._lost_since, known.values()))
+        for value in known.values():
+            self._say_what_is_left_out(value, facts)
+        whole = first._replace(layout=())
+        made = self._append(operation, (first.step,), {}, whole, (), facts)
+        self.steps[made.step] = attrs.evolve(
+            self.steps[made.step], feature_map=self.steps[first.step].feature_map, positions=True
+        )
+        for tensor, value in known.items():
+            self.values[tensor.number] = value._replace(step=made.step)
+        self.results[made.step] = next(iter(known))
+
+    def _lost_since(self, value: Value) -> frozenset[int]:
+        """Return the axes whose order plumbing has lost since the last step."""
+        _, layout = self.result(value.step)
+        before = layouts.lost_pieces(layout)
+        lost = layouts.lost_pieces(value.layout)
+        return frozenset(axis for axis, pieces in lost.items() if pieces != before.get(axis))
+
+    def knows_size(self, value: Value, dimension: int) -> bool:
+        """Return whether the size of a dimension is said by the model."""
+        return not value.open.intersection(layouts.axes_of(value.layout[dimension]))
 
     def _is_result(self, tensor: TensorRef) -> bool:
         value = self.values.get(tensor.number)
@@ -338,7 +443,8 @@ class Trail:
     def result(self, step: int) -> tuple[TensorRef, Layout]:
         """Return the (first) tensor that a step makes, and where its positions are in it."""
         tensor = self.results[step]
-        return tensor, self._laid.get(step, self.values[tensor.number].layout)
+        laid = self._laid.get(step)
+        return tensor, self.values[tensor.number].layout if laid is None else laid
 
     def settled(self, tensor: TensorRef) -> Value:
         """Return where a tensor's positions are; what left units out or put some in becomes a step.
@@ -622,6 +728,10 @@ class Trail:
             )
         for value in found:
             self._say_what_is_left_out(value, facts)
+        unaligned = self._unaligned(found, facts)
+        facts["unaligned"] = frozenset(
+            axis for axis in unaligned if windows.get(axis, NEUTRAL).kernel < math.inf
+        )
         if operation.get("sized"):
             facts["position_dependent"] = True
             facts["resolution_dependent"] = operation.get("sized") == "fixed"
@@ -643,6 +753,22 @@ class Trail:
             if len(layout) != len(tensor.shape):
                 layout = layouts.broadcast((layout,), tensor.shape)
             self.values[tensor.number] = made._replace(layout=layout)
+
+    def _unaligned(self, values: Sequence[Value], facts: dict[str, Any]) -> set[int]:
+        """Return the axes along which tensors do not lie upon each other at one known distance."""
+        found = set(facts.pop("unaligned", ()))
+        if len(values) > 1:
+            places = [read for reads in facts.get("offsets", ()) for read in reads]
+            for axis in range(self.axes):
+                frames = {
+                    value.frames.get(axis)
+                    for value in values
+                    if axis in layouts.spatial_axes(value.layout)
+                }
+                apart = {place[axis] for place in places}
+                if len(frames) > 1 or None in apart or (frames - {None} and apart - {0}):
+                    found.add(axis)
+        return found
 
     def _say_what_is_left_out(self, value: Value, facts: dict[str, Any]) -> None:
         """Declare a bound where only some of the channels are read and others see more."""
@@ -683,14 +809,21 @@ class Trail:
             for units, window in zip(value.beyond, complete, strict=False)
         ):
             facts["position_dependent"] = True
+        opened = base.open.difference(facts.pop("closes", ()))
+        padded = facts.pop("padded", ())
         lost = layouts.lost_pieces(base.layout)
         if any(complete[axis].kernel == math.inf > self.reach(sources, axis) for axis in lost):
             facts.setdefault("certainty", "bound")
             facts.setdefault("reason", _SOMEWHERE)
-        pinned = any(
-            base.extents[axis] > 1 and all(atom.size == 1 for atom in atoms)
+        taken = {
+            axis
             for axis, atoms in runs.items()
-        )
+            if base.extents[axis] > 1
+            and all(atom.size == 1 for atom in atoms)
+            and not 1 < complete[axis].kernel < math.inf
+        }
+        pinned = bool(taken)
+        taken |= {axis for axis in base.taken if complete[axis].kernel < math.inf}
         units = _feature_map(layout, runs, extents)
         if not runs.keys().isdisjoint(layouts.lost_pieces(layout)):
             facts.setdefault("certainty", "bound")
@@ -709,6 +842,12 @@ class Trail:
             any(window.kernel == math.inf for window in complete)
             or any(self.steps[source].pooled for source in sources)
         )
+        turned = self._turned(base, layout, complete) | facts.pop("turned", frozenset())
+        if turned:
+            complete = tuple(
+                window._replace(begin=None, end=None) if axis in turned else window
+                for axis, window in enumerate(complete)
+            )
         self.steps.append(
             Step(
                 number,
@@ -716,15 +855,39 @@ class Trail:
                 operation.scope,
                 sources,
                 complete,
+                turned=turned,
                 positions=positions,
                 pooled=pooled,
-                feature_map=units,
+                feature_map=None if opened.intersection(carried) else units,
                 positionless=bool(sources) and nowhere == sources,
                 nowhere=nowhere,
                 **facts,
             )
         )
-        return Value(number, layout, extents)
+        several = read or (base,)
+        cropped = frozenset[int]().union(*(value.cropped for value in several))
+        pads = {axis for axis in cropped if _pads(complete[axis])} | {*padded}
+        return Value(
+            number,
+            layout,
+            extents,
+            open=opened,
+            frames=_frames(base, complete, turned, number),
+            cropped=cropped | {axis for axis, window in enumerate(complete) if _crops(window)},
+            padded=frozenset(pads).union(*(value.padded for value in several)),
+            taken=frozenset(axis for axis in taken if extents[axis] == 1),
+        )
+
+    def _turned(self, base: Value, layout: Layout, windows: Sequence[Window]) -> frozenset[int]:
+        """Return the axes whose positions are in an order from here on that is not followed."""
+        if layout is base.layout:
+            return frozenset()
+        before = layouts.lost_pieces(base.layout)
+        return frozenset(
+            axis
+            for axis, pieces in layouts.lost_pieces(layout).items()
+            if pieces != before.get(axis) and windows[axis].kernel < math.inf
+        )
 
     def _complete(
         self,
@@ -743,6 +906,10 @@ class Trail:
                 distinct = _distinct(atoms)
                 common = _common_step(distinct)
                 origin = sum(atom.origin for atom in distinct)
+                if self.record.by_call and window == NEUTRAL:
+                    window = window._replace(
+                        end=_end(origin + _span(distinct), extents[axis], common)
+                    )
                 if common > 1 or origin:
                     begin = None if window.begin is None else window.begin - origin
                     window = window._replace(stride=window.stride * common, begin=begin)
@@ -780,6 +947,49 @@ def _steps(layout: Layout) -> dict[int, int]:
 def _span(atoms: Iterable[Atom]) -> int:
     """Return how far the last unit of some runs is from the first one."""
     return sum((atom.size - 1) * atom.step for atom in atoms)
+
+
+def _crops(window: Window) -> bool:
+    return min(window.begin or 0, window.end or 0) < 0
+
+
+def _pads(window: Window) -> bool:
+    return window.begin is None or max(window.begin, window.end or 0) > window.upsampling - 1
+
+
+def _frames(
+    base: Value, windows: Sequence[Window], turned: Collection[int], number: int
+) -> dict[int, int]:
+    """Return the frames that units are in behind a step; a new one where they moved in theirs.
+
+    What is put where in a frame cannot be told from windows, which are not known there.
+    """
+    found = {}
+    for axis, window in enumerate(windows):
+        before = base.frames.get(axis)
+        stays = (window.stride, window.upsampling) == (1, 1) and (
+            window.begin is not None and 2 * window.begin == window.reach
+        )
+        if window.kernel == math.inf:
+            continue
+        if axis in turned or not (before is None or stays):
+            found[axis] = number
+        elif before is not None:
+            found[axis] = before
+    return found
+
+
+def _is_tiled(layout: Layout) -> bool:
+    """Whether every axis has a dimension of its own."""
+    carrying = [dimension for dimension in layout if layouts.axes_of(dimension)]
+    axes = [axis for dimension in carrying for axis in layouts.axes_of(dimension)]
+    return len(axes) == len(set(axes)) == len(carrying) == sum(map(len, carrying))
+
+
+def _end(last: int, extent: int, step: int) -> int:
+    """Return the padding behind a map; what a stride leaves over there is no cropping."""
+    more = last + 1 - extent
+    return more if more > 0 or -more >= step else 0
 
 
 def _feature_map(
@@ -884,5 +1094,7 @@ def unknown(trail: Trail, operation: Operation) -> None:
         base=value,
         kind="unknown",
         certainty="unknown",
-        reason=f"the operation '{operation.name}' is not known and counts as neutral",
+        reason=operation.get(
+            "reason", f"the operation '{operation.name}' is not known and counts as neutral"
+        ),
     )

@@ -11,6 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
+from rfa_toolbox import arithmetic
+from rfa_toolbox.graphs import LayerDefinition
 from rfa_toolbox.operators import layout as layouts
 from rfa_toolbox.operators.layout import Layout
 
@@ -24,6 +26,7 @@ __all__ = [
     "interpolation",
     "mixed_windows",
     "resampling",
+    "windows_of",
     "with_statistics",
 ]
 
@@ -166,3 +169,25 @@ def grown(
         )
         found.append((times, products.mutual))
     return found
+
+
+def windows_of(layer: LayerDefinition, axes: int) -> tuple[Window, ...]:
+    """Return what a layer does along every axis.
+
+    >>> windows_of(LayerDefinition("blur", 3, 2, padding=1), 2)[1]
+    Window(kernel=3, stride=2, dilation=1, begin=1, end=1, upsampling=1)
+    """
+    kernels, strides, dilations, upsamplings = (
+        arithmetic.broadcast(one, axes)
+        for one in (layer.kernel_size, layer.stride_size, layer.dilation, layer.upsampling)
+    )
+    padding = layer.padding
+    sides = padding if isinstance(padding, tuple) else ((padding, padding),) * axes
+    windows = []
+    for axis in range(axes):
+        begin, end = sides[axis] or (None, None)
+        stride = 1 if kernels[axis] == math.inf else int(strides[axis])
+        windows.append(
+            Window(kernels[axis], stride, int(dilations[axis]), begin, end, int(upsamplings[axis]))
+        )
+    return tuple(windows)

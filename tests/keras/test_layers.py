@@ -15,13 +15,19 @@ from rfa_toolbox.encodings.tensorflow_keras import (
     PARSERS,
     create_graph_from_keras_json,
 )
-from rfa_toolbox.encodings.tensorflow_keras.gates import Link, find_gates
 from rfa_toolbox.encodings.tensorflow_keras.layer_handlers import AnyHandler, KernelBasedHandler
-from rfa_toolbox.encodings.tensorflow_keras.positions import sliding, transposed
-from rfa_toolbox.graphs import LayerDefinition
+from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
 
 INF = math.inf
 CONV = ("Conv2D", {"kernel_size": [3, 3], "filters": 4})
+
+
+def chain(shape: tuple[int | None, ...], *layers: Any) -> EnrichedNetworkNode:
+    entries = [{"class_name": "InputLayer", "config": {"batch_shape": [None, *shape]}}]
+    entries += [{"class_name": kind, "config": config} for kind, config in layers]
+    model = {"class_name": "Sequential", "config": {"layers": entries}}
+    return create_graph_from_keras_json(json.dumps(model))
+
 
 CASES = {
     "same": ((8, 8, 3), [("Conv2D", {"kernel_size": [3, 3], "padding": "same"})], (3, 3)),
@@ -184,13 +190,15 @@ def test_padding_that_depends_on_an_open_size_is_not_invented(encode: Any) -> No
 def test_windows_fit_the_size_of_the_output(
     kernel: int, stride: int, dilation: int, size: int, padding: str
 ) -> None:
-    window, count = sliding(kernel, stride, dilation, padding, size, True)
-    assert window.begin is not None
-    assert window.end is not None
-    padded = size + window.begin + window.end
+    config = {
+        "kernel_size": [kernel], "strides": [stride], "dilation_rate": [dilation],
+        "padding": padding, "filters": 1,
+    }  # fmt: skip
+    node = chain((size, 1), ("Conv1D", config))
+    ((begin, end),) = node.layer_info.padding
     reach = dilation * (kernel - 1)
-    if padded > reach:
-        assert (padded - reach - 1) // stride + 1 == count
+    if size + begin + end > reach:
+        assert ((size + begin + end - reach - 1) // stride + 1,) == node.feature_map
 
 
 @given(
@@ -200,41 +208,17 @@ def test_windows_fit_the_size_of_the_output(
 def test_transposed_windows_fit_the_size_of_the_output(
     kernel: int, stride: int, dilation: int, size: int, padding: str
 ) -> None:
-    window, count = transposed(kernel, stride, dilation, padding, None, size)
-    assert window.begin is not None
-    assert window.end is not None
-    fine = (size - 1) * stride + 1 + window.begin + window.end
-    assert fine - dilation * (kernel - 1) == count
+    config = {
+        "kernel_size": [kernel], "strides": [stride], "dilation_rate": [dilation],
+        "padding": padding, "filters": 1,
+    }  # fmt: skip
+    node = chain((size, 1), ("Conv1DTranspose", config))
+    ((begin, end),) = node.layer_info.padding
+    fine = (size - 1) * stride + 1 + begin + end
+    assert (fine - dilation * (kernel - 1),) == node.feature_map
 
 
 # --- gates -----------------------------------------------------------------------------------
-
-MAP = Link(neutral=False)
-POOL = Link((0,), positions=False, global_pool=True)
-
-
-def test_a_pool_that_is_also_an_output_is_no_gate() -> None:
-    links = [MAP, POOL, Link((0, 1), product=True)]
-    assert find_gates(links, [2]) == {1}
-    assert find_gates(links, [1, 2]) == frozenset()
-
-
-def test_a_pool_that_weighs_another_map_is_no_gate() -> None:
-    other = Link((0,), neutral=False)
-    links = [MAP, POOL, other, Link((2, 1), product=True)]
-    assert find_gates(links) == frozenset()
-
-
-def test_two_pools_of_one_gate_are_both_found() -> None:
-    add = Link((1, 2), positions=False)
-    links = [MAP, POOL, POOL, add, Link((0, 3), product=True)]
-    assert find_gates(links) == {1, 2, 3}
-
-
-def test_an_activation_in_front_of_the_pool_does_not_hide_the_gate() -> None:
-    links = [MAP, Link((0,)), Link((1,), positions=False, global_pool=True),
-             Link((0, 2), product=True)]  # fmt: skip
-    assert find_gates(links) == {2}
 
 
 @pytest.mark.parametrize(

@@ -634,7 +634,14 @@ function("setitem of a part", write_into_part, expected=5, c=conv(3, 3, padding=
 function("in-place arithmetic", in_place, expected=5, c=conv(3, 3, padding=1))
 function("out of a list", lambda s, x: s.d([s.c(x), x][0]), expected=5, c=conv(), d=conv(4))
 function("flip", lambda s, x: s.c(x.flip(3)), expected=3, c=conv())
-function("flip joined", lambda s, x: s.c(x.flip(3) + x), expected=3, extent=(3, INF), c=conv())
+function(
+    "flip joined",
+    lambda s, x: s.c(x.flip(3) + x),
+    expected=(3, INF),
+    certainty="bound",
+    extent=(3, INF),
+    c=conv(),
+)
 function("roll", lambda s, x: s.c(torch.roll(x, 4, 2)), expected=3, extent=(INF, 3), c=conv())
 function(
     "roll both", lambda s, x: s.c(torch.roll(x, (4, -4), (2, 3))), expected=3, extent=INF, c=conv()

@@ -89,6 +89,14 @@ class CallRecord:
     number: int = 1
 
     @property
+    def label(self) -> str:
+        """What to call this kind of layer in pictures: the class, wrappers around it."""
+        text = self.kind.rsplit(">", 1)[-1]
+        for wrapper in reversed(self.wrappers):
+            text = f"{wrapper.kind.rsplit('>', 1)[-1]}({text})"
+        return text
+
+    @property
     def tensors(self) -> tuple[TensorRef, ...]:
         """The tensors that the call reads, in order."""
         return tuple(tensors_in((self.arguments, self.keywords)))

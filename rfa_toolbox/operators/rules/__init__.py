@@ -158,12 +158,14 @@ _MATRICES = _names(
 RULES: dict[str, Rule] = {
     "addmm": mixing.matmul,
     "affine_grid": mixing.affine_grid,
+    "attention": mixing.attention_over,
     "baddbmm": mixing.matmul,
     "bmm": mixing.matmul,
     "broadcast_to": plumbing.expand,
     "cat": assembling.cat,
     "chunk": plumbing.split,
     "col2im": windows.col2im,
+    "conv_lstm": windows.conv_lstm,
     "convolution": windows.convolution,
     "_convolution_mode": windows.convolution,
     "described": windows.described,
@@ -193,6 +195,7 @@ RULES: dict[str, Rule] = {
     "interpolate": windows.interpolate,
     "istft": windows.istft,
     "linear": mixing.linear,
+    "local_attention": windows.local_attention,
     "log_softmax": mixing.softmax,
     "lstm": mixing.recurrent,
     "lstm_cell": mixing.cell,
@@ -209,6 +212,7 @@ RULES: dict[str, Rule] = {
     "permute": plumbing.permute,
     "pixel_shuffle": windows.pixel_shuffle,
     "pixel_unshuffle": windows.pixel_unshuffle,
+    "recurrent": mixing.recurrent,
     "repeat": plumbing.repeat,
     "repeat_interleave": plumbing.repeat,
     "rnn_relu": mixing.recurrent,
@@ -218,6 +222,7 @@ RULES: dict[str, Rule] = {
     "roll": plumbing.roll,
     "scaled_dot_product_attention": mixing.attention,
     "select": plumbing.select,
+    "select_last": plumbing.select_last,
     "setitem": assembling.setitem,
     "slice": plumbing.slice_,
     "softmax": mixing.softmax,
@@ -240,6 +245,7 @@ RULES: dict[str, Rule] = {
     "unsqueeze": plumbing.unsqueeze,
     "vsplit": plumbing.split,
     "vstack": assembling.cat,
+    "windowed": windows.windowed,
 }
 for _count in "123":
     RULES[f"conv{_count}d"] = RULES[f"conv_transpose{_count}d"] = windows.convolution

@@ -55,16 +55,22 @@ def cat(trail: Trail, operation: Operation) -> None:
     base = max(several, key=lambda value: len(layouts.spatial_axes(value.layout)))
     pieces = [layout[dimension] for layout in values]
     padded = _padded(pieces, base.extents)
+    seam = _seam(several, [value.layout[dimension] for value in several], len(tensors))
     joined = layouts.join(pieces) if padded is None else padded[0]
     layout = tuple(joined if place == dimension else d for place, d in enumerate(rest))
     uneven = trail.uneven(tensors, layout, base.extents)
     cropped = padded is not None and padded[1]
     facts: dict[str, Any] = {"position_dependent": uneven or cropped}
-    windows: dict[int, Window] = {}
+    crossed = layouts.crossed([_without_dimension(one, dimension) for one in values])
+    windows = dict.fromkeys(crossed, Window(math.inf))
     carried = [axis for one in values for axis in set(layouts.axes_of(one[dimension]))]
     twice = [axis for axis in dict.fromkeys(carried) if carried.count(axis) > 1]
     if twice and row is not None and type(joined[0]) is Atom:
         facts |= row.facts
+        facts["position_dependent"] |= trail.record.by_call
+    elif seam is not None:
+        facts |= _facts_of(seam, several, dimension, trail.axes)
+        layout = (*layout[:dimension], (seam[0],), *layout[dimension + 1 :])
     elif twice:
         if len({value.step for value in several}) > 1 or type(joined[0]) is not Atom:
             facts |= {"certainty": "bound", "reason": _IN_ROW}
@@ -76,12 +82,70 @@ def cat(trail: Trail, operation: Operation) -> None:
             sources = list(dict.fromkeys(value.step for value in several))
             facts["offsets"] = layouts.offsets_between(reads, sources, trail.axes)
         else:
-            windows = dict.fromkeys(twice, SOMEWHERE)
+            windows |= dict.fromkeys(twice, SOMEWHERE)
     trail.step(operation, windows, layout, base=base, mixed=(), **facts)
     if not layouts.axes_of(joined) and len(tensors) > 1:
         output = operation.outputs[0].number
         parts = Parts(dimension, tuple(one.shape[dimension] for one in tensors))
         trail.values[output] = trail.values[output]._replace(parts=parts)
+
+
+def _seam(
+    several: Sequence[Value], pieces: Sequence[Dimension], count: int
+) -> tuple[Atom, list[int]] | None:
+    """Return what runs of one axis make one after another, if they are of several maps.
+
+    Returns:
+        the run that they make, and by how many units each map is ahead of that of the first one;
+        None if they are no simple runs, or of one map.
+
+    >>> parts = [Value(step, ((Atom(0, 4),),), (4,)) for step in (1, 2)]
+    >>> _seam(parts, [(Atom(0, 4),)] * 2, 2)
+    (Atom(axis=0, size=8, step=1, origin=0), [0, -4])
+    """
+    runs = [one[0] for one in pieces if len(one) == 1 and type(one[0]) is Atom]
+    steps = {value.step for value in several}
+    if len(runs) < count or len(several) < count or len(steps) < 2:
+        return None
+    axes = {run.axis for run in runs}
+    if len(axes) != 1 or None in axes or any(run.size > 1 and run.step != 1 for run in runs):
+        return None
+    ahead, begin = [], 0
+    for run in runs:
+        ahead.append(run.origin - runs[0].origin - begin)
+        begin += run.size
+    return Atom(runs[0].axis, begin, 1, runs[0].origin), ahead
+
+
+def _facts_of(
+    seam: tuple[Atom, Sequence[int]], several: Sequence[Value], dimension: int, axes: int
+) -> dict[str, Any]:
+    """Return what is to be said of a step that puts parts of several maps in a row."""
+    run, ahead = seam
+    reads = [
+        (value.step, ((Atom(run.axis, 1, 1, by),), *_without_axis(value.layout, run.axis)))
+        for value, by in zip(several, ahead, strict=True)
+    ]
+    sources = list(dict.fromkeys(value.step for value in several))
+    facts: dict[str, Any] = {
+        "offsets": layouts.offsets_between(reads, sources, axes),
+        "seams": frozenset(() if run.axis is None else (run.axis,)),
+        "position_dependent": True,
+    }
+    if any(run.axis in value.padded for value in several):
+        facts |= {"certainty": "bound", "reason": _PADDED_AT_SEAMS}
+    return facts
+
+
+def _without_axis(layout: Layout, axis: int | None) -> Layout:
+    return tuple(
+        tuple(piece for piece in dimension if axis not in layouts.axes_of((piece,)))
+        for dimension in layout
+    )
+
+
+def _without_dimension(layout: Layout, dimension: int) -> Layout:
+    return (*layout[:dimension], (), *layout[dimension + 1 :])
 
 
 def _padded(several: Sequence[Dimension], extents: Sequence[int]) -> tuple[Dimension, bool] | None:
@@ -107,6 +171,7 @@ def _padded(several: Sequence[Dimension], extents: Sequence[int]) -> tuple[Dimen
 
 
 _CAT_DIMENSION = {"hstack": 1, "dstack": 2}
+_PADDED_AT_SEAMS = "it puts parts of a map side by side that were padded where they were cut"
 _IN_ROW = "parts of a map are put in a row in another order, or with parts of other maps"
 
 
@@ -133,10 +198,24 @@ def stack(trail: Trail, operation: Operation) -> None:
     if rows is not None and joined is not None and type(joined[0]) is Atom:
         layout, pieces = list(rows[0][0]), joined
         facts |= {"offsets": ()} if row is None else row.facts
-    elif _in_another_order(trail, several):
-        facts |= {"certainty": "bound", "reason": _IN_ROW}
+        facts["position_dependent"] |= trail.record.by_call  # of so many parts as were written
+    else:
+        pins = [_pin(value) for value in several]
+        seam = _seam(several, [() if pin is None else (pin,) for pin in pins], len(tensors))
+        if seam is not None and all(map(_is_pinned, several)):
+            facts |= _facts_of(seam, several, dimension, trail.axes)
+            layout, pieces = list(_without_axis(tuple(layout), seam[0].axis)), (seam[0],)
+        elif _in_another_order(trail, several):
+            facts |= {"certainty": "bound", "reason": _IN_ROW}
+            axes = {None if pin is None else pin.axis for pin in pins}
+            if len(axes) == 1 and None not in axes:
+                axis = axes.pop()
+                layout = list(_without_axis(tuple(layout), axis))
+                pieces = (Lost(shape[dimension], () if axis is None else (axis,)),)
     layout.insert(dimension, pieces)
-    trail.step(operation, {}, tuple(layout), base=base, mixed=(), **facts)
+    crossed = layouts.crossed([value.layout for value in several])
+    windows = dict.fromkeys(crossed, Window(math.inf))
+    trail.step(operation, windows, tuple(layout), base=base, mixed=(), **facts)
     if pieces == plain(shape[dimension]) and len({_sight(trail, one) for one in several}) > 1:
         output = operation.outputs[0].number
         parts = Parts(dimension, (1,) * len(tensors))
@@ -265,10 +344,17 @@ def _moved_to_start(dimension: Dimension, axis: int) -> Dimension:
 def _is_pinned(value: Value) -> bool:
     """Whether a tensor has one place only along an axis of its map."""
     runs = layouts.runs_by_axis(value.layout)
-    return any(
+    return bool(value.taken) or any(
         value.extents[axis] > 1 and all(atom.size == 1 for atom in atoms)
         for axis, atoms in runs.items()
     )
+
+
+def _pin(value: Value) -> Atom | None:
+    """Return the only place of a map that a tensor has along an axis, if there is one."""
+    runs = layouts.runs_by_axis(value.layout)
+    pins = [atoms[0] for atoms in runs.values() if len(atoms) == 1 and atoms[0].size == 1]
+    return pins[0] if len(pins) == 1 else None
 
 
 def _sight(trail: Trail, value: Value) -> tuple[int, Layout]:

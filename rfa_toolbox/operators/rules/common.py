@@ -9,12 +9,10 @@ from rfa_toolbox.operators.record import (
     Operation,
     TensorRef,
 )
-from rfa_toolbox.operators.trail import (
-    Trail,
-)
+from rfa_toolbox.operators.trail import Trail, Value
 from rfa_toolbox.operators.windows import Window
 
-__all__ = ["dependent", "pads_where_cropped", "per_axis", "places_of"]
+__all__ = ["dependent", "is_guess", "pads_where_cropped", "per_axis", "places_of", "sides"]
 
 
 def per_axis(value: Any, count: int) -> tuple[Any, ...]:
@@ -35,6 +33,43 @@ def dependent(trail: Trail, operation: Operation, *names: str) -> list[TensorRef
     """Return those of some arguments that depend on the input."""
     found = [operation.arguments.get(name) for name in names]
     return [tensor for tensor in found if tensor is not None and trail.depends(tensor)]
+
+
+def sides(
+    operation: Operation, axis: int, count: int, reach: int, stride: int, sizes: tuple[int, int]
+) -> tuple[int, int]:
+    """Return how much a window is padded in front and behind.
+
+    The argument is a number, a pair (in front, behind), one of either per axis, or a name. "same"
+    gives ceil(size/stride) units and puts the smaller half in front. Source: the notes on padding
+    of TensorFlow's ``tf.nn.convolution``.
+
+    Args:
+        operation: what has the argument.
+        axis: for which one.
+        count: number of axes that the window slides over.
+        reach: from the first unit under the window to the last one.
+        stride: that of the window.
+        sizes: units in front of the operation and behind it.
+
+    >>> sides(Operation("conv1d", {"padding": "same"}, (), ()), 0, 1, 2, 2, (224, 112))
+    (0, 1)
+    """
+    padding = operation.get("padding", 0)
+    if padding == "same":
+        size, wanted = sizes
+        total = max((wanted - 1) * stride + reach + 1 - size, 0)
+        return total // 2, total - total // 2
+    if isinstance(padding, str):
+        return 0, 0
+    own = per_axis(padding, count)[axis]
+    return (own[0], own[1]) if isinstance(own, tuple) else (own, own)
+
+
+def is_guess(trail: Trail, operation: Operation, value: Value, dimension: int, stride: int) -> bool:
+    """Whether a padding depends on a size that the model leaves open."""
+    same = operation.get("padding") == "same" and stride > 1
+    return same and not trail.knows_size(value, dimension)
 
 
 def pads_where_cropped(atom: Atom, window: Window, extent: int) -> bool:

@@ -51,11 +51,9 @@ def pointwise(trail: Trail, operation: Operation) -> None:
     everywhere = tuple(
         dict.fromkeys(value.step for value in values if layouts.is_everywhere(value.layout, layout))
     )
-    one_place = any(_is_one_place(trail, value, base) for value in values)
-    crossed = layouts.crossed([value.layout for value in values])
-    facts = {}
-    if one_place:
-        facts = {"certainty": "unknown", "reason": _ONE_PLACE.format(operation.name)}
+    several = [value.layout for value in values]
+    crossed = layouts.crossed(several)
+    unaligned = layouts.unaligned(several) - crossed
     trail.step(
         operation,
         dict.fromkeys(crossed, Window(math.inf)),
@@ -64,8 +62,8 @@ def pointwise(trail: Trail, operation: Operation) -> None:
         mixed=(),
         kind="layer" if crossed else "pointwise",
         everywhere=everywhere,
-        position_dependent=one_place or _uneven(trail, operation, layout, base.extents),
-        **facts,
+        unaligned=frozenset(unaligned),
+        position_dependent=bool(unaligned) or _uneven(trail, operation, layout, base.extents),
     )
 
 
@@ -84,12 +82,13 @@ def glu(trail: Trail, operation: Operation) -> None:
 
 _MASKS = {"masked_fill", "where", "tril", "triu"}
 _MASKED = "'{}' replaces some units of a map by numbers that see nothing"
-_ONE_PLACE = "'{}' combines every unit with one place of the map, which counts as nothing"
 
 
 def _met_by_all(trail: Trail, value: Value, shape: Sequence[int]) -> set[int]:
     """Return the axes on which a map has one unit, that all units of a larger map meet."""
     units = trail.steps[value.step].feature_map
+    if trail.record.by_call:  # each call is one node, and says that its maps are not aligned
+        return set()
     return {
         axis
         for own, size in zip(reversed(value.layout), reversed(shape), strict=False)
@@ -97,21 +96,6 @@ def _met_by_all(trail: Trail, value: Value, shape: Sequence[int]) -> set[int]:
         for axis in layouts.axes_of(own)
         if units is not None and units[axis] == 1
     }
-
-
-def _is_one_place(trail: Trail, value: Value, base: Value) -> bool:
-    """Whether a tensor is one row of a map, say, that is combined with all rows of another one."""
-    units = trail.steps[value.step].feature_map
-    if value is base or units is None:
-        return False
-    own, theirs = (layouts.runs_by_axis(one.layout) for one in (value, base))
-    return any(
-        units[axis] > 1
-        and base.extents[axis] > 1
-        and math.prod(atom.size for atom in own.get(axis, ())) == 1
-        for axis in theirs
-        if axis in own or axis not in layouts.spatial_axes(value.layout)
-    )
 
 
 def _uneven(trail: Trail, operation: Operation, layout: Layout, extents: Sequence[int]) -> bool:

@@ -21,6 +21,7 @@ from rfa_toolbox.operators.windows import Window, in_blocks
 __all__ = [
     "affine_grid",
     "attention",
+    "attention_over",
     "cell",
     "einsum",
     "einsum_terms",
@@ -104,15 +105,18 @@ def softmax(trail: Trail, operation: Operation) -> None:
     """
     tensor = trail.main(operation)
     value = trail.settled(tensor)
-    dimension = (operation.get("dim", -1)) % max(1, len(tensor.shape))
-    inside = layouts.axes_of(value.layout[dimension]) if value.layout else ()
+    dimensions = places_of(operation.get("dim", -1), max(1, len(tensor.shape)))
     outside = {
         axis
         for place, pieces in enumerate(value.layout)
-        if place != dimension
+        if place not in dimensions
         for axis in layouts.axes_of(pieces)
     }
-    mixed = () if outside.issuperset(inside) else (dimension,)
+    mixed = [
+        place
+        for place in dimensions[: len(value.layout)]
+        if not outside.issuperset(layouts.axes_of(value.layout[place]))
+    ]
     trail.step(operation, trail.mixing(value, mixed), value.layout, base=value)
 
 
@@ -269,7 +273,19 @@ def _contract(
         ]
         layout.append(candidates[0] if candidates else plain(size))
     both = len(found) > 1
-    windows = _widest(found)
+    crossed = layouts.crossed(
+        [
+            tuple(
+                trail.values[tensor.number].layout[letters.index(letter)]
+                if letter in letters
+                else ()
+                for letter in result
+            )
+            for tensor, letters in terms
+            if trail.depends(tensor)
+        ]
+    )
+    windows = _widest(found) | dict.fromkeys(crossed, Window(math.inf))
     constants = [(tensor, letters) for tensor, letters in terms if not trail.depends(tensor)]
     uneven = base is not None and any(
         trail.uneven([_in_order(tensor, letters, result)], tuple(layout), base.extents)
@@ -327,6 +343,24 @@ def _attend(
         trail.step(operation, windows, layouts.broadcast((), shape))
 
 
+def attention_over(trail: Trail, operation: Operation) -> None:
+    """Attention of a whole layer, over the dimensions ``dims`` of its values."""
+    values = dependent(trail, operation, "value")
+    found = [trail.mixing(trail.settled(one), operation.get("dims", ())) for one in values]
+    windows = _widest(found)
+    (query, *_) = dependent(trail, operation, "query", "value")
+    value = trail.settled(query)
+    layout = (*value.layout[:-1], plain(operation.outputs[0].shape[-1]))
+    trail.step(
+        operation,
+        windows,
+        layout,
+        base=value,
+        blockwise=in_blocks(windows),
+        position_dependent=bool(operation.get("masked")),
+    )
+
+
 def multi_head_attention(trail: Trail, operation: Operation) -> None:
     """The functional form has positions first: (positions, batch, channels)."""
     keys = dependent(trail, operation, "key", "value")
@@ -338,10 +372,13 @@ def recurrent(trail: Trail, operation: Operation) -> None:
     """Read a sequence step by step: every step may depend on all the others."""
     tensor = trail.main(operation)
     value = trail.settled(tensor)
-    sequence = 1 if operation.get("batch_first") and len(tensor.shape) == 3 else 0
-    found = trail.mixing(value, (sequence, len(tensor.shape) - 1))
+    rank = len(tensor.shape)
+    sequence = 1 if operation.get("batch_first") and rank == 3 else 0
+    found = trail.mixing(value, (sequence, rank - 1))
     shape = operation.outputs[0].shape
     layout = (*value.layout[:-1], plain(shape[-1]))
+    if len(shape) < rank:  # what it is at the end of the sequence
+        layout = tuple(one for at, one in enumerate(layout) if at != sequence)
     rest = [layouts.broadcast((), one.shape) for one in operation.outputs[1:]]
     trail.step(operation, found, layout, *rest, base=value, units=shape[-1])
 

@@ -40,6 +40,7 @@ __all__ = [
     "reverse_dimensions",
     "roll",
     "select",
+    "select_last",
     "slice_",
     "split",
     "squeeze",
@@ -120,6 +121,16 @@ def permute(trail: Trail, operation: Operation) -> None:
     tensor, value = _value(trail, operation)
     order = places_of(operation.get("dims", ()), len(tensor.shape))
     trail.move(operation, layouts.permute(value.layout, order))
+    _carry_parts(trail, operation, value, order)
+
+
+def _carry_parts(trail: Trail, operation: Operation, value: Value, order: Sequence[int]) -> None:
+    """Say in which dimension channels of several tensors are after they changed places."""
+    number = operation.outputs[0].number
+    made = trail.values[number]
+    if value.parts is not None:
+        parts = value.parts._replace(dimension=order.index(value.parts.dimension))
+        trail.values[number] = made._replace(parts=parts, apart=value.apart)
 
 
 def transpose(trail: Trail, operation: Operation) -> None:
@@ -253,6 +264,8 @@ def pad(trail: Trail, operation: Operation) -> None:
             axis = layouts.axes_of(pieces)[0]
             window = Window(begin=begin, end=end)
             cropped = pads_where_cropped(atom, window, value.extents[axis])
+            if mode != "constant" and axis in value.cropped:
+                cropped = True
             if cropped and mode != "constant":
                 elsewhere[axis] = SOMEWHERE
             if cropped or mode == "circular":
@@ -315,7 +328,15 @@ def flip(trail: Trail, operation: Operation) -> None:
         trail.move(operation, value.layout)
         return
     mirrored = dict.fromkeys(axes, SOMEWHERE)
-    trail.step(operation, mirrored, value.layout, base=value, kind="slice")
+    trail.step(
+        operation,
+        mirrored,
+        value.layout,
+        base=value,
+        kind="slice",
+        turned=frozenset(axes),
+        position_dependent=True,
+    )
 
 
 def narrow(trail: Trail, operation: Operation) -> None:
@@ -352,6 +373,13 @@ def select(trail: Trail, operation: Operation) -> None:
         trail.move(operation, _at(value.layout, dimension, index % tensor.shape[dimension]))
     else:
         trail.move(operation, value.layout[:dimension] + value.layout[dimension + 1 :])
+
+
+def select_last(trail: Trail, operation: Operation) -> None:
+    """Take the state at the end of a sequence, which has seen all of it and has no place in it."""
+    dimension = operation.get("dim", 0)
+    _, value = _value(trail, operation)
+    trail.move(operation, value.layout[:dimension] + value.layout[dimension + 1 :])
 
 
 def slice_(trail: Trail, operation: Operation) -> None:
@@ -404,6 +432,8 @@ def _index(trail: Trail, operation: Operation, index: list[Any]) -> None:
                 strided = operation.scope if step > 1 else strided
                 if isinstance(one.stop, int) and one.stop >= 0:
                     value = _ending(trail, value, stop, size)
+                if isinstance(one.start, int) and one.start < 0:  # so many of the last ones
+                    value = _ending(trail, value, 0, size)
             layout.append(layouts.slice_dimension(pieces, start, stop, step))
         elif isinstance(one, bool | TensorRef | list | tuple):
             picked.extend(layouts.axes_of(pieces))

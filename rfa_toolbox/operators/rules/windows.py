@@ -7,8 +7,9 @@ operator in PyTorch.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from types import MappingProxyType
 from typing import Any
 
 from rfa_toolbox.operators import layout as layouts
@@ -18,13 +19,14 @@ from rfa_toolbox.operators.record import (
     TensorRef,
     tensors_in,
 )
-from rfa_toolbox.operators.rules.common import pads_where_cropped, per_axis
+from rfa_toolbox.operators.rules.common import is_guess, pads_where_cropped, per_axis, sides
 from rfa_toolbox.operators.trail import FirstWindow, Trail, Value
-from rfa_toolbox.operators.windows import NEUTRAL, Window, interpolation, resampling
+from rfa_toolbox.operators.windows import NEUTRAL, Window, interpolation, resampling, windows_of
 
 __all__ = [
     "adaptive_pool",
     "col2im",
+    "conv_lstm",
     "convolution",
     "described",
     "diff",
@@ -32,12 +34,14 @@ __all__ = [
     "im2col",
     "interpolate",
     "istft",
+    "local_attention",
     "pixel_shuffle",
     "pixel_unshuffle",
     "pool",
     "stft",
     "unfold",
     "unpool",
+    "windowed",
 ]
 
 
@@ -51,17 +55,18 @@ def _slide(
     channels: int | None = None,
     scatters: bool = False,
     gathers: bool = False,
+    over: Mapping[int, Window] = MappingProxyType({}),
     **facts: Any,
 ) -> None:
     """Make a step whose windows slide over some dimensions and which mixes others wholly.
 
     ``channels`` is the dimension that the operator takes for channels, if there is one. An
     operator that ``scatters`` puts what is under a window into channels, without mixing it, and
-    one that ``gathers`` puts channels side by side on a map.
+    one that ``gathers`` puts channels side by side on a map. ``over`` are windows on other axes.
     """
     shape = operation.outputs[0].shape
     layout = list(value.layout)
-    found = trail.mixing(value, mixed)
+    found = {**over, **trail.mixing(value, mixed)}
     certainty: dict[str, Any] = {}
     if value.apart and gathers:
         certainty = {"certainty": "bound", "reason": _PUT_BACK.format(operation.name)}
@@ -89,6 +94,7 @@ def _slide(
                 certainty = {"certainty": "bound", "reason": _IN_BLOCKS.format(operation.name)}
             if pads_where_cropped(atom, window, value.extents[atom.axis]):
                 facts["position_dependent"] = True
+                facts["padded"] = (*facts.get("padded", ()), atom.axis)
             layout[dimension] = _windowed(found, atom.axis, atom, repeated, window, size)
         elif window == NEUTRAL and size == math.prod(piece.size for piece in pieces):
             continue
@@ -179,37 +185,107 @@ def convolution(trail: Trail, operation: Operation) -> None:
     strides = per_axis(operation.get("stride", 1), count)
     dilations = per_axis(operation.get("dilation", 1), count)
     groups = operation.get("groups", 1)
-    padding = operation.get("padding", 0)
     shape = operation.outputs[0].shape
     windows = []
     for place in range(count):
         k, s, d = kernel[place], strides[place], dilations[place]
         reach = d * (k - 1)
-        if isinstance(padding, str):
-            total = reach if padding == "same" else 0
-            begin, end = total // 2, total - total // 2
-        else:
-            begin = end = per_axis(padding, count)[place]
+        sizes = tensor.shape[first + place], shape[first + place]
+        begin, end = sides(operation, place, count, reach, s, sizes)
         if transposed:
             before = reach - begin
             fine = (tensor.shape[first + place] - 1) * s + 1
             after = shape[first + place] + reach - fine - before
             windows.append(Window(k, 1, d, before, after, s))
+        elif is_guess(trail, operation, value, first + place, s):
+            windows.append(Window(k, s, d, None, None))
         else:
             windows.append(Window(k, s, d, begin, end))
     channel = first - 1
     channels_in = tensor.shape[channel]
     apart = groups > 1 and (groups == channels_in or value.apart)
+    own = layouts.axes_of(value.layout[channel])
+    if own and groups == channels_in:  # positions in the place of channels stay where they are
+        several = plain(shape[channel] // channels_in)
+        layout = list(value.layout)
+        layout[channel] = layouts.coalesce((*layout[channel], *several))
+        value, own = value._replace(layout=tuple(layout)), ()
     _slide(
         trail,
         operation,
         value,
         range(first, rank),
         windows,
-        mixed=() if apart and not layouts.axes_of(value.layout[channel]) else (channel,),
+        mixed=() if apart and not own else (channel,),
         channels=channel,
         filters=shape[channel],
+        position_dependent=bool(operation.get("local")),  # other weights at every position
     )
+
+
+def windowed(trail: Trail, operation: Operation) -> None:
+    """Slide windows over some dimensions, each channel by itself."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    dims = operation.get("dims")
+    shape = operation.outputs[0].shape
+    windows = []
+    for place, at in enumerate(dims):
+        k, s, d = (
+            per_axis(operation.get(name, 1), len(dims))[place]
+            for name in ("kernel_size", "stride", "dilation")
+        )
+        begin, end = sides(
+            operation, place, len(dims), d * (k - 1), s, (tensor.shape[at], shape[at])
+        )
+        window = Window(k, s, d, begin, end)
+        if is_guess(trail, operation, value, at, s):
+            window = window._replace(begin=None, end=None)
+        windows.append(window)
+    channel = operation.get("channel")
+    changed = channel is not None and shape[channel] != tensor.shape[channel]
+    _slide(trail, operation, value, dims, windows, (channel,) if changed else (), channel)
+
+
+def local_attention(trail: Trail, operation: Operation) -> None:
+    """Let every position see those that are near it, each by a weight that it computes."""
+    value = trail.settled(trail.main(operation))
+    dimension, before, after = (operation.get(name, 0) for name in ("dim", "before", "after"))
+    window = Window(before + after + 1, begin=before, end=after)
+    dependent = bool(operation.get("masked"))
+    _slide(
+        trail, operation, value, (dimension,), (window,), (len(value.layout) - 1,),
+        position_dependent=dependent,
+    )  # fmt: skip
+
+
+def conv_lstm(trail: Trail, operation: Operation) -> None:
+    """Convolve a state again and again: with every step of time its window grows by a kernel."""
+    tensor = trail.main(operation)
+    value = trail.settled(tensor)
+    kernels = operation.get("kernel_size")
+    count, steps = len(kernels), tensor.shape[1]
+    first = len(tensor.shape) - count
+    shape = operation.outputs[0].shape
+    windows = []
+    for place in range(count):
+        k, s, d = kernels[place], operation.get("stride")[place], operation.get("dilation")[place]
+        sizes = tensor.shape[first + place], shape[first + place]
+        begin, end = sides(operation, place, count, d * (k - 1), s, sizes)
+        grown = (steps - 1) * (k - 1) * s
+        before = (steps - 1) * ((k - 1) // 2) * s
+        window = Window(1 + d * (k - 1) + grown, s, 1, begin + before, end + grown - before)
+        if is_guess(trail, operation, value, first + place, s):
+            window = window._replace(begin=None, end=None)
+        if not trail.knows_size(value, 1):
+            window = Window(math.inf, s, 1, None, None)
+        windows.append(window)
+    laid = value._replace(layout=value.layout)
+    mixed = trail.mixing(value, (1,))
+    _slide(
+        trail, operation, laid, range(first, len(tensor.shape)), windows, (first - 1,), first - 1,
+        filters=shape[first - 1], over=mixed,
+    )  # fmt: skip
 
 
 # --- pooling ---------------------------------------------------------------------------------
@@ -224,22 +300,23 @@ def pool(trail: Trail, operation: Operation) -> None:
     kernels = per_axis(operation.get("kernel_size"), count)
     stride = operation.get("stride")
     strides = kernels if stride is None or stride in ([], ()) else per_axis(stride, count)
-    paddings = per_axis(operation.get("padding", 0), count)
     dilations = per_axis(operation.get("dilation", 1), count)
     shape = operation.outputs[0].shape
     dimensions, windows, whole = [], [], []
     for place in range(count):
         size, wanted = tensor.shape[first + place], shape[first + place]
         reach = dilations[place] * (kernels[place] - 1)
+        begin, _ = sides(operation, place, count, reach, strides[place], (size, wanted))
         if operation.get("sized") == "fixed" and wanted == 1 and kernels[place] >= size:
             whole.append(first + place)  # its kernel is the size of the map, whatever that is
             continue
+        window = Window(kernels[place], strides[place], dilations[place], begin)
         needed = (wanted - 1) * strides[place] + 1 + reach
-        end = needed - size - paddings[place]
+        window = window._replace(end=needed - size - begin)
+        if is_guess(trail, operation, value, first + place, strides[place]):
+            window = window._replace(begin=None, end=None)
         dimensions.append(first + place)
-        windows.append(
-            Window(kernels[place], strides[place], dilations[place], paddings[place], end)
-        )
+        windows.append(window)
     _slide(trail, operation, value, dimensions, windows, mixed=whole, channels=first - 1)
 
 
@@ -261,16 +338,37 @@ def adaptive_pool(trail: Trail, operation: Operation) -> None:
             continue
         dimensions.append(dimension)
         windows.append(resampling(tensor.shape[dimension], shape[dimension]))
-    _slide(
-        trail,
-        operation,
-        value,
-        dimensions,
-        windows,
-        mixed=whole,
-        channels=first - 1,
-        resolution_dependent=bool(dimensions),
-    )
+    facts: dict[str, Any] = {"resolution_dependent": bool(dimensions)}
+    facts |= _of_open_sizes(trail, operation, value, dimensions, windows)
+    _slide(trail, operation, value, dimensions, windows, mixed=whole, channels=first - 1, **facts)
+
+
+def _of_open_sizes(
+    trail: Trail,
+    operation: Operation,
+    value: Value,
+    dimensions: Sequence[int],
+    windows: list[Window],
+) -> dict[str, Any]:
+    """Let windows see everything that go by a size which the model leaves open; return facts."""
+    axes = {axis for place in dimensions for axis in layouts.axes_of(value.layout[place])}
+    if not value.open.intersection(axes):
+        return {}
+    for at, place in enumerate(dimensions):
+        if not trail.knows_size(value, place):
+            windows[at] = Window(math.inf, begin=None, end=None)
+    return {
+        "certainty": "bound",
+        "reason": _OF_OPEN_SIZE.format(operation.name),
+        "closes": tuple(axes),
+        "resolution_dependent": True,
+    }
+
+
+_OF_OPEN_SIZE = (
+    "the model leaves the size of its input open, so that the window of '{}' is not known; counted "
+    "as seeing everything"
+)
 
 
 def fractional_pool(trail: Trail, operation: Operation) -> None:
@@ -333,7 +431,7 @@ def described(trail: Trail, operation: Operation) -> None:
     """Do what a user says of an operation that nothing knows, with the shapes that were seen."""
     tensor = trail.main(operation)
     value = trail.settled(tensor)
-    windows: Sequence[Window] = operation.get("windows")
+    windows = windows_of(operation.get("layer"), trail.axes)
     output = operation.outputs[0]
     carrying = [place for place, one in enumerate(value.layout) if len(layouts.axes_of(one)) == 1]
     if len(output.shape) != len(tensor.shape):
@@ -407,7 +505,16 @@ def interpolate(trail: Trail, operation: Operation) -> None:
         windows.append(interpolation(mode, ratio, bool(operation.get("antialias")), aligned))
     # Between aligned corners, or where it is computed again, the ratio depends on the map's size.
     places = range(2, len(tensor.shape))
-    _slide(trail, operation, value, places, windows, position_dependent=stretched)
+    facts: dict[str, Any] = {"position_dependent": stretched}
+    if operation.get("keeps_ratio"):
+        windows = [window._replace(begin=None, end=None) for window in windows]
+        facts |= {"certainty": "bound", "reason": _KEEPS_RATIO}
+    if operation.get("size") is not None:
+        facts |= _of_open_sizes(trail, operation, value, places, windows)
+    _slide(trail, operation, value, places, windows, **facts)
+
+
+_KEEPS_RATIO = "how much is cut or padded to keep the aspect ratio depends on the image"
 
 
 def pixel_shuffle(trail: Trail, operation: Operation) -> None:

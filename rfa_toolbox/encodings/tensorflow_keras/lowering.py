@@ -1,0 +1,483 @@
+"""From the calls of a Keras model to the record that every format is lowered to.
+
+Keras has channels last as a rule, names layers and operations in its own way, and writes no shapes
+for most tensors; all of that ends here. What operators do to positions is said elsewhere, in
+:mod:`rfa_toolbox.operators.rules`. The lowering of each kind of layer and operation stands in
+:mod:`.lowering_layers` and :mod:`.lowering_operations`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import attrs
+import numpy as np
+
+from rfa_toolbox.encodings.tensorflow_keras.model_json import (
+    CallRecord,
+    ModelRecord,
+    Shape,
+)
+from rfa_toolbox.encodings.tensorflow_keras.model_json import TensorRef as Written
+from rfa_toolbox.errors import UnsupportedModelError
+from rfa_toolbox.operators.record import ModuleCall, Operation, Record, TensorRef, tensors_in
+
+__all__ = [
+    "STAND_IN",
+    "Call",
+    "Lowering",
+    "Numbers",
+    "constant_of",
+    "per_axis",
+    "sizes_of",
+    "stand_in_shape",
+    "whole_numbers",
+    "words",
+]
+
+STAND_IN = 512
+"""The size of a dimension that the model leaves open; halved often without a rest."""
+
+Numbers = tuple[int | None, ...]
+"""The content of a tensor that holds a shape."""
+
+Shaped = tuple[int, ...]
+
+
+def words(text: str) -> list[str]:
+    """Return the words of a text, as a table of names is best read.
+
+    >>> words("Add Multiply")
+    ['Add', 'Multiply']
+    """
+    return text.split()
+
+
+def per_axis(value: Any, count: int) -> tuple[Any, ...]:
+    """Return one value per dimension; a single one counts for all.
+
+    >>> per_axis(3, 2), per_axis([3, 5], 2)
+    ((3, 3), (3, 5))
+    """
+    if isinstance(value, list | tuple):
+        return tuple(value) if len(value) == count else (value[0],) * count
+    return (value,) * count
+
+
+def whole_numbers(value: Any, count: int, name: str, least: int = 1) -> tuple[int, ...]:
+    """Return one whole number per dimension, as sizes and strides of windows are.
+
+    Raises:
+        ValueError: if there are too few or too many, or one is no number or too small.
+
+    >>> whole_numbers([2, 2.0], 2, "strides"), whole_numbers(3, 2, "kernel_size")
+    ((2, 2), (3, 3))
+    """
+    several = value if isinstance(value, list | tuple) else (value,) * count
+    if len(several) != count or not all(
+        isinstance(one, int | float) and type(one) is not bool and one >= least and one % 1 == 0
+        for one in several
+    ):
+        kind = "a positive whole number" if least == 1 else f"a whole number from {least} on"
+        raise ValueError(f"{name} is {value!r}; expected is {kind}, or a list of {count}")
+    return tuple(int(one) for one in several)
+
+
+def constant_of(value: Any, number: int = -1) -> TensorRef:
+    """Return numbers in the JSON as a tensor that depends on nothing.
+
+    >>> constant_of([[1.0, 2.0], [1.0, 2.0]])
+    TensorRef(number=-1, shape=(2, 2), even=(0,), made=0)
+    """
+    shape = sizes_of(value)
+    try:
+        numbers = np.asarray(_inside(value), dtype=float)
+    except (TypeError, ValueError):
+        return TensorRef(number, shape)
+    even = [at for at in range(numbers.ndim) if (np.ptp(numbers, axis=at) == 0).all()]
+    return TensorRef(number, shape, tuple(even) if numbers.shape == shape else ())
+
+
+def _inside(constant: Any) -> Any:
+    """Return the nested lists that a constant holds."""
+    if isinstance(constant, Mapping):
+        constant = constant.get("config", constant)
+        constant = constant.get("value") if isinstance(constant, Mapping) else constant
+    return constant
+
+
+def sizes_of(constant: Any) -> Shaped:
+    """Return the shape of numbers in the JSON: nested lists, or an array of some library.
+
+    >>> sizes_of({"class_name": "__numpy__", "config": {"value": [[1.0, 2.0]]}})
+    (1, 2)
+    """
+    constant = _inside(constant)
+    sizes = []
+    while isinstance(constant, list | tuple) and constant:
+        sizes.append(len(constant))
+        constant = constant[0]
+    return tuple(sizes)
+
+
+class Constant(NamedTuple):
+    """Numbers in the JSON where a tensor could be."""
+
+    ref: TensorRef
+    value: Any
+
+
+@attrs.define
+class Call:
+    """One call of a layer or an operation that is being lowered.
+
+    Attributes:
+        record: the call in the model's JSON.
+        tensors: the tensors that it reads, in order.
+        arguments: its positional arguments, with tensors in place of their names.
+        keywords: its keyword arguments, likewise.
+        lowering: what collects the operations.
+    """
+
+    record: CallRecord
+    tensors: list[TensorRef]
+    arguments: tuple[Any, ...]
+    keywords: Mapping[str, Any]
+    lowering: Lowering
+
+    @property
+    def kind(self) -> str:
+        """Exact class of the layer, or the name of the operation."""
+        return self.record.kind
+
+    @property
+    def x(self) -> TensorRef:
+        """The first tensor that it reads."""
+        return self.tensors[0]
+
+    @property
+    def owner(self) -> str:
+        """The name of the layer, whichever of its calls this is."""
+        return self.record.name.removesuffix(f"#{self.record.number}")
+
+    def get(self, *names: str, default: Any = None) -> Any:
+        """Return an argument under one of its names, from the call or from the configuration."""
+        for source in (self.keywords, self.record.config):
+            for name in names:
+                if source.get(name) is not None:
+                    return source[name]
+        return default
+
+    def tensor(self, name: str, place: int) -> TensorRef | None:
+        """Return a tensor argument by its name, or by its place among all tensors."""
+        found = self.keywords.get(name)
+        if type(found) is TensorRef:
+            return found
+        positional = list(tensors_in(self.arguments))
+        return positional[place] if place < len(positional) else None
+
+    def flag(self, name: str, default: bool = True) -> bool:
+        """Return a setting of the layer."""
+        return bool(self.record.config.get(name, default))
+
+    # -- what becomes operations
+
+    def emit(
+        self,
+        name: str,
+        shape: Sequence[int],
+        *more: Sequence[int],
+        weights: Mapping[str, int | None] | None = None,
+        **arguments: Any,
+    ) -> TensorRef:
+        """Add an operation and return its first output.
+
+        Args:
+            name: of the operation in the vocabulary.
+            shape: of its output.
+            more: shapes of further outputs.
+            weights: sizes of the parameters that it reads, by name.
+            arguments: of the operation.
+        """
+        return self.emit_all(name, (shape, *more), weights, **arguments)[0]
+
+    def emit_all(
+        self,
+        name: str,
+        shapes: Sequence[Sequence[int]],
+        weights: Mapping[str, int | None] | None = None,
+        **arguments: Any,
+    ) -> list[TensorRef]:
+        """Add an operation and return its outputs."""
+        outputs = [self.lowering.new(tuple(shape)) for shape in shapes]
+        names = {f"{self.owner}/{one}": size for one, size in (weights or {}).items()}
+        self.lowering.add(
+            Operation(name, arguments, tuple(outputs), self.lowering.scope, tuple(names)), names
+        )
+        return outputs
+
+    def permuted(self, tensor: TensorRef, order: Sequence[int]) -> TensorRef:
+        """Return a tensor with its dimensions in another order."""
+        if list(order) == list(range(len(tensor.shape))):
+            return tensor
+        shape = [tensor.shape[place] for place in order]
+        return self.emit("permute", shape, input=tensor, dims=tuple(order))
+
+    def reshaped(self, tensor: TensorRef, shape: Sequence[int]) -> TensorRef:
+        """Return a tensor in another shape."""
+        return self.emit("reshape", shape, input=tensor)
+
+    def unknown(self, reason: str, tensor: TensorRef | None = None) -> TensorRef:
+        """Return what a layer makes of which nothing is known but what shape was written."""
+        read = self.x if tensor is None else tensor
+        shape = self.lowering.expected(read.shape)
+        return self.emit("unknown", shape, input=read, reason=reason, weights={"weights": None})
+
+
+_PLUMBING = frozenset(words("clone expand permute reshape squeeze unsqueeze"))
+
+
+class Lowering:
+    """Collects the operations of a model.
+
+    Args:
+        model: the calls of the model.
+        lower: adds the operations of a call, and returns its outputs.
+        describe: returns the layer that a user's handler makes of a call, None if there is none.
+    """
+
+    def __init__(
+        self,
+        model: ModelRecord,
+        lower: Callable[[Call], list[TensorRef]],
+        describe: Callable[[CallRecord, Sequence[Shaped]], Any],
+    ) -> None:
+        self.model, self.lower, self.describe = model, lower, describe
+        self.operations: list[Operation] = []
+        self.parameters: dict[str, int | None] = {}
+        self.inputs: list[TensorRef] = []
+        self.scopes: list[tuple[ModuleCall, ...]] = []
+        self.open: dict[int, tuple[int, ...]] = {}
+        self.made: dict[int, list[TensorRef]] = {}
+        self.numbers: dict[int, Numbers] = {}
+        self.guessed: set[int] = set()
+        self.scope: tuple[ModuleCall, ...] = ()
+        self.count = 0
+        self.place = 0
+        self._written = _written_shapes(model)
+
+    def new(self, shape: Shaped) -> TensorRef:
+        """Return a tensor of its own number."""
+        self.count += 1
+        return TensorRef(self.count, shape)
+
+    def add(self, operation: Operation, parameters: Mapping[str, int | None]) -> None:
+        """Add an operation, and the sizes of the parameters that it reads."""
+        self.operations.append(operation)
+        self.parameters.update(parameters)
+
+    def expected(self, shape: Shaped) -> Shaped:
+        """Return the shape of the first output of this call as the model wrote it, if it did."""
+        written = self._written.get((self.place, 0))
+        if written is None:
+            return shape
+        same = len(written) == len(shape)
+        return tuple(
+            one if one is not None else (shape[at] if same else 1 if at == 0 else STAND_IN)
+            for at, one in enumerate(written)
+        )
+
+    def record(self) -> Record:
+        """Return the record of all calls."""
+        for place, call in enumerate(self.model.calls):
+            self.place = place
+            inner = ModuleCall(call.name, call.kind, 1, True, call.label)
+            outer = (ModuleCall(call.path, "", 1),) if call.path else ()
+            self.scope = (*outer, inner)
+            if call.tensors:
+                self._call(place, call)
+            else:
+                self._input(place, call)
+        outputs = [self._tensor(one) for one in self.model.outputs]
+        return Record(
+            self.model.name,
+            tuple(self.inputs),
+            tuple(outputs),
+            tuple(self.operations),
+            self.parameters,
+            by_call=True,
+            open=self.open,
+            input_scopes=tuple(self.scopes),
+        )
+
+    def _input(self, place: int, call: CallRecord) -> None:
+        """Take in an input; a layer that reads nothing is like one without positions."""
+        shape: Any = (1,)
+        if call.kind == "InputLayer":
+            shape = call.config.get("batch_shape") or call.config.get("batch_input_shape")
+            if not isinstance(shape, list | tuple):
+                following = self.model.calls[place + 1 :]
+                kinds = [one.kind for one in following]
+                shape = stand_in_shape(kinds, following[0].config if following else {})
+            if not all(one is None or (type(one) is int and one > 0) for one in shape):
+                raise UnsupportedModelError(
+                    f"The input {call.name!r} has the shape {shape!r}; expected are positive "
+                    "integers, or null where a size is left open."
+                )
+        sizes = [
+            one if one is not None else 1 if at == 0 else STAND_IN for at, one in enumerate(shape)
+        ]
+        tensor = self.new(tuple(sizes))
+        self.inputs.append(tensor)
+        self.scopes.append(self.scope)
+        opened = tuple(at for at, one in enumerate(shape) if at and one is None)
+        if opened:
+            self.open[tensor.number] = opened
+        if not _channels_known(shape) and len(shape) > 2:
+            self.guessed.add(tensor.number)
+        self.made[place] = [tensor]
+
+    def _tensor(self, written: Written) -> TensorRef:
+        several = self.made[written.call]
+        return several[written.output] if written.output < len(several) else several[0]
+
+    def _call(self, place: int, record: CallRecord) -> None:
+        found: list[TensorRef] = []
+
+        def resolved(argument: Any) -> Any:
+            if type(argument) is Written:
+                tensor = self._tensor(argument)
+                found.append(tensor)
+                return tensor
+            if isinstance(argument, Mapping):
+                return {key: resolved(one) for key, one in argument.items()}
+            if isinstance(argument, list | tuple):
+                return [resolved(one) for one in argument]
+            return argument
+
+        arguments = tuple(resolved(one) for one in record.arguments)
+        keywords = {key: resolved(one) for key, one in record.keywords.items()}
+        call = Call(record, found, arguments, keywords, self)
+        before = len(self.operations)
+        with _readable(call):
+            outputs = self._lowered(call)
+        if len(self.operations) == before:  # a layer that hands on what it gets is a node, too
+            outputs = [call.emit("clone", one.shape, input=one) for one in outputs]
+            if len(outputs) > 1:
+                outputs = outputs[:1]
+        if any(one.number in self.guessed for one in found) and not self._is_written(place):
+            self._say_guessed(before, outputs)
+        self.made[place] = outputs
+
+    def _is_written(self, place: int) -> bool:
+        """Whether the model wrote how many channels its tensors have in front of a call."""
+        return all(
+            written.shape is not None and _channels_known(written.shape)
+            for written in self.model.calls[place].tensors
+        )
+
+    def _say_guessed(self, before: int, outputs: Sequence[TensorRef]) -> None:
+        """Say of the last operations that their costs go by a guessed number of channels."""
+        guess = f"{self.scope[-1].path}/guessed"
+        for at in range(before, len(self.operations)):
+            one = self.operations[at]
+            if one.name in _PLUMBING:
+                continue
+            arguments = {**one.arguments, "unknown_cost": True}
+            self.operations[at] = attrs.evolve(
+                one, arguments=arguments, parameters=(*one.parameters, guess)
+            )
+        self.parameters[guess] = None
+        self.guessed.update(tensor.number for tensor in outputs)
+
+    def _lowered(self, call: Call) -> list[TensorRef]:
+        layer = self.describe(call.record, [one.shape for one in call.tensors])
+        if layer is not None:
+            return [_described(call, layer)]
+        return self.lower(call)
+
+
+def _described(call: Call, layer: Any) -> TensorRef:
+    return call.emit(
+        "described",
+        call.lowering.expected(_shape_behind(call, layer)),
+        inputs=tuple(call.tensors),
+        layer=layer,
+        weights={"weights": None},
+    )
+
+
+def _shape_behind(call: Call, layer: Any) -> Shaped:
+    shape = list(call.x.shape)
+    first = call.get("data_format") == "channels_first"
+    places = range(2, len(shape)) if first else range(1, len(shape) - 1)
+    for axis, place in enumerate(places):
+        stride, factor = (
+            one[axis] if isinstance(one, tuple) and axis < len(one) else one
+            for one in (layer.stride_size, layer.upsampling)
+        )
+        if isinstance(stride, int) and isinstance(factor, int):
+            shape[place] = max(1, -(-shape[place] * factor // stride))
+    return tuple(shape)
+
+
+def _channels_known(shape: Sequence[int | None]) -> bool:
+    """Whether a shape says how many channels there are, in front or at the end."""
+    return len(shape) < 2 or shape[-1] is not None or shape[1] is not None
+
+
+@contextlib.contextmanager
+def _readable(call: Call) -> Iterator[None]:
+    """Tell of which layer it is that cannot be read."""
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        if isinstance(error, UnsupportedModelError):
+            raise
+        config = {
+            key: value for key, value in call.record.config.items() if "initializer" not in key
+        }
+        raise UnsupportedModelError(
+            f"The layer {call.record.name!r} of class {call.kind!r} cannot be read "
+            f"({type(error).__name__}: {error}); it gets tensors of the shapes "
+            f"{tuple(one.shape for one in call.tensors)!r}, and its configuration is "
+            f"{str(config)[:400]}."
+        ) from error
+
+
+def _written_shapes(model: ModelRecord) -> dict[tuple[int, int], Shape]:
+    """Return the shapes that the model wrote for tensors, by call and number of the output."""
+    found: dict[tuple[int, int], Shape] = {}
+    for call in model.calls:
+        if any(wrapper.kind == "TimeDistributed" for wrapper in call.wrappers):
+            continue
+        for tensor in call.tensors:
+            if tensor.shape is not None:
+                found.setdefault((tensor.call, tensor.output), tensor.shape)
+    return found
+
+
+def stand_in_shape(kinds: Sequence[str], config: Mapping[str, Any]) -> Shape:
+    """Return the shape of an input that the model does not tell, from the layers that follow.
+
+    >>> stand_in_shape(["Rescaling", "Conv2D"], {})
+    (None, None, None, None)
+    """
+    first = kinds[0] if kinds else ""
+    if first == "Embedding":
+        return (None, None)
+    if first == "Reshape" and all(
+        type(one) is int and one > 0 for one in config.get("target_shape", (None,))
+    ):
+        return (None, math.prod(config["target_shape"]))
+    for kind in kinds:
+        counted = re.search(r"([123])D", kind)
+        if counted:
+            return (None,) * (int(counted[1]) + (3 if kind.startswith("ConvLSTM") else 2))
+        if kind in ("LSTM", "GRU", "SimpleRNN", "RNN", "MultiHeadAttention", "Attention"):
+            return (None, None, None)
+    return (None, None)

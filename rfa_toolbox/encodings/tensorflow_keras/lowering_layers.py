@@ -1,0 +1,976 @@
+"""How each kind of layer of Keras is lowered; one function per family, by exact class names."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import attrs
+
+from rfa_toolbox.encodings.tensorflow_keras.lowering import (
+    Call,
+    per_axis,
+    whole_numbers,
+    words,
+)
+from rfa_toolbox.operators.record import TensorRef
+
+__all__ = [
+    "FAMILIES",
+    "LAYERS",
+    "Map",
+    "adapted",
+    "broadcast",
+    "channels_first",
+    "concatenated",
+    "convolution",
+    "map_of",
+    "pooled",
+    "resized",
+    "slid",
+    "softmaxed",
+]
+
+Lower: TypeAlias = "Callable[[Call], TensorRef | list[TensorRef]]"
+
+
+# --- where the channels are ------------------------------------------------------------------
+
+
+def channels_first(call: Call) -> bool:
+    """Return whether the channels lie in front of the spatial dimensions.
+
+    Raises:
+        ValueError: if the data format is none of Keras or TensorFlow.
+    """
+    name = call.get("data_format", default="channels_last")
+    if name in ("channels_first", "NCHW", "NCW", "NCDHW"):
+        return True
+    if name in ("channels_last", "default", "NHWC", "NWC", "NDHWC"):
+        return False
+    raise ValueError(f"data_format is {name!r}; expected is 'channels_last' or 'channels_first'")
+
+
+def count_of(call: Call, *names: str) -> int:
+    """Return over how many dimensions a layer slides: from its class name, or its arguments."""
+    for number in (1, 2, 3):
+        if f"{number}D" in call.kind:
+            return number
+    size = call.get(*names)
+    return len(size) if isinstance(size, list | tuple) else 1
+
+
+@attrs.frozen
+class Map:
+    """A tensor with its channels in front of its spatial dimensions, and the way back."""
+
+    call: Call
+    tensor: TensorRef
+    count: int
+    first: bool
+
+    @property
+    def rank(self) -> int:
+        """Number of dimensions."""
+        return len(self.tensor.shape)
+
+    @property
+    def channels(self) -> int:
+        """Number of channels."""
+        return self.tensor.shape[self.rank - self.count - 1]
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Sizes of the spatial dimensions."""
+        return self.tensor.shape[self.rank - self.count :]
+
+    def shape(self, channels: int, sizes: Sequence[int]) -> tuple[int, ...]:
+        """Return the shape of a map with other channels and sizes."""
+        return (*self.tensor.shape[: self.rank - self.count - 1], channels, *sizes)
+
+    def back(self, tensor: TensorRef) -> TensorRef:
+        """Return a tensor with its channels where the layer has them."""
+        if self.first:
+            return tensor
+        rank = len(tensor.shape)
+        lead = rank - self.count - 1
+        return self.call.permuted(tensor, (*range(lead), *range(lead + 1, rank), lead))
+
+
+def map_of(call: Call, count: int, tensor: TensorRef | None = None) -> Map | None:
+    """Return the map that a layer slides over; None if its tensor has too few dimensions."""
+    tensor = call.x if tensor is None else tensor
+    rank = len(tensor.shape)
+    if rank < count + 2:
+        return None
+    first = channels_first(call)
+    lead = rank - count - 1
+    if not first:
+        tensor = call.permuted(tensor, (*range(lead), rank - 1, *range(lead, rank - 1)))
+    return Map(call, tensor, count, first)
+
+
+def _too_few(call: Call) -> TensorRef:
+    return call.unknown(
+        f"{call.kind} reads a tensor of shape {call.x.shape!r}, with too few dimensions, and "
+        "counts as neutral"
+    )
+
+
+def padding_of(call: Call) -> str:
+    """Return the padding of a layer with windows.
+
+    Raises:
+        ValueError: if Keras has none of that name.
+    """
+    found = call.get("padding", default="valid")
+    padding = str(found).lower()
+    if padding not in ("valid", "same", "causal"):
+        raise ValueError(f"padding is {found!r}; expected is 'valid', 'same' or 'causal'")
+    return padding
+
+
+def slid(size: int, kernel: int, stride: int, dilation: int, padding: str) -> int:
+    """Return the units behind a window that slides over a dimension.
+
+    >>> slid(224, 3, 2, 1, "same"), slid(224, 3, 2, 1, "valid")
+    (112, 111)
+    """
+    if padding == "same":
+        return max(1, -(-size // stride))
+    if padding == "causal":
+        return max(1, (size - 1) // stride + 1)
+    return max(1, (size - dilation * (kernel - 1) - 1) // stride + 1)
+
+
+def _sides(padding: str, reaches: Sequence[int]) -> Any:
+    """Return the padding in the form of the vocabulary."""
+    if padding == "causal":
+        return tuple((reach, 0) for reach in reaches)
+    return padding if padding == "same" else 0
+
+
+def _sizes(call: Call, count: int, *names: str, default: Any = 1) -> tuple[int, ...]:
+    return whole_numbers(call.get(*names, default=default), count, names[0])
+
+
+# --- convolutions and pooling ----------------------------------------------------------------
+
+
+def convolution(call: Call) -> TensorRef:
+    """Lower a convolution, also a depthwise, separable or local one."""
+    count = count_of(call, "kernel_size")
+    kernels = _sizes(call, count, "kernel_size", default=None)
+    strides = _sizes(call, count, "strides")
+    dilations = _sizes(call, count, "dilation_rate")
+    padding = padding_of(call)
+    place = map_of(call, count)
+    if place is None:
+        return _too_few(call)
+    sizes = [
+        slid(size, k, s, d, padding)
+        for size, k, s, d in zip(place.sizes, kernels, strides, dilations, strict=True)
+    ]
+    channels = place.channels
+    several = int(call.get("depth_multiplier", default=1))
+    filters = _positive(call, "filters", channels)
+    bias = {"bias": filters} if call.flag("use_bias") else {}
+    options: dict[str, Any] = {
+        "stride": strides,
+        "padding": _sides(padding, [d * (k - 1) for k, d in zip(kernels, dilations, strict=True)]),
+        "dilation": dilations,
+    }
+    name = f"conv{count}d"
+    if "Depthwise" in call.kind or "Separable" in call.kind:
+        inner = channels * several
+        made = call.emit(
+            name,
+            place.shape(inner, sizes),
+            input=place.tensor,
+            groups=channels,
+            **options,
+            weight=TensorRef(-1, (inner, 1, *kernels)),
+            weights={"depthwise": math.prod(kernels) * inner}
+            | ({"bias": inner} if call.flag("use_bias") and "Depthwise" in call.kind else {}),
+        )
+        if "Depthwise" in call.kind:
+            return place.back(made)
+        made = call.emit(
+            name,
+            place.shape(filters, sizes),
+            input=made,
+            weight=TensorRef(-1, (filters, inner, *(1,) * count)),
+            weights={"pointwise": inner * filters, **bias},
+        )
+        return place.back(made)
+    groups = int(call.get("groups", default=1))
+    weight = (filters, channels // groups, *kernels)
+    held = math.prod(weight)
+    local = call.kind.startswith("Locally")  # other weights at every position
+    times = math.prod(sizes) if local else 1
+    bias = {"bias": filters * times} if bias else {}
+    return place.back(
+        call.emit(
+            name,
+            place.shape(filters, sizes),
+            input=place.tensor,
+            weight=TensorRef(-1, weight),
+            groups=groups,
+            weights={"kernel": held * times, **bias},
+            local=local,
+            **options,
+        )
+    )
+
+
+def _positive(call: Call, name: str, default: int) -> int:
+    number = int(call.get(name, default=default))
+    if number < 0:
+        raise ValueError(f"{name} is {number!r}; expected is a positive whole number")
+    return number
+
+
+def _transposed(call: Call) -> TensorRef:
+    count = count_of(call, "kernel_size")
+    kernels = _sizes(call, count, "kernel_size", default=None)
+    strides = _sizes(call, count, "strides")
+    dilations = _sizes(call, count, "dilation_rate")
+    padding = padding_of(call)
+    extra = call.get("output_padding")
+    extras = (
+        whole_numbers(extra, count, "output_padding", 0) if extra is not None else (None,) * count
+    )
+    place = map_of(call, count)
+    if place is None:
+        return _too_few(call)
+    sizes, sides = [], []
+    for size, k, s, d, more in zip(place.sizes, kernels, strides, dilations, extras, strict=True):
+        reach, fine = d * (k - 1), (size - 1) * s + 1
+        if more is not None:
+            half = (reach + 1) // 2 if padding == "same" else 0
+            wanted = fine + reach - 2 * half + more
+        else:
+            wanted = size * s if padding == "same" else fine + max(reach, s - 1)
+        total = max(fine + reach - wanted, 0) if padding == "same" else 0
+        sizes.append(wanted)
+        sides.append((total // 2, 0))
+    filters = _positive(call, "filters", place.channels)
+    held = math.prod(kernels) * place.channels * filters
+    return place.back(
+        call.emit(
+            f"conv_transpose{count}d",
+            place.shape(filters, sizes),
+            input=place.tensor,
+            weight=TensorRef(-1, (place.channels, filters, *kernels)),
+            stride=strides,
+            dilation=dilations,
+            padding=tuple(sides),
+            weights={"kernel": held, **({"bias": filters} if call.flag("use_bias") else {})},
+        )
+    )
+
+
+def pooled(
+    call: Call, place: Map, sizes: Sequence[int], strides: Sequence[int], padding: str
+) -> TensorRef:
+    """Return a map behind a pooling."""
+    made = [
+        slid(size, k, s, 1, padding) for size, k, s in zip(place.sizes, sizes, strides, strict=True)
+    ]
+    return place.back(
+        call.emit(
+            f"max_pool{place.count}d",
+            place.shape(place.channels, made),
+            input=place.tensor,
+            kernel_size=tuple(sizes),
+            stride=tuple(strides),
+            padding=_sides(padding, ()),
+        )
+    )
+
+
+def _pooling(call: Call) -> TensorRef:
+    count = count_of(call, "pool_size")
+    sizes = _sizes(call, count, "pool_size", "pool_length", default=2)
+    strides = _sizes(call, count, "strides", "stride", default=sizes)
+    padding = padding_of(call)
+    place = map_of(call, count)
+    return _too_few(call) if place is None else pooled(call, place, sizes, strides, padding)
+
+
+def _adaptive(call: Call) -> TensorRef:
+    count = count_of(call, "output_size")
+    place = map_of(call, count)
+    if place is None:
+        return _too_few(call)
+    return adapted(call, place, per_axis(call.get("output_size", default=1), count))
+
+
+def adapted(call: Call, place: Map, wanted: Sequence[int | None]) -> TensorRef:
+    """Return a map behind an adaptive pooling."""
+    sizes = [size if one is None else one for size, one in zip(place.sizes, wanted, strict=True)]
+    name = f"adaptive_avg_pool{place.count}d"
+    shape = place.shape(place.channels, sizes)
+    return place.back(call.emit(name, shape, input=place.tensor, output_size=tuple(wanted)))
+
+
+def _global(call: Call) -> TensorRef:
+    count = count_of(call)
+    place = map_of(call, count)
+    if place is None:
+        return _too_few(call)
+    made = adapted(call, place, (1,) * count)
+    if call.get("keepdims"):
+        return made
+    rank = len(made.shape)
+    lead = rank - count - 1
+    gone = range(lead + 1, rank) if place.first else range(lead, rank - 1)
+    shape = [size for at, size in enumerate(made.shape) if at not in gone]
+    return call.emit("squeeze", shape, input=made, dim=tuple(gone))
+
+
+# --- dense layers ----------------------------------------------------------------------------
+
+
+def _flatten(call: Call) -> TensorRef:
+    x = call.x
+    if len(x.shape) <= 2:
+        return call.reshaped(x, (x.shape[0], math.prod(x.shape[1:])))
+    shape = (x.shape[0], math.prod(x.shape[1:]))
+    return call.emit("flatten", shape, input=x, start_dim=1)
+
+
+def _dense(call: Call) -> TensorRef:
+    units = _positive(call, "units", call.x.shape[-1])
+    wide = call.x.shape[-1]
+    return call.emit(
+        "linear",
+        (*call.x.shape[:-1], units),
+        input=call.x,
+        weight=TensorRef(-1, (units, wide)),
+        weights={"kernel": wide * units, **({"bias": units} if call.flag("use_bias") else {})},
+    )
+
+
+def _dense_features(call: Call) -> TensorRef:
+    units = int(call.get("units", default=call.x.shape[-1]))
+    return call.emit(
+        "linear",
+        (*call.x.shape[:-1], units),
+        input=call.x,
+        weights={"kernel": None},
+        weight=TensorRef(-1, (units, call.x.shape[-1])),
+    )
+
+
+def _einsum_dense(call: Call) -> TensorRef:
+    equation = str(call.get("equation", default="")).replace(" ", "")
+    terms, _, result = equation.partition("->")
+    read, *kernel = terms.split(",")
+    free = len(call.x.shape) - len(read.replace("...", ""))
+    if free < 0 or not result:
+        return call.unknown(f"the equation {call.get('equation')!r} is not understood")
+    batch = "".join(chr(ord("A") + place) for place in range(free))
+    read, result = read.replace("...", batch), result.replace("...", batch)
+    sizes = dict(zip(read, call.x.shape, strict=True))
+    wanted = call.get("output_shape", default=())
+    wanted = list(wanted) if isinstance(wanted, list | tuple) else [wanted]
+    for letter, size in zip(reversed(result), reversed(wanted), strict=False):
+        if letter not in sizes:
+            sizes[letter] = size or 1
+    shape = [sizes.get(letter, 1) for letter in result]
+    letters = "".join(kernel)
+    weight = TensorRef(-1, tuple(sizes.get(letter, 1) for letter in letters))
+    made = call.emit(
+        "einsum",
+        shape,
+        equation=f"{read},{letters}->{result}",
+        operands=(call.x, weight),
+        weights={"kernel": math.prod(weight.shape)},
+    )
+    axes = str(call.get("bias_axes") or "")
+    if axes:
+        bias = tuple(sizes.get(letter, 1) if letter in axes else 1 for letter in result)
+        made = call.emit(
+            "add", shape, input=made, other=TensorRef(-1, bias), weights={"bias": math.prod(bias)}
+        )
+    return made
+
+
+# --- sizes -----------------------------------------------------------------------------------
+
+
+def _up_sampling(call: Call) -> TensorRef:
+    count = count_of(call, "size")
+    place = map_of(call, count)
+    if place is None:
+        return _too_few(call)
+    factors = _sizes(call, count, "size", "length", default=2)
+    method = str(call.get("interpolation", default="nearest"))
+    sizes = [size * factor for size, factor in zip(place.sizes, factors, strict=True)]
+    return place.back(
+        call.emit(
+            "interpolate",
+            place.shape(place.channels, sizes),
+            input=place.tensor,
+            scale_factor=tuple(factors),
+            mode=method,
+        )
+    )
+
+
+def _padding(call: Call) -> TensorRef:
+    count = count_of(call)
+    place = map_of(call, count)
+    if place is None:
+        return _too_few(call)
+    sign = -1 if call.kind.startswith("Cropping") else 1
+    amounts = call.get("padding", "cropping", default=1)
+    if count == 1 and isinstance(amounts, list | tuple) and isinstance(amounts[0], int):
+        amounts = [amounts]
+    several = [per_axis(amount, 2) for amount in per_axis(amounts, count)]
+    sizes = [
+        max(1, size + sign * (begin + end))
+        for size, (begin, end) in zip(place.sizes, several, strict=True)
+    ]
+    pad = [sign * side for pair in reversed(several) for side in pair]
+    shape = place.shape(place.channels, sizes)
+    return place.back(call.emit("pad", shape, input=place.tensor, pad=tuple(pad)))
+
+
+def _resizing(call: Call) -> TensorRef:
+    place = map_of(call, 2)
+    if place is None:
+        return _too_few(call)
+    wanted = (int(call.get("height")), int(call.get("width")))
+    shape = place.shape(place.channels, wanted)
+    fits = all(one <= size for one, size in zip(wanted, place.sizes, strict=True))
+    if call.kind == "Resizing" or not fits:
+        kept = call.get("crop_to_aspect_ratio") or call.get("pad_to_aspect_ratio")
+        kept = bool(kept or call.kind != "Resizing")
+        method = str(call.get("interpolation", default="bilinear"))
+        return place.back(resized(call, place, wanted, method, bool(call.get("antialias")), kept))
+    pad: list[int] = []
+    for size, one in zip(reversed(place.sizes), reversed(wanted), strict=True):
+        cut = size - one
+        pad += [-(cut // 2), -(cut - cut // 2)]
+    return place.back(
+        call.emit("pad", shape, input=place.tensor, pad=tuple(pad), sized="varies", centred=True)
+    )
+
+
+def resized(
+    call: Call, place: Map, wanted: Sequence[int], method: str, antialias: bool, kept: bool
+) -> TensorRef:
+    """Return a map that was resized to a size; channels are in front."""
+    return call.emit(
+        "interpolate",
+        place.shape(place.channels, wanted),
+        input=place.tensor,
+        size=tuple(wanted),
+        # Keras looks from the centre of a unit, as TensorFlow does since 2.0.
+        mode="nearest-exact" if method == "nearest" else method,
+        antialias=antialias,
+        sized="fixed",
+        keeps_ratio=kept,
+    )
+
+
+def _reshape(call: Call) -> TensorRef:
+    x = call.x
+    if call.kind == "Permute":
+        return call.permuted(x, (0, *(int(one) for one in call.get("dims"))))
+    if call.kind == "RepeatVector":
+        times = int(call.get("n"))
+        made = call.emit("unsqueeze", (x.shape[0], 1, *x.shape[1:]), input=x, dim=1)
+        return call.emit("expand", (x.shape[0], times, *x.shape[1:]), input=made)
+    target = [-1 if one is None else int(one) for one in call.get("target_shape")]
+    missing = math.prod(x.shape[1:]) // max(1, -math.prod(target))
+    return call.reshaped(x, (x.shape[0], *(missing if one == -1 else one for one in target)))
+
+
+# --- several tensors -------------------------------------------------------------------------
+
+_MERGES = {"Multiply": "mul", "Subtract": "sub", "Maximum": "maximum", "Minimum": "minimum"}
+
+
+def _merge(call: Call) -> TensorRef:
+    shape = broadcast([one.shape for one in call.tensors])
+    name = _MERGES.get(call.kind, "add")
+    return call.emit(name, shape, operands=tuple(call.tensors))
+
+
+def broadcast(shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
+    """Return the shape of an element-wise result; what cannot be broadcast has the larger size.
+
+    >>> broadcast([(2, 1, 3), (4, 1)])
+    (2, 4, 3)
+    """
+    rank = max(map(len, shapes), default=0)
+    return tuple(
+        max((shape[-back] for shape in shapes if back <= len(shape)), default=1)
+        for back in range(rank, 0, -1)
+    )
+
+
+def _concatenate(call: Call) -> TensorRef:
+    return concatenated(call, int(call.get("axis", default=-1)))
+
+
+def concatenated(call: Call, axis: int, more: Sequence[TensorRef] = ()) -> TensorRef:
+    """Return tensors one after another along one dimension."""
+    tensors = (*call.tensors, *more)
+    rank = len(call.x.shape)
+    if any(len(one.shape) != rank for one in tensors):
+        shapes = tuple(one.shape for one in tensors)
+        return call.unknown(f"it puts together tensors of the shapes {shapes!r}")
+    axis %= rank
+    shape = list(broadcast([one.shape for one in tensors]))
+    shape[axis] = sum(one.shape[axis] for one in tensors)
+    return call.emit("cat", shape, tensors=tensors, dim=axis)
+
+
+def _dot(call: Call) -> TensorRef:
+    if len(call.tensors) != 2:
+        return call.unknown(f"Dot reads {len(call.tensors)} tensors instead of 2")
+    left, right = call.tensors
+    first, second = per_axis(call.get("axes", default=-1), 2)
+    letters = iter("abcdefghijklmnopqrstuvw")
+    one = ["x", *(next(letters) for _ in left.shape[1:])]
+    other = ["x", *(next(letters) for _ in right.shape[1:])]
+    one[first] = other[second] = "z"
+    result = [letter for letter in (*one, *other[1:]) if letter != "z"]
+    sizes = dict(zip((*one, *other), (*left.shape, *right.shape), strict=True))
+    equation = f"{''.join(one)},{''.join(other)}->{''.join(result)}"
+    shape = [sizes[letter] for letter in result]
+    return call.emit("einsum", shape, equation=equation, operands=(left, right))
+
+
+def _attention(call: Call) -> TensorRef | list[TensorRef]:
+    query, value = call.tensor("query", 0), call.tensor("value", 1)
+    if query is None:
+        return call.unknown("an attention without a query is not understood")
+    value = query if value is None else value
+    key = call.tensor("key", 2) or value
+    rank = len(query.shape)
+    attended = call.get("attention_axes", default=None)
+    attended = list(range(1, rank - 1)) if attended is None else attended
+    attended = [attended] if isinstance(attended, int) else list(attended)
+    places = tuple(place % rank for place in attended)
+    heads = "MultiHead" in call.kind or "Group" in call.kind
+    size = call.get("output_shape")
+    if isinstance(size, list | tuple):
+        size = size[-1] if size else None
+    if size is None:
+        size = query.shape[-1] if heads else value.shape[-1]
+    shape = (*query.shape[:-1], int(size))
+    masked = call.get("attention_mask", "mask") is not None
+    weights, products = (_heads if heads else _scores)(call, query, key, value, shape, places)
+    band = call.get("sliding_window")
+    if band is not None and len(places) == 1 and value == query:
+        causal = bool(call.get("use_causal_mask"))
+        return call.emit(
+            "local_attention",
+            shape,
+            input=query,
+            dim=places[0],
+            before=band - 1,
+            after=0 if causal else band - 1,
+            masked=masked,
+            weights=weights,
+            products=products,
+        )
+    return call.emit(
+        "attention",
+        shape,
+        query=query,
+        value=value,
+        masked=masked,
+        weights=weights,
+        products=products,
+        dims=tuple(place for place in places if place < len(value.shape)),
+    )
+
+
+def _heads(
+    call: Call,
+    query: TensorRef,
+    key: TensorRef,
+    value: TensorRef,
+    shape: Sequence[int],
+    places: Sequence[int],
+) -> tuple[dict[str, int | None], tuple[int, int] | None]:
+    """Return weights and products of four projections, and scores with their sums."""
+    multi = call.kind == "MultiHeadAttention"
+    names = ["num_heads", "num_heads", "key_dim"]
+    if not multi:
+        names = ["num_query_heads", "num_key_value_heads", "head_dim"]
+    if any(call.get(name) is None for name in names) or call.flag("use_gate", False):
+        return {"kernel": None}, None
+    heads, shared, size = (int(call.get(name)) for name in names)
+    width = int(call.get("value_dim", default=size)) if multi else size
+    projections = (
+        (query, query.shape[-1], heads * size),
+        (key, key.shape[-1], shared * size),
+        (value, value.shape[-1], shared * width),
+        (query, heads * width, shape[-1]),
+    )
+    held = sum(before * behind for _, before, behind in projections)
+    bias = sum(behind for *_, behind in projections) if call.flag("use_bias") else 0
+    work = sum(
+        math.prod(tensor.shape[:-1]) * before * behind for tensor, before, behind in projections
+    )
+    keys = math.prod(value.shape[place] for place in places)
+    scores = math.prod(query.shape[:-1]) * keys * heads * (size + width)
+    return {"kernel": held, "bias": bias}, (work, scores)
+
+
+def _scores(
+    call: Call,
+    query: TensorRef,
+    key: TensorRef,
+    value: TensorRef,
+    shape: Sequence[int],
+    places: Sequence[int],
+) -> tuple[dict[str, int | None], tuple[int, int] | None]:
+    size = query.shape[-1]
+    scale = int(call.flag("use_scale"))
+    if call.kind == "AdditiveAttention":  # its scores are sums
+        scale, size = scale * size, 0
+    elif call.get("score_mode") == "concat":
+        scale, size = scale + 1, 0
+    count = math.prod(query.shape[:-1]) * value.shape[-2] * (size + value.shape[-1])
+    return {"scale": scale}, (0, count)
+
+
+# --- sequences -------------------------------------------------------------------------------
+
+_GATES = {"LSTM": 4, "CuDNNLSTM": 4, "GRU": 3, "CuDNNGRU": 3, "SimpleRNN": 1}
+
+
+def _recurrent(call: Call) -> list[TensorRef]:
+    x = call.x
+    units, cell = call.get("units"), call.get("cell")
+    while units is None and isinstance(cell, Mapping):
+        inner = cell.get("config") or {}
+        units, cells = inner.get("units"), inner.get("cells")
+        cell = cells[-1] if cells else None
+    known = call.get("units") is not None and call.kind in _GATES
+    units = int(units or x.shape[-1])
+    around = {wrapper.kind: wrapper.config for wrapper in call.record.wrappers}
+    both = around.get("Bidirectional")
+    joined = both is not None and both.get("merge_mode", "concat") == "concat"
+    steps = x.shape[1:2] if call.get("return_sequences") else ()
+    shapes = [(x.shape[0], *steps, 2 * units if joined else units)]
+    shapes += [(x.shape[0], units)] * (4 if call.get("return_state") else 0)
+    weights: dict[str, int | None] = {"kernel": None}
+    products = None
+    if known and not (both is not None and _differs(both)):
+        twice = 2 if both is not None else 1
+        gates = _GATES[call.kind]
+        held = gates * units * (x.shape[-1] + units)
+        bias = gates * units if call.flag("use_bias") else 0
+        if call.kind.startswith("CuDNN") or (call.kind == "GRU" and call.flag("reset_after")):
+            bias *= 2
+        weights = {"kernel": twice * held, "bias": twice * bias}
+        products = (twice * math.prod(x.shape[:-1]) * held, 0)
+    return call.emit_all("recurrent", shapes, weights, input=x, batch_first=True, products=products)
+
+
+def _differs(config: Mapping[str, Any]) -> bool:
+    """Return whether the layer of a Bidirectional that reads backwards has another size."""
+    sizes = [
+        (one.get("class_name"), (one.get("config") or {}).get("units"))
+        for one in (config.get("layer"), config.get("backward_layer"))
+        if isinstance(one, Mapping)
+    ]
+    return len(set(sizes)) > 1
+
+
+def _convolutional_recurrent(call: Call) -> TensorRef | list[TensorRef]:
+    count = count_of(call, "kernel_size")
+    kernels = _sizes(call, count, "kernel_size", default=None)
+    strides = _sizes(call, count, "strides")
+    dilations = _sizes(call, count, "dilation_rate")
+    padding = padding_of(call)
+    place = map_of(call, count)
+    if place is None or place.rank < count + 3:
+        return _too_few(call)
+    sizes = [
+        slid(size, k, s, d, padding)
+        for size, k, s, d in zip(place.sizes, kernels, strides, dilations, strict=True)
+    ]
+    filters = int(call.get("filters", default=1))
+    steps = place.tensor.shape[1]
+    weights: dict[str, int | None] = {"kernel": None}
+    products = None
+    if call.get("filters") is not None:
+        held = 4 * math.prod(kernels) * filters * (place.channels + filters)
+        weights = {"kernel": held, "bias": 4 * filters if call.flag("use_bias") else 0}
+        products = (held * math.prod(sizes) * steps * place.tensor.shape[0], 0)
+    made = call.emit(
+        "conv_lstm",
+        place.shape(filters, sizes),
+        input=place.tensor,
+        kernel_size=kernels,
+        stride=strides,
+        dilation=dilations,
+        padding=_sides(padding, ()),
+        weights=weights,
+        products=products,
+    )
+    last = call.emit("select_last", (made.shape[0], *made.shape[2:]), input=made, dim=1)
+    first = place.back(made) if call.get("return_sequences") else _without_time(place, last)
+    states = [_without_time(place, last)] * (2 if call.get("return_state") else 0)
+    return [first, *states]
+
+
+def _without_time(place: Map, tensor: TensorRef) -> TensorRef:
+    return attrs.evolve(place, tensor=tensor).back(tensor)
+
+
+def _embedding(call: Call) -> TensorRef:
+    x = call.x
+    units = int(call.get("output_dim", default=1))
+    known = call.get("input_dim") is not None and call.get("output_dim") is not None
+    size = int(call.get("input_dim")) * units if known and call.kind == "Embedding" else None
+    if call.get("reverse"):
+        units = int(call.get("input_dim", default=1))
+        weight = TensorRef(-1, (units, x.shape[-1]))
+        shape = (*x.shape[:-1], units)
+        return call.emit("linear", shape, input=x, weight=weight, weights={"kernel": None})
+    return call.emit(
+        "embedding",
+        (*x.shape, units),
+        input=x,
+        weight=TensorRef(-1, (1, units)),
+        units=units,
+        weights={"kernel": size},
+    )
+
+
+def _softmax(call: Call) -> TensorRef:
+    return softmaxed(call, call.x, call.get("axis", default=-1))
+
+
+def softmaxed(call: Call, x: TensorRef, axis: Any) -> TensorRef:
+    """Return a tensor behind a softmax over some dimensions; None is all but the batch."""
+    places = range(1, len(x.shape)) if axis is None else axis
+    dims = tuple(places) if isinstance(places, list | tuple | range) else (places,)
+    return call.emit("softmax", x.shape, input=x, dim=dims)
+
+
+def _spectrogram(call: Call) -> TensorRef:
+    x = call.x
+    if call.kind == "MelSpectrogram":
+        length = int(call.get("sequence_length") or call.get("fft_length", default=2048))
+        stride = int(call.get("sequence_stride", default=512))
+        half = int(call.get("fft_length", default=2048)) // 2
+        frames = x.shape[-1] // stride + 1
+        mels = int(call.get("num_mel_bins", default=128))
+        made = call.emit(
+            "windowed",
+            (*x.shape[:-1], frames),
+            input=x,
+            dims=(len(x.shape) - 1,),
+            kernel_size=(length,),
+            stride=(stride,),
+            padding=((half, half),),
+            weights={"kernel": None},
+            unknown_cost=True,
+        )
+        made = call.emit("unsqueeze", (*x.shape[:-1], 1, frames), input=made, dim=len(x.shape) - 1)
+        return call.emit("expand", (*x.shape[:-1], mels, frames), input=made)
+    place = map_of(call, 1)
+    if place is None:
+        return _too_few(call)
+    length = int(call.get("frame_length", default=256))
+    step = int(call.get("frame_step") or length // 2)
+    bins = (int(call.get("fft_length") or length) // 2 + 1) * place.channels
+    padding = padding_of(call)
+    frames = slid(place.sizes[0], length, step, 1, padding)
+    return place.back(
+        call.emit(
+            "conv1d",
+            place.shape(bins, (frames,)),
+            input=place.tensor,
+            stride=(step,),
+            weight=TensorRef(-1, (bins, place.channels, length)),
+            padding=_sides(padding, ()),
+            weights={"kernel": None},
+            unknown_cost=True,
+            plain=True,
+        )
+    )
+
+
+# --- layers in which every position sees itself ----------------------------------------------
+
+_OF_WHOLE_IMAGES = words("AutoContrast ContrastLimitedAdaptiveHistogramEqualization Equalization")
+
+
+def _neutral(call: Call) -> TensorRef:
+    return call.emit("dropout", call.x.shape, input=call.x)
+
+
+def _of_whole_images(call: Call) -> TensorRef:
+    return call.emit("normalize", call.x.shape, input=call.x, dim=None, whole=True)
+
+
+def _along(shape: Sequence[int], axis: Any) -> tuple[int, ...]:
+    """Return the shape of weights that lie along some dimensions of a tensor."""
+    rank = len(shape)
+    axes = axis if isinstance(axis, list | tuple) else () if axis is None else (axis,)
+    places = {one % rank for one in axes}
+    return tuple(size if place in places else 1 for place, size in enumerate(shape))
+
+
+def _scaled(call: Call, tensor: TensorRef, axis: Any, name: str, held: int | None) -> TensorRef:
+    """Return a tensor times weights that lie along some of its dimensions."""
+    weight = TensorRef(-1, _along(tensor.shape, axis))
+    return call.emit(name, tensor.shape, input=tensor, other=weight, weights={"weights": held})
+
+
+def _batch_norm(call: Call) -> TensorRef:
+    axis = call.record.config.get("axis", -1)
+    several = call.flag("scale") + call.flag("center") + 2  # moving mean and variance
+    held = several * math.prod(_along(call.x.shape, axis))
+    return _scaled(call, call.x, axis, "mul", held)
+
+
+def _norm(call: Call) -> TensorRef:
+    x = call.x
+    axis = call.get("axis", default=-1)
+    several = call.flag("scale") + call.flag("center")
+    if call.kind == "RMSNormalization" or call.flag("rms_scaling", False):
+        several = 1
+    held = 0 if call.kind == "UnitNormalization" else several * math.prod(_along(x.shape, axis))
+    axes = tuple(axis) if isinstance(axis, list | tuple) else (axis,)
+    dims = range(1, len(x.shape)) if call.kind == "GroupNormalization" else axes
+    return call.emit(
+        "normalize", x.shape, input=x, dim=tuple(dims), weights={"weights": held} if held else {}
+    )
+
+
+def _normalization(call: Call) -> TensorRef:
+    """Mean, variance and a counter, unless mean and variance were given."""
+    axis = call.record.config.get("axis", -1)
+    held = 1 + 2 * math.prod(_along(call.x.shape, axis))
+    if call.record.config.get("mean") is not None:
+        held = 0
+    return _scaled(call, call.x, axis, "mul", held)
+
+
+def _layer_scale(call: Call) -> TensorRef:
+    held = int(call.get("projection_dim", default=call.x.shape[-1]))
+    axis = call.record.config.get("axis", -1)
+    return _scaled(call, call.x, axis, "mul", held)
+
+
+def _prelu(call: Call) -> TensorRef:
+    shared = call.get("shared_axes", default=[])
+    axes = [place for place in range(1, len(call.x.shape)) if place not in shared]
+    held = math.prod(_along(call.x.shape, axes))
+    weight = TensorRef(-1, _along(call.x.shape, axes))
+    return call.emit("prelu", call.x.shape, input=call.x, weight=weight, weights={"alpha": held})
+
+
+# --- the table -------------------------------------------------------------------------------
+
+_NEUTRAL = words("""
+Activation ActivityRegularization AlphaDropout AugMix CutMix Discretization Dropout ELU
+GaussianDropout GaussianNoise Hashing Identity IntegerLookup Layer LeakyReLU Masking
+MaxNumBoundingBoxes MixUp RandAugment RandomBrightness RandomColorDegeneration RandomColorJitter
+RandomContrast RandomElasticTransform RandomErasing RandomFlip RandomGaussianBlur RandomGrayscale
+RandomHeight RandomHue RandomInvert RandomPerspective RandomPosterization RandomRotation
+RandomSaturation RandomSharpness RandomShear RandomTranslation RandomWidth RandomZoom ReLU Rescaling
+Solarization SpatialDropout1D SpatialDropout2D SpatialDropout3D StochasticDepth StringLookup
+ThresholdedReLU
+""")
+
+FAMILIES: dict[str, tuple[Sequence[str], Lower]] = {
+    "adaptive pooling": (
+        [f"Adaptive{name}Pooling{count}D" for name in ("Average", "Max") for count in (1, 2, 3)],
+        _adaptive,
+    ),
+    "attention": (
+        words("""
+        MultiHeadAttention GroupQueryAttention GroupedQueryAttention Attention AdditiveAttention
+        """),
+        _attention,
+    ),
+    "batch normalisation": (
+        words("""
+        BatchNormalization BatchNormalizationV1 BatchNormalizationV2 SyncBatchNormalization
+        """),
+        _batch_norm,
+    ),
+    "concatenation": (["Concatenate"], _concatenate),
+    "convolution": (
+        words("""
+        Conv1D Conv2D Conv3D Convolution1D Convolution2D Convolution3D SeparableConv1D
+        SeparableConv2D SeparableConvolution1D SeparableConvolution2D LocallyConnected1D
+        LocallyConnected2D DepthwiseConv1D DepthwiseConv2D
+        """),
+        convolution,
+    ),
+    "convolutional recurrence": (
+        words("ConvLSTM1D ConvLSTM2D ConvLSTM3D"),
+        _convolutional_recurrent,
+    ),
+    "dense": (["Dense"], _dense),
+    "dense features": (["DenseFeatures"], _dense_features),
+    "dense by equation": (["EinsumDense"], _einsum_dense),
+    "dot": (["Dot"], _dot),
+    "embedding": (words("Embedding ReversibleEmbedding"), _embedding),
+    "flatten": (["Flatten"], _flatten),
+    "global pooling": (
+        [
+            f"Global{name}{count}D"
+            for name in ("AveragePooling", "MaxPooling", "AvgPool", "MaxPool")
+            for count in (1, 2, 3)
+        ],
+        _global,
+    ),
+    "input": (["InputLayer"], lambda call: call.x),
+    "merge": (words("Add Average CustomScaleLayer Maximum Minimum Multiply Subtract"), _merge),
+    "neutral": (_NEUTRAL, _neutral),
+    "normalisation": (
+        words("""
+        GroupNormalization LayerNormalization LayerNormalizationV1 RMSNormalization
+        UnitNormalization
+        """),
+        _norm,
+    ),
+    "of whole images": (_OF_WHOLE_IMAGES, _of_whole_images),
+    "padding": (
+        [f"{name}{count}D" for name in ("ZeroPadding", "Cropping") for count in (1, 2, 3)],
+        _padding,
+    ),
+    "pooling": (
+        [
+            f"{name}{count}D"
+            for name in ("MaxPooling", "AveragePooling", "MaxPool", "AvgPool")
+            for count in (1, 2, 3)
+        ],
+        _pooling,
+    ),
+    "prelu": (["PReLU"], _prelu),
+    "recurrence": (words("LSTM GRU SimpleRNN RNN CuDNNLSTM CuDNNGRU"), _recurrent),
+    "reshape": (words("Reshape Permute RepeatVector"), _reshape),
+    "resizing": (words("Resizing CenterCrop RandomCrop"), _resizing),
+    "scale": (["LayerScale"], _layer_scale),
+    "softmax": (["Softmax"], _softmax),
+    "spectrogram": (words("STFTSpectrogram MelSpectrogram"), _spectrogram),
+    "standardisation": (["Normalization"], _normalization),
+    "transposed convolution": (
+        [f"{name}{count}DTranspose" for name in ("Conv", "Convolution") for count in (1, 2, 3)],
+        _transposed,
+    ),
+    "up-sampling": (["UpSampling1D", "UpSampling2D", "UpSampling3D"], _up_sampling),
+}
+"""What kinds of layers there are in every family, and how they are lowered."""
+
+LAYERS: dict[str, Lower] = {name: rule for names, rule in FAMILIES.values() for name in names}
+"""How to lower every known kind of layer."""
