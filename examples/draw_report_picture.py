@@ -21,7 +21,6 @@ from rfa_toolbox import create_graph_from_pytorch_model, write_report
 def draw(folder: Path) -> Path:
     """Write report.png into a folder and return its path."""
     graph = create_graph_from_pytorch_model(ResNet18(), input_res=(1, 3, 224, 224))
-    layer = next(at for at, node in enumerate(graph.all_layers) if node.name == "stages.3.0.conv2")
     picture = folder / "report.png"
     with tempfile.TemporaryDirectory() as workshop, sync_playwright() as playwright:
         report = write_report({"ResNet18": graph}, Path(workshop, "report.html"), input_res=32)
@@ -29,8 +28,6 @@ def draw(folder: Path) -> Path:
         browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"])
         page = browser.new_page(viewport={"width": 1400, "height": 960}, color_scheme="light")
         page.goto(report.as_uri())
-        page.locator(f"#table tr[data-index='{layer}'] button").click()
-        page.evaluate("scrollTo(0, 0)")
         page.screenshot(path=picture)
         browser.close()
     return picture

@@ -299,11 +299,13 @@ function compose(level, shown, holder, open, insides, edges, aspect) {
 /** Cut a long picture into columns between its boxes, as many as let it be largest. @param {Scene} scene @param {number} aspect @returns {Scene} */
 function inColumns(scene, aspect) {
   const rows = [...scene.boxes.values()].sort((one, other) => one.top - other.top);
+  const beginnings = scene.frames.map(({ pieces }) => pieces[0].top);
   /** @type {number[]} */
   const gaps = [];
   let floor = rows.length ? rows[0].bottom : 0;
   for (const { top, bottom } of rows) {
-    if (top > floor) gaps.push((top + floor) / 2);
+    // Cut in front of the frames that begin in a gap: they would leave a scrap behind.
+    if (top > floor) gaps.push(Math.max(floor + 1, beginnings.reduce((least, one) => (one > floor && one < least ? one : least), top) - 4));
     floor = Math.max(floor, bottom);
   }
   /** @param {number} columns @returns {number[]} where the columns begin, and the end */
@@ -366,7 +368,8 @@ function moved(scene, cuts) {
     /** @type {Region[]} */
     const pieces = [];
     for (let at = columnAt(region.top); at <= columnAt(region.bottom - 1); at += 1)
-      pieces.push(put({ ...region, top: Math.max(region.top, cuts[at] + 4), bottom: Math.min(region.bottom, cuts[at + 1] - 4) }, at));
+      if (Math.min(region.bottom, cuts[at + 1]) - Math.max(region.top, cuts[at]) > 2 * PADDING || !pieces.length && at === columnAt(region.bottom - 1))
+        pieces.push(put({ ...region, top: Math.max(region.top, cuts[at] + 4), bottom: Math.min(region.bottom, cuts[at + 1] - 4) }, at));
     return { module, pieces };
   });
   const wires = scene.wires.map((wire) => {

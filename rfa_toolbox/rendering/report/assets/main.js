@@ -337,7 +337,7 @@ function begin() {
     showModel((view.model + step + facts.models.length) % facts.models.length);
     /** @type {HTMLElement} */ (tabs.children[view.model]).focus();
   });
-  if (facts.models.length > 1) byId("title").hidden = facts.title === facts.models.map((one) => one.name).join(", ");
+  if (facts.models.length > 1) byId("title").classList.toggle("hidden", facts.title === facts.models.map((one) => one.name).join(", "));
 
   const field = /** @type {HTMLInputElement} */ (byId("search"));
   field.addEventListener("input", () => search(field.value));
