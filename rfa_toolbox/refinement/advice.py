@@ -16,7 +16,7 @@ from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 from rfa_toolbox.refinement.contracted import Contracted, Estimate
 from rfa_toolbox.refinement.edits import Edit, words_of
-from rfa_toolbox.refinement.plan import Prediction, Refinement, predict, refinement_of
+from rfa_toolbox.refinement.plan import Prediction, Refinement, refined_further, unchanged
 from rfa_toolbox.refinement.strategies import STRATEGIES, Network
 
 __all__ = ["Advice", "Criterion", "suggest_refinements"]
@@ -120,14 +120,12 @@ def suggest_refinements(
     axes = max((node.axes or 0 for node in nodes), default=0) or None
     resolution = normalise_resolution(input_res, axes)
     search = _Search(graph, resolution, criterion, max_compute, max_parameters, single_units)
-    before = predict(graph, input_res)
     rankings: dict[str, tuple[Refinement, ...]] = {}
     for name in chosen:
-        rankings[name] = search.ranking(name, top, before)
-    pareto = search.front(before, top)
-    return Advice(
-        resolution, criterion, before, rankings, pareto, (*search.notes, *_why(search, rankings))
-    )
+        rankings[name] = search.ranking(name, top)
+    pareto = search.front(top)
+    notes = (*search.notes, *_why(search, rankings))
+    return Advice(resolution, criterion, search.before, rankings, pareto, notes)
 
 
 @attrs.frozen
@@ -165,6 +163,8 @@ class _Search:
         self.single_units = single_units
         self.notes: list[str] = []
         self.seen: list[_Candidate] = []
+        self._plain = unchanged(graph, resolution)
+        self.before = self._plain.before
         nodes = graph.all_layers
         axes = range(max((node.axes or 1 for node in nodes), default=1))
         self._contracted = [Contracted(nodes, axis) for axis in axes]
@@ -199,7 +199,7 @@ class _Search:
         """Whether a network makes use of all of its layers at the resolution in question."""
         return all(one < size for one, size in zip(resolutions, self.resolution, strict=False))
 
-    def ranking(self, strategy: str, top: int, before: Prediction) -> tuple[Refinement, ...]:
+    def ranking(self, strategy: str, top: int) -> tuple[Refinement, ...]:
         """Return the best refinements of a strategy, predicted exactly."""
         # What is cut off could not help, whatever the fields of what is left.
         feasible = [
@@ -213,7 +213,7 @@ class _Search:
         for one in feasible:
             if len(found) == top:
                 break
-            exact = self.exact(one, before)
+            exact = self.exact(one)
             if exact is not None and self._is_success(exact):
                 found.append(exact)
         return tuple(found)
@@ -223,13 +223,11 @@ class _Search:
             return True
         return self.is_feasible(_resolution(one, self.criterion))
 
-    def exact(self, one: _Candidate, before: Prediction) -> Refinement | None:
+    def exact(self, one: _Candidate) -> Refinement | None:
         """Return a refinement with its exact prediction; None if it is not possible after all."""
         source = STRATEGIES[one.strategy].source
         try:
-            found = refinement_of(
-                self.graph, one.edits, self.resolution, one.strategy, source, before
-            )
+            found = refined_further(self._plain, self.graph, one.edits, one.strategy, source)
         except RefinementError:
             return None  # maps that no longer meet, or weights of a fixed size: no such network
         ratio, after = found.compute_ratio, found.after
@@ -239,9 +237,10 @@ class _Search:
             return found if after.parameters <= self.max_parameters else None
         return found
 
-    def front(self, before: Prediction, top: int) -> tuple[Refinement, ...]:
+    def front(self, top: int) -> tuple[Refinement, ...]:
         """Return what no other candidate beats in both resolution and compute."""
-        start = max(before.resolution if self.criterion == "strict" else before.layers_resolution)
+        strict = self.criterion == "strict"
+        start = max(self.before.resolution if strict else self.before.layers_resolution)
         whole = [one for one in self.seen if one.strategy != "cut"]
         better = [one for one in whole if max(one.resolutions(self.criterion)) < start]
         better.sort(key=lambda one: (one.compute, max(one.resolutions(self.criterion))))
@@ -250,7 +249,7 @@ class _Search:
         for one in better:
             if max(one.resolutions(self.criterion)) >= lowest or len(found) == top:
                 continue
-            exact = self.exact(one, before)
+            exact = self.exact(one)
             if exact is not None:
                 lowest = max(one.resolutions(self.criterion))
                 found.append(exact)

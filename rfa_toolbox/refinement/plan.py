@@ -10,7 +10,6 @@ from typing import Any
 
 import attrs
 
-from rfa_toolbox.analysis import total_costs
 from rfa_toolbox.analysis.ranges import input_resolution_range
 from rfa_toolbox.analysis.summary import summarize
 from rfa_toolbox.arithmetic import LayerState, Size
@@ -64,7 +63,7 @@ def predict(graph: EnrichedNetworkNode, input_res: Resolution) -> Prediction:
     strict, largest = input_resolution_range(graph)
     layers, _ = input_resolution_range(graph, lower_bound=True)
     summary = summarize(graph, input_res)
-    costs = total_costs(graph, input_res)
+    costs = summary.costs_of()
     return Prediction(
         strict,
         layers,
@@ -234,21 +233,38 @@ def refinement_of(
     >>> found.before.resolution, found.after.resolution
     ((139, 139), (73, 73))
     """
-    several = tuple(edits)
-    edited = edit(graph, several)
+    return refined_further(unchanged(graph, input_res, before), graph, edits, strategy, source)
+
+
+def unchanged(
+    graph: EnrichedNetworkNode, input_res: Resolution, before: Prediction | None = None
+) -> Refinement:
+    """Return the refinement that changes nothing: what all others of a graph have in common."""
     nodes = require_node(graph).all_layers
     encoded = next((one.encoded_resolution for one in nodes if one.encoded_resolution), None)
     known = predict(graph, input_res) if before is None else before
-    return Refinement(
-        several,
-        strategy,
-        source,
-        _weights_after(graph, edited),
-        summarize(graph, input_res).input_resolution,
-        encoded,
-        architecture_key(graph),
-        known,
-        predict(edited, input_res),
+    size = summarize(graph, input_res).input_resolution
+    key = architecture_key(graph)
+    return Refinement((), "by hand", "", "kept", size, encoded, key, known, known)
+
+
+def refined_further(
+    plain: Refinement,
+    graph: EnrichedNetworkNode,
+    edits: Iterable[Edit],
+    strategy: str,
+    source: str,
+) -> Refinement:
+    """Return a refinement of a graph, given the one that changes nothing."""
+    several = tuple(edits)
+    edited = edit(graph, several)
+    return attrs.evolve(
+        plain,
+        edits=several,
+        strategy=strategy,
+        source=source,
+        weights=_weights_after(graph, edited),
+        after=predict(edited, plain.input_res),
     )
 
 
