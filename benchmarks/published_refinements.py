@@ -20,7 +20,7 @@ from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.refinement import edit
 from tests.refinement.published import ROWS, Row, compute_as_published, graph_of, parameters_of
 
-COLUMNS = ("model", "good from", "published", "compute, G", "published", "parameters, M", "edit")
+COLUMNS = ("model", "good from", "published", "compute, G", "by hand", "parameters, M", "edit")
 MARK = "<!-- table -->\n"
 
 
