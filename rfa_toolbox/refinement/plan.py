@@ -16,7 +16,7 @@ from rfa_toolbox.arithmetic import LayerState, Size
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
-from rfa_toolbox.refinement.editing import edit
+from rfa_toolbox.refinement.editing import edit, is_pooling
 from rfa_toolbox.refinement.edits import Edit, edit_from_dict, edit_to_dict, words_of
 
 __all__ = ["Prediction", "Refinement", "architecture_key", "predict", "refinement_of"]
@@ -182,7 +182,9 @@ class Refinement:
 
 
 def architecture_key(graph: EnrichedNetworkNode) -> str:
-    """Return a text that is equal for graphs of one architecture, whatever their input size.
+    """Return a text that is equal for graphs of one architecture.
+
+    The size of the input may differ, and the number of classes.
 
     >>> from rfa_toolbox.architectures.resnet import resnet18, resnet36
     >>> architecture_key(resnet18()) == architecture_key(resnet36())
@@ -197,7 +199,6 @@ def architecture_key(graph: EnrichedNetworkNode) -> str:
             # A window that covers the map, or goes by its size, differs between input sizes.
             None if node.layer_info.resolution_dependent else str(node.layer_info.stride_size),
             node.layer_info.filters,
-            node.layer_info.units,
             [index[one] for one in node.predecessors],
         )
         for node in nodes
@@ -274,11 +275,18 @@ def _weights_after(graph: EnrichedNetworkNode, edited: EnrichedNetworkNode) -> s
     changed = [
         (node, kept[node.name])
         for node in graph.all_layers
-        if node.name in kept and kept[node.name].parameters != node.parameters
+        if node.name in kept and _has_other_weights(node, kept[node.name])
     ]
     if not changed:
         return "kept"
     return "summed" if all(_is_patch(one) and _is_patch(other) for one, other in changed) else "new"
+
+
+def _has_other_weights(node: EnrichedNetworkNode, edited: EnrichedNetworkNode) -> bool:
+    if node.parameters is not None:
+        return edited.parameters != node.parameters
+    weighty = node.layer_info.filters is not None and not is_pooling(node)
+    return weighty and edited.layer_info.kernel_size != node.layer_info.kernel_size
 
 
 def _is_patch(node: EnrichedNetworkNode) -> bool:

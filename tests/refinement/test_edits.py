@@ -190,3 +190,10 @@ def test_fields_follow_strides() -> None:
     graph = resnet18()
     stem = graph.all_layers[1].name
     assert input_resolution_range(edit(graph, [SetWindow(stem, stride=1)]))[0] == (73, 73)
+
+
+def test_what_becomes_of_weights_is_told_also_where_nobody_counted_them() -> None:
+    graph = resnet18()
+    stem = graph.all_layers[1].name
+    assert refinement_of(graph, [SetWindow(stem, stride=1)], 32).weights == "kept"
+    assert refinement_of(graph, [SetWindow(stem, kernel=3)], 32).weights == "new"
