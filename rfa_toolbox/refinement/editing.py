@@ -325,6 +325,8 @@ class _Editor:
         growth = _growth(node.feature_map, units, axes)
         # What multiplies all positions with all others may read the others from a smaller map.
         others = _growth(before[-1].then, before[-1].now, axes) if before else growth
+        if units is not None and set(units) == {1} == set(node.feature_map or ()):
+            growth = others  # a sum over all positions takes work for each, and leaves none
         work = old.work and tuple(
             (round(count * area * wide * _product(growth, others, powers)), powers)
             for count, powers in old.work
