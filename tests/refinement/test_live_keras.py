@@ -48,7 +48,8 @@ def network(
     x = keras.Sequential(inside, name="sequence")(x)
     inner = keras.Input(x.shape[1:], name="inner_image")
     y = layers.Conv2D(4, 3, padding="same", name="inner_conv")(inner)
-    x = keras.Model(inner, OwnScale(name="scale")(y) + 1, name="nested")(x)
+    y = keras.Model(inner, OwnScale(name="scale")(y) + 1, name="nested")(x)
+    x = layers.Add(name="sum")([x, y]) + 3.0  # an operation whose class has the name of that layer
     x = layers.GlobalAveragePooling2D(name="mean")(x)
     return keras.Model(image, layers.Dense(classes, name="head")(x), name="network")
 

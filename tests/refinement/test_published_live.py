@@ -1,6 +1,6 @@
 """Every published refinement, applied to the live model, is as predicted and gives its numbers.
 
-``python benchmarks/published_refinements.py`` does so for the rows that take long, too.
+``python benchmarks/published_live.py`` does so for the rows that take long, too.
 """
 
 from __future__ import annotations

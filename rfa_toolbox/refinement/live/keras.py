@@ -72,7 +72,12 @@ class LiveKerasModel:
 
 
 def _made(model: Any, config: dict[str, Any]) -> Any:
-    classes = {type(layer).__name__: type(layer) for layer in _all_layers(model)}
+    # Keras finds its own classes, of which a layer and an operation may share a name.
+    classes = {
+        type(layer).__name__: type(layer)
+        for layer in _all_layers(model)
+        if type(layer).__module__.partition(".")[0] not in {"keras", "tf_keras"}
+    }
     try:
         return type(model).from_config(config, custom_objects=classes)
     except Exception as error:
