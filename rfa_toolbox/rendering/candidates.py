@@ -25,7 +25,7 @@ __all__ = ["Candidates", "Point"]
 MOST_POINTS = 5_000
 """So many points a page shows at most, beside those of the front."""
 
-_WIDTH, _HEIGHT, _MARGIN = 900, 560, 70
+_WIDTH, _HEIGHT, _MARGIN = 900, 560, 90
 # Of Okabe and Ito's palette, which people with any kind of colour vision can tell apart.
 _PLAIN, _BEST = "#0072B2", "#D55E00"
 
@@ -147,8 +147,8 @@ class Candidates:
                 f"<title>{len(self.points):,} candidates</title>",
                 f"<style>{_STYLE}</style></head><body>",
                 f"<h1>{len(self.points):,} candidates</h1>",
-                f"<p>Open one with a click. {len(self.front):,} of them, in orange, are not beaten",
-                f"by any other one in both directions.{note}</p>",
+                "<p>Open one with a click. No other one beats those in orange in both directions:",
+                f"{len(self.front):,}.{note}</p>",
                 f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="group" aria-label="candidates">',
                 *self._axes(),
                 *self._circles(shown),
