@@ -522,12 +522,17 @@ class Trail:
         """Make a step of plumbing that put blocks of a map into channels, as unshuffling does."""
         value = self.values[tensor.number]
         layout, blocks = layouts.as_blocks(value.layout, axes)
-        if blocks:
-            operation = Operation("pixel_unshuffle", {}, (), self.steps[value.step].scope)
+        if blocks and len(layout) == self.axes + 2 and self._is_map(value._replace(layout=layout)):
+            operation = Operation("pixel_unshuffle", {}, (), self._scope_of(tensor))
             windows = {axis: Window(size) for axis, size in blocks.items()}
             made = self._appended(operation, tensor, value, windows, layout)
             self._laid_as(tensor, value, made.step)
             self.values[tensor.number] = made._replace(apart=True, picked=value.picked)
+
+    def _scope_of(self, tensor: TensorRef) -> tuple[ModuleCall, ...]:
+        """Return where plumbing made a tensor, which need not be where its step ran."""
+        operation = self.moved.get(tensor.number)
+        return () if operation is None else operation.scope
 
     def spread(self, tensor: TensorRef, axes: Collection[int]) -> Value:
         """Return a map of one unit along some axes as what all units of a larger one meet."""
@@ -536,7 +541,7 @@ class Trail:
             tuple(piece for piece in dimension if not set(layouts.axes_of((piece,))) & set(axes))
             for dimension in value.layout
         )
-        expanding = Operation("expand", {}, (), self.steps[value.step].scope)
+        expanding = Operation("expand", {}, (), self._scope_of(tensor))
         windows = dict.fromkeys(axes, Window(math.inf))
         made = self._append(expanding, (value.step,), windows, value, layout, {"kind": "slice"})
         self._laid_as(tensor, value, made.step)
