@@ -762,7 +762,7 @@ class Trail:
     def _unaligned(self, values: Sequence[Value], facts: dict[str, Any]) -> set[int]:
         """Return the axes along which tensors do not lie upon each other at one known distance."""
         found = set(facts.pop("unaligned", ()))
-        if len(values) > 1:
+        if len(values) > 1 and (facts.get("offsets") or any(value.frames for value in values)):
             places = [read for reads in facts.get("offsets", ()) for read in reads]
             for axis in range(self.axes):
                 frames = {
@@ -869,17 +869,15 @@ class Trail:
                 **facts,
             )
         )
-        several = read or (base,)
-        cropped = frozenset[int]().union(*(value.cropped for value in several))
-        pads = {axis for axis in cropped if _pads(complete[axis])} | {*padded}
+        cropped, pads = _cropped(read or (base,), complete, padded)
         return Value(
             number,
             layout,
             extents,
             open=opened,
             frames=_frames(base, complete, turned, number),
-            cropped=cropped | {axis for axis, window in enumerate(complete) if _crops(window)},
-            padded=frozenset(pads).union(*(value.padded for value in several)),
+            cropped=cropped,
+            padded=pads,
             taken=frozenset(axis for axis in taken if extents[axis] == 1),
         )
 
@@ -954,6 +952,16 @@ def _span(atoms: Iterable[Atom]) -> int:
     return sum((atom.size - 1) * atom.step for atom in atoms)
 
 
+def _cropped(
+    values: Sequence[Value], windows: Sequence[Window], padded: Iterable[int]
+) -> tuple[frozenset[int], frozenset[int]]:
+    """Return the axes along which units were cut off, and padding took the place of some."""
+    before = frozenset[int]().union(*(value.cropped for value in values))
+    cut = [axis for axis, window in enumerate(windows) if _crops(window)]
+    pads = [*padded, *(axis for axis in before if _pads(windows[axis]))]
+    return before.union(cut), frozenset(pads).union(*(value.padded for value in values))
+
+
 def _crops(window: Window) -> bool:
     return min(window.begin or 0, window.end or 0) < 0
 
@@ -969,7 +977,9 @@ def _frames(
 
     What is put where in a frame cannot be told from windows, which are not known there.
     """
-    found = {}
+    found: dict[int, int] = {}
+    if not base.frames and not turned:
+        return found
     for axis, window in enumerate(windows):
         before = base.frames.get(axis)
         stays = (window.stride, window.upsampling) == (1, 1) and (
