@@ -204,6 +204,18 @@ def test_long_rows_are_cut_into_parts_that_hold_everything(layers: int) -> None:
         assert other == one or other not in module[: module.index(one)]
 
 
+def test_a_module_that_is_left_and_entered_again_gets_no_frame() -> None:
+    node = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+    for at in range(3):
+        for name in (f"down.{at}.conv", f"down.{at}.more", f"pools.{at}", f"ups.{at}.conv"):
+            node = EnrichedNetworkNode(name, LayerDefinition("Conv2d", 3), [node], module_path=name)
+    nodes = node.all_layers
+    found = modules_of(nodes, blocks_of(node, nodes))
+    assert [path for path, _, _ in found["modules"]] == ["", "down.0", "down.1", "down.2"]
+    assert [parent for _, parent, _ in found["modules"]] == [-1, 0, 0, 0]
+    assert found["module"] == [0, 1, 1, 0, 0, 2, 2, 0, 0, 3, 3, 0, 0]
+
+
 def test_rows_are_cut_where_few_arrows_are() -> None:
     edges = {(at, at + 1) for at in range(59)} | {(at, at + 3) for at in range(57) if at % 12 < 9}
     cuts = _best_cuts(60, edges)

@@ -24,6 +24,10 @@ _PART = (6, 10, 16)
 """How many things stand in a part: at least, at best and at most."""
 
 
+Item = tuple[bool, int]
+"""A unit (True) or a module (False), by its number."""
+
+
 @attrs.frozen
 class Units:
     """What counts as one layer.
@@ -90,6 +94,7 @@ def modules_of(nodes: Sequence[EnrichedNetworkNode], units: Units) -> dict[str, 
         (path, parent[number], 0) for number, path in enumerate(contents)
     ]
     pairs = [(arrow.tail, arrow.head) for arrow in arrows]
+    modules, module = _without_circles(modules, module, pairs)
     _cut_into_parts(modules, module, pairs)
     return {
         "modules": modules,
@@ -98,10 +103,64 @@ def modules_of(nodes: Sequence[EnrichedNetworkNode], units: Units) -> dict[str, 
     }
 
 
-# --- parts of modules that hold too much -----------------------------------------------------
+# --- modules that are left and entered again -------------------------------------------------
 
-Item = tuple[bool, int]
-"""A unit (True) or a module (False), by its number."""
+
+def _without_circles(
+    modules: list[tuple[str, int, str | int]], module: list[int], arrows: list[tuple[int, int]]
+) -> tuple[list[tuple[str, int, str | int]], list[int]]:
+    """Dissolve modules that are left and entered again, such as the list of a U-Net's stages.
+
+    Data flows from the top to the bottom of a picture, which no frame around such a module allows.
+    """
+    while True:
+        gone = {
+            number
+            for edges in _edges_within(modules, module, arrows).values()
+            for is_unit, number in _in_circles(edges)
+            if not is_unit
+        }
+        if not gone:
+            return modules, module
+        kept = [number for number in range(len(modules)) if number not in gone]
+        place = {number: at for at, number in enumerate(kept)}
+        for number in range(len(modules)):  # those around a module come before it
+            if number in gone:
+                place[number] = place[modules[number][1]]
+        modules = [
+            (modules[number][0], place.get(modules[number][1], -1), modules[number][2])
+            for number in kept
+        ]
+        module = [place[number] for number in module]
+
+
+def _in_circles(edges: Sequence[tuple[Item, Item]]) -> set[Item]:
+    """Return what is in a circle, or between two of them.
+
+    >>> a, b, c = (True, 0), (True, 1), (False, 2)
+    >>> sorted(_in_circles([(a, b), (b, c), (c, b)]))
+    [(False, 2), (True, 1)]
+    """
+    left = {item for edge in edges for item in edge}
+    for tail, head in ((0, 1), (1, 0)):  # what nothing leads to goes, then what leads to nothing
+        behind: defaultdict[Item, list[Item]] = defaultdict(list)
+        count: defaultdict[Item, int] = defaultdict(int)
+        for edge in edges:
+            if edge[tail] in left and edge[head] in left:
+                behind[edge[tail]].append(edge[head])
+                count[edge[head]] += 1
+        free = [item for item in left if not count[item]]
+        while free:
+            item = free.pop()
+            left.discard(item)
+            for other in behind[item]:
+                count[other] -= 1
+                if not count[other]:
+                    free.append(other)
+    return left
+
+
+# --- parts of modules that hold too much -----------------------------------------------------
 
 
 def _cut_into_parts(

@@ -415,7 +415,11 @@ function beginPicture() {
 function bringIntoView(node) {
   const box = stage.scene.boxes.get(holderOf(node));
   if (!box) return;
-  const { width, height } = pictureElement.getBoundingClientRect();
+  const { width, height: whole, top: edge } = pictureElement.getBoundingClientRect();
+  // On a phone, the sheet with the details covers a part of the picture.
+  const panel = byId("panel");
+  const isSheet = getComputedStyle(panel).position === "fixed" && !panel.classList.contains("empty");
+  const height = isSheet ? Math.max(90, Math.min(whole, panel.getBoundingClientRect().top - edge)) : whole;
   const [left, top] = [(box.left - stage.x) * stage.scale, (box.top - stage.y) * stage.scale];
   const [right, bottom] = [(box.right - stage.x) * stage.scale, (box.bottom - stage.y) * stage.scale];
   if (left >= 0 && right <= width && top >= 0 && bottom <= height && stage.scale >= 0.45) return;
