@@ -30,7 +30,7 @@ from rfa_toolbox.frameworks import create_graph_from_pytorch_model
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition, ReceptiveFieldInfo
 from rfa_toolbox.rendering import Report, make_report, visualize_architecture, write_report
 
-__version__ = "2.2.0"
+__version__ = "2.3.0"
 
 __all__ = [
     "Analysis",
