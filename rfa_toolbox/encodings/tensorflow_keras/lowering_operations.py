@@ -233,7 +233,9 @@ def _operands(call: Call) -> tuple[TensorRef, TensorRef]:
     for place, one in enumerate(found):
         if type(one) is not TensorRef:
             known = constant_of(one)
-            found[place] = known if known.shape else TensorRef(_GUESSED, (width, width))
+            found[place] = (
+                TensorRef(-1, known.shape) if known.shape else TensorRef(_GUESSED, (width, width))
+            )
     return found[0], found[1]
 
 
@@ -512,11 +514,13 @@ def _squeeze(call: Call) -> TensorRef:
 
 
 def _concatenate(call: Call) -> TensorRef:
-    return layers.concatenated(call, int(call.get("axis", default=0)), _given(call))
+    # A constant has a size of its own, which tiles would not fit, also where it is even.
+    constants = [one._replace(even=()) for one in _given(call)]
+    return layers.concatenated(call, int(call.get("axis", default=0)), constants)
 
 
 def _stack(call: Call) -> TensorRef:
-    constants = _given(call)
+    constants = [one._replace(even=()) for one in _given(call)]
     tensors = (*call.tensors, *constants)
     shape = list(layers.broadcast([one.shape for one in tensors]))
     axis = int(call.get("axis", default=0)) % (len(shape) + 1)
