@@ -58,7 +58,7 @@ function drawFieldChart() {
   const floor = height - BOTTOM;
   const low = pixels(one.good.from, axis);
   const finite = nodes.flatMap((node) => [arriving(one, node, axis), pixels(one.nodes.smallest[node], axis)]).filter((size) => size < Infinity);
-  const most = Math.max(64, 1.15 * Math.max(1, ...facts.resolution), low, ...finite) * 1.15;
+  const most = finite.reduce((most, size) => Math.max(most, size), Math.max(64, 1.15 * Math.max(1, ...facts.resolution), low)) * 1.15;
   const end = Math.log2(most);
   fieldChart.toY = (size) => (size === Infinity ? TOP : floor - (Math.log2(Math.max(1, Math.min(size, most))) / end) * (floor - TOP - 10));
   const { toY } = fieldChart;
@@ -90,7 +90,8 @@ function drawFieldChart() {
   }));
   fieldChart.line = svg("line", { class: "now", x1: LEFT, x2: width - RIGHT });
   fieldChart.text = svg("text", { class: "now-text", x: LEFT + 6 });
-  chart.append(...fieldChart.bars.values(), fieldChart.line, fieldChart.text);
+  for (const bar of fieldChart.bars.values()) chart.append(bar); // too many for one call
+  chart.append(fieldChart.line, fieldChart.text);
   /** The layer under the pointer: the whole height belongs to it. @param {MouseEvent} event */
   const under = (event) => {
     const box = chart.getBoundingClientRect();
