@@ -167,7 +167,7 @@ def _rows(paths: tuple[Paths, ...]) -> list[tuple[PathState, ...]]:
 
 def _paired(paths: Sequence[Paths]) -> list[tuple[PathState, ...]]:
     longest = max(map(len, paths))
-    return list(zip(*(axis + (axis[-1],) * (longest - len(axis)) for axis in paths), strict=True))
+    return list(zip(*(axis + axis[-1:] * (longest - len(axis)) for axis in paths), strict=True))
 
 
 def _path_of_info(field: Size, jump: Size | Fraction) -> PathState:

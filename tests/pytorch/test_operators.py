@@ -476,8 +476,7 @@ function(
     lambda s, x: s.c(
         torch.cat([x[..., ::2, ::2], x[..., 1::2, ::2], x[..., ::2, 1::2], x[..., 1::2, 1::2]], 1)
     ),
-    expected=5,
-    extent=6,
+    expected=6,
     c=conv(12),
 )
 function(
@@ -567,8 +566,7 @@ function(
     "chunk over space",
     lambda s, x: s.c(torch.cat(x.chunk(2, 3), 1)),
     c=conv(6),
-    expected=3,
-    extent=(3, 19),
+    expected=(3, 19),
 )
 function(
     "iterating over channels",
