@@ -23,7 +23,7 @@ __all__ = ["create_graph_from_pytorch_model"]
 
 
 def create_graph_from_pytorch_model(
-    model: torch.nn.Module,
+    model: torch.nn.Module | torch.export.ExportedProgram,
     filter_rf: Literal["inf"] | InfoFilter | None = None,
     input_res: Any = DEFAULT_INPUT,
     custom_layers: Collection[str | type[torch.nn.Module]] | None = None,
@@ -42,7 +42,8 @@ def create_graph_from_pytorch_model(
     number generators are the same afterwards.
 
     Args:
-        model: the model; on any device, of any dtype, in train or eval mode.
+        model: the model; on any device, of any dtype, in train or eval mode. Or what
+            ``torch.export.export`` returned, which brings the sizes of its input.
         filter_rf: which paths through the network to keep: None keeps all, ``"inf"`` leaves out
             those with an infinite receptive field, a function gets a tuple of
             ``ReceptiveFieldInfo`` and returns those to keep.

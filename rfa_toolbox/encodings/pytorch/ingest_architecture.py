@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import sys
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ _GLOBAL_OPS: tuple[GlobalOps, ...] = ("ignore_gates", "count", "ignore")
 
 
 def create_graph_from_model(
-    model: nn.Module,
+    model: Any,
     filter_rf: Literal["inf"] | InfoFilter | None = None,
     input_res: Any = DEFAULT_INPUT,
     custom_layers: Collection[str | type[nn.Module]] | None = None,
@@ -60,6 +61,26 @@ def create_graph_from_model(
             "RESOLVING_STRATEGY.with_handler(my_handler)."
         )
     keep = resolve_filter(filter_rf)
+    program = _exported(model)
+    if program is not None:
+        if input_res is not DEFAULT_INPUT or input_kwargs or until:
+            raise UnsupportedModelError(
+                "An exported program has the inputs that it was exported with, and ends where it "
+                "ends; leave input_res, input_kwargs and until out, or pass the module itself."
+            )
+        from rfa_toolbox.encodings.pytorch.exported import read_exported
+
+        return Digraph(
+            None,
+            compared(read_exported(program), None),
+            filter_rf=keep,
+            handlers=utils.current_chain() if handlers is None else handlers,
+            custom_layers=tuple(
+                one.__name__ if isinstance(one, type) else one for one in custom_layers or ()
+            ),
+            display_se_modules=display_se_modules,
+            global_ops=global_ops,
+        ).to_graph()
     model = unwrapped(model)
     opaque = _custom_layers(model, custom_layers or ())
     record = record_model(
@@ -132,6 +153,12 @@ def _custom_layers(model: nn.Module, given: Iterable[str | type[nn.Module]]) -> 
                 f"that class; it has {', '.join(map(repr, near))}."
             )
     return names
+
+
+def _exported(model: Any) -> Any:
+    """Return an exported program, or None; ``torch.export`` takes a second to import."""
+    loaded = sys.modules.get("torch.export")
+    return model if loaded is not None and isinstance(model, loaded.ExportedProgram) else None
 
 
 def _check_choice(name: str, value: Any, valid: Iterable[str]) -> None:

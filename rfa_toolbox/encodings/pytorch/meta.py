@@ -50,7 +50,7 @@ from rfa_toolbox.operators.record import (
     check_sum,
 )
 
-__all__ = ["Recorder", "capture", "held_by", "meta_copy", "tensors_of", "twin_of"]
+__all__ = ["Recorder", "capture", "held_by", "index_of", "meta_copy", "tensors_of", "twin_of"]
 
 _SMALL = 4096
 """Whole numbers that a tensor of a model may have to keep them."""
@@ -513,7 +513,7 @@ class Recorder(TorchFunctionMode):
         """Where a view was written to, the tensor behind it has changed as well."""
         base = view._base if view._is_view() else None
         if base is not None:
-            index = _index_of(view, base)
+            index = index_of(view, base)
             parts = {"input": self.reference(base), "index": index, "value": written}
             self._write("setitem", parts, (base,))
 
@@ -653,7 +653,7 @@ def _either(one: Any, other: Any) -> Any:
     return torch.where(one.new_ones((), dtype=torch.bool), one, other)
 
 
-def _index_of(view: torch.Tensor, base: torch.Tensor) -> tuple[slice, ...] | str:
+def index_of(view: torch.Tensor, base: torch.Tensor) -> tuple[slice, ...] | str:
     """Return which part of a tensor a view is, where slices alone make it."""
     if view.dim() != base.dim() or not base.is_contiguous():
         return UNKNOWN_PLACES

@@ -14,6 +14,7 @@ from torch import nn
 from torch.jit._trace import _get_trace_graph, _unique_state_dict
 from torch.overrides import TorchFunctionMode
 
+from rfa_toolbox.encodings.pytorch.aten import normalised
 from rfa_toolbox.encodings.pytorch.capture import (
     FILLED,
     KEEP_EVEN,
@@ -32,7 +33,6 @@ from rfa_toolbox.encodings.pytorch.capture import (
     sizes_of,
     undisturbed,
 )
-from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
 from rfa_toolbox.operators.record import (
     UNKNOWN_PLACES,
     ModuleCall,
@@ -349,14 +349,6 @@ _VIEWS = {
     "as_strided",
     "unflatten",
 }
-_UPSAMPLING = {
-    "upsample_nearest": "nearest",
-    "upsample_nearest_exact": "nearest-exact",
-    "upsample_linear": "linear",
-    "upsample_bilinear": "bilinear",
-    "upsample_trilinear": "trilinear",
-    "upsample_bicubic": "bicubic",
-}
 
 
 class _View(NamedTuple):
@@ -572,7 +564,7 @@ class _Reader:
         elif spelled == "copy_":
             self._finish("expand", {"input": values[1]}, self._outputs(node), scope)
         else:
-            name, arguments = _normalised(spelled, values)
+            name, arguments = normalised(spelled, values)
             made = self._outputs(node)
             tensors = [one for one in values if type(one) is TensorRef]
             if name in FILLED or (name in KEEP_EVEN and tensors and is_even(tensors)):
@@ -711,42 +703,3 @@ def _computed(name: str, values: list[Any]) -> Any:
         return _ARITHMETIC[name](*values)
     except TypeError:
         return None
-
-
-def _normalised(spelled: str, values: list[Any]) -> tuple[str, dict[str, Any]]:
-    """Return an operator of a trace under the name and with the arguments of its function."""
-    name = canonical_name(spelled)
-    if name.startswith(("upsample_", "_upsample_")):
-        antialias = name.endswith("_aa")
-        stem = name.strip("_").removesuffix("_aa")
-        exact = "exact" in stem
-        stem = stem.replace("_exact", "").rstrip("123d")
-        mode = _UPSAMPLING[f"{stem}_exact" if exact else stem]
-        corners = values[2] if mode not in ("nearest", "nearest-exact") else None
-        factors = values[-1] if isinstance(values[-1], tuple) else None
-        return "interpolate", {
-            "input": values[0],
-            "size": values[1],
-            "scale_factor": factors,
-            "mode": mode,
-            "align_corners": corners,
-            "antialias": antialias,
-        }
-    if name in ("batch_norm", "instance_norm"):  # weights come before what is kept of batches
-        return name, bind(name, (values[0], *values[3:5]), {})
-    if name == "embedding":
-        return name, {"input": values[1], "weight": values[0]}
-    if name == "index_put":
-        index = tuple(slice(None) if one is None else one for one in values[1])
-        return "setitem", {"input": values[0], "index": index, "value": values[2]}
-    if name in ("convolution", "_convolution_mode"):
-        arguments = bind(name, values, {})
-        weight = arguments.get("weight")
-        rank = len(weight.shape) - 2 if isinstance(weight, TensorRef) else 2
-        kind = "conv_transpose" if arguments.get("transposed") else "conv"
-        return f"{kind}{rank}d", arguments
-    if name == "index":
-        picked = values[1] if isinstance(values[1], tuple) else (values[1],)
-        index = tuple(slice(None) if one is None else one for one in picked)
-        return "getitem", {"input": values[0], "index": index}
-    return name, bind(name, values, {})

@@ -1,0 +1,58 @@
+"""Operators of PyTorch's compiled form, aten, under the names and arguments of its functions."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
+from rfa_toolbox.operators.record import TensorRef
+
+__all__ = ["normalised"]
+
+_UPSAMPLING = {
+    "upsample_nearest": "nearest",
+    "upsample_nearest_exact": "nearest-exact",
+    "upsample_linear": "linear",
+    "upsample_bilinear": "bilinear",
+    "upsample_trilinear": "trilinear",
+    "upsample_bicubic": "bicubic",
+}
+
+
+def normalised(spelled: str, values: list[Any]) -> tuple[str, dict[str, Any]]:
+    """Return an operator under the name and with the arguments of its function."""
+    name = canonical_name(spelled)
+    if name.startswith(("upsample_", "_upsample_")):
+        antialias = name.endswith("_aa")
+        stem = name.strip("_").removesuffix("_aa")
+        exact = "exact" in stem
+        stem = stem.replace("_exact", "").rstrip("123d")
+        mode = _UPSAMPLING[f"{stem}_exact" if exact else stem]
+        corners = values[2] if mode not in ("nearest", "nearest-exact") else None
+        factors = values[-1] if isinstance(values[-1], tuple) else None
+        return "interpolate", {
+            "input": values[0],
+            "size": values[1],
+            "scale_factor": factors,
+            "mode": mode,
+            "align_corners": corners,
+            "antialias": antialias,
+        }
+    if name in ("batch_norm", "instance_norm"):  # weights come before what is kept of batches
+        return name, bind(name, (values[0], *values[3:5]), {})
+    if name == "embedding":
+        return name, {"input": values[1], "weight": values[0]}
+    if name == "index_put":
+        index = tuple(slice(None) if one is None else one for one in values[1])
+        return "setitem", {"input": values[0], "index": index, "value": values[2]}
+    if name in ("convolution", "_convolution_mode"):
+        arguments = bind(name, values, {})
+        weight = arguments.get("weight")
+        rank = len(weight.shape) - 2 if isinstance(weight, TensorRef) else 2
+        kind = "conv_transpose" if arguments.get("transposed") else "conv"
+        return f"{kind}{rank}d", arguments
+    if name == "index":
+        picked = values[1] if isinstance(values[1], tuple) else (values[1],)
+        index = tuple(slice(None) if one is None else one for one in picked)
+        return "getitem", {"input": values[0], "index": index}
+    return name, bind(name, values, {})

@@ -1,0 +1,218 @@
+"""The record of an exported program; the only reader of ``torch.export``."""
+
+from __future__ import annotations
+
+import operator
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from rfa_toolbox.encodings.pytorch.aten import normalised
+from rfa_toolbox.encodings.pytorch.capture import FILLED, KEEP_EVEN, expanded, is_even
+from rfa_toolbox.encodings.pytorch.meta import index_of
+from rfa_toolbox.errors import UnsupportedModelError
+from rfa_toolbox.operators.record import (
+    UNKNOWN_PLACES,
+    ModuleCall,
+    Operation,
+    Record,
+    TensorRef,
+    check_sum,
+    tensors_in,
+)
+
+__all__ = ["read_exported"]
+
+
+def read_exported(program: ExportedProgram) -> Record:
+    """Return what an exported program does, at the sizes that it was exported with.
+
+    Raises:
+        UnsupportedModelError: if the program holds other programs, as ``torch.cond`` leaves them.
+    """
+    return _Reader(program).read()
+
+
+class _Reader:
+    """Turns the nodes of an exported graph into operations."""
+
+    def __init__(self, program: ExportedProgram) -> None:
+        self._program = program
+        self._values: dict[str, Any] = {}
+        self._origins: dict[int, tuple[str, ...]] = {}
+        self._dependent: set[int] = set()
+        self._next = 0
+        self._operations: list[Operation] = []
+        self._views: dict[str, torch.fx.Node] = {}
+        self._calls: Counter[str] = Counter()
+        self._known: dict[str, ModuleCall] = {}
+
+    def read(self) -> Record:
+        """Return the record of the whole program."""
+        inputs: list[TensorRef] = []
+        outputs: list[TensorRef] = []
+        signature = self._program.graph_signature
+        held = signature.inputs_to_parameters
+        given = set(signature.user_inputs)
+        for node in self._program.graph.nodes:
+            if node.op == "placeholder":
+                reference = self._made(node)
+                if node.name in held and isinstance(reference, TensorRef):
+                    self._origins[reference.number] = (held[node.name],)
+                if node.name in given and isinstance(reference, TensorRef):
+                    inputs.append(reference)
+                    self._dependent.add(reference.number)
+            elif node.op == "call_function":
+                self._call(node)
+            elif node.op == "output":
+                wanted = set(signature.user_outputs)
+                named = {one.name: one for one in node.all_input_nodes}
+                outputs = [
+                    one
+                    for name in signature.user_outputs
+                    if name in named and name in wanted
+                    for one in tensors_in(self._values[name])
+                    if one.number in self._dependent
+                ]
+        sizes = {name: one.numel() for name, one in self._program.named_parameters()}
+        return Record(self._name(), tuple(inputs), tuple(outputs), tuple(self._operations), sizes)
+
+    def _name(self) -> str:
+        stacks = (node.meta.get("nn_module_stack") for node in self._program.graph.nodes)
+        first = next((stack for stack in stacks if stack), None)
+        if first is None:
+            return "ExportedProgram"
+        return str(next(iter(first.values()))[1]).rpartition(".")[2]
+
+    def _made(self, node: torch.fx.Node) -> Any:
+        """Number what a node returns: a tensor, several, or a plain number."""
+        value = node.meta.get("val")
+        made = self._numbered(value)
+        self._values[node.name] = made
+        return made
+
+    def _numbered(self, value: Any) -> Any:
+        if isinstance(value, torch.Tensor):
+            shape = tuple(map(_size, value.shape))
+            strides = tuple(map(_size, value.stride())) if value.layout == torch.strided else ()
+            reference = TensorRef(self._next, shape, expanded(shape, strides))
+            self._next += 1
+            return reference
+        if isinstance(value, tuple | list):
+            return tuple(map(self._numbered, value))
+        return None if value is None else _size(value)
+
+    def _call(self, node: torch.fx.Node) -> None:
+        if node.target is operator.getitem:
+            self._values[node.name] = self._value(node.args[0])[node.args[1]]
+            return
+        schema = getattr(node.target, "_schema", None)
+        if schema is None and callable(node.target) and not _is_higher_order(node.target):
+            self._made(node)  # arithmetic on sizes
+            return
+        if schema is None:
+            raise UnsupportedModelError(
+                f"The exported program holds {str(node.target)!r}, which runs other programs; "
+                "read the module that it was exported from."
+            )
+        values = [
+            self._value(node.args[place] if place < len(node.args) else node.kwargs[one.name])
+            if place < len(node.args) or one.name in node.kwargs
+            else one.default_value
+            for place, one in enumerate(schema.arguments)
+        ]
+        values = [tuple(one) if isinstance(one, list) else one for one in values]
+        name, arguments = normalised(str(schema.name).rpartition("::")[2], values)
+        if name == "copy" and len(values) > 1:
+            name, arguments = "expand", {"input": values[1]}
+        made = self._made(node)
+        self._write(name, arguments, made, self._scope(node), values)
+        self._follow_views(node, schema)
+
+    def _write(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        made: Any,
+        scope: tuple[ModuleCall, ...],
+        given: Any = None,
+    ) -> None:
+        """Write an operation down; what it is given may be more than the arguments that matter."""
+        read = [one.number for one in tensors_in((arguments, tuple(given or ())))]
+        outputs = tuple(tensors_in(made))
+        names = (one for number in read for one in self._origins.get(number, ()))
+        parameters = tuple(dict.fromkeys(names))
+        if not self._dependent.isdisjoint(read):
+            self._dependent.update(one.number for one in outputs)
+            self._operations.append(Operation(name, arguments, outputs, scope, parameters))
+        else:
+            self._origins.update((one.number, parameters) for one in outputs)
+            self._note_constant(name, arguments, outputs)
+
+    def _note_constant(
+        self, name: str, arguments: Mapping[str, Any], outputs: tuple[TensorRef, ...]
+    ) -> None:
+        """Say of a constant where it is the same everywhere, and what it was made with."""
+        given = list(tensors_in(arguments))
+        even = name in FILLED or (name in KEEP_EVEN and bool(given) and is_even(given))
+        for key, value in self._values.items():
+            if any(value is one for one in outputs):
+                places = tuple(range(len(value.shape))) if even else value.even
+                known = value._replace(even=places, made=check_sum(name, arguments))
+                self._values[key] = known
+
+    def _follow_views(self, node: torch.fx.Node, schema: Any) -> None:
+        """Where a view was written to, the tensor behind it has changed as well."""
+        first = node.args[0] if node.args else None
+        if not isinstance(first, torch.fx.Node):
+            return
+        if not schema.is_mutable:
+            if any(one.alias_info is not None for one in schema.returns):
+                self._views[node.name] = self._views.get(first.name, first)
+            return
+        self._values[first.name] = self._values[node.name]
+        base = self._views.get(first.name)
+        if base is None:
+            return
+        index = index_of(first.meta["val"], base.meta["val"])
+        parts = {
+            "input": self._values[base.name],
+            "index": (*index, Ellipsis) if index != UNKNOWN_PLACES else index,
+            "value": self._values[node.name],
+        }
+        changed = self._numbered(base.meta["val"])
+        self._write("setitem", parts, changed, self._scope(node))
+        self._values[base.name] = changed
+
+    def _value(self, argument: Any) -> Any:
+        if isinstance(argument, torch.fx.Node):
+            return self._values[argument.name]
+        if isinstance(argument, tuple | list):
+            return tuple(map(self._value, argument))
+        plain = argument is None or isinstance(argument, bool | int | float | str)
+        return argument if plain else str(argument)
+
+    def _scope(self, node: torch.fx.Node) -> tuple[ModuleCall, ...]:
+        stack = node.meta.get("nn_module_stack") or {}
+        return tuple(self._module_call(key, path, str(kind)) for key, (path, kind) in stack.items())
+
+    def _module_call(self, key: str, path: str, kind: str) -> ModuleCall:
+        """Return a call of a module; a key stands for one call."""
+        if key not in self._known:
+            self._calls[path] += 1
+            library = kind.startswith(("torch.nn.", "torch.ao."))
+            name = kind.rpartition(".")[2]
+            self._known[key] = ModuleCall(path, name, self._calls[path], library)
+        return self._known[key]
+
+
+def _is_higher_order(target: Any) -> bool:
+    return isinstance(target, torch._ops.HigherOrderOperator)
+
+
+def _size(value: Any) -> Any:
+    """Return a size as a number; one that was left open is that of the example."""
+    return int(value.node.hint) if isinstance(value, torch.SymInt) else value
