@@ -22,6 +22,9 @@ collect_ignore_glob = (
 if find_spec("keras") is None:
     collect_ignore_glob += ["rfa_toolbox/empirical/keras_gradients.py"]
 
+if find_spec("onnx") is None:
+    collect_ignore_glob += ["rfa_toolbox/encodings/onnx", "tests/onnx"]
+
 # The command line needs its extra, but for the one line that says so.
 if find_spec("typer") is None or find_spec("rich") is None:
     collect_ignore_glob += ["rfa_toolbox/cli", "tests/cli"]

@@ -26,7 +26,7 @@ from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
 from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
     create_graph_from_model as create_graph_from_tensorflow_model,
 )
-from rfa_toolbox.frameworks import create_graph_from_pytorch_model
+from rfa_toolbox.frameworks import create_graph_from_onnx, create_graph_from_pytorch_model
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition, ReceptiveFieldInfo
 from rfa_toolbox.rendering import Report, make_report, visualize_architecture, write_report
 
@@ -45,6 +45,7 @@ __all__ = [
     "analyze",
     "blocks",
     "create_graph_from_keras_json",
+    "create_graph_from_onnx",
     "create_graph_from_pytorch_model",
     "create_graph_from_tensorflow_model",
     "input_resolution_range",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from rfa_toolbox.graphs import EnrichedNetworkNode, InfoFilter
     from rfa_toolbox.operators.chain import HandlerChain
 
-__all__ = ["create_graph_from_pytorch_model"]
+__all__ = ["create_graph_from_onnx", "create_graph_from_pytorch_model"]
 
 
 def create_graph_from_pytorch_model(
@@ -93,6 +93,46 @@ def create_graph_from_pytorch_model(
         input_kwargs=input_kwargs,
         until=until,
         partial=partial,
+    )
+
+
+def create_graph_from_onnx(
+    model: Any,
+    input_shape: Any = None,
+    filter_rf: Literal["inf"] | InfoFilter | None = None,
+    *,
+    global_ops: Literal["ignore_gates", "count", "ignore"] = "ignore_gates",
+    handlers: HandlerChain[LayerCall] | None = None,
+) -> EnrichedNetworkNode:
+    """Read an ONNX model and return the graph of its layers, with their receptive fields.
+
+    Nothing is run, and no weights are loaded: names, shapes and sizes are enough. Layers are named
+    by the modules that the file tells of, else by its nodes.
+
+    Args:
+        model: the path of a file, or an ``onnx.ModelProto``; any opset from 9 on.
+        input_shape: shape of the input with batch and channels, or a sequence of shapes, or a
+            mapping from names to shapes; None takes those of the file. Sizes that it leaves open
+            are 1 for the batch, and 224 else.
+        filter_rf: which paths through the network to keep, as for PyTorch models.
+        global_ops: how to look at operations that see the whole image, as for PyTorch models.
+        handlers: a chain of handlers to describe nodes with, in place of the default one.
+
+    Returns:
+        The node of the model's first output. All the other nodes are in its ``all_layers``.
+
+    Raises:
+        MissingFrameworkError: an ImportError, if the package ``onnx`` is not installed.
+        UnsupportedModelError: a ValueError, if ``model`` is no ONNX model.
+        InvalidResolutionError: a ValueError, if a size is open and has to be named.
+    """
+    require("onnx", extra="onnx")
+    from rfa_toolbox.encodings.onnx.ingest import create_graph_from_model
+    from rfa_toolbox.operators.nodes import RESOLVING_STRATEGY
+
+    chain = RESOLVING_STRATEGY if handlers is None else handlers
+    return create_graph_from_model(
+        model, input_shape, filter_rf, global_ops=global_ops, handlers=chain
     )
 
 

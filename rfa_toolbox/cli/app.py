@@ -37,8 +37,8 @@ app = typer.Typer(
     help="Find the layers of a neural network that cannot help, before training it.",
     epilog=(
         "SPEC is a built-in architecture (resnet18, vgg16, ...), package.module:callable "
-        "(torchvision.models:resnet50), path/to/file.py:callable, a Keras JSON or .keras file, "
-        "or a graph stored as JSON. "
+        "(torchvision.models:resnet50), path/to/file.py:callable, an ONNX, Keras JSON or .keras "
+        "file, or a graph stored as JSON. "
         "Exit codes: 0 fine, 1 --fail-on or verify found something, 2 wrong usage or input, "
         "130 Ctrl-C. "
         "Example: rfa analyze resnet18 --input-res 32"
@@ -560,7 +560,7 @@ def _advice(advice: Advice, title: str, where: Target) -> str:
 
 def _refined(model: _Model, refinement: Refinement) -> tuple[EnrichedNetworkNode, str]:
     """Return the graph of a refined model, and how it is known."""
-    if model.source.kind == "graph":
+    if model.source.kind in ("graph", "ONNX"):
         return edit(model.graph, refinement.edits), "predicted"
     with progress(f"Applying it to {model.title}"):
         return model.source.refined(refinement, model.shapes), "applied, and as predicted"

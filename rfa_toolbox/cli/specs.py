@@ -20,6 +20,7 @@ from rfa_toolbox import (
     EnrichedNetworkNode,
     architectures,
     create_graph_from_keras_json,
+    create_graph_from_onnx,
     create_graph_from_pytorch_model,
     create_graph_from_tensorflow_model,
 )
@@ -40,7 +41,7 @@ BUILT_IN: tuple[str, ...] = tuple(architectures.__all__)
 _FORMS = (
     f"a built-in architecture ({', '.join(BUILT_IN)}), "
     "package.module:callable such as torchvision.models:resnet50, path/to/file.py:callable, "
-    "or a file: Keras JSON, a .keras archive, or a graph as JSON"
+    "or a file: ONNX, Keras JSON, a .keras archive, or a graph as JSON"
 )
 _NO_ARCHITECTURE = {
     ".bin",
@@ -48,7 +49,6 @@ _NO_ARCHITECTURE = {
     ".h5",
     ".hdf5",
     ".npz",
-    ".onnx",
     ".pb",
     ".pt",
     ".pth",
@@ -63,7 +63,7 @@ _NO_WEIGHTS: Mapping[str, Any] = {
     "pretrained_backbone": False,
 }
 
-Kind = Literal["graph", "PyTorch", "Keras"]
+Kind = Literal["graph", "PyTorch", "Keras", "ONNX"]
 
 
 @attrs.frozen
@@ -93,9 +93,9 @@ class ModelSource:
             UsageError: if there are shapes, and the model brings its own.
             RFAError: if the model cannot be read.
         """
-        if shapes and self.kind != "PyTorch":
+        if shapes and self.kind not in ("PyTorch", "ONNX"):
             raise UsageError(
-                f"--input-shape is for PyTorch models, and {self.spec!r} is a "
+                f"--input-shape is for PyTorch and ONNX models, and {self.spec!r} is a "
                 f"{self.kind + ' model' if self.kind == 'Keras' else self.kind}, which brings its "
                 "own shapes. Leave it out; --input-res names the resolution in question."
             )
@@ -109,6 +109,8 @@ class ModelSource:
         if self.kind == "Keras":
             with _output_to_stderr():
                 return create_graph_from_tensorflow_model(self.model)
+        if self.kind == "ONNX":
+            return create_graph_from_onnx(self.model, shapes or None)
         graph: EnrichedNetworkNode = self.model
         return graph
 
@@ -122,9 +124,10 @@ class ModelSource:
             UsageError: if this is a graph, which cannot be run.
             RFAError: if the model cannot be run.
         """
-        if self.kind == "graph":
+        if self.kind in ("graph", "ONNX"):
+            what = "an ONNX file" if self.kind == "ONNX" else "a graph"
             raise UsageError(
-                f"{self.spec!r} is a graph, and an experiment runs the model itself; name the "
+                f"{self.spec!r} is {what}, and an experiment runs the model itself; name the "
                 "code that makes it, package.module:callable or path/to/file.py:callable."
             )
         from rfa_toolbox.empirical import verify
@@ -230,6 +233,8 @@ def _from_file(spec: str, kwargs: Mapping[str, Any]) -> ModelSource:
         raise UsageError(
             f"--kwargs is for a callable, and {spec!r} is a file, which takes no arguments."
         )
+    if suffix == ".onnx":
+        return ModelSource(spec, path.stem, "ONNX", path)
     config = load_model_dict(path)
     if config.get("format") == GRAPH_FORMAT:
         graph = EnrichedNetworkNode.from_dict(config)

@@ -7,7 +7,7 @@ those of :mod:`.vocabulary`.
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import attrs
@@ -19,6 +19,7 @@ __all__ = [
     "Record",
     "TensorRef",
     "check_sum",
+    "last_results",
     "tensors_in",
 ]
 
@@ -116,6 +117,22 @@ def tensors_in(value: Any) -> Iterator[TensorRef]:
     elif isinstance(value, tuple | list):
         for item in value:
             yield from tensors_in(item)
+
+
+def last_results(operations: Sequence[Operation]) -> tuple[TensorRef, ...]:
+    """Return the results of layers that nothing has read yet, those of the last layer first."""
+    waiting: dict[int, TensorRef] = {}
+    last_layer: dict[int, int] = {}
+    for place, operation in enumerate(operations):
+        read = [one.number for one in tensors_in(operation.arguments)]
+        for number in read:
+            waiting.pop(number, None)
+        behind = max((last_layer.get(number, -1) for number in read), default=-1)
+        for one in operation.outputs:
+            last_layer[one.number] = place if operation.parameters else behind
+            waiting[one.number] = one
+    found = [one for one in waiting.values() if last_layer[one.number] >= 0]
+    return tuple(sorted(found, key=lambda one: (-last_layer[one.number], -one.number)))
 
 
 def check_sum(name: str, arguments: Any) -> int:

@@ -283,7 +283,7 @@ def test_colons_and_spaces_in_paths_are_a_part_of_them(rfa: Rfa, tmp_path: Path)
     [
         ("code.py", "x = 1", "code.py:callable"),
         ("weights.pt", "PK", "holds weights"),
-        ("net.onnx", "x", "holds weights"),
+        ("net.pt", "x", "holds weights"),
         ("empty.json", "", "is empty"),
         ("broken.json", "{", "JSON"),
         ("list.json", "[1]", "JSON"),
@@ -327,7 +327,7 @@ def test_a_damaged_archive_says_so(rfa: Rfa, tmp_path: Path) -> None:
         ("make", ["--kwargs", "depth=3"], "It takes kernel, name;"),
         ("make", ["--kwargs", '{"kernel": "big"}'], "kernel"),
         ("ready", ["--kwargs", "a=1"], "is a model already"),
-        ("make", ["--input-shape", "1x3x8x8"], "--input-shape is for PyTorch models"),
+        ("make", ["--input-shape", "1x3x8x8"], "--input-shape is for PyTorch and ONNX models"),
         ("make", ["--input-shape", "1x3xq"], "--input-shape is '1x3xq'"),
         ("make", ["--input-res", "32x0"], "--input-res is '32x0'"),
         ("make", ["--input-res", "-4"], "--input-res is '-4'"),

@@ -23,7 +23,7 @@ from torch.nn import functional
 from torch.nn.modules import module as module_hooks
 
 from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
-from rfa_toolbox.operators.record import ModuleCall, Operation, TensorRef, tensors_in
+from rfa_toolbox.operators.record import ModuleCall, TensorRef
 
 __all__ = [
     "FILLED",
@@ -41,7 +41,6 @@ __all__ = [
     "first_line",
     "is_compiled",
     "is_even",
-    "last_maps",
     "name_of_class",
     "origins_of",
     "raising_line",
@@ -258,25 +257,6 @@ def expanded(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
     """
     pairs = enumerate(zip(shape, strides, strict=False))
     return tuple(place for place, (size, stride) in pairs if size > 1 and stride == 0)
-
-
-# --- tensors ---------------------------------------------------------------------------------
-
-
-def last_maps(operations: Sequence[Operation]) -> tuple[TensorRef, ...]:
-    """Return the results of layers that nothing has read yet, those of the last layer first."""
-    waiting: dict[int, TensorRef] = {}
-    last_layer: dict[int, int] = {}
-    for place, operation in enumerate(operations):
-        read = [one.number for one in tensors_in(operation.arguments)]
-        for number in read:
-            waiting.pop(number, None)
-        behind = max((last_layer.get(number, -1) for number in read), default=-1)
-        for one in operation.outputs:
-            last_layer[one.number] = place if operation.parameters else behind
-            waiting[one.number] = one
-    found = [one for one in waiting.values() if last_layer[one.number] >= 0]
-    return tuple(sorted(found, key=lambda one: (-last_layer[one.number], -one.number)))
 
 
 # --- parameters ------------------------------------------------------------------------------

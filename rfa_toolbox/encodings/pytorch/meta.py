@@ -32,7 +32,6 @@ from rfa_toolbox.encodings.pytorch.capture import (
     expanded,
     first_line,
     is_compiled,
-    last_maps,
     origins_of,
     plain_arguments,
     raising_line,
@@ -48,6 +47,7 @@ from rfa_toolbox.operators.record import (
     Record,
     TensorRef,
     check_sum,
+    last_results,
 )
 
 __all__ = ["Recorder", "capture", "held_by", "index_of", "meta_copy", "tensors_of", "twin_of"]
@@ -303,7 +303,7 @@ class Recorder(TorchFunctionMode):
         return Record(
             type(model).__name__,
             references,
-            outputs or (last_maps(self.operations) if stopped else ()),
+            outputs or (last_results(self.operations) if stopped else ()),
             tuple(self.operations),
             sizes_of(model),
             self._sized,

@@ -27,7 +27,6 @@ from rfa_toolbox.encodings.pytorch.capture import (
     expanded,
     is_compiled,
     is_even,
-    last_maps,
     origins_of,
     plain_arguments,
     sizes_of,
@@ -40,6 +39,7 @@ from rfa_toolbox.operators.record import (
     Record,
     TensorRef,
     check_sum,
+    last_results,
     tensors_in,
 )
 
@@ -107,7 +107,7 @@ def _cut(record: Record, until: str) -> Record:
         if any(call.path == until and call.call == 1 for call in operation.scope)
     ]
     operations = record.operations[: inside[-1] + 1] if inside else ()
-    own = last_maps(operations[inside[0] :] if inside else ())
+    own = last_results(operations[inside[0] :] if inside else ())
     return attrs.evolve(record, operations=operations, outputs=own, stopped=f"behind {until!r}")
 
 

@@ -1,0 +1,681 @@
+"""The operators of ONNX under the names and arguments of the shared rules."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from rfa_toolbox.encodings.onnx.program import Node, Program
+from rfa_toolbox.operators.record import Operation, Record, TensorRef, last_results
+
+__all__ = ["Lowering"]
+
+
+class Lowering:
+    """Turns the nodes of a program into a record of operators.
+
+    Args:
+        program: the program, with all sizes.
+        left_open: by name of an input the dimensions whose sizes are stand-ins.
+    """
+
+    def __init__(self, program: Program, left_open: Mapping[str, tuple[int, ...]]) -> None:
+        self.program = program
+        self._open = left_open
+        self._tensors: dict[str, TensorRef] = {}
+        self._operations: list[Operation] = []
+        self._origins: dict[int, tuple[str, ...]] = {}
+        self._dependent: set[int] = set()
+        self._next = 0
+        self.slices: dict[int, tuple[int, int, int, int]] = {}
+        """By number of a tensor that is a run of another one: of which, along which dimension, from
+        where to where."""
+
+    def record(self) -> Record:
+        """Return the record of the whole program, as far as sizes are known."""
+        given = {name: self.tensor(name) for name in self._open_inputs()}
+        self._dependent.update(one.number for one in given.values())
+        stopped = ""
+        for node in self.program.nodes():
+            stopped = stopped or self._lowered(node)
+        outputs = tuple(
+            self._tensors[value.name]
+            for value in self.program.graph.output
+            if value.name in self._tensors and self._tensors[value.name].number in self._dependent
+        )
+        return Record(
+            self.program.graph.name or "ONNX model",
+            tuple(given.values()),
+            outputs or last_results(self._operations),
+            tuple(self._operations),
+            {name: math.prod(shape) for name, shape in self.program.constants.items()},
+            stopped="" if outputs else stopped,
+            open={given[name].number: dims for name, dims in self._open.items() if dims},
+        )
+
+    def _open_inputs(self) -> list[str]:
+        held = self.program.constants
+        return [one.name for one in self.program.graph.input if one.name not in held]
+
+    def tensor(self, name: str) -> TensorRef:
+        """Return the tensor of this name."""
+        if name not in self._tensors:
+            values = self.program.numbers.get(name)
+            same = values is not None and values.size > 0 and bool((values == values.flat[0]).all())
+            shape = self.program.shapes[name]
+            made = self.new(shape, tuple(range(len(shape))) if same else ())
+            self._tensors[name] = made
+            self._origins[made.number] = self.program.sources.get(name, ())
+        return self._tensors[name]
+
+    def new(self, shape: Sequence[int], even: tuple[int, ...] = ()) -> TensorRef:
+        """Return a tensor that the file has no name for."""
+        self._next += 1
+        return TensorRef(self._next - 1, tuple(shape), even)
+
+    def _lowered(self, node: Node) -> str:
+        """Lower a node, if the input reaches it; return why what it makes is lost, if so."""
+        read = [name for name in node.inputs if name]
+        lost = [name for name in read if name not in self.program.shapes]
+        made = [name for name in node.outputs if name]
+        unknown = [name for name in made if name not in self.program.shapes]
+        if lost or unknown:
+            for name in made:
+                self.program.shapes.pop(name, None)
+            where = f"{node.kind} ({node.name})" if node.name else node.kind
+            return (
+                f"the size of what {where} makes is not known before it runs." if not lost else ""
+            )
+        depends = [self.tensor(name).number in self._dependent for name in read]
+        if any(depends):
+            LOWERINGS.get(node.kind, _plain_operator)(Call(self, node))
+        else:
+            self.program.note_sources(read, made)
+        return ""
+
+    def numbered(self, number: int) -> TensorRef:
+        """Return the tensor of the file that has this number."""
+        return next(one for one in self._tensors.values() if one.number == number)
+
+    def is_reached(self, tensor: TensorRef) -> bool:
+        """Return whether a tensor depends on the input."""
+        return tensor.number in self._dependent
+
+    def write(
+        self,
+        node: Node,
+        name: str,
+        arguments: Mapping[str, Any],
+        outputs: Sequence[TensorRef],
+        held: Sequence[TensorRef],
+    ) -> None:
+        """Write an operation down."""
+        parameters = (one for tensor in held for one in self._origins.get(tensor.number, ()))
+        self._dependent.update(one.number for one in outputs)
+        self._operations.append(
+            Operation(name, arguments, tuple(outputs), node.scope, tuple(dict.fromkeys(parameters)))
+        )
+
+
+class Call:
+    """One node on its way to operations."""
+
+    def __init__(self, lowering: Lowering, node: Node) -> None:
+        self.node = node
+        self._lowering = lowering
+
+    @property
+    def x(self) -> TensorRef:
+        """The first input."""
+        return self.of(0)
+
+    @property
+    def rank(self) -> int:
+        """Dimensions of the first input."""
+        return len(self.x.shape)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of the first output."""
+        return self._lowering.tensor(self.node.outputs[0]).shape
+
+    def of(self, place: int) -> TensorRef:
+        """Return an input."""
+        return self._lowering.tensor(self.node.inputs[place])
+
+    def all(self) -> list[TensorRef]:
+        """Return all inputs that are there."""
+        return [self._lowering.tensor(name) for name in self.node.inputs if name]
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """Return an attribute."""
+        return self.node.attributes.get(name, default)
+
+    def has(self, place: int) -> bool:
+        """Return whether an input is there."""
+        return bool(self.node.input(place))
+
+    def add(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        shape: Sequence[int] | None = None,
+        held: Sequence[TensorRef] = (),
+    ) -> TensorRef:
+        """Write an operation; without a shape it makes what the node makes."""
+        if shape is None:
+            made = [self._lowering.tensor(one) for one in self.node.outputs if one]
+        else:
+            made = [self._lowering.new(shape)]
+        self._lowering.write(self.node, name, arguments, made, held or self.all())
+        return made[0]
+
+    @property
+    def slices(self) -> dict[int, tuple[int, int, int, int]]:
+        """What is known of runs that were taken out of tensors."""
+        return self._lowering.slices
+
+    def tensor_of(self, number: int) -> TensorRef:
+        """Return the tensor with a number."""
+        return self._lowering.numbered(number)
+
+    def depends(self, place: int) -> bool:
+        """Return whether an input of the node depends on the input of the model."""
+        return self._lowering.is_reached(self.of(place))
+
+    def output_shape(self, place: int) -> tuple[int, ...]:
+        """Return the shape of an output."""
+        return self._lowering.tensor(self.node.outputs[place]).shape
+
+    def one(
+        self, place: int, name: str, arguments: Mapping[str, Any], held: Sequence[TensorRef]
+    ) -> TensorRef:
+        """Write an operation that makes one of the outputs."""
+        made = self._lowering.tensor(self.node.outputs[place])
+        self._lowering.write(self.node, name, arguments, [made], held)
+        return made
+
+    def first_output_alone(self, name: str, arguments: Mapping[str, Any]) -> TensorRef:
+        """Write an operation of whose outputs the first counts alone."""
+        return self.one(0, name, arguments, self.all())
+
+
+Lower: TypeAlias = "Callable[[Call], object]"
+
+
+def _plain_operator(call: Call) -> None:
+    """An operator without a rule of its own: its name says what is not known."""
+    call.add(call.node.kind, {"input": call.x, "rest": tuple(call.all())})
+
+
+def _named(name: str) -> Lower:
+    """Return what lowers an operator that works on its inputs as they are."""
+
+    def lower(call: Call) -> None:
+        several = {str(place): one for place, one in enumerate(call.all()[1:], start=1)}
+        call.first_output_alone(name, {"input": call.x, **several})
+
+    return lower
+
+
+# --- windows -----------------------------------------------------------------------------------
+
+
+def _paddings(
+    call: Call,
+    sizes: Sequence[int],
+    wanted: Sequence[int],
+    reaches: Sequence[int],
+    strides: Sequence[int],
+) -> tuple[tuple[int, int], ...]:
+    """Return how much is padded in front and behind, per axis."""
+    count = len(sizes)
+    automatic = call.get("auto_pad", "NOTSET")
+    if automatic in ("NOTSET", ""):
+        pads = call.get("pads") or [0] * (2 * count)
+        return tuple((pads[axis], pads[axis + count]) for axis in range(count))
+    if automatic == "VALID":
+        return ((0, 0),) * count
+    found = []
+    for size, made, reach, stride in zip(sizes, wanted, reaches, strides, strict=True):
+        total = max((made - 1) * stride + reach + 1 - size, 0)
+        less, more = total // 2, total - total // 2
+        found.append((less, more) if automatic == "SAME_UPPER" else (more, less))
+    return tuple(found)
+
+
+def _window(call: Call, kernel: Sequence[int]) -> dict[str, Any]:
+    count = len(kernel)
+    strides = tuple(call.get("strides") or [1] * count)
+    dilations = tuple(call.get("dilations") or [1] * count)
+    reaches = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
+    padding = _paddings(call, call.x.shape[2:], call.shape[2:], reaches, strides)
+    return {"stride": strides, "dilation": dilations, "padding": padding}
+
+
+def _convolved(call: Call, weight: TensorRef) -> None:
+    count = len(weight.shape) - 2
+    arguments = {"input": call.x, "weight": weight, "groups": call.get("group", 1)}
+    arguments |= _window(call, weight.shape[2:])
+    call.first_output_alone(f"conv{count}d", arguments)
+
+
+def _conv(call: Call) -> None:
+    _convolved(call, call.of(1))
+
+
+def _quantised_conv(call: Call) -> None:
+    _convolved(call, call.of(3))
+
+
+def _conv_transpose(call: Call) -> None:
+    weight = call.of(1)
+    kernel = weight.shape[2:]
+    count = len(kernel)
+    strides = tuple(call.get("strides") or [1] * count)
+    dilations = tuple(call.get("dilations") or [1] * count)
+    more = call.get("output_padding") or [0] * count
+    pads = call.get("pads") or [0] * (2 * count)
+    padding = []
+    for axis in range(count):
+        reach = dilations[axis] * (kernel[axis] - 1)
+        whole = strides[axis] * (call.x.shape[2 + axis] - 1) + reach + 1 + more[axis]
+        total = whole - call.shape[2 + axis]
+        if call.get("output_shape") or call.get("auto_pad", "NOTSET").startswith("SAME"):
+            upper = call.get("auto_pad") == "SAME_UPPER"
+            begin = total // 2 if upper else total - total // 2
+        else:
+            begin = pads[axis]
+        padding.append((begin, total - begin))
+    call.add(
+        f"conv_transpose{count}d",
+        {
+            "input": call.x,
+            "weight": weight,
+            "stride": strides,
+            "padding": tuple(padding),
+            "groups": call.get("group", 1),
+            "dilation": dilations,
+        },
+    )
+
+
+def _pool(kind: str) -> Lower:
+    def lower(call: Call) -> None:
+        kernel = tuple(call.get("kernel_shape"))
+        name = f"{kind}_pool{len(kernel)}d"
+        arguments = {"input": call.x, "kernel_size": kernel, **_window(call, kernel)}
+        call.first_output_alone(name, arguments)
+
+    return lower
+
+
+def _global_pool(name: str) -> Lower:
+    def lower(call: Call) -> None:
+        call.add(name, {"input": call.x, "dim": tuple(range(2, call.rank)), "keepdim": True})
+
+    return lower
+
+
+_MODES = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
+
+
+def _resize(call: Call) -> None:
+    """Resize a map; where its channels lie behind, they are put in front for it."""
+    rank, shape = call.rank, call.shape
+    resized = [at for at in range(rank) if shape[at] != call.x.shape[at]]
+    if not resized:
+        call.add("clone", {"input": call.x})
+        return
+    coordinates = call.get("coordinate_transformation_mode", "half_pixel")
+    mode = _MODES[call.get("mode", "nearest")]
+    if call.node.opset < 11:
+        coordinates = "asymmetric"
+    exact = coordinates.endswith("half_pixel")
+    plain = mode == "nearest" and coordinates == "asymmetric"
+    if not (exact or plain or coordinates == "align_corners"):
+        call.add(f"Resize ({coordinates})", {"input": call.x})
+        return
+    rounding = call.get("nearest_mode", "round_prefer_floor" if call.node.opset > 10 else "floor")
+    if mode == "nearest" and exact and not rounding.startswith("round"):
+        call.add(f"Resize ({coordinates}, {rounding})", {"input": call.x})
+        return
+    if plain and rounding != "floor" and any(shape[at] < call.x.shape[at] for at in resized):
+        call.add(f"Resize ({coordinates}, {rounding})", {"input": call.x})
+        return
+    facts = {
+        "mode": "nearest-exact" if mode == "nearest" and exact else mode,
+        "align_corners": coordinates == "align_corners",
+        "antialias": bool(call.get("antialias", 0)),
+        "size": tuple(shape[at] for at in resized),
+    }
+    scales = call.node.known(2) or call.node.known(1, "scales")
+    if scales and len(scales) == rank:
+        facts |= {"scale_factor": tuple(scales[at] for at in resized), "size": None}
+    if resized[0] >= 2 and resized == list(range(2, rank)):
+        call.add("interpolate", {"input": call.x, **facts})
+        return
+    others = [at for at in range(rank) if at not in resized]
+    order = (*others, *resized)
+    x = call.add("permute", {"input": call.x, "dims": order}, [call.x.shape[at] for at in order])
+    if len(others) != 2:
+        call.add(f"Resize of {len(resized)} dimensions", {"input": call.x})
+        return
+    made = call.add("interpolate", {"input": x, **facts}, [shape[at] for at in order])
+    call.add("permute", {"input": made, "dims": tuple(order.index(at) for at in range(rank))})
+
+
+def _depth_to_space(call: Call) -> None:
+    call.add("pixel_shuffle", {"input": call.x, "factor": call.get("blocksize")})
+
+
+def _space_to_depth(call: Call) -> None:
+    call.add("pixel_unshuffle", {"input": call.x, "factor": call.get("blocksize")})
+
+
+# --- mixing ------------------------------------------------------------------------------------
+
+
+def _axes(call: Call, place: int = 1) -> tuple[int, ...] | None:
+    found = call.node.known(place, "axes") if call.node.input(place) or call.get("axes") else None
+    return None if found is None else tuple(found)
+
+
+def _reduce(name: str) -> Lower:
+    def lower(call: Call) -> None:
+        axes = _axes(call)
+        if not axes and call.get("noop_with_empty_axes", 0):
+            call.add("clone", {"input": call.x})
+            return
+        keep = bool(call.get("keepdims", 1))
+        call.add(name, {"input": call.x, "dim": axes or None, "keepdim": keep})
+
+    return lower
+
+
+def _along(name: str, default: int = 0) -> Lower:
+    def lower(call: Call) -> None:
+        call.add(name, {"input": call.x, "dim": call.get("axis", default)})
+
+    return lower
+
+
+def _cumulative(call: Call) -> None:
+    (axis,) = call.node.known(1) or [0]
+    call.add("cumsum", {"input": call.x, "dim": axis})
+
+
+def _softmax(name: str) -> Lower:
+    """Until version 13 a softmax went over all dimensions from one on, together."""
+
+    def lower(call: Call) -> None:
+        if call.node.opset >= 13:
+            call.add(name, {"input": call.x, "dim": call.get("axis", -1)})
+            return
+        axis = call.get("axis", 1) % max(1, call.rank)
+        x = call.x
+        for place in range(axis, call.rank - 1):
+            if x.shape[place] > 1:
+                x = call.add(name, {"input": x, "dim": place}, x.shape)
+        call.add(name, {"input": x, "dim": call.rank - 1})
+
+    return lower
+
+
+def _product(left: int, right: int) -> Lower:
+    def lower(call: Call) -> None:
+        call.first_output_alone("matmul", {"input": call.of(left), "other": call.of(right)})
+
+    return lower
+
+
+def _gemm(call: Call) -> None:
+    """Multiply matrices, one of which may have to be turned first."""
+    x, other = call.of(0), call.of(1)
+    if call.get("transA", 0):
+        turned = {"input": x, "dim0": 0, "dim1": 1}
+        x = call.add("transpose", turned, x.shape[::-1])
+    turned_already = bool(call.get("transB", 0))
+    weight = other if turned_already else other._replace(shape=other.shape[::-1])
+    call.add("linear", {"input": x, "weight": weight})
+
+
+def _einsum(call: Call) -> None:
+    call.add("einsum", {"equation": call.get("equation"), "operands": tuple(call.all())})
+
+
+def _recurrent(name: str) -> Lower:
+    """A recurrent layer on (steps, batch, features); directions have a dimension of theirs."""
+
+    def lower(call: Call) -> None:
+        steps, batch = call.x.shape[:2]
+        hidden = int(call.get("hidden_size"))
+        both = 2 if call.get("direction", "forward") == "bidirectional" else 1
+        read = {"input": call.x, "batch_first": False}
+        outputs = call.node.outputs
+        made = call.add(name, read, (steps, batch, both * hidden))
+        if outputs[0]:
+            parts = call.add("reshape", {"input": made}, (steps, batch, both, hidden))
+            call.first_output_alone("permute", {"input": parts, "dims": (0, 2, 1, 3)})
+        for place in range(1, len(outputs)):
+            if outputs[place]:
+                last = call.add("select", {"input": made, "dim": 0, "index": -1}, made.shape[1:])
+                call.one(place, "reshape", {"input": last}, ())
+
+    return lower
+
+
+# --- norms -------------------------------------------------------------------------------------
+
+
+def _batch_norm(call: Call) -> None:
+    read = {"input": call.x, "running_mean": call.of(3), "running_var": call.of(4)}
+    made = call.all()[:3]  # what is kept of batches are no parameters
+    call.one(0, "batch_norm", read, made)
+
+
+def _layer_norm(name: str) -> Lower:
+    def lower(call: Call) -> None:
+        axis = call.get("axis", -1) % call.rank
+        call.first_output_alone(name, {"input": call.x, "normalized_shape": call.x.shape[axis:]})
+
+    return lower
+
+
+def _group_norm(call: Call) -> None:
+    call.add("group_norm", {"input": call.x, "num_groups": call.get("num_groups")})
+
+
+def _lp_norm(call: Call) -> None:
+    call.add("normalize", {"input": call.x, "p": call.get("p", 2), "dim": call.get("axis", -1)})
+
+
+# --- plumbing ----------------------------------------------------------------------------------
+
+
+def _flatten(call: Call) -> None:
+    if call.get("axis", 1) == 1:
+        call.add("flatten", {"input": call.x, "start_dim": 1, "end_dim": -1})
+    else:
+        call.add("reshape", {"input": call.x})
+
+
+def _transpose(call: Call) -> None:
+    order = tuple(call.get("perm") or range(call.rank)[::-1])
+    call.add("permute", {"input": call.x, "dims": order})
+
+
+def _concat(call: Call) -> None:
+    """Put tensors side by side; two parts of one that changed places are a roll."""
+    parts = [call.slices.get(one.number) for one in call.all()]
+    if len(parts) == 2 and parts[0] and parts[1]:
+        (source, axis, start, stop), (other, along, first, last) = parts[0], parts[1]
+        whole = call.shape[axis]
+        if (source, axis, stop) == (other, along, whole) and (first, last) == (0, start):
+            x = call.tensor_of(source)
+            shift = -start if 2 * start <= whole else whole - start
+            call.add("roll", {"input": x, "shifts": shift, "dims": axis})
+            return
+    call.add("cat", {"tensors": tuple(call.all()), "dim": call.get("axis", 1)})
+
+
+def _split(call: Call) -> None:
+    axis = call.get("axis", 0) % call.rank
+    sizes = tuple(call.output_shape(place)[axis] for place in range(len(call.node.outputs)))
+    call.add("split", {"input": call.x, "sizes": sizes, "dim": axis})
+
+
+def _slice(call: Call) -> None:
+    starts, ends = call.node.known(1, "starts"), call.node.known(2, "ends")
+    if starts is None or ends is None:
+        _plain_operator(call)
+        return
+    axes = call.node.known(3, "axes") or list(range(len(starts)))
+    steps = call.node.known(4, "steps") or [1] * len(starts)
+    index = [slice(None)] * call.rank
+    turned = []
+    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
+        place = axis % call.rank
+        if step > 0:
+            index[place] = slice(*slice(start, end, step).indices(call.x.shape[place]))
+        elif call.shape[place] == call.x.shape[place]:
+            turned.append(place)
+        else:
+            _plain_operator(call)
+            return
+    x = call.x
+    if turned and index == [slice(None)] * call.rank:
+        call.add("flip", {"input": x, "dims": tuple(turned)})
+        return
+    if turned:
+        x = call.add("flip", {"input": x, "dims": tuple(turned)}, x.shape)
+    made = call.add("getitem", {"input": x, "index": tuple(index)})
+    cut = [at for at in range(call.rank) if made.shape[at] != x.shape[at]]
+    if len(cut) == 1 and index[cut[0]].step == 1:
+        part = index[cut[0]]
+        call.slices[made.number] = (x.number, cut[0], part.start, part.stop)
+
+
+def _gather(call: Call) -> None:
+    """Pick indices: a number, a run of numbers, any numbers, or what data says."""
+    axis = call.get("axis", 0)
+    if not call.depends(0):
+        call.add("embedding", {"input": call.of(1), "weight": call.x})
+        return
+    indices = call.node.numbers.get(call.node.input(1))
+    size = call.x.shape[axis % call.rank]
+    if indices is not None and indices.ndim == 0:
+        call.add("select", {"input": call.x, "dim": axis, "index": int(indices) % size})
+        return
+    if indices is not None and indices.ndim == 1 and indices.size:
+        listed = [int(one) % size for one in indices]
+        if listed == list(range(listed[0], listed[0] + len(listed))):
+            arguments = {"dim": axis, "start": listed[0], "stop": listed[-1] + 1}
+            call.add("slice", {"input": call.x, **arguments})
+            return
+    call.add("index_select", {"input": call.x, "dim": axis, "index": call.of(1)})
+
+
+_PADDING = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
+
+
+def _pad(call: Call) -> None:
+    amounts = call.node.known(1, "pads")
+    if amounts is None:
+        _plain_operator(call)
+        return
+    axes = call.node.known(3) or list(range(call.rank))
+    begin, end = [0] * call.rank, [0] * call.rank
+    for place, axis in enumerate(axes):
+        begin[axis % call.rank] = int(amounts[place])
+        end[axis % call.rank] = int(amounts[place + len(axes)])
+    pairs = [one for pair in reversed(list(zip(begin, end, strict=True))) for one in pair]
+    mode = _PADDING[call.get("mode", "constant")]
+    call.add("pad", {"input": call.x, "pad": tuple(pairs), "mode": mode})
+
+
+def _where(call: Call) -> None:
+    condition, one, other = call.all()
+    call.add("where", {"condition": condition, "input": one, "other": other})
+
+
+_LIKE_OTHERS = """
+Abs Acos Acosh Add Asin Asinh Atan Atanh BitShift:lshift BitwiseAnd:bitwise_and
+BitwiseOr:bitwise_or BitwiseXor:bitwise_xor BitwiseNot:bitwise_not Ceil Celu Clip:clamp Cos
+Cosh Div Elu Equal:eq Erf Exp Floor Gelu Greater:gt GreaterOrEqual:ge HardSigmoid HardSwish
+IsInf IsNaN LeakyRelu:leaky_relu Less:lt LessOrEqual:le Log Max:maximum Mean:add Min:minimum
+Mish Mod:remainder Mul Neg Not:logical_not And:logical_and Or:logical_or Xor:logical_xor
+OneHot:one_hot Pow PRelu Reciprocal Relu Round Selu Shrink:hardshrink Sigmoid Sign Sin Sinh
+Softplus Softsign Sqrt Sub Sum:add Tan Tanh ThresholdedRelu:threshold Trilu:tril
+Identity:clone Cast:to CastLike:to Dropout QuantizeLinear:clone DequantizeLinear:clone
+DynamicQuantizeLinear:clone LRN:local_response_norm InstanceNormalization:instance_norm
+MeanVarianceNormalization:instance_norm Reshape Squeeze:reshape Unsqueeze:reshape Expand
+Tile:repeat GatherElements:gather GatherND:gather ScatterND:scatter ScatterElements:scatter
+Scatter GridSample:grid_sample RoiAlign:roi_align DeformConv:deform_conv2d Det:linalg_det
+AffineGrid:affine_grid
+"""
+"""Operators that the vocabulary has too: under their own name in small letters, or as named."""
+
+
+def _like_others() -> Iterator[tuple[str, Lower]]:
+    for spelled in _LIKE_OTHERS.split():
+        kind, _, name = spelled.partition(":")
+        yield kind, _named(name or kind.lower())
+
+
+LOWERINGS: dict[str, Lower] = {
+    **dict(_like_others()),
+    "Conv": _conv,
+    "ConvInteger": _conv,
+    "QLinearConv": _quantised_conv,
+    "ConvTranspose": _conv_transpose,
+    "MaxPool": _pool("max"),
+    "AveragePool": _pool("avg"),
+    "LpPool": _pool("lp"),
+    "GlobalAveragePool": _global_pool("mean"),
+    "GlobalMaxPool": _global_pool("amax"),
+    "GlobalLpPool": _global_pool("linalg_vector_norm"),
+    "Resize": _resize,
+    "Upsample": _resize,
+    "DepthToSpace": _depth_to_space,
+    "SpaceToDepth": _space_to_depth,
+    "ReduceMean": _reduce("mean"),
+    "ReduceSum": _reduce("sum"),
+    "ReduceMax": _reduce("amax"),
+    "ReduceMin": _reduce("amin"),
+    "ReduceProd": _reduce("prod"),
+    "ReduceL1": _reduce("linalg_vector_norm"),
+    "ReduceL2": _reduce("linalg_vector_norm"),
+    "ReduceLogSum": _reduce("logsumexp"),
+    "ReduceLogSumExp": _reduce("logsumexp"),
+    "ReduceSumSquare": _reduce("sum"),
+    "ArgMax": _along("argmax"),
+    "ArgMin": _along("argmin"),
+    "TopK": _along("topk", -1),
+    "CumSum": _cumulative,
+    "Softmax": _softmax("softmax"),
+    "LogSoftmax": _softmax("log_softmax"),
+    "Hardmax": _softmax("softmax"),
+    "MatMul": _product(0, 1),
+    "MatMulInteger": _product(0, 1),
+    "QLinearMatMul": _product(0, 3),
+    "Gemm": _gemm,
+    "Einsum": _einsum,
+    "LSTM": _recurrent("lstm"),
+    "GRU": _recurrent("gru"),
+    "RNN": _recurrent("rnn_tanh"),
+    "BatchNormalization": _batch_norm,
+    "LayerNormalization": _layer_norm("layer_norm"),
+    "RMSNormalization": _layer_norm("rms_norm"),
+    "GroupNormalization": _group_norm,
+    "LpNormalization": _lp_norm,
+    "Flatten": _flatten,
+    "Transpose": _transpose,
+    "Concat": _concat,
+    "Split": _split,
+    "Slice": _slice,
+    "Gather": _gather,
+    "Pad": _pad,
+    "Where": _where,
+}

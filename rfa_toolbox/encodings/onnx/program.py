@@ -1,0 +1,294 @@
+"""An ONNX file as a program of which all sizes are known: shapes, constants and scopes.
+
+What is computed of sizes and constants alone is computed here, node by node, by the reference
+implementation of the format. No weight is read: their shapes are enough.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import helper, numpy_helper, shape_inference
+from onnx.reference import ReferenceEvaluator
+
+from rfa_toolbox.operators.record import ModuleCall
+
+__all__ = ["Node", "Program"]
+
+_SMALL = 4096
+"""Numbers that a constant may have to be known by value; others are known by shape."""
+
+_STANDARD = ("", "ai.onnx")
+_SCOPES, _CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
+
+
+@attrs.frozen
+class Node:
+    """One operator of a program, with what is known of the tensors that it reads and makes.
+
+    Attributes:
+        kind: the operator, with its domain where that is none of ONNX itself.
+        name: of the node in the file.
+        inputs: names of tensors; empty where an optional one is missing.
+        outputs: likewise.
+        attributes: by name, as plain values.
+        shapes: by name of a tensor its shape; missing where it is not known.
+        numbers: by name of a tensor its values, where they are known.
+        scope: the modules that it ran in, as far as the file tells.
+        opset: version of the operators of ONNX.
+    """
+
+    kind: str
+    name: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    shapes: Mapping[str, tuple[int, ...]]
+    numbers: Mapping[str, npt.NDArray[Any]]
+    scope: tuple[ModuleCall, ...]
+    opset: int
+
+    def input(self, place: int) -> str:
+        """Return the name of an input, empty where there is none."""
+        return self.inputs[place] if place < len(self.inputs) else ""
+
+    def known(self, place: int, attribute: str = "") -> list[Any] | None:
+        """Return the values of an input, which older versions have as an attribute."""
+        values = self.numbers.get(self.input(place))
+        if values is not None:
+            listed: list[Any] = values.tolist() if values.ndim else [values.item()]
+            return listed
+        given = self.attributes.get(attribute)
+        return given if given is None or isinstance(given, list) else [given]
+
+
+class Program:
+    """The graph of a model, with all sizes.
+
+    Args:
+        model: the model, without external data.
+        sizes: by name of an input its shape.
+
+    Attributes:
+        constants: by name of an initialiser its shape.
+        numbers: by name of a tensor its values, where they are known.
+        shapes: by name of a tensor its shape, as far as the walk has come.
+        sources: by name of a constant the initialisers that it was computed from; single numbers
+            are no parameters.
+    """
+
+    def __init__(self, model: onnx.ModelProto, sizes: Mapping[str, tuple[int, ...]]) -> None:
+        self.model = model
+        self.graph = model.graph
+        self.opset = max(
+            (one.version for one in model.opset_import if one.domain in _STANDARD), default=1
+        )
+        self.constants: dict[str, tuple[int, ...]] = {}
+        self.numbers: dict[str, npt.NDArray[Any]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.sources: dict[str, tuple[str, ...]] = {}
+        self._types: dict[str, onnx.TypeProto] = {}
+        self._known_before = _inferred(model)
+        self._calls: dict[str, int] = {}
+        self._last: tuple[str, ...] = ()
+        for tensor in self.graph.initializer:
+            self.constants[tensor.name] = tuple(tensor.dims)
+            self._hold(tensor.name, tensor)
+            if math.prod(tensor.dims) > 1:
+                self.sources[tensor.name] = (tensor.name,)
+        for value in self.graph.input:
+            if value.name in sizes:
+                kind = value.type.tensor_type.elem_type or onnx.TensorProto.FLOAT
+                self._set(value.name, kind, sizes[value.name])
+
+    def nodes(self) -> Iterator[Node]:
+        """Yield what the input may reach; what is computed of constants alone is known by then."""
+        for node in self.graph.node:
+            if not self._folded(node):
+                self._infer(node)
+                yield self._node(node)
+
+    # -- constants
+
+    def _hold(self, name: str, tensor: onnx.TensorProto) -> None:
+        self._set(name, tensor.data_type, tuple(tensor.dims))
+        outside = tensor.data_location == onnx.TensorProto.EXTERNAL
+        if not outside and math.prod(tensor.dims) <= _SMALL:
+            self.numbers[name] = numpy_helper.to_array(tensor)
+
+    def _set(self, name: str, kind: int, shape: Sequence[int]) -> None:
+        self.shapes[name] = tuple(shape)
+        self._types[name] = helper.make_tensor_type_proto(kind, list(shape))
+
+    def _folded(self, node: onnx.NodeProto) -> bool:
+        """Compute a node of which all inputs are known; tell whether that was so."""
+        if node.domain not in _STANDARD or _subgraphs(node):
+            return False
+        read = [name for name in node.input if name]
+        if node.op_type in ("Shape", "Size") and read[0] in self.shapes:
+            nothing = np.broadcast_to(np.zeros((), np.bool_), self.shapes[read[0]])
+            given: dict[str, npt.NDArray[Any]] = {read[0]: nothing}
+        elif all(name in self.numbers for name in read) and not self._is_large(node):
+            given = {name: self.numbers[name] for name in read}
+        else:
+            return False
+        for name, value in zip(node.output, self._computed(node, given), strict=False):
+            array = np.asarray(value)
+            if name:
+                self.numbers[name] = array
+                self.note_sources(node.input, [name])
+                self._set(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        return True
+
+    def note_sources(self, read: Sequence[str], made: Sequence[str]) -> None:
+        """Write down what constants were computed from."""
+        found = (source for name in read for source in self.sources.get(name, ()))
+        several = tuple(dict.fromkeys(found))
+        self.sources.update(dict.fromkeys(made, several))
+
+    def _is_large(self, node: onnx.NodeProto) -> bool:
+        """Whether a constant is made that is too large to be of interest by value."""
+        if node.op_type not in ("ConstantOfShape", "Expand", "Tile", "Range", "Constant"):
+            return False
+        if node.op_type == "Constant":
+            tensor = next((one.t for one in node.attribute if one.name == "value"), None)
+            return tensor is not None and math.prod(tensor.dims) > _SMALL
+        sizes = self.numbers[node.input[0 if node.op_type == "ConstantOfShape" else -1]]
+        return bool(np.prod(sizes.astype(np.float64)) > _SMALL)
+
+    def _computed(
+        self, node: onnx.NodeProto, given: Mapping[str, npt.NDArray[Any]]
+    ) -> Sequence[Any]:
+        inputs = [
+            helper.make_tensor_value_info(
+                name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
+            )
+            for name, array in given.items()
+        ]
+        outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
+        graph = helper.make_graph([node], "node", inputs, outputs)
+        model = helper.make_model(graph, opset_imports=list(self.model.opset_import))
+        return list(ReferenceEvaluator(model).run(None, dict(given)))
+
+    # -- shapes
+
+    def _infer(self, node: onnx.NodeProto) -> None:
+        """Find the shapes of what a node makes, given all that is known of what it reads."""
+        found: Mapping[str, onnx.TypeProto] = {}
+        types = {name: self._types[name] for name in node.input if name in self._types}
+        standard = node.domain in _STANDARD
+        if standard and len(types) == len({name for name in node.input if name}):
+            data = {
+                name: numpy_helper.from_array(self.numbers[name], name)
+                for name in node.input
+                if name in self.numbers
+            }
+            schema = onnx.defs.get_schema(node.op_type, self.opset, "")
+            try:
+                found = shape_inference.infer_node_outputs(
+                    schema, node, types, data, opset_imports=list(self.model.opset_import)
+                )
+            except (shape_inference.InferenceError, RuntimeError, ValueError):
+                found = {}
+        for name in node.output:
+            kind = found.get(name) or self._known_before.get(name)
+            shape = None if kind is None else _shape(kind)
+            if kind is not None and shape is not None:
+                self._set(name, kind.tensor_type.elem_type, shape)
+
+    # -- what a node is
+
+    def _node(self, node: onnx.NodeProto) -> Node:
+        prefix = "" if node.domain in _STANDARD else f"{node.domain}::"
+        attributes = {one.name: _plain(one) for one in node.attribute}
+        return Node(
+            prefix + node.op_type,
+            node.name,
+            tuple(node.input),
+            tuple(node.output),
+            attributes,
+            self.shapes,
+            self.numbers,
+            self._scope(node),
+            self.opset,
+        )
+
+    def _scope(self, node: onnx.NodeProto) -> tuple[ModuleCall, ...]:
+        """Return the modules that a node ran in: from its metadata, else from its name."""
+        said = {one.key: one.value for one in node.metadata_props}
+        paths, kinds = _listed(said.get(_SCOPES)), _listed(said.get(_CLASSES))
+        if paths and len(paths) == len(kinds):
+            pairs = list(zip(paths[:-1], kinds[:-1], strict=True))
+        else:
+            named = _paths_in(node.name)
+            pairs = [(path, path.rpartition(".")[2]) for path in named[:-1]]
+            pairs += [(path, node.op_type) for path in named[-1:]]
+        opened = tuple(path for path, _ in pairs)
+        for depth, path in enumerate(opened):
+            if self._last[: depth + 1] != opened[: depth + 1]:
+                self._calls[path] = self._calls.get(path, 0) + 1
+        self._last = opened
+        return tuple(
+            ModuleCall(
+                path,
+                kind.rpartition(".")[2],
+                self._calls[path],
+                kind.startswith(("torch.nn.", "torch.ao.")),
+            )
+            for path, kind in pairs
+        )
+
+
+def _inferred(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
+    """Return the types that a file tells of itself."""
+    values = (*model.graph.value_info, *model.graph.output)
+    return {one.name: one.type for one in values}
+
+
+def _shape(kind: onnx.TypeProto) -> tuple[int, ...] | None:
+    if not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
+        return None
+    dims = kind.tensor_type.shape.dim
+    if not all(one.HasField("dim_value") for one in dims):
+        return None
+    return tuple(one.dim_value for one in dims)
+
+
+def _subgraphs(node: onnx.NodeProto) -> bool:
+    kinds = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
+    return any(one.type in kinds for one in node.attribute)
+
+
+def _plain(attribute: onnx.AttributeProto) -> Any:
+    if attribute.type in (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS):
+        return None
+    value = helper.get_attribute_value(attribute)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return list(value) if isinstance(value, Sequence) and not isinstance(value, str) else value
+
+
+def _listed(text: str | None) -> list[str]:
+    """Return a list that a file has as a text, if it is one."""
+    try:
+        value = ast.literal_eval(text or "[]")
+    except (ValueError, SyntaxError):
+        return []
+    return [str(one) for one in value] if isinstance(value, list) else []
+
+
+def _paths_in(name: str) -> list[str]:
+    """Return the module paths in the name of a node, such as ``/layer1/layer1.0/conv1/Conv``."""
+    paths: list[str] = []
+    for part in name.strip("/").split("/")[:-1]:
+        last = paths[-1] if paths else ""
+        inside = not last or part.startswith(f"{last}.")
+        paths.append(part if inside else f"{last}.{part}")
+    return paths

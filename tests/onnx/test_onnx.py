@@ -1,0 +1,299 @@
+"""What ONNX files say is what their reference implementation does, unit by unit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from rfa_toolbox import create_graph_from_onnx, input_resolution_range
+from rfa_toolbox.errors import InvalidResolutionError, UnsupportedModelError
+
+RANDOM = np.random.default_rng(0)
+EVERYTHING = (math.inf, math.inf)
+
+
+def weight(name: str, *shape: int) -> onnx.TensorProto:
+    return numpy_helper.from_array(RANDOM.uniform(0.1, 1, shape).astype(np.float32), name)
+
+
+def numbers(name: str, *values: int) -> onnx.TensorProto:
+    return numpy_helper.from_array(np.array(values, np.int64), name)
+
+
+def node(kind: str, inputs: str, outputs: str, **attributes: Any) -> onnx.NodeProto:
+    names = [one if one != "-" else "" for one in inputs.split()]
+    return helper.make_node(kind, names, outputs.split(), name=f"{kind}_{outputs}", **attributes)
+
+
+def model(
+    nodes: Sequence[onnx.NodeProto],
+    held: Sequence[onnx.TensorProto] = (),
+    shape: Sequence[Any] = (1, 2, 20, 24),
+    opset: int = 18,
+) -> onnx.ModelProto:
+    given = helper.make_tensor_value_info("x", TensorProto.FLOAT, shape)
+    made = helper.make_tensor_value_info("y", TensorProto.FLOAT, None)
+    graph = helper.make_graph(list(nodes), "net", [given], [made], list(held))
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
+
+
+def seen(proto: onnx.ModelProto, axis: int, unit: tuple[int, ...]) -> tuple[int, int]:
+    """Return the first and the last row of the input that reach a unit of the output."""
+    shape = [one.dim_value for one in proto.graph.input[0].type.tensor_type.shape.dim]
+    evaluator = ReferenceEvaluator(proto)
+    found = []
+    base = RANDOM.uniform(0.4, 0.6, shape).astype(np.float32)
+    before = evaluator.run(None, {"x": base})[0]
+    for row in range(shape[2 + axis]):
+        image = base.copy()
+        np.moveaxis(image, 2 + axis, 0)[row] += 9
+        after = evaluator.run(None, {"x": image})[0]
+        if (after != before)[(0, slice(None), *unit)].any():
+            found.append(row)
+    return found[0], found[-1]
+
+
+CONV = (weight("w", 2, 2, 3, 3),)
+CASES: dict[str, tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorProto]]] = {
+    "padding that differs between sides": (
+        [node("Conv", "x w", "y", pads=[2, 0, 1, 3], strides=[2, 1])],
+        CONV,
+    ),
+    "same, more behind": (
+        [node("Conv", "x w", "y", auto_pad="SAME_UPPER", strides=[2, 2])],
+        CONV,
+    ),
+    "same, more in front": (
+        [node("Conv", "x w", "y", auto_pad="SAME_LOWER", strides=[2, 2])],
+        CONV,
+    ),
+    "dilation": ([node("Conv", "x w", "y", dilations=[2, 3], pads=[2, 3, 2, 3])], CONV),
+    "groups": (
+        [node("Conv", "x g", "y", group=2, pads=[1, 1, 1, 1])],
+        [weight("g", 2, 1, 3, 3)],
+    ),
+    "transposed convolution": (
+        [node("ConvTranspose", "x w", "y", strides=[2, 2], pads=[1, 1, 1, 1])],
+        CONV,
+    ),
+    "transposed convolution, more behind": (
+        [node("ConvTranspose", "x w", "y", strides=[2, 2], output_padding=[1, 1])],
+        CONV,
+    ),
+    "pooling, sizes rounded up": (
+        [node("MaxPool", "x", "y", kernel_shape=[3, 3], strides=[2, 2], ceil_mode=1)],
+        [],
+    ),
+    "pooling without strides slides by one": (
+        [node("AveragePool", "x", "y", kernel_shape=[3, 2])],
+        [],
+    ),
+    "nearest": (
+        [
+            node(
+                "Resize",
+                "x - s",
+                "u",
+                mode="nearest",
+                coordinate_transformation_mode="asymmetric",
+                nearest_mode="floor",
+            ),
+            node("Conv", "u w", "y"),
+        ],
+        [numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "s"), *CONV],
+    ),
+    "linear": (
+        [node("Resize", "x - s", "u", mode="linear"), node("Conv", "u w", "y")],
+        [numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "s"), *CONV],
+    ),
+    "slice with steps": (
+        [node("Slice", "x a b c d", "p"), node("Conv", "p w", "y")],
+        [numbers("a", 1, 2), numbers("b", 99, -1), numbers("c", 2, 3), numbers("d", 2, 1), *CONV],
+    ),
+    "padding of its own": (
+        [node("Pad", "x a", "p"), node("Conv", "p w", "y")],
+        [numbers("a", 0, 0, 3, 1, 0, 0, 0, 2), *CONV],
+    ),
+    "rows by number": (
+        [node("Gather", "x i", "p", axis=2), node("Conv", "p w", "y")],
+        [numbers("i", 4, 5, 6, 7, 8), *CONV],
+    ),
+    "halves of channels": (
+        [
+            node("Conv", "x w", "c"),
+            node("Split", "c", "a b", axis=1, num_outputs=2),
+            node("Concat", "b a", "d", axis=1),
+            node("Conv", "d w", "y"),
+        ],
+        CONV,
+    ),
+    "space to depth": (
+        [node("SpaceToDepth", "x", "p", blocksize=2), node("Conv", "p e", "y")],
+        [weight("e", 2, 8, 3, 3)],
+    ),
+    "a shape that is computed": (
+        [
+            node("Shape", "x", "s"),
+            node("Gather", "s i", "b", axis=0),
+            node("Concat", "b r", "t", axis=0),
+            node("Reshape", "x t", "q"),
+            node("Reshape", "q s", "z"),
+            node("Conv", "z w", "y"),
+        ],
+        [numbers("i", 0), numbers("r", 2, -1), *CONV],
+    ),
+    "a short cut": (
+        [
+            node("Conv", "x w", "a", pads=[1, 1, 1, 1]),
+            node("Relu", "a", "r"),
+            node("Add", "r x", "s"),
+            node("Conv", "s w", "y", pads=[1, 1, 1, 1], strides=[2, 2]),
+        ],
+        CONV,
+    ),
+}
+
+
+@pytest.mark.parametrize(("nodes", "held"), CASES.values(), ids=list(CASES))
+def test_units_see_what_an_experiment_says(
+    nodes: Sequence[onnx.NodeProto], held: Sequence[onnx.TensorProto]
+) -> None:
+    proto = model(nodes, held)
+    graph = create_graph_from_onnx(proto)
+    assert graph.certainty == "exact"
+    units = graph.feature_map
+    assert units is not None
+    for unit in ((units[0] // 2, units[1] // 2), (units[0] // 2 + 1, units[1] // 2 - 1)):
+        region = graph.input_region(unit)
+        for axis in (0, 1):
+            first, last = seen(proto, axis, unit)
+            assert (max(region[axis][0], 0), min(region[axis][1], (19, 23)[axis])) == (first, last)
+
+
+def test_a_mirrored_map_keeps_its_fields() -> None:
+    held = [numbers("a", -1), numbers("b", -99), numbers("c", 3), numbers("d", -1), *CONV]
+    nodes = [node("Slice", "x a b c d", "p"), node("Conv", "p w", "y")]
+    assert create_graph_from_onnx(model(nodes, held)).receptive_field_max == (3, 3)
+
+
+GLOBAL: dict[str, list[onnx.NodeProto]] = {
+    "GlobalAveragePool": [node("GlobalAveragePool", "x", "y")],
+    "ReduceMean": [node("ReduceMean", "x", "y")],
+    "MatMul": [node("Transpose", "x", "t", perm=[0, 1, 3, 2]), node("MatMul", "x t", "y")],
+    "CumSum": [node("CumSum", "x i", "y")],
+}
+
+
+@pytest.mark.parametrize("nodes", GLOBAL.values(), ids=list(GLOBAL))
+def test_operators_that_see_everything_are_infinite(nodes: list[onnx.NodeProto]) -> None:
+    graph = create_graph_from_onnx(model(nodes, [numbers("i", 2)]))
+    assert math.inf in graph.receptive_field_max
+
+
+def test_a_softmax_of_old_files_goes_over_all_that_follows() -> None:
+    nodes = [node("Softmax", "x", "y", axis=2)]
+    assert create_graph_from_onnx(model(nodes, opset=11)).receptive_field_max == EVERYTHING
+    new = create_graph_from_onnx(model(nodes, opset=13)).receptive_field_max
+    assert new == (math.inf, 1)
+
+
+def test_quantised_layers_have_the_fields_of_their_counterparts() -> None:
+    scale = numpy_helper.from_array(np.array(0.1, np.float32), "s")
+    zero = numpy_helper.from_array(np.array(0, np.uint8), "z")
+    weights = numpy_helper.from_array(np.ones((2, 2, 3, 3), np.uint8), "w")
+    nodes = [
+        node("QuantizeLinear", "x s z", "q"),
+        node("QLinearConv", "q s z w s z s z", "c", strides=[2, 2]),
+        node("DequantizeLinear", "c s z", "y"),
+    ]
+    graph = create_graph_from_onnx(model(nodes, [scale, zero, weights]))
+    assert (graph.receptive_field_max, graph.certainty) == ((3, 3), "exact")
+
+
+def test_a_recurrent_layer_sees_its_sequence() -> None:
+    nodes = [node("LSTM", "x w r", "y", hidden_size=3)]
+    held = [weight("w", 1, 12, 5), weight("r", 1, 12, 3)]
+    graph = create_graph_from_onnx(model(nodes, held, (7, 1, 5)))
+    assert math.inf in graph.receptive_field_max
+
+
+def test_operators_of_other_domains_are_unknown_and_said() -> None:
+    custom = helper.make_node("Blur", ["x"], ["p"], domain="acme")
+    proto = model([custom, node("Conv", "p w", "y")], CONV)
+    proto.opset_import.append(helper.make_opsetid("acme", 1))
+    shaped = helper.make_tensor_value_info("p", TensorProto.FLOAT, (1, 2, 20, 24))
+    proto.graph.value_info.append(shaped)
+    with pytest.warns(UserWarning, match="acme::Blur"):
+        graph = create_graph_from_onnx(proto)
+    assert graph.certainty == "unknown"
+
+
+def test_what_has_no_size_before_it_runs_ends_the_graph() -> None:
+    nodes = [node("Conv", "x w", "c"), node("NonZero", "c", "n"), node("Cast", "n", "y", to=1)]
+    with pytest.warns(UserWarning, match="NonZero.*not known before it runs"):
+        graph = create_graph_from_onnx(model(nodes, CONV))
+    assert graph.receptive_field_max == (3, 3)
+
+
+def test_layers_are_named_by_modules_or_by_nodes() -> None:
+    conv = helper.make_node("Conv", ["x", "w"], ["c"], name="/layer1/layer1.0/conv/Conv")
+    relu = helper.make_node("Relu", ["c"], ["y"], name="node_relu")
+    scopes = "['', 'layer1', 'layer1.act', 'relu']"
+    kinds = "['net.Net', 'torch.nn.modules.container.Sequential', "
+    kinds += "'torch.nn.modules.activation.ReLU', 'aten.relu.default']"
+    for key, value in (("name_scopes", scopes), ("class_hierarchy", kinds)):
+        relu.metadata_props.add(key=f"pkg.torch.onnx.{key}", value=value)
+    graph = create_graph_from_onnx(model([conv, relu], CONV))
+    assert [(one.name, one.layer_info.name) for one in graph.all_layers] == [
+        ("layer1.0.conv", "Conv"),
+        ("layer1.act", "ReLU"),
+    ]
+
+
+def test_open_sizes_have_stand_ins_or_are_named() -> None:
+    open_model = model([node("Conv", "x w", "y")], CONV, ("batch", 2, "height", "width"))
+    assert create_graph_from_onnx(open_model).receptive_field_max == (3, 3)
+    assert create_graph_from_onnx(open_model, (1, 2, 30, 40)).feature_map == (28, 38)
+    assert create_graph_from_onnx(open_model, {"x": (1, 2, 30, 40)}).feature_map == (28, 38)
+    vector = model([node("Relu", "x", "y")], shape=("batch", "length"))
+    with pytest.raises(InvalidResolutionError, match=r"leaves sizes open.*input_shape="):
+        create_graph_from_onnx(vector)
+
+
+@pytest.mark.parametrize("shape", [(1, 2, 0, 4), "1x2x3", {"z": (1, 2, 3, 4)}, [(1, 2), (3, 4)]])
+def test_a_shape_that_fits_no_input_is_refused(shape: Any) -> None:
+    with pytest.raises(InvalidResolutionError, match="inputs are \\['x'\\]"):
+        create_graph_from_onnx(model([node("Conv", "x w", "y")], CONV), shape)
+
+
+def test_weights_beside_the_file_are_not_read(tmp_path: Path) -> None:
+    proto = model([node("Conv", "x w", "y")], CONV)
+    path = tmp_path / "net.onnx"
+    onnx.save_model(
+        proto, path, save_as_external_data=True, location="weights.bin", size_threshold=0
+    )
+    (tmp_path / "weights.bin").unlink()
+    graph = create_graph_from_onnx(path)
+    assert (graph.receptive_field_max, graph.parameters) == ((3, 3), 36)
+
+
+def test_what_is_no_onnx_file_is_one_clear_error(tmp_path: Path) -> None:
+    path = tmp_path / "net.onnx"
+    path.write_bytes(b"this is no model")
+    with pytest.raises(UnsupportedModelError, match="is no ONNX file"):
+        create_graph_from_onnx(path)
+    with pytest.raises(UnsupportedModelError, match="expected is an onnx"):
+        create_graph_from_onnx(3)
+
+
+def test_ranges_follow() -> None:
+    graph = create_graph_from_onnx(model([node("Conv", "x w", "y")], CONV))
+    assert input_resolution_range(graph) == ((3, 3), (3, 3))
