@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -98,6 +99,8 @@ class Program:
         self._known_before = _inferred(model)
         self._calls: dict[str, int] = {}
         self._last: tuple[str, ...] = ()
+        paths = (_paths_in(node.name) for node in self.graph.node)
+        self._inside = Counter(path for several in paths for path in several)
         for tensor in self.graph.initializer:
             self.constants[tensor.name] = tuple(tensor.dims)
             self._hold(tensor.name, tensor)
@@ -227,9 +230,7 @@ class Program:
         if paths and len(paths) == len(kinds):
             pairs = list(zip(paths[:-1], kinds[:-1], strict=True))
         else:
-            named = _paths_in(node.name)
-            pairs = [(path, path.rpartition(".")[2]) for path in named[:-1]]
-            pairs += [(path, node.op_type) for path in named[-1:]]
+            pairs = [(path, self._kind_of(path, node)) for path in _paths_in(node.name)]
         opened = tuple(path for path, _ in pairs)
         for depth, path in enumerate(opened):
             if self._last[: depth + 1] != opened[: depth + 1]:
@@ -244,6 +245,10 @@ class Program:
             )
             for path, kind in pairs
         )
+
+    def _kind_of(self, path: str, node: onnx.NodeProto) -> str:
+        """Return what to call a module of which the path alone is known: its one operator."""
+        return node.op_type if self._inside[path] == 1 else path.rpartition(".")[2]
 
 
 def _inferred(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
