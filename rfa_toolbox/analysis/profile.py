@@ -78,7 +78,7 @@ def resolution_profile(
     >>> from rfa_toolbox.architectures.vgg import vgg16
     >>> profile = resolution_profile(vgg16(), range(32, 225, 64))
     >>> profile.counts_of("unproductive")
-    (10, 5, 4, 0)
+    (10, 4, 2, 0)
     """
     nodes = require_node(graph).all_layers
     if not isinstance(resolutions, Iterable):

@@ -8,6 +8,7 @@ from fractions import Fraction
 
 import pytest
 
+from rfa_toolbox.graphs import LayerDefinition
 from rfa_toolbox.operators import layout as layouts
 from rfa_toolbox.operators.windows import (
     NEUTRAL,
@@ -17,6 +18,7 @@ from rfa_toolbox.operators.windows import (
     in_blocks,
     interpolation,
     mixed_windows,
+    windows_of,
 )
 from rfa_toolbox.operators.windows import resampling as resampled
 from rfa_toolbox.unit_windows import IMAGE, region_of, slid
@@ -156,3 +158,26 @@ def test_products_of_all_positions_with_all_others_grow_twice_over_every_axis() 
     weighted = [Window(math.inf)]  # each of the tokens sums over all the tokens
     assert grown(Products(2, 7), tokens, weighted) == [((1,), 2), ((2,), 7)]
     assert grown(Products(0, 7), tokens, [Window(4)]) == [((1,), 7)]
+
+
+def test_a_layer_does_the_same_along_every_axis_unless_it_says_more() -> None:
+    layer = LayerDefinition("conv", 3, 2, padding=1, dilation=4, upsampling=5)
+    assert windows_of(layer, 3) == (Window(3, 2, 4, 1, 1, 5),) * 3
+
+
+def test_a_layer_may_differ_along_the_axes() -> None:
+    layer = LayerDefinition(
+        "conv", (3, 5), (2, 4), padding=((1, 2), (3, 6)), dilation=(7, 8), upsampling=(9, 10)
+    )
+    assert windows_of(layer, 2) == (Window(3, 2, 7, 1, 2, 9), Window(5, 4, 8, 3, 6, 10))
+
+
+def test_what_sees_everything_has_no_stride() -> None:
+    layer = LayerDefinition("pool", (math.inf, 5), (2, 4), padding=0)
+    assert windows_of(layer, 2) == (Window(math.inf), Window(5, 4))
+
+
+def test_padding_of_one_axis_may_be_unknown() -> None:
+    assert windows_of(LayerDefinition("conv", 3), 2) == (Window(3, 1, 1, None, None),) * 2
+    layer = LayerDefinition("conv", 3, padding=(None, (1, 2)))
+    assert windows_of(layer, 2) == (Window(3, 1, 1, None, None), Window(3, 1, 1, 1, 2))

@@ -15,7 +15,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import attrs
-import numpy as np
 
 from rfa_toolbox.encodings.tensorflow_keras.model_json import (
     CallRecord,
@@ -93,6 +92,8 @@ def constant_of(value: Any, number: int = -1) -> TensorRef:
     >>> constant_of([[1.0, 2.0], [1.0, 2.0]])
     TensorRef(number=-1, shape=(2, 2), even=(0,), made=0)
     """
+    import numpy as np  # where there are constants; the package itself loads without it
+
     shape = sizes_of(value)
     try:
         numbers = np.asarray(_inside(value), dtype=float)

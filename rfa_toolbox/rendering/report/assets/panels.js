@@ -691,7 +691,7 @@ function markTable(bring) {
   for (const row of byId("table").querySelectorAll("tbody tr")) row.classList.toggle("chosen", Number(row.getAttribute("data-index") ?? -1) === view.chosen);
 }
 
-/** The rows that the table shows, in their order, as CSV: that of Analysis.to_csv. */
+/** The rows that the table shows, in their order, as CSV: that of Analysis.to_csv, but for missed pixels. */
 function tableAsCsv() {
   const one = model();
   const resolution = spread(one, view.resolution);
