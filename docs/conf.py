@@ -35,6 +35,9 @@ autodoc_mock_imports = [] if find_spec("torch") else ["torch"]
 napoleon_numpy_docstring = False
 napoleon_use_ivar = True
 
+# Two frameworks have a class LayerCall each; a type that names it does not say which.
+suppress_warnings = ["ref.python"]
+
 nitpicky = True
 nitpick_ignore_regex = [
     # Types of other libraries, whose pages are not consulted.
@@ -42,13 +45,14 @@ nitpick_ignore_regex = [
         r"py:.*",
         r"(torch|nn|numpy|np|pandas|pd|graphviz|attrs?|collections|fractions|os|pathlib)\b.*",
     ),
-    (r"py:.*", r"(Any|Callable|Fraction|Iterable|Iterator|Literal|Mapping|Path|PathLike|Sequence)"),
+    (r"py:.*", r"(Any|Axes|AxesOrSeveral|Callable|Executor|FigureSize|Fraction)"),
+    (r"py:.*", r"(Iterable|Iterator|Literal|Mapping|Path|PathLike|Sequence)"),
     # Names of types that are explained on the page of contracts, and type variables.
     (
         r"py:.*",
         r"(.*\.)?(CaptureMode|Certainty|FieldProvider|GlobalOps|InfoFilter|Jump|LayerState|Paths?|PathState)",
     ),
-    (r"py:.*", r"(.*\.)?(Offsets|PerAxis|Resolution|Size|Call|Call_contra|T)"),
+    (r"py:.*", r"(.*\.)?(Offsets|PerAxis|Resolution|Size|Slide|Call|Call_contra|Part|Condition|T)"),
     # Classes that are no part of the interface.
     (r"py:.*", r".*\._\w+"),
     (r"py:.*", r"rfa_toolbox\.encodings\.tensorflow_keras\.(model_json|lowering.*)\..*"),

@@ -608,7 +608,9 @@ def test_letters_that_an_encoding_lacks_do_not_end_a_run(tmp_path: Path) -> None
     graph["nodes"][0]["name"] = "größe \ud800 \N{CJK UNIFIED IDEOGRAPH-4E2D}"
     (tmp_path / "graph.json").write_text(json.dumps(graph), "utf-8")
     run = run_process(
-        ["analyze", tmp_path / "graph.json", "--layers", "nodes"], PYTHONIOENCODING="ascii", PYTHONUTF8="0"
+        ["analyze", tmp_path / "graph.json", "--layers", "nodes"],
+        PYTHONIOENCODING="ascii",
+        PYTHONUTF8="0",
     )
     assert run.code == 0, run.err
     assert "gr\\xf6\\xdfe" in run.out

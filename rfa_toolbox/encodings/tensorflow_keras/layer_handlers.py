@@ -1,7 +1,7 @@
 """How kinds of layers of Keras are called and described; matched on exact class names.
 
 A handler gets a :class:`LayerCall` and returns a ``LayerDefinition``. Those of this package read
-what the lowering of the layer says, see :mod:`.lowering_layers`; a handler of a user may say what
+what the lowering of the layer says, see ``lowering_layers``; a handler of a user may say what
 it wants. The order in which they are asked is the one of ``PARSERS``.
 """
 

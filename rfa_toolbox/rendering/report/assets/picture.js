@@ -16,6 +16,8 @@ const stage = {
   arrows: [],
   /** @type {Scene} */
   scene: { boxes: new Map(), frames: [], wires: [], holder: [], width: 1, height: 1, columns: 1 },
+  /** Boxes of layers with their places. @type {{element: SVGGElement, left: number, top: number}[]} */
+  labelled: [],
   width: 1,
   height: 1,
   /** Where the upper left corner looks at, and how large a unit is on the screen. */
@@ -48,6 +50,7 @@ function drawPicture(aspect = stageAspect()) {
   stage.height = scene.height;
   stage.nodes = new Map();
   stage.modules = new Map();
+  stage.labelled = [];
   const frames = svg("g");
   for (const { module, pieces } of scene.frames) pieces.forEach((piece, at) => frames.append(frameOf(level, module, piece, at > 0)));
   const boxes = svg("g");
@@ -126,6 +129,7 @@ function boxOf(one, level, place) {
   );
   if (!level.inputs[place.unit].length && level.kind[place.unit] !== "input") box.append(svg("text", { x: width / 2, y: -7, "text-anchor": "middle" }, "image ↓"));
   stage.nodes.set(node, box);
+  stage.labelled.push({ element: box, left: place.left, top: place.top });
   return box;
 }
 
@@ -369,6 +373,19 @@ function look(x = stage.x, y = stage.y, scale = stage.scale) {
   const whole = { x: stage.x, y: stage.y, width: width / stage.scale, height: height / stage.scale };
   for (const [key, value] of Object.entries(whole)) stage.window.setAttribute(key, String(value));
   stage.window.setAttribute("stroke-width", String((2 * stage.height) / Math.max(height, 1)));
+  showLabels(whole);
+}
+
+const SMALLEST_LABELS = 0.3;
+
+/** Show the words of the boxes in sight, if they can be read: words are what a step of a zoom costs. @param {{x: number, y: number, width: number, height: number}} seen */
+function showLabels(seen) {
+  const isReadable = stage.scale >= SMALLEST_LABELS;
+  for (const { element, left, top } of stage.labelled) {
+    const inWidth = left + BOX_WIDTH + MARGIN > seen.x && left - MARGIN < seen.x + seen.width;
+    const inHeight = top + BOX_HEIGHT + MARGIN > seen.y && top - MARGIN < seen.y + seen.height;
+    element.classList.toggle("wordless", !(isReadable && inWidth && inHeight));
+  }
 }
 
 /** @param {number} factor @param {number} [x] place on the screen that stays @param {number} [y] */
