@@ -526,6 +526,20 @@ def test_the_picture_is_saved_as_svg_and_png(open_page: Open) -> None:
     assert int.from_bytes(picture[16:20], "big") > 500
 
 
+def test_words_are_hidden_where_nobody_reads_them_but_not_in_the_file(open_page: Open) -> None:
+    page = open_page({"large": large(400)}, 32, layers="nodes")
+    page.evaluate("foldTo([]); look(0, 0, 1)")
+    boxes, hidden = page.locator("#picture .node").count(), page.locator("#picture .wordless")
+    assert 0 < hidden.count() < boxes
+    page.evaluate("look(0, 0, 0.05)")  # far away
+    assert hidden.count() == boxes
+    text = page.evaluate("pictureAsSvg().text")
+    words = ET.fromstring(text).iter("{http://www.w3.org/2000/svg}text")
+    shown = [word for word in words if word.get("display") != "none" and word.text]
+    assert len(shown) >= 3 * (boxes - 1)
+    assert hidden.count() == boxes  # the page itself stays as it was
+
+
 def test_the_table_draws_only_what_is_in_view(open_page: Open) -> None:
     graph = large(1_200)
     page = open_page({"large": graph}, 32, layers="nodes")

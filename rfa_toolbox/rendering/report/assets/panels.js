@@ -757,6 +757,7 @@ const DRAWN = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharr
 
 /** The picture as it is folded now, as a file that needs nothing else. */
 function pictureAsSvg() {
+  for (const { element } of stage.labelled) element.classList.remove("wordless"); // the file shows all of the picture
   const picture = /** @type {SVGSVGElement} */ (pictureElement.cloneNode(true));
   const [originals, copies] = [pictureElement, picture].map((one) => [...one.querySelectorAll("*")]);
   copies.forEach((copy, at) => {
@@ -767,6 +768,7 @@ function pictureAsSvg() {
     }
     copy.removeAttribute("class");
   });
+  look();
   const [width, height] = [Math.ceil(stage.width + 2 * MARGIN), Math.ceil(stage.height + 2 * MARGIN)];
   picture.querySelector("g")?.removeAttribute("transform");
   const symbols = /** @type {SVGElement} */ (document.querySelector(".symbols defs"));
