@@ -18,6 +18,7 @@ from rfa_toolbox.analysis.table import Analysis
 from rfa_toolbox.analysis.words import resolution_text, several
 from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.cli import arguments, refining, specs, tables
+from rfa_toolbox.cli.options import Debug, Format, Output
 from rfa_toolbox.cli.output import Target, progress, target
 from rfa_toolbox.cli.problems import UsageError, complain, remark
 from rfa_toolbox.cli.screening import screen_command
@@ -137,23 +138,9 @@ Kwargs = Annotated[
         help="""Arguments of the callable: '{"num_classes": 10}', or num_classes=10. Repeatable.""",
     ),
 ]
-Format = Annotated[
-    str | None,
-    typer.Option("--format", "-f", metavar="FORMAT", help="table, json or csv."),
-]
 PictureFormat = Annotated[
     str | None,
     typer.Option("--format", "-f", metavar="FORMAT", help="svg, pdf, png or dot."),
-]
-Output = Annotated[
-    str | None,
-    typer.Option(
-        "--output",
-        "-o",
-        metavar="FILE",
-        help="Write into a file; its suffix says the format.",
-        show_default="standard output",
-    ),
 ]
 Unit = Annotated[
     Layers | None,
@@ -181,7 +168,7 @@ TimeLimit = Annotated[
         help="Give up laying out a picture after this time.",
     ),
 ]
-Debug = Annotated[bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")]
+
 
 _TABLES = ("table", "json", "csv")
 

@@ -14,6 +14,7 @@ import typer
 from rfa_toolbox.analysis.table import TextColumn, aligned
 from rfa_toolbox.analysis.words import one_line
 from rfa_toolbox.cli import arguments, tables
+from rfa_toolbox.cli.options import Debug, Format, Output
 from rfa_toolbox.cli.output import Target, target
 from rfa_toolbox.cli.problems import UsageError, complain
 from rfa_toolbox.errors import MissingFrameworkError
@@ -78,20 +79,8 @@ def screen_command(
         bool,
         typer.Option("--pareto", metavar="", help="Only those that none beats in r_min and macs."),
     ] = False,
-    format_name: Annotated[
-        str | None,
-        typer.Option("--format", "-f", metavar="FORMAT", help="table, json or csv."),
-    ] = None,
-    output: Annotated[
-        str | None,
-        typer.Option(
-            "--output",
-            "-o",
-            metavar="FILE",
-            help="Write into a file; its suffix says the format.",
-            show_default="standard output",
-        ),
-    ] = None,
+    format_name: Format = None,
+    output: Output = None,
     plot: Annotated[
         str | None,
         typer.Option(metavar="FILE", help="Draw feasible resolution against compute: .png, .svg"),
@@ -117,9 +106,7 @@ def screen_command(
             help="Run the code of candidates without a process of its own: faster, if it is good.",
         ),
     ] = False,
-    debug: Annotated[
-        bool, typer.Option("--debug", metavar="", help="Show the traceback of an error.")
-    ] = False,
+    debug: Debug = False,
 ) -> int:
     """Judge all candidates of a search space, before any of them is trained."""
     where = target(output, format_name, ("table", "json", "csv"), "table")
