@@ -6,7 +6,6 @@ graph, a live model knows a few things only that can be changed in it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
 from typing import TypeAlias
 
 import attrs
@@ -91,16 +90,3 @@ def _window_of(node: EnrichedNetworkNode) -> tuple[object, ...]:
 def _name_in_model(node: EnrichedNetworkNode) -> str:
     """Return the layer behind which a node that was put in stands."""
     return node.predecessors[0].name if node.predecessors else ""
-
-
-def with_nodes_of_only(
-    paths: dict[str, list[EnrichedNetworkNode]], removed: Collection[EnrichedNetworkNode]
-) -> list[str]:
-    """Return the outermost modules all of whose nodes are removed."""
-    gone = set(removed)
-    inside = {path for path, nodes in paths.items() if nodes and gone.issuperset(nodes)}
-    return [path for path in inside if not any(_is_in(path, other) for other in inside)]
-
-
-def _is_in(path: str, other: str) -> bool:
-    return path != other and path.startswith(f"{other}.")
