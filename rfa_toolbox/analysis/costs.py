@@ -13,7 +13,7 @@ from typing import Protocol
 
 import attrs
 
-from rfa_toolbox.analysis.states import obtain_all_nodes
+from rfa_toolbox.analysis.states import axes_of, obtain_all_nodes
 from rfa_toolbox.arithmetic import normalise_resolution
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.graphs import EnrichedNetworkNode
@@ -132,7 +132,7 @@ def compute_at_each(
     True
     """
     nodes = obtain_all_nodes(graph)
-    axes = max((node.axes or 0 for node in nodes), default=0) or None
+    axes = axes_of(nodes)
     asked = [normalise_resolution(one, axes) for one in resolutions]
     images = [tuple(one[axis] for one in asked) for axis in range(len(asked[0]) if asked else 0)]
     follow = functools.cache(_at_least_one)

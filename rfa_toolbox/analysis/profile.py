@@ -9,7 +9,7 @@ import attrs
 from rfa_toolbox import arithmetic
 from rfa_toolbox.analysis.blocks import blocks
 from rfa_toolbox.analysis.costs import TotalCosts, compute_at_each, sum_of_costs
-from rfa_toolbox.analysis.states import smallest_fields
+from rfa_toolbox.analysis.states import axes_of, smallest_fields
 from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import InvalidResolutionError
@@ -86,7 +86,7 @@ def resolution_profile(
             f"The resolutions are {resolutions!r}; they must be a sequence, such as range(16, 513)."
         )
     asked = tuple(resolutions)
-    axes = max((node.axes or 0 for node in nodes), default=0) or None
+    axes = axes_of(nodes)
     normal = [arithmetic.normalise_resolution(one, axes) for one in asked]
     work = compute_at_each(graph, normal)
     judged = [(_Limits.of(one.main), one.nodes) for one in blocks(graph) if one.counted]

@@ -16,6 +16,7 @@ from rfa_toolbox.errors import InvalidGraphError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node, require_nodes
 
 __all__ = [
+    "axes_of",
     "critical_layers",
     "filter_layers_not_expanding_receptive_field",
     "filters_non_convolutional_node",
@@ -25,6 +26,7 @@ __all__ = [
     "obtain_all_nodes",
     "obtain_border_layers",
     "partially_critical_layers",
+    "resolution_of",
     "underutilized_layers",
     "unproductive_layers",
     "unproductive_resolution",
@@ -44,6 +46,29 @@ def obtain_all_nodes(output_node: EnrichedNetworkNode) -> Nodes:
     ['Input', 'Stage0-Conv0']
     """
     return require_node(output_node).all_layers
+
+
+def axes_of(nodes: Iterable[EnrichedNetworkNode]) -> int | None:
+    """Return how many axes of the image the nodes tell apart; None where every field is a scalar.
+
+    >>> from rfa_toolbox.architectures.vgg import vgg16
+    >>> axes_of(obtain_all_nodes(vgg16())) is None
+    True
+    """
+    return max((node.axes or 0 for node in nodes), default=0) or None
+
+
+def resolution_of(nodes: Iterable[EnrichedNetworkNode], input_res: Resolution) -> tuple[int, ...]:
+    """Return an input resolution in pixels, one number per axis where the graph knows its axes.
+
+    Raises:
+        InvalidResolutionError: a ValueError, if the resolution does not fit the graph.
+
+    >>> from rfa_toolbox.graphs import LayerDefinition
+    >>> resolution_of([EnrichedNetworkNode("conv", LayerDefinition("Conv", (3, 3)), [])], 32)
+    (32, 32)
+    """
+    return arithmetic.normalise_resolution(input_res, axes_of(nodes))
 
 
 def filters_non_convolutional_node(nodes: Iterable[EnrichedNetworkNode]) -> Nodes:

@@ -15,6 +15,7 @@ from rfa_toolbox import arithmetic
 from rfa_toolbox.analysis.advice import Cut, cut_of
 from rfa_toolbox.analysis.blocks import Block, blocks
 from rfa_toolbox.analysis.costs import TotalCosts, compute_at, short_number, sum_of_costs
+from rfa_toolbox.analysis.states import resolution_of
 from rfa_toolbox.analysis.words import (
     axis_names,
     counted_in_words,
@@ -310,8 +311,7 @@ def summarize(
     (7, 21, (139,))
     """
     nodes = require_node(graph).all_layers
-    axes = max((node.axes or 0 for node in nodes), default=0) or None
-    resolution = arithmetic.normalise_resolution(input_res, axes)
+    resolution = resolution_of(nodes, input_res)
     found = blocks(graph)
     counted = [block for block in found if block.counted]
     work = compute_at(graph, input_res)

@@ -19,7 +19,7 @@ from rfa_toolbox.analysis.blocks import blocks
 from rfa_toolbox.analysis.costs import TotalCosts, compute_at, sum_of_costs
 from rfa_toolbox.analysis.placement import missed_pixels
 from rfa_toolbox.analysis.ranges import input_resolution_range
-from rfa_toolbox.analysis.states import filters_non_convolutional_node, obtain_all_nodes
+from rfa_toolbox.analysis.states import axes_of, filters_non_convolutional_node, obtain_all_nodes
 from rfa_toolbox.analysis.summary import Summary, summarize
 from rfa_toolbox.analysis.words import one_line
 from rfa_toolbox.arithmetic import Jump, LayerState, Size, normalise_resolution
@@ -294,7 +294,7 @@ def analyze(
     """
     nodes = obtain_all_nodes(graph)
     extractor = set(filters_non_convolutional_node(nodes))
-    axes = max((node.axes or 0 for node in nodes), default=0) or None
+    axes = axes_of(nodes)
     resolution = normalise_resolution(input_res, axes)
     work = compute_at(graph, input_res)
     missed = missed_pixels(graph)

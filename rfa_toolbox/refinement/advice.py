@@ -10,7 +10,7 @@ from typing import Final, Literal, TypeAlias
 import attrs
 
 from rfa_toolbox.analysis.costs import short_number
-from rfa_toolbox.arithmetic import normalise_resolution
+from rfa_toolbox.analysis.states import axes_of, resolution_of
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
@@ -117,8 +117,7 @@ def suggest_refinements(
     if criterion not in _CRITERIA:
         raise RefinementError(f"criterion is {criterion!r}; valid are {_CRITERIA!r}.")
     nodes = require_node(graph).all_layers
-    axes = max((node.axes or 0 for node in nodes), default=0) or None
-    resolution = normalise_resolution(input_res, axes)
+    resolution = resolution_of(nodes, input_res)
     search = _Search(graph, resolution, criterion, max_compute, max_parameters, single_units)
     rankings: dict[str, tuple[Refinement, ...]] = {}
     for name in chosen:
@@ -166,7 +165,7 @@ class _Search:
         self._plain = unchanged(graph, resolution)
         self.before = self._plain.before
         nodes = graph.all_layers
-        axes = range(max((node.axes or 1 for node in nodes), default=1))
+        axes = range(axes_of(nodes) or 1)
         self._contracted = [Contracted(nodes, axis) for axis in axes]
         for step in self.network.steps:
             for name, reason in step.obstacles.items():

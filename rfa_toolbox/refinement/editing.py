@@ -38,6 +38,7 @@ from rfa_toolbox.refinement.maps import (
     map_rules,
     resampled,
     with_padding,
+    with_windows,
 )
 
 __all__ = ["edit", "is_in_head", "is_pooling", "with_window"]
@@ -495,13 +496,7 @@ def _with_upsampling(layer: LayerDefinition, factors: Sequence[int]) -> LayerDef
         Window() if new == 1 else interpolation(_kind_of_upsampling(layer, *one), Fraction(1, new))
         for one, new in zip(old, factors, strict=True)
     ]
-    return attrs.evolve(
-        layer,
-        kernel_size=tuple(one.kernel for one in windows),
-        stride_size=tuple(one.stride for one in windows),
-        upsampling=tuple(one.upsampling for one in windows),
-        padding=tuple((int(one.begin or 0), one.end) for one in windows),
-    )
+    return with_windows(layer, windows)
 
 
 def _kind_of_upsampling(layer: LayerDefinition, kernel: int, factor: int) -> str:

@@ -12,7 +12,14 @@ from rfa_toolbox import arithmetic
 from rfa_toolbox.graphs import LayerDefinition
 from rfa_toolbox.operators.windows import Window, resampling
 
-__all__ = ["MapRule", "counts_open_windows", "map_rules", "resampled", "with_padding"]
+__all__ = [
+    "MapRule",
+    "counts_open_windows",
+    "map_rules",
+    "resampled",
+    "with_padding",
+    "with_windows",
+]
 
 
 @attrs.frozen
@@ -159,6 +166,15 @@ def resampled(
         Window() if size == wanted else resampling(size, wanted)
         for size, wanted in zip(before, units, strict=True)
     ]
+    return with_windows(layer, windows)
+
+
+def with_windows(layer: LayerDefinition, windows: Sequence[Window]) -> LayerDefinition:
+    """Return a layer that resamples, with other windows along its axes; none of them is dilated.
+
+    >>> with_windows(LayerDefinition("Upsample", 1), [Window(2, upsampling=2, begin=1)]).upsampling
+    (2,)
+    """
     return attrs.evolve(
         layer,
         kernel_size=tuple(one.kernel for one in windows),

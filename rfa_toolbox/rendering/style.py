@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from rfa_toolbox import arithmetic
+from rfa_toolbox.analysis.states import resolution_of
 from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.domain import Certainty, Resolution
 from rfa_toolbox.graphs import EnrichedNetworkNode, receptive_field_provider
@@ -140,17 +141,6 @@ def shown_state(
     if state in ("critical", "partially critical") and not color_critical:
         return "productive"
     return state
-
-
-def resolution_of(nodes: Iterable[EnrichedNetworkNode], input_res: Resolution) -> tuple[int, ...]:
-    """Return an input resolution in pixels, one number per axis where the graph knows its axes.
-
-    >>> from rfa_toolbox.graphs import LayerDefinition
-    >>> resolution_of([EnrichedNetworkNode("conv", LayerDefinition("Conv", (3, 3)), [])], 32)
-    (32, 32)
-    """
-    axes = next((node.axes for node in nodes if node.axes is not None), None)
-    return arithmetic.normalise_resolution(input_res, axes)
 
 
 def legend_table(
