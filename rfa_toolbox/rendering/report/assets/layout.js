@@ -6,8 +6,8 @@
 /** A box: a unit, or a folded module together with those that repeat it.
  * @typedef {Region & {id: string, unit: number, modules: number[]}} Box */
 /** @typedef {{module: number, pieces: Region[]}} Frame */
-/** A line from what a box yields, or a part of it; heads are the boxes that read it.
- * @typedef {{points: Point[], joined: boolean, tip: boolean, tail: string, heads: Set<string>, gutters: (number | null)[]}} Wire */
+/** A line from what a box yields, or a part of it; heads are the boxes that read it. Turns lead to a point in the next column.
+ * @typedef {{points: Point[], joined: boolean, tip: boolean, tail: string, heads: Set<string>, turns: Map<number, {under: number, between: number, above: number}>}} Wire */
 /** @typedef {{boxes: Map<string, Box>, frames: Frame[], wires: Wire[], holder: string[], width: number, height: number, columns: number}} Scene */
 /** @typedef {{from: string, to: string, joined: boolean, tail: string, heads: Set<string>}} Edge */
 /** @typedef {{width: number, height: number, places: Map<string, Region>, lines: Point[][]}} Inner */
@@ -16,7 +16,8 @@ const BOX_WIDTH = 184;
 const BOX_HEIGHT = 52;
 const PADDING = 10;
 const HEADING = 20;
-const GUTTER = 34;
+const GUTTER = 26;
+const LANE = 7;
 
 /** What stands in every module: units as numbers, modules as names. @param {Level} level @returns {(number | string)[][]} */
 function itemsOf(level) {
@@ -289,7 +290,7 @@ function compose(level, shown, holder, open, insides, edges, aspect) {
       const isPort = (/** @type {string} */ id) => !shown.has(id) && id[0] !== "f";
       if (frame && isPort(from)) points.unshift([points[0][0], frame.top]);
       if (frame && isPort(to)) points.push([points[points.length - 1][0], frame.bottom]);
-      wires.push({ points, joined, tip: shown.has(to), tail, heads, gutters: [] });
+      wires.push({ points, joined, tip: shown.has(to), tail, heads, turns: new Map() });
     });
   return inColumns({ boxes, frames: [...regions].map(([module, region]) => ({ module, pieces: [region] })), wires, holder, width: insides.get(0)?.width ?? 1, height: insides.get(0)?.height ?? 1, columns: 1 }, aspect);
 }
@@ -298,30 +299,11 @@ function compose(level, shown, holder, open, insides, edges, aspect) {
 
 /** Cut a long picture into columns between its boxes, as many as let it be largest. @param {Scene} scene @param {number} aspect @returns {Scene} */
 function inColumns(scene, aspect) {
-  const rows = [...scene.boxes.values()].sort((one, other) => one.top - other.top);
-  const beginnings = scene.frames.map(({ pieces }) => pieces[0].top);
-  /** @type {number[]} */
-  const gaps = [];
-  let floor = rows.length ? rows[0].bottom : 0;
-  for (const { top, bottom } of rows) {
-    // Cut in front of the frames that begin in a gap: they would leave a scrap behind.
-    if (top > floor) gaps.push(Math.max(floor + 1, beginnings.reduce((least, one) => (one > floor && one < least ? one : least), top) - 4));
-    floor = Math.max(floor, bottom);
-  }
-  /** @param {number} columns @returns {number[]} where the columns begin, and the end */
-  const cutsFor = (columns) => {
-    const starts = [0];
-    for (let at = 1; at < columns; at += 1) {
-      const wanted = (scene.height * at) / columns;
-      const gap = gaps.reduce((best, one) => (Math.abs(one - wanted) < Math.abs(best - wanted) ? one : best), Infinity);
-      if (gap > starts[starts.length - 1] && gap < Infinity) starts.push(gap);
-    }
-    return [...starts, scene.height];
-  };
+  const gaps = gapsOf(scene);
   let best = [0, scene.height];
   let scale = 0;
   for (let columns = 1; columns <= Math.min(gaps.length + 1, 24); columns += 1) {
-    const cuts = cutsFor(columns);
+    const cuts = cutsOf(scene, gaps, columns);
     const tallest = Math.max(...cuts.slice(1).map((end, at) => end - cuts[at]));
     const found = Math.min(aspect / columnsOf(scene, cuts).width, 1 / (tallest + 2 * MARGIN));
     if (found > scale * 1.12) [best, scale] = [cuts, found];
@@ -329,15 +311,105 @@ function inColumns(scene, aspect) {
   return best.length > 2 ? moved(scene, best) : scene;
 }
 
-/** How wide every column is, and where it stands. @param {Scene} scene @param {number[]} cuts */
-function columnsOf(scene, cuts) {
-  const columns = cuts.slice(1).map(() => [Infinity, -Infinity]);
-  /** @param {number} y */
-  const columnAt = (y) => {
+/** Where no box stands, with how much a cut there would cut: frames, and the arrows across. @param {Scene} scene @returns {[number, number][]} */
+function gapsOf(scene) {
+  const rows = [...scene.boxes.values()].sort((one, other) => one.top - other.top);
+  const frames = counter(scene.frames.map(({ pieces: [{ top, bottom }] }) => [top, bottom]));
+  const wires = counter(scene.wires.map(({ points }) => [points[0][1], points[points.length - 1][1]]));
+  const beginnings = scene.frames.map(({ pieces }) => pieces[0].top);
+  /** @type {[number, number][]} */
+  const gaps = [];
+  let floor = rows.length ? rows[0].bottom : 0;
+  for (const { top, bottom } of rows) {
+    // Cut in front of the frames that begin in a gap: they would leave a scrap behind.
+    if (top > floor) {
+      const gap = Math.max(floor + 1, beginnings.reduce((least, one) => (one > floor && one < least ? one : least), top) - 4);
+      gaps.push([gap, 0.1 * frames(gap) + 0.03 * wires(gap)]);
+    }
+    floor = Math.max(floor, bottom);
+  }
+  return gaps;
+}
+
+/** How many of some spans hold a place. @param {[number, number][]} spans @returns {(place: number) => number} */
+function counter(spans) {
+  const [starts, ends] = [0, 1].map((end) => spans.map((span) => span[end]).sort((one, other) => one - other));
+  /** @param {number[]} sorted @param {number} place */
+  const below = (sorted, place) => {
+    let [from, to] = [0, sorted.length];
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if (sorted[middle] < place) from = middle + 1;
+      else to = middle;
+    }
+    return from;
+  };
+  return (place) => below(starts, place) - below(ends, place);
+}
+
+/** Where columns of about the same height begin, and the end; rather a little off than through frames. @param {Scene} scene @param {[number, number][]} gaps @param {number} columns */
+function cutsOf(scene, gaps, columns) {
+  const height = scene.height / columns;
+  const starts = [0];
+  for (let at = 1; at < columns; at += 1) {
+    const wanted = height * at;
+    let [best, least] = [Infinity, Infinity];
+    for (const [gap, cost] of gaps) {
+      const off = Math.abs(gap - wanted) / height;
+      if (off + cost < least && (off < 0.3 || !Number.isFinite(best))) [best, least] = [gap, off + cost];
+    }
+    if (best > starts[starts.length - 1] && best < Infinity) starts.push(best);
+  }
+  return [...starts, scene.height];
+}
+
+/** Which column a place is in. @param {number[]} cuts @returns {(y: number) => number} */
+function columnFinder(cuts) {
+  return (y) => {
     let at = 0;
     while (at + 2 < cuts.length && y >= cuts[at + 1]) at += 1;
     return at;
   };
+}
+
+/** Arrows from one column to the next: each has a lane of its own beneath the one, between both, and above the other.
+ * @typedef {{wire: number, x: number, lane: number}} Crossing */
+
+/** The arrows that cross each cut, from the right to the left, so that their lanes lie within one another. @param {Scene} scene @param {number[]} cuts @returns {Crossing[][]} */
+function crossingsOf(scene, cuts) {
+  const columnAt = columnFinder(cuts);
+  /** @type {Crossing[][]} */
+  const crossings = cuts.slice(1, -1).map(() => []);
+  scene.wires.forEach(({ points }, wire) => {
+    for (let at = 1; at < points.length; at += 1) {
+      const [[x, y], [nextX, nextY]] = [points[at - 1], points[at]];
+      for (let cut = columnAt(y) + 1; cut < cuts.length - 1 && cuts[cut] < nextY; cut += 1) {
+        const way = (cuts[cut] - y) / (nextY - y);
+        crossings[cut - 1].push({ wire, x: x + (nextX - x) * way * way * (3 - 2 * way), lane: 0 });
+      }
+    }
+  });
+  for (const row of crossings) {
+    row.sort((one, other) => other.x - one.x);
+    row.forEach((one, at) => {
+      const before = row[at - 1];
+      const isSame = before && before.x - one.x < 1 && scene.wires[before.wire].tail === scene.wires[one.wire].tail;
+      one.lane = before ? before.lane + (isSame ? 0 : 1) : 0;
+    });
+  }
+  return crossings;
+}
+
+/** How many lanes some crossings take. @param {Crossing[]} crossings */
+function lanesOf(crossings) {
+  return crossings.length ? crossings[crossings.length - 1].lane + 1 : 0;
+}
+
+/** How wide every column is, and where it stands. @param {Scene} scene @param {number[]} cuts */
+function columnsOf(scene, cuts) {
+  const columns = cuts.slice(1).map(() => [Infinity, -Infinity]);
+  const columnAt = columnFinder(cuts);
+  const crossings = crossingsOf(scene, cuts);
   /** @param {number} column @param {number} left @param {number} right */
   const hold = (column, left, right) => {
     columns[column][0] = Math.min(columns[column][0], left);
@@ -347,22 +419,27 @@ function columnsOf(scene, cuts) {
   for (const { pieces } of scene.frames)
     for (const piece of pieces) for (let at = columnAt(piece.top); at <= columnAt(piece.bottom); at += 1) hold(at, piece.left, piece.right);
   for (const { points } of scene.wires) for (const [x, y] of points) hold(columnAt(y), x, x);
+  crossings.forEach((row, at) => row.forEach(({ x }) => [at, at + 1].forEach((column) => hold(column, x, x))));
   let x = 0;
-  const shifts = columns.map(([left, right]) => {
+  const shifts = columns.map(([left, right], at) => {
     const shift = x - (left === Infinity ? 0 : left);
-    x += (left === Infinity ? 0 : right - left) + GUTTER;
+    x += (left === Infinity ? 0 : right - left) + (crossings[at] ? GUTTER + LANE * lanesOf(crossings[at]) : 0);
     return shift;
   });
   const ends = shifts.map((shift, at) => (columns[at][1] === -Infinity ? shift : columns[at][1] + shift));
-  return { columnAt, shifts, ends, width: x - GUTTER + 2 * MARGIN };
+  return { columnAt, crossings, shifts, ends, width: x + 2 * MARGIN };
 }
 
 /** @param {Scene} scene @param {number[]} cuts @returns {Scene} */
 function moved(scene, cuts) {
-  const { columnAt, shifts, ends, width } = columnsOf(scene, cuts);
+  const { columnAt, crossings, shifts, ends, width } = columnsOf(scene, cuts);
+  const most = Math.max(...crossings.map(lanesOf));
+  const head = LANE * Math.max(0, most - 2); // the margin has room for two lanes
   const tallest = Math.max(...cuts.slice(1).map((end, at) => end - cuts[at]));
+  /** @param {number} y @param {number} column */
+  const down = (y, column) => y - cuts[column] + head;
   /** @template {Region} T @param {T} region @param {number} column @returns {T} */
-  const put = (region, column) => ({ ...region, left: region.left + shifts[column], right: region.right + shifts[column], top: region.top - cuts[column], bottom: region.bottom - cuts[column] });
+  const put = (region, column) => ({ ...region, left: region.left + shifts[column], right: region.right + shifts[column], top: down(region.top, column), bottom: down(region.bottom, column) });
   const boxes = new Map([...scene.boxes].map(([id, box]) => [id, put(box, columnAt(box.top))]));
   const frames = scene.frames.map(({ module, pieces: [region] }) => {
     /** @type {Region[]} */
@@ -372,32 +449,37 @@ function moved(scene, cuts) {
         pieces.push(put({ ...region, top: Math.max(region.top, cuts[at] + 4), bottom: Math.min(region.bottom, cuts[at + 1] - 4) }, at));
     return { module, pieces };
   });
-  const wires = scene.wires.map((wire) => {
+  const places = crossings.map((row) => new Map(row.map((one) => [one.wire, one])));
+  const wires = scene.wires.map((wire, number) => {
     /** @type {Point[]} */
     const points = [];
-    /** @type {(number | null)[]} */
-    const gutters = [];
-    wire.points.forEach(([x, y], at) => {
-      const column = columnAt(at === wire.points.length - 1 ? y - 1e-6 : y);
-      const before = at ? columnAt(at - 1 === wire.points.length - 1 ? wire.points[at - 1][1] - 1e-6 : wire.points[at - 1][1]) : column;
-      points.push([x + shifts[column], y - cuts[column]]);
-      gutters.push(column !== before ? ends[Math.min(before, column)] + GUTTER / 2 : null);
-    });
-    return { ...wire, points, gutters };
+    /** @type {Wire["turns"]} */
+    const turns = new Map();
+    let column = columnAt(wire.points[0][1]);
+    for (const [x, y] of wire.points) {
+      for (; column + 2 < cuts.length && cuts[column + 1] < y; column += 1) {
+        const { x: there, lane } = /** @type {Crossing} */ (places[column].get(number));
+        points.push([there + shifts[column], down(cuts[column + 1], column)]);
+        // The rightmost arrow turns first, and stays inside at the bottom and outside at the top.
+        const above = head - 8 - LANE * (lanesOf(crossings[column]) - 1 - lane);
+        turns.set(points.length, { under: down(cuts[column + 1], column) + LANE * lane, between: ends[column] + GUTTER / 2 + LANE * lane, above });
+        points.push([there + shifts[column + 1], down(cuts[column + 1], column + 1)]);
+      }
+      points.push([x + shifts[column], down(y, column)]);
+    }
+    return { ...wire, points, turns };
   });
-  return { ...scene, boxes, frames, wires, width: width - 2 * MARGIN, height: tallest, columns: cuts.length - 1 };
+  return { ...scene, boxes, frames, wires, width: width - 2 * MARGIN, height: tallest + head + LANE * Math.max(0, most - 2), columns: cuts.length - 1 };
 }
 
-/** A wire as a path: straight at its ends, through gutters from column to column. @param {Wire} wire @param {number} height of the picture */
-function pathOfWire({ points, gutters }, height) {
+/** A wire as a path: through the lane that it has from one column to the next. @param {Wire} wire */
+function pathOfWire({ points, turns }) {
   let path = `M${round(points[0][0])} ${round(points[0][1])}`;
   for (let at = 1; at < points.length; at += 1) {
     const [[x, y], [nextX, nextY]] = [points[at - 1], points[at]];
-    const gutter = gutters[at];
-    if (gutter !== null && gutter !== undefined) {
-      const turn = Math.min(y + 12, height + 8);
-      path += `V${round(turn)}H${round(gutter)}V-8H${round(nextX)}V${round(nextY)}`;
-    } else if (Math.abs(x - nextX) < 0.5) path += `V${round(nextY)}`;
+    const turn = turns.get(at);
+    if (turn) path += `V${round(turn.under)}H${round(turn.between)}V${round(turn.above)}H${round(nextX)}V${round(nextY)}`;
+    else if (Math.abs(x - nextX) < 0.5) path += `V${round(nextY)}`;
     else {
       const half = round((y + nextY) / 2);
       path += `C${round(x)} ${half} ${round(nextX)} ${half} ${round(nextX)} ${round(nextY)}`;

@@ -57,7 +57,7 @@ function drawPicture(aspect = stageAspect()) {
   for (const box of scene.boxes.values()) boxes.append(box.unit >= 0 ? boxOf(one, level, box) : foldedBoxOf(level, box));
   const arrows = svg("g");
   stage.arrows = scene.wires.map((wire) => {
-    const element = svg("path", { class: `arrow${wire.joined ? " joined" : ""}${wire.tip ? "" : " open"}`, d: pathOfWire(wire, scene.height) });
+    const element = svg("path", { class: `arrow${wire.joined ? " joined" : ""}${wire.tip ? "" : " open"}`, d: pathOfWire(wire) });
     arrows.append(element);
     return { element, wire };
   });
