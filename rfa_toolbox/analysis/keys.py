@@ -81,6 +81,7 @@ def _window_text(layer: LayerDefinition) -> str:
             layer.resolution_dependent,
             layer.ignored_global,
             layer.position_dependent,
+            layer.covers_map,
         )
     )
 

@@ -147,6 +147,10 @@ class LayerDefinition:
             "forward" if a unit sees itself and all in front of it, as in a cumulative sum, a
             recurrent layer or causal attention, "backward" if it sees all behind it. None, or one
             per axis. Receptive fields are infinite either way; ``unit_windows`` has the side.
+        covers_map: at the size that the graph was made with, the layer has one window over all of
+            the map in front of it, without padding, and nothing behind it looks: a convolution as
+            classifier, or a pooling of fixed size in front of a dense layer. It is a part of the
+            head, and questions about resolutions treat it as infinite, as that dense layer.
 
     Raises:
         InvalidLayerError: a ValueError, for a negative, zero or fractional number, or when
@@ -173,6 +177,7 @@ class LayerDefinition:
     position_dependent: bool = attrs.field(default=False, converter=_to_flag)
     positionless: bool = attrs.field(default=False, converter=_to_flag)
     scan: Any = attrs.field(default=None, converter=_to_scan)
+    covers_map: bool = attrs.field(default=False, converter=_to_flag)
     axes: int | None = attrs.field(init=False, repr=False, eq=False)
     """Number of spatial axes that the layer was described with; None if all values are scalar."""
     slides: tuple[Slide, ...] = attrs.field(init=False, repr=False, eq=False)
@@ -216,6 +221,11 @@ class LayerDefinition:
                 f"The layer {self.name!r} has scan={self.scan!r} and kernel_size="
                 f"{self.kernel_size!r}; where a layer scans, its kernel is infinite (None)."
             )
+
+    @property
+    def sees_all_at_any_size(self) -> bool:
+        """Whether questions about resolutions treat the layer as one that sees everything."""
+        return self.resolution_dependent or self.covers_map
 
     def _slide(self, begin: int | None) -> Slide:
         """Return how a layer slides that is the same on all axes."""
@@ -325,6 +335,7 @@ class LayerDefinition:
             "position_dependent": self.position_dependent,
             "positionless": self.positionless,
             "scan": listed(self.scan),
+            "covers_map": self.covers_map,
         }
 
 

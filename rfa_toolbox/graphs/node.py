@@ -321,7 +321,7 @@ class EnrichedNetworkNode:
         paths = filtered(whole, keep, axes)
         setter(self, "_seen", seen)
         setter(self, "_paths", paths)
-        plain = paths is whole and layer.sees_finitely and not layer.resolution_dependent
+        plain = paths is whole and layer.sees_finitely and not layer.sees_all_at_any_size
         for node in placed:
             plain = plain and node._plain
         setter(self, "_plain", plain)
@@ -345,7 +345,7 @@ class EnrichedNetworkNode:
             return
         sizes = {node.resized_to for node in placed}
         setter(self, "resized_to", sizes.pop() if len(sizes) == 1 else None)
-        if layer.resolution_dependent:
+        if layer.sees_all_at_any_size:
             layer = EVERYTHING
         maps, before = [], []
         for node in placed:
@@ -991,7 +991,8 @@ class EnrichedNetworkNode:
         kernels = arithmetic.broadcast(layer.kernel_size, axes)
         if filter_kernel_size_1 and all(kernel == 1 for kernel in kernels):
             fields = [(0,) * axes]  # less than any image: never seen as a whole
-        return field, fields or [(1,) * axes], jumps or [(1,) * axes], layer.window(axes)
+        window = (math.inf,) * axes if layer.covers_map else layer.window(axes)
+        return field, fields or [(1,) * axes], jumps or [(1,) * axes], window
 
     def is_border(
         self,

@@ -33,6 +33,7 @@ from rfa_toolbox.operators.handlers import (
     SqueezeExcitationHandler,
     default_chain,
 )
+from rfa_toolbox.operators.heads import find_heads
 from rfa_toolbox.operators.layout import Layout
 from rfa_toolbox.operators.record import (
     ModuleCall,
@@ -114,6 +115,8 @@ class Digraph:
             )
         living = range(len(trail.steps)) if record.by_call else trail.outputs
         steps, gates = self._judged(_living(trail.steps, living), trail.outputs)
+        for number in find_heads(steps):
+            steps[number] = attrs.evolve(steps[number], covers_map=True)
         self.gates = gates
         drafts = self._drafts(steps, gates, set(trail.outputs))
         for substitutor in self.substitutors:
@@ -594,6 +597,7 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
         "resolution_dependent": any(step.resolution_dependent for step in steps),
         "ignored_global": any(step.ignored_global for step in steps),
         "position_dependent": any(step.position_dependent for step in steps),
+        "covers_map": any(step.covers_map for step in steps),
     }
     decisive = [step for step in steps if not step.neutral]
     if not axes:

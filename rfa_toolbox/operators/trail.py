@@ -58,6 +58,7 @@ class Step:
         turned: axes along which it brings units into an order that is not followed.
         unaligned: axes along which what it reads does not lie upon each other at one distance.
         seams: axes along which it puts parts of several maps one after another.
+        covers_map: whether its one window is all of its map, and nothing behind it looks.
     """
 
     number: int
@@ -85,6 +86,7 @@ class Step:
     turned: frozenset[int] = frozenset()
     unaligned: frozenset[int] = frozenset()
     seams: frozenset[int] = frozenset()
+    covers_map: bool = False
 
     @property
     def neutral(self) -> bool:

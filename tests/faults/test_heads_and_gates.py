@@ -9,21 +9,68 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that everybody uses
 from torch import nn
 
-from rfa_toolbox import input_resolution_range
-from tests.pytorch.measure import Function, encode
+from rfa_toolbox import blocks, input_resolution_range
+from tests.pytorch.measure import INF, Function, encode
 
 
 def body() -> list[nn.Module]:
     return [nn.Conv1d(8, 16, 9, 4, padding=4), nn.ReLU(), nn.Conv1d(16, 16, 9, 4, padding=4)]
 
 
-@pytest.mark.xfail(reason="a convolution over all of a map is not taken for a part of the head")
-def test_a_convolution_as_classifier_is_a_part_of_the_head() -> None:
-    ranges = [
-        input_resolution_range(encode(nn.Sequential(*body(), *head), (1, 8, 1000)))
-        for head in ((nn.Conv1d(16, 4, 63),), (nn.Flatten(), nn.Linear(16 * 63, 4)))
+def flat(*layers: nn.Module) -> nn.Module:
+    return nn.Sequential(*layers, nn.Flatten(), nn.Linear(16, 4))
+
+
+HEADS: dict[str, tuple[nn.Module, nn.Module]] = {
+    "a convolution as classifier": (
+        nn.Sequential(*body(), nn.Conv1d(16, 4, 63)),
+        nn.Sequential(*body(), nn.Flatten(), nn.Linear(16 * 63, 4)),
+    ),
+    "one with layers over channels behind it": (
+        nn.Sequential(*body(), nn.Conv1d(16, 16, 63), nn.ReLU(), nn.Conv1d(16, 4, 1)),
+        nn.Sequential(*body(), nn.Flatten(), nn.Linear(16 * 63, 4)),
+    ),
+    "a pooling of fixed size": (
+        flat(*body(), nn.AvgPool1d(63)),
+        flat(*body(), nn.AdaptiveAvgPool1d(1)),
+    ),
+    "a pooling that leaves a rest of the map": (
+        flat(*body(), nn.MaxPool1d(60)),
+        flat(*body(), nn.AdaptiveMaxPool1d(1)),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_window_over_all_of_a_map_behind_which_nothing_looks_is_the_head(name: str) -> None:
+    first, second = (encode(model, (1, 8, 1000)) for model in HEADS[name])
+    assert input_resolution_range(first) == input_resolution_range(second)
+    counted = [
+        [block.name for block in blocks(graph) if block.counted] for graph in (first, second)
     ]
-    assert ranges[0] == ranges[1]
+    assert counted[0] == counted[1]
+    assert not any(block.state(1000) == "unproductive" for block in blocks(first) if block.counted)
+    (covering,) = (node for node in first.all_layers if node.layer_info.covers_map)
+    assert covering.receptive_field_max[0] < INF  # as an experiment says
+
+
+LAYERS: dict[str, tuple[nn.Module, int]] = {
+    "a global pooling is behind it": (
+        flat(*body(), nn.MaxPool1d(63), nn.AdaptiveAvgPool1d(1)), 1000,
+    ),
+    "a convolution is behind it": (
+        nn.Sequential(*body(), nn.AvgPool1d(63), nn.Conv1d(16, 4, 3, padding=1)), 1000,
+    ),
+    "its map is larger": (nn.Sequential(*body(), nn.Conv1d(16, 4, 63)), 1200),
+    "it is padded": (nn.Sequential(*body(), nn.Conv1d(16, 4, 65, 3, padding=1)), 1000),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_a_window_over_all_of_a_map_is_a_layer_where(name: str) -> None:
+    model, size = LAYERS[name]
+    graph = encode(model, (1, 8, size))
+    assert not any(node.layer_info.covers_map for node in graph.all_layers)
 
 
 def bottleneck_attention(s: Any, x: torch.Tensor) -> torch.Tensor:
