@@ -6,8 +6,9 @@ import math
 from collections.abc import Iterable
 
 from rfa_toolbox import arithmetic
+from rfa_toolbox.analysis.states import axes_of
 from rfa_toolbox.arithmetic import Jump, Size
-from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError
+from rfa_toolbox.errors import InvalidResolutionError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 
 __all__ = ["input_resolution_range"]
@@ -56,7 +57,7 @@ def input_resolution_range(
     ((96, 96), (435, 435))
     """
     nodes = require_node(graph).all_layers
-    axes = _count_axes(nodes)
+    axes = axes_of(nodes)
     if cardinality is None:
         count = axes or 2
     elif type(cardinality) is not int or cardinality < 1 or axes not in (None, cardinality):
@@ -78,16 +79,6 @@ def input_resolution_range(
         largest.append(high)
     repeats = count if axes is None else 1
     return tuple(smallest) * repeats, tuple(largest) * repeats
-
-
-def _count_axes(nodes: Iterable[EnrichedNetworkNode]) -> int | None:
-    """Return the number of axes of a graph; None where every field is a scalar."""
-    counts = {node.axes for node in nodes} - {None}
-    if len(counts) > 1:
-        raise InvalidGraphError(
-            f"The graph has nodes with {sorted(map(str, counts))} axes; a range needs one number."
-        )
-    return counts.pop() if counts else None
 
 
 def _range_on_axis(

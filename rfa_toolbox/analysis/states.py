@@ -51,11 +51,20 @@ def obtain_all_nodes(output_node: EnrichedNetworkNode) -> Nodes:
 def axes_of(nodes: Iterable[EnrichedNetworkNode]) -> int | None:
     """Return how many axes of the image the nodes tell apart; None where every field is a scalar.
 
+    Raises:
+        InvalidGraphError: a ValueError, if they are of graphs with different numbers of axes.
+
     >>> from rfa_toolbox.architectures.vgg import vgg16
     >>> axes_of(obtain_all_nodes(vgg16())) is None
     True
     """
-    return max((node.axes or 0 for node in nodes), default=0) or None
+    counts = {node.axes for node in nodes if node.axes is not None}
+    if len(counts) > 1:
+        raise InvalidGraphError(
+            f"The graphs have {' and '.join(map(str, sorted(counts)))} spatial axes; what is "
+            "judged together needs the same number: take the graphs of each kind by themselves."
+        )
+    return counts.pop() if counts else None
 
 
 def resolution_of(nodes: Iterable[EnrichedNetworkNode], input_res: Resolution) -> tuple[int, ...]:

@@ -91,8 +91,8 @@ def _show_version(value: bool) -> None:
         raise typer.Exit
 
 
-def _check_time_limit(seconds: float) -> float:
-    if not seconds > 0:  # which is also so for NaN
+def _check_time_limit(seconds: float | None) -> float | None:
+    if seconds is not None and not seconds > 0:  # which is also so for NaN
         raise UsageError(f"--time-limit is {seconds:g}; it must be a positive number of seconds.")
     return seconds
 
@@ -142,16 +142,20 @@ PictureFormat = Annotated[
     str | None,
     typer.Option("--format", "-f", metavar="FORMAT", help="svg, pdf, png or dot."),
 ]
+_LAYERS_HELP = (
+    "blocks: a layer together with the norms, activations and additions behind it; "
+    "nodes: every operation."
+)
 Unit = Annotated[
     Layers | None,
     typer.Option(
         "--layers",
         metavar="WHAT",
-        help="blocks: a layer together with the norms, activations and additions behind it; "
-        "nodes: every operation.",
+        help=_LAYERS_HELP,
         show_default="blocks; nodes for the rows of json and csv",
     ),
 ]
+ReportUnit = Annotated[Layers, typer.Option("--layers", metavar="WHAT", help=_LAYERS_HELP)]
 Spare1x1 = Annotated[
     bool,
     typer.Option(
@@ -168,6 +172,12 @@ TimeLimit = Annotated[
         help="Give up laying out a picture after this time.",
     ),
 ]
+
+NoTimeLimit = Annotated[
+    float | None,
+    typer.Option("--time-limit", hidden=True, callback=_check_time_limit),
+]
+"""Without effect, since a page lays out what it shows; scripts of earlier versions may pass it."""
 
 
 _TABLES = ("table", "json", "csv")
@@ -416,9 +426,16 @@ def report_command(
     input_res: InputRes = None,
     input_shape: InputShape = None,
     kwargs: Kwargs = None,
+    layers: ReportUnit = Layers.BLOCKS,
+    refinements: Annotated[
+        int,
+        typer.Option(
+            metavar="NUMBER", min=0, help="So many better architectures to suggest per model."
+        ),
+    ] = 3,
     output: Output = None,
     filter_kernel_size_1: Spare1x1 = False,
-    time_limit: TimeLimit = DEFAULT_TIME_LIMIT,
+    time_limit: NoTimeLimit = None,
     debug: Debug = False,
 ) -> int:
     """Write one HTML page to explore a model in a browser, or several side by side."""
@@ -426,13 +443,14 @@ def report_command(
     asked = arguments.parse_resolutions(input_res or ())
     models = _read(several, input_shape, kwargs)
     first, *others = asked or (models[0].resolution,)
-    with progress(f"Laying out {', '.join(model.title for model in models)}"):
+    with progress(f"Judging {', '.join(model.title for model in models)}"):
         page = rfa_toolbox.make_report(
             {model.title: model.graph for model in models},
             first,
             compare_at=others,
             filter_kernel_size_1=filter_kernel_size_1,
-            time_limit=time_limit,
+            layers=layers.value,
+            refinements=refinements,
         )
     where.deliver(page.html)
     return OK

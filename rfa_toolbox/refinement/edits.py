@@ -46,7 +46,7 @@ def _to_size(value: Any) -> int:
 
 
 def _name(_edit: object, attribute: attrs.Attribute[Any], value: object) -> None:
-    if not isinstance(value, str) or not value:
+    if not isinstance(value, str):
         raise RefinementError(f"The {attribute.name} of an edit is {value!r}; it must be a name.")
 
 

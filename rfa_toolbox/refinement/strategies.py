@@ -221,7 +221,7 @@ STRATEGIES: Final[Mapping[str, Strategy]] = {
     "even": Strategy("evenly spaced downsampling", _REFINEMENT, even),
     "patch": Strategy("smaller patches", _REFINEMENT, patch),
     "stem": Strategy("a smaller stem", _SHOULD, stem),
-    "cut": Strategy("no layers that cannot help", _SHOULD, cut),
+    "cut": Strategy("a shorter network", _SHOULD, cut),
 }
 
 

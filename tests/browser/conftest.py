@@ -54,6 +54,7 @@ def open_page(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
 
     def opened(graphs: Any, input_res: Any = 32, **options: Any) -> Any:
         view = options.pop("view", {})
+        options = {"refinements": 0, **options}  # what they cost is paid by the tests of them
         path = write_report(graphs, tmp_path / f"report{len(contexts)}.html", input_res, **options)
         context = browser.new_context(
             **{"viewport": {"width": 1400, "height": 900}, "accept_downloads": True, **view}

@@ -24,6 +24,7 @@ from rfa_toolbox.analysis import blocks, filters_non_convolutional_node, summari
 from rfa_toolbox.analysis.costs import compute_at
 from rfa_toolbox.architectures.resnet import resnet18
 from rfa_toolbox.architectures.vgg import vgg16
+from rfa_toolbox.refinement import Refinement, edit, suggest_refinements
 from tests.browser.graphs import HOSTILE, hostile, large, random_graph
 
 Open = Callable[..., Any]
@@ -786,6 +787,42 @@ def test_good_resolutions_of_square_images_are_those_of_all_axes(open_page: Open
         node = EnrichedNetworkNode(str(kernel), LayerDefinition("Conv2d", kernel, 1), [node])
     assert summarize(node, 32).good_to == (17, 17)
     assert open_page(node, (32, 32)).locator("#state-chart .band").count() == 1
+
+
+def test_refinements_are_shown_beside_the_original(open_page: Open, torchvision: Any) -> None:
+    graph = encoded(torchvision, "resnet18")
+    expected: list[Refinement] = []
+    for one in suggest_refinements(graph, 32, top=1).best:
+        if not any(set(one.edits) == set(other.edits) for other in expected):
+            expected.append(one)
+    page = open_page({"resnet18": graph}, 32, refinements=3)
+    items = page.locator("#refinements li")
+    assert items.count() == len(expected[:3]) == 3
+    for at, one in enumerate(expected[:3]):
+        said = items.nth(at).inner_text()
+        after = one.after
+        assert one.words in said
+        assert f"{after.states['unproductive']} of {sum(after.states.values())} layers" in said
+        summary = summarize(edit(graph, one.edits), 32)
+        assert f"{summary.good_from[0]} to {summary.good_to[0]} px" in said
+        compute = page.evaluate("(at) => figuresAt(refine(model(), at), [32]).work", at)
+        assert compute == pytest.approx(after.multiply_accumulates, rel=0.01)
+    items.nth(1).get_by_role("button").click()
+    made = edit(graph, expected[1].edits)
+    assert page.locator("#headline").inner_text() == summarize(made, 32).headline
+    assert page.locator("#cards article").count() == page.get_by_role("tab").count() == 2
+    for size in (10, 32, 100):
+        judged = page.evaluate(
+            "(size) => statesAt(model(), [size]).map((one) => STATE_NAMES[one])", size
+        )
+        assert judged == [node.state(size) for node in made.all_layers]
+    address = page.url
+    page.goto("about:blank")
+    page.goto(address)
+    assert page.locator("#headline").inner_text() == summarize(made, 32).headline
+    page.get_by_role("button", name="Back to the original").click()
+    assert page.get_by_role("tab").first.get_attribute("aria-selected") == "true"
+    assert page.locator("#headline").inner_text().startswith("7 of 20 convolutions")
 
 
 def test_the_chart_shows_what_arrives_at_each_layer(open_page: Open) -> None:

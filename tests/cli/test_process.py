@@ -279,6 +279,19 @@ def test_a_report_opens_at_the_first_resolution_and_shows_the_others_beside_it(
     assert path.read_text("utf-8") == expected.html
 
 
+def test_a_report_counts_what_it_is_told_and_takes_options_of_earlier_versions(
+    rfa: Rfa, tmp_path: Path
+) -> None:
+    path = tmp_path / "page.html"
+    words = ("--layers", "nodes", "--refinements", "1", "--time-limit", "9")
+    assert rfa("report", "vgg11", "-r", "48", *words, "-o", path).code == 0
+    expected = rfa_toolbox.make_report(
+        {"vgg11": rfa_toolbox.architectures.vgg11()}, 48, layers="nodes", refinements=1
+    )
+    assert path.read_text("utf-8") == expected.html
+    assert "--time-limit" not in rfa("report", "--help").out
+
+
 def test_the_remedy_for_a_contradiction_is_named(rfa: Rfa) -> None:
     said = rfa("analyze", "vgg16", "--output", "x.json", "--format", "csv").complaint()
     assert "contradict" in said

@@ -32,8 +32,11 @@ from rfa_toolbox.analysis import blocks, summarize
 from rfa_toolbox.architectures.resnet import resnet18
 from rfa_toolbox.architectures.vgg import vgg11
 from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError
+from rfa_toolbox.refinement import edit, suggest_refinements
 from rfa_toolbox.rendering.report import ReportFileError, report_html
+from rfa_toolbox.rendering.report.refinements import MOST_NODES
 from rfa_toolbox.rendering.report.structure import _best_cuts, blocks_of, modules_of
+from tests.browser.graphs import hostile, random_graph
 
 
 class Page(HTMLParser):
@@ -369,3 +372,48 @@ def test_a_table_becomes_the_page_of_its_graph() -> None:
     facts = Page(analyze(graph, (32, 48), filter_kernel_size_1=True).to_html()).facts
     assert facts["resolution"] == [32, 48]
     assert facts == Page(report_html(graph, (32, 48), filter_kernel_size_1=True)).facts
+
+
+# --- better architectures --------------------------------------------------------------------
+
+
+def filled_in(whole: Any, change: Any) -> Any:
+    """Return facts with a change, as the page puts them together."""
+    if not isinstance(whole, dict) or not isinstance(change, dict):
+        return change
+    return {**whole, **{key: filled_in(whole.get(key), one) for key, one in change.items()}}
+
+
+def test_a_page_knows_the_best_refinement_of_every_idea() -> None:
+    graph = resnet18()
+    (model,) = Page(report_html({"resnet18": graph}, 32)).facts["models"]
+    found = model.pop("refinements")["found"]
+    best = {one.words: one for one in suggest_refinements(graph, 32, top=1).best}
+    assert [one["words"] for one in found] == list(best)[:3]
+    for one in found:
+        refined = edit(graph, best[one["words"]].edits)
+        (expected,) = Page(report_html({"resnet18": refined}, 32, refinements=0)).facts["models"]
+        assert filled_in(model, one["model"]) == expected
+        assert one["model"].keys() < expected.keys(), "what is as it was is told once"
+
+
+def test_refinements_are_searched_only_where_they_help_and_are_soon_found() -> None:
+    def told(graph: EnrichedNetworkNode, input_res: int, **options: Any) -> Any:
+        (model,) = Page(report_html(graph, input_res, **options)).facts["models"]
+        return model.get("refinements")
+
+    assert told(resnet18(), 32, refinements=0) is None
+    assert told(resnet18(), 224) == {"found": [], "note": ""}, "every layer is of use"
+    assert len(told(resnet18(), 32, refinements=1)["found"]) == 1
+    large = told(chain(*(f"layer{at}" for at in range(MOST_NODES + 1))), 32)
+    assert large["found"] == []
+    assert "1,000 operations" in large["note"]
+    with pytest.raises(ValueError, match="refinements is -1; it must be a whole number"):
+        make_report(resnet18(), 32, refinements=-1)
+
+
+@pytest.mark.parametrize("axes", [None, 1, 2, 3])
+def test_a_report_suggests_refinements_of_any_graph(axes: int | None) -> None:
+    for graph in (hostile(), *(random_graph(seed, axes) for seed in range(6))):
+        (model,) = Page(report_html(graph, 24)).facts["models"]
+        assert set(model["refinements"]) == {"found", "note"}

@@ -20,12 +20,14 @@ from typing import Any, Literal, TypeAlias
 
 import attrs
 
+from rfa_toolbox.analysis.states import axes_of
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import InvalidGraphError, RFAError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 from rfa_toolbox.rendering import labels, style
 from rfa_toolbox.rendering.files import write_whole
 from rfa_toolbox.rendering.report.facts import graph_facts
+from rfa_toolbox.rendering.report.refinements import MOST_NODES, TOO_LARGE, refinement_facts
 
 __all__ = ["Graphs", "Report", "ReportFileError", "make_report", "report_html", "write_report"]
 
@@ -101,6 +103,7 @@ def make_report(
     compare_at: Sequence[Resolution] = (),
     filter_kernel_size_1: bool = False,
     layers: Literal["blocks", "nodes"] = "blocks",
+    refinements: int = 3,
     time_limit: float | None = None,
 ) -> Report:
     """Return a report on one graph or several: one page to explore them at any resolution.
@@ -115,13 +118,16 @@ def make_report(
         filter_kernel_size_1: never call a 1x1 layer unproductive for its receptive field.
         layers: what the page counts and draws at first: "blocks" (a layer with the norms and
             activations behind it) or "nodes" (every operation); the page can change it.
+        refinements: how many better architectures to suggest per graph, the best one of every idea
+            (``suggest_refinements``); the page can show each beside the original. They are for
+            ``input_res``, and left out where the graphs have more than 1,000 nodes together.
         time_limit: without effect, since the page lays out what it shows; kept for callers of
             earlier versions.
 
     Raises:
         InvalidResolutionError: a ValueError, if a resolution does not fit the graphs.
         InvalidGraphError: a ValueError, if there is no graph, or something else among them.
-        ValueError: if ``layers`` is neither "blocks" nor "nodes".
+        ValueError: if ``layers`` is neither "blocks" nor "nodes", or ``refinements`` negative.
 
     >>> from rfa_toolbox.architectures.resnet import resnet18
     >>> make_report(resnet18(), input_res=32).html[:15]
@@ -129,19 +135,28 @@ def make_report(
     """
     if layers not in ("blocks", "nodes"):
         raise ValueError(f"layers is {layers!r}; it must be 'blocks' or 'nodes'.")
+    if refinements < 0:
+        raise ValueError(f"refinements is {refinements!r}; it must be a whole number, 0 for none.")
     graphs = _named(graph_or_graphs)
     nodes = [node for graph in graphs.values() for node in graph.all_layers]
-    axes = _axes_of(nodes)
+    axes = axes_of(nodes)
     heading = ", ".join(graphs) if title is None else str(title)
+    models = [graph_facts(name, graph, filter_kernel_size_1) for name, graph in graphs.items()]
+    resolution = style.resolution_of(nodes, input_res)
+    if refinements:
+        for model, graph in zip(models, graphs.values(), strict=True):
+            model["refinements"] = (
+                refinement_facts(model, graph, resolution, refinements, filter_kernel_size_1)
+                if len(nodes) <= MOST_NODES
+                else TOO_LARGE
+            )
     facts = {
         "title": heading,
-        "resolution": style.resolution_of(nodes, input_res),
+        "resolution": resolution,
         "compare": [style.resolution_of(nodes, one) for one in compare_at],
         "axes": axes,
         "level": layers,
-        "models": [
-            graph_facts(name, graph, filter_kernel_size_1) for name, graph in graphs.items()
-        ],
+        "models": models,
     }
     return Report(_page(facts), heading)
 
@@ -192,16 +207,6 @@ def _named(graphs: Any) -> dict[str, EnrichedNetworkNode]:
             "several graphs."
         )
     return named
-
-
-def _axes_of(nodes: Iterable[EnrichedNetworkNode]) -> int | None:
-    counts = {node.axes for node in nodes} - {None}
-    if len(counts) > 1:
-        raise InvalidGraphError(
-            f"The graphs have {' and '.join(map(str, sorted(counts, key=str)))} spatial axes; "
-            "graphs in one report need the same number: write one report for each kind."
-        )
-    return counts.pop() if counts else None
 
 
 # --- the page --------------------------------------------------------------------------------

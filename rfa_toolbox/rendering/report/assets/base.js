@@ -23,7 +23,9 @@
 /** @typedef {{from: Sizes, useful: Sizes, to: Sizes, unknown: string}} Good */
 /** @typedef {{name: string, axes: number | null, good: Good, layers: Layer[],
  *   certainties: [string, string][], encoded: number[] | null, nodes: Nodes,
- *   levels: {blocks: Level, nodes: Level}}} Model */
+ *   levels: {blocks: Level, nodes: Level}, refinements?: {found: Refinement[], note: string}}} Model */
+/** A better architecture for the resolution of the page: what it changes, and how its model differs.
+ * @typedef {{idea: string, words: string, source: string, weights: string, model: object}} Refinement */
 /** @typedef {{title: string, resolution: number[], compare: number[][], axes: number | null,
  *   level: "blocks" | "nodes", models: Model[]}} Facts */
 /** @typedef {"productive" | "partially" | "critical" | "unproductive"} State */
@@ -71,6 +73,13 @@ const view = {
   /** States that the table shows; none means all. @type {Set<State>} */
   only: new Set(),
 };
+
+/** @param {any} whole @param {any} change what of it is not as it was @returns {any} */
+function merged(whole, change) {
+  const isPlain = (/** @type {any} */ one) => typeof one === "object" && one !== null && !Array.isArray(one);
+  if (!isPlain(whole) || !isPlain(change)) return change;
+  return { ...whole, ...Object.fromEntries(Object.entries(change).map(([key, value]) => [key, merged(whole[key], value)])) };
+}
 
 /** @returns {Model} */
 function model() {

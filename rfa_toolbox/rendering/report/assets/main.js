@@ -118,6 +118,7 @@ function showModel(at) {
     tab.setAttribute("tabindex", tab === byId("models").children[at] ? "0" : "-1");
   }
   drawModel();
+  showRefinements();
   showAnswer();
 }
 
@@ -184,6 +185,8 @@ function keepAddress() {
   if (!addressKept) return;
   const level = levelOf(model());
   const parts = [`px=${view.resolution.join("x")}`];
+  const made = facts.models.flatMap((one) => { const source = refined.get(one); return source ? [`${facts.models.indexOf(source.of)}.${source.at}`] : []; });
+  if (made.length) parts.push(`refined=${made.join(",")}`);
   if (facts.models.length > 1) parts.push(`model=${view.model}`);
   if (view.level !== facts.level) parts.push(`layers=${view.level}`);
   if (view.chosen >= 0) parts.push(`layer=${encodeURIComponent(model().nodes.name[view.chosen].toWellFormed?.() ?? "").slice(0, 300)}`);
@@ -216,6 +219,10 @@ function followAddress() {
   if ((sizes.length === 1 || sizes.length === axes) && sizes.every((size) => Number.isSafeInteger(size) && size > 0)) view.resolution = sizes;
   const asked = said.get("layers");
   if (asked === "blocks" || asked === "nodes") view.level = asked;
+  for (const made of (said.get("refined") ?? "").split(",")) {
+    const [of, which] = made.split(".").map(Number);
+    if (facts.models[of]?.refinements?.found[which]) facts.models.push(refine(facts.models[of], which));
+  }
   const at = Number(said.get("model") ?? -1);
   const named_ = facts.models[at] ? at : -1;
   return { said, model: named_ };
@@ -316,28 +323,32 @@ function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
 }
 
+function drawTabs() {
+  const tabs = byId("models");
+  tabs.hidden = facts.models.length < 2;
+  tabs.replaceChildren(
+    ...facts.models.map((one, at) => {
+      const source = refined.get(one);
+      const tab = button("", { role: "tab", title: visible(one.name) }, () => showModel(at));
+      tab.append(...(source ? [named(shortened(source.of.name, 14)), ` #${source.at + 1}`] : [named(shortened(one.name, 24))]));
+      return tab;
+    }),
+  );
+  byId("title").classList.toggle("hidden", facts.models.length > 1 && facts.title === facts.models.filter((one) => !refined.has(one)).map((one) => one.name).join(", "));
+}
+
 function begin() {
   const preference = matchMedia("(prefers-color-scheme: dark)");
   setTheme(preference.matches ? "dark" : "light");
   preference.addEventListener("change", () => setTheme(preference.matches ? "dark" : "light"));
   byId("theme").addEventListener("click", () => setTheme(document.documentElement.dataset.theme === "dark" ? "light" : "dark"));
   byId("title").append(named(shortened(facts.title, 80)));
-  const tabs = byId("models");
-  tabs.hidden = facts.models.length < 2;
-  tabs.append(
-    ...facts.models.map((one, at) => {
-      const tab = button("", { role: "tab" }, () => showModel(at));
-      tab.append(named(shortened(one.name, 24)));
-      return tab;
-    }),
-  );
-  tabs.addEventListener("keydown", (event) => {
+  byId("models").addEventListener("keydown", (event) => {
     const step = { ArrowRight: 1, ArrowLeft: -1 }[event.key];
     if (!step) return;
     showModel((view.model + step + facts.models.length) % facts.models.length);
-    /** @type {HTMLElement} */ (tabs.children[view.model]).focus();
+    /** @type {HTMLElement} */ (byId("models").children[view.model]).focus();
   });
-  if (facts.models.length > 1) byId("title").classList.toggle("hidden", facts.title === facts.models.map((one) => one.name).join(", "));
 
   const field = /** @type {HTMLInputElement} */ (byId("search"));
   field.addEventListener("input", () => search(field.value));
@@ -375,6 +386,7 @@ function begin() {
   const { said, model: asked } = followAddress();
   if (view.resolution.length > 1 && view.resolution.every((size) => size === view.resolution[0])) view.resolution = [view.resolution[0]];
   firstCards();
+  drawTabs();
   showModel(asked >= 0 ? asked : worstModel());
   followFolding(said);
   addressKept = true;

@@ -176,6 +176,95 @@ function advice(one, sum) {
   return [["Nothing to do at this resolution", goodReason(one)]];
 }
 
+// --- better architectures --------------------------------------------------------------------
+
+/** Models that were made by refinements: of which one, and by its which. @type {Map<Model, {of: Model, at: number}>} */
+const refined = new Map();
+
+/** The model that a refinement makes, judged by the page as any other. @param {Model} one @param {number} at @returns {Model} */
+function refine(one, at) {
+  for (const [made, source] of refined) if (source.of === one && source.at === at) return made;
+  const refinement = /** @type {Refinement} */ (one.refinements?.found[at]);
+  // What was worked out of a level belongs to that level alone.
+  /** @param {Level} level @returns {Level} */
+  const bare = ({ main, kind, inputs, unit, looks, modules, module, arrows }) => ({ main, kind, inputs, unit, looks, modules, module, arrows });
+  const original = { ...one, levels: { blocks: bare(one.levels.blocks), nodes: bare(one.levels.nodes) } };
+  const made = /** @type {Model} */ (merged(original, { ...refinement.model, name: `${one.name}, refinement ${at + 1}`, refinements: undefined }));
+  refined.set(made, { of: one, at });
+  return made;
+}
+
+/** Show a refinement beside the original, as a second model. @param {Model} one @param {number} at */
+function openRefinement(one, at) {
+  const made = refine(one, at);
+  if (!facts.models.includes(made)) facts.models.push(made);
+  for (const model of [facts.models.indexOf(one), facts.models.indexOf(made)])
+    if (!cards.some((card) => card.model === model && card.resolution === null)) cards.push({ model, resolution: null });
+  drawTabs();
+  showModel(facts.models.indexOf(made));
+  scrollTo(0, 0);
+}
+
+/** The best refinements, with what they give at the resolution that the page was written for. */
+function showRefinements() {
+  const source = refined.get(model());
+  const one = source?.of ?? model();
+  const { found, note } = one.refinements ?? { found: [], note: "" };
+  const place = byId("refinements");
+  place.hidden = !found.length && !note;
+  if (place.hidden) return;
+  const before = figuresAt(one, facts.resolution);
+  place.replaceChildren(
+    html("h3", {}, found.length ? `Better architectures for ${resolutionText(facts.resolution)}` : "Better architectures"),
+    note && html("p", { class: "soft" }, visible(note)),
+    html("ol", {}, ...found.map((refinement, at) => refinementItem(one, refinement, at, before, source?.at === at))),
+  );
+}
+
+/** @param {Model} one @param {Refinement} refinement @param {number} at @param {ReturnType<typeof figuresAt>} before @param {boolean} isShown */
+function refinementItem(one, refinement, at, before, isShown) {
+  const made = refine(one, at);
+  const after = figuresAt(made, facts.resolution);
+  const good = goodText(made);
+  const show = button(isShown ? "Back to the original" : "Show beside the original", { "aria-label": isShown ? "Back to the original" : `Show refinement ${at + 1} beside the original` }, () => {
+    if (isShown) showModel(facts.models.indexOf(one));
+    else openRefinement(one, at);
+  });
+  return html(
+    "li",
+    {},
+    html("b", {}, `${at + 1}. ${refinement.idea[0].toUpperCase()}${refinement.idea.slice(1)}`),
+    html("p", { class: "change" }, visible(refinement.words)),
+    html("dl", { class: "facts" },
+      ...fact("Cannot help", `${after.wasted} of ${counted(after.layers, "layer")}`),
+      ...fact("Good", /^from/.test(good) || !/to/.test(good) ? good : `from ${good}`),
+      ...fact("Compute", timesText(after.work, before.work)),
+      ...fact("Parameters", timesText(after.parameters, before.parameters)),
+      ...fact("Weights", refinement.weights),
+      ...fact("Source", refinement.source)),
+    show,
+  );
+}
+
+/** A count, and by how much it is more than it was. @param {number | null} now @param {number | null} was */
+function timesText(now, was) {
+  if (now === null || !was) return null;
+  const times = now >= 10 * was ? String(Math.round(now / was)) : (now / was).toFixed(2);
+  return `${shortNumber(now)} (${now === was ? "as before" : times === "1.00" ? "about as before" : `${times} ×`})`;
+}
+
+/** What a model has to show at a resolution. @param {Model} one @param {number[]} resolution */
+function figuresAt(one, resolution) {
+  const states = statesAt(one, resolution);
+  const sum = balance(one, states);
+  return {
+    wasted: sum.counts.unproductive,
+    layers: sum.all.length,
+    parameters: costs(one, states, one.nodes.parameters)?.total ?? null,
+    work: costs(one, states, workAt(one, resolution))?.total ?? null,
+  };
+}
+
 /** The first two layers that make the map coarser. @param {Model} one */
 function earlyStrides(one) {
   const found = [];
