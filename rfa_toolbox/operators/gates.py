@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping
 
 import attrs
 
-from rfa_toolbox.operators.trail import Step
+from rfa_toolbox.operators.values import Step
 
 __all__ = ["Gate", "find_gates"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from rfa_toolbox.operators.trail import Step
+from rfa_toolbox.operators.values import Step
 from rfa_toolbox.operators.windows import Window
 
 __all__ = ["find_heads"]

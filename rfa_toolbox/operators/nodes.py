@@ -48,7 +48,8 @@ from rfa_toolbox.operators.substitutors import (
     output_substitutor,
     vector_substitutor,
 )
-from rfa_toolbox.operators.trail import Step, Trail
+from rfa_toolbox.operators.trail import Trail
+from rfa_toolbox.operators.values import Step
 from rfa_toolbox.operators.windows import NEUTRAL, Window, in_blocks, with_statistics
 
 __all__ = ["RESOLVING_STRATEGY", "SUBSTITUTION_STRATEGY", "Digraph", "GlobalOps"]

@@ -2,22 +2,22 @@
 
 A step is one operation that computes. Plumbing (views, permutations, splits) makes no step but
 moves positions around, which the layouts of :mod:`rfa_toolbox.operators.layout` follow. What an
-operator does stands in :mod:`.rules`; this module walks.
+operator does stands in :mod:`.rules`; this module walks, and only it writes anything down.
 """
 
 from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from types import MappingProxyType
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import attrs
 
-from rfa_toolbox.domain import Certainty
 from rfa_toolbox.operators import layout as layouts
-from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Offsets
+from rfa_toolbox.operators.effects import Answer, Effect, Moved, Rule, Slides, Written
+from rfa_toolbox.operators.known import Known
+from rfa_toolbox.operators.layout import Atom, Layout, Offsets
 from rfa_toolbox.operators.record import (
     ModuleCall,
     Operation,
@@ -25,182 +25,55 @@ from rfa_toolbox.operators.record import (
     TensorRef,
     tensors_in,
 )
-from rfa_toolbox.operators.windows import NEUTRAL, SOMEWHERE, Window, mixed_windows
+from rfa_toolbox.operators.values import Parts, Step, Value, between, is_stacked, with_copies
+from rfa_toolbox.operators.windows import NEUTRAL, SOMEWHERE, Window
 
-__all__ = ["FirstWindow", "Parts", "Rule", "Step", "Trail", "Value", "between", "is_stacked"]
-
-
-@attrs.frozen(slots=True)
-class Step:
-    """One operation that computes, with what it does along every spatial axis.
-
-    Attributes:
-        number: its place in the order of execution.
-        name: the canonical name of the operator.
-        scope: the module calls that it ran in, outermost first.
-        sources: the steps that it reads.
-        windows: one per spatial axis.
-        kind: "input", "slice", "pointwise", "scaling" (by a constant), "layer" or "unknown".
-        ignored_global: whether it depends on the whole image in a way that does not count.
-        position_dependent: whether it does something else at other places of the image, or on
-            images of another size.
-        statistics: by axis the window that its statistics are taken from, if that ever counts.
-        positions: whether its result still has positions of the image.
-        pooled: whether its result has none because whole images were mixed.
-        everywhere: those of its sources that are the same at all positions of the others.
-        offsets: per source, for each time that it is read, the unit of its map that the first
-            unit of this step stands at, per axis; empty if they all stand at the first.
-        feature_map: units of its output per axis, 1 where no positions are left; None where they
-            are not followed.
-        positionless: whether it is an input that has no place in the image, as a time step beside
-            it, or is computed from such inputs alone.
-        nowhere: those of its sources that are positionless.
-        turned: axes along which it brings units into an order that is not followed.
-        unaligned: axes along which what it reads does not lie upon each other at one distance.
-        seams: axes along which it puts parts of several maps one after another.
-        covers_map: whether its one window is all of its map, and nothing behind it looks.
-    """
-
-    number: int
-    name: str
-    scope: tuple[ModuleCall, ...]
-    sources: tuple[int, ...]
-    windows: tuple[Window, ...]
-    kind: str = "layer"
-    filters: int | None = None
-    units: int | None = None
-    certainty: Certainty = "exact"
-    reason: str = ""
-    blockwise: bool = False
-    resolution_dependent: bool = False
-    ignored_global: bool = False
-    position_dependent: bool = False
-    statistics: Mapping[int, Window] = attrs.field(factory=dict)
-    positions: bool = True
-    pooled: bool = False
-    everywhere: tuple[int, ...] = ()
-    offsets: Offsets = ()
-    feature_map: tuple[int, ...] | None = None
-    positionless: bool = False
-    nowhere: tuple[int, ...] = ()
-    turned: frozenset[int] = frozenset()
-    unaligned: frozenset[int] = frozenset()
-    seams: frozenset[int] = frozenset()
-    covers_map: bool = False
-
-    @property
-    def neutral(self) -> bool:
-        """Whether the step changes nothing along any axis."""
-        return all(
-            window.kernel == 1 and window.stride == 1 and window.upsampling == 1
-            for window in self.windows
-        )
+__all__ = ["Trail", "unknown"]
 
 
-class Parts(NamedTuple):
-    """Channels from several tensors: along which dimension, and how many from each."""
-
-    dimension: int
-    sizes: tuple[int, ...]
-
-    def between(self, start: int, stop: int) -> tuple[Parts | None, bool]:
-        """Return the parts of a run of channels, and whether some part is missing in it."""
-        ends = tuple(itertools.accumulate(self.sizes))
-        left = [
-            min(stop, end) - max(start, end - size)
-            for size, end in zip(self.sizes, ends, strict=True)
-        ]
-        kept = tuple(size for size in left if size > 0)
-        return (Parts(self.dimension, kept) if len(kept) > 1 else None), len(kept) < len(left)
-
-
-class Value(NamedTuple):
-    """A tensor on its way: the step that made it, and where its positions are now.
-
-    ``extents`` are the sizes of that step's feature map. ``strided`` is where a slice left units
-    out since then, if one did. ``parts`` are channels that came together in a concatenation and
-    need not see the same, and ``apart`` tells whether channels hold units of different places that
-    nothing has mixed yet; ``picked`` tells whether only some of either are left. ``beyond`` is, per
-    axis, how many units at the ends of the map are copies of units further inside (reflection), inf
-    if they are units of the far end or only of this edge; nothing where it is empty. ``sized``
-    tells whether the size of the image decides which units of the map these are. ``gaps`` are, by
-    axis, the places of units that were written with gaps between them, which hold nothing.
-    ``open`` are the axes whose size the model leaves open. ``frames`` are, by axis, the step that
-    brought units into an order that is not followed; units of one frame keep their distances.
-    Along the axes ``cropped`` units were cut off, and padding took the place of some along those
-    ``padded``; of those ``taken`` one unit was.
-    """
-
-    step: int
-    layout: Layout
-    extents: tuple[int, ...]
-    strided: tuple[ModuleCall, ...] | None = None
-    parts: Parts | None = None
-    picked: bool = False
-    apart: bool = False
-    beyond: tuple[int | float, ...] = ()
-    sized: bool = False
-    gaps: Mapping[int, int] = MappingProxyType({})
-    open: frozenset[int] = frozenset()
-    frames: Mapping[int, int] = MappingProxyType({})
-    cropped: frozenset[int] = frozenset()
-    padded: frozenset[int] = frozenset()
-    taken: frozenset[int] = frozenset()
-
-
-class FirstWindow(Exception):  # noqa: N818 - a message to the caller, not an error
-    """Tells what axes the first window takes for channels, and which dimensions it slides over."""
-
-    def __init__(self, channels: tuple[int, ...], axes: tuple[tuple[int, ...], ...]) -> None:
-        super().__init__(channels, axes)
-        self.channels = channels
-        self.axes = axes
-
-
-class Trail:
-    """A walk over a record that turns operations into steps.
+class Trail(Known):
+    """A walk over a record that turns operations into steps, and writes down what is known.
 
     Args:
         record: what a reader returned.
         spatial: per input its spatial dimensions, in axis order.
-        rules: per operator name what to do.
-        probing: raise :class:`FirstWindow` at the first sliding window.
+        rules: per operator name what it does.
 
     Attributes:
-        steps: what was found, in order of execution.
         outputs: the numbers of the steps whose results leave the model.
-        values: per number of a tensor where its positions are.
-        results: per number of a step the (first) tensor that it makes.
-        even: per number of a tensor that takes nothing but its shape or type from the input, the
-            dimensions along which it is the same everywhere.
-        written: per number of a tensor that was written to, whether it depended on the input
-            before, and the places that were written, with the steps that made what was.
+        ran: per number of a step the operations that it stands for, with the layouts of results.
+        moved: per number of a tensor the plumbing that made it.
     """
+
+    steps: list[Step]
+    values: dict[int, Value]
+    results: dict[int, TensorRef]
+    even: dict[int, tuple[int, ...]]
+    written: dict[int, Written]
+    _laid: dict[int, Layout]
 
     def __init__(
         self,
         record: Record,
         spatial: Sequence[Sequence[int]],
         rules: Mapping[str, Rule],
-        probing: bool = False,
     ) -> None:
         self.record = record
         self.rules = rules
         self.axes = max((len(dimensions) for dimensions in spatial), default=0)
-        self.probing = probing
-        self.steps: list[Step] = []
+        self.steps = []
         self.outputs: list[int] = []
-        self.values: dict[int, Value] = {}
+        self.values = {}
         self.ran: dict[int, list[tuple[Operation, Layout]]] = {}
-        self.even: dict[int, tuple[int, ...]] = {}
-        self.written: dict[int, tuple[bool, tuple[tuple[tuple[range, ...], int | None], ...]]] = {}
+        self.even = {}
+        self.written = {}
         self._aside: dict[int, tuple[str, ...]] = {}
-        self.results: dict[int, TensorRef] = {}
-        self._laid: dict[int, Layout] = {}
+        self.results = {}
+        self._laid = {}
         self._read_by_call: list[TensorRef] = []
         self._told: dict[int, Value] = {}
         self.moved: dict[int, Operation] = {}
-        self._begun: dict[int, dict[int, dict[int, tuple[int, int]]]] = {}
+        self._begun = {}
         self._neutral = (NEUTRAL,) * self.axes
         images = zip(record.inputs, spatial, strict=True)
         rank = max((len(tensor.shape) for tensor, places in images if places), default=0)
@@ -226,37 +99,80 @@ class Trail:
 
     def run(self) -> Trail:
         """Make the steps of all operations, and note which ones are outputs."""
-        values = self.values
+        for _ in self._walk():
+            pass
+        for tensor in self.record.outputs:
+            if tensor.number in self.values:
+                self._end(tensor)
+        return self
+
+    def first_slide(self) -> Slides | None:
+        """Return over what the first window slides that takes some dimension for channels."""
+        answers = (one for one in self._walk() if isinstance(one, Effect))
+        return next((one.slides for one in answers if one.slides is not None), None)
+
+    def _walk(self) -> Iterator[Answer | None]:
+        """Yield what the operations do, one by one, after writing it down."""
         made, started = self.record.operations, len(self.steps)
         for place, operation in enumerate(made):
-            operands = [one for one in tensors_in(operation.arguments) if one.number in values]
-            if operation.outputs and operands:
-                self._read_by_call += operands if self.record.by_call else ()
-                self.rules.get(operation.name, unknown)(self, operation)
-                if not any(self._is_result(tensor) for tensor in operation.outputs):
-                    self.moved.update((tensor.number, operation) for tensor in operation.outputs)
-                    self._leave_out(operation)
-                    self._cut_by_size(operation)
-            self._note(operation)
+            yield self._follow(operation)
             if self.record.by_call:
                 following = made[place + 1].scope if place + 1 < len(made) else ()
                 if following != operation.scope:
                     self._end_call(operation, started)
                     started = len(self.steps)
-        for tensor in self.record.outputs:
-            if tensor.number in values:
-                value = self.settled(tensor)
-                if tensor.number in self.moved:
-                    value = self._as_returned(self.moved[tensor.number], tensor, value)
-                if value.step not in self.outputs:
-                    self.outputs.append(value.step)
-                order = [axis for one in value.layout for axis in layouts.axes_of(one)]
-                tiled = not self.record.by_call or _is_tiled(value.layout)
-                # What is kept of a tile would be put at (column, row).
-                if order != sorted(set(order)) or not tiled:
-                    step = self.steps[value.step]
-                    self.steps[value.step] = attrs.evolve(step, position_dependent=True)
-        return self
+
+    def _follow(self, operation: Operation) -> Answer | None:
+        """Write down what an operation does, and return it; None if it reads nothing known."""
+        answer = None
+        operands = self.operands(operation)
+        if operation.outputs and operands:
+            self._read_by_call += operands if self.record.by_call else ()
+            rule = self.rules.get(operation.name, unknown)
+            self._prepare(rule, operation, operands)
+            answer = rule(self, operation)
+            self._apply(operation, answer)
+            if not any(map(self._is_result, operation.outputs)):
+                self.moved.update((tensor.number, operation) for tensor in operation.outputs)
+                self._leave_out(operation)
+                self._cut_by_size(operation)
+        self._note(operation)
+        return answer
+
+    def _prepare(self, rule: Rule, operation: Operation, operands: Sequence[TensorRef]) -> None:
+        """Make steps of what plumbing did to operands, as far as a rule does not go on with it."""
+        if rule.takes == "as it lies":
+            tensor = self.main(operation)
+            cuts = () if rule.cuts is None else rule.cuts(self, operation)
+            if any(between(self.values[tensor.number].layout[place]) for place in cuts):
+                self.settled(tensor)
+        elif rule.takes == "as filled":
+            target = operation.arguments.get("input")
+            for tensor in operands:
+                if tensor != target or self.values[tensor.number].strided is not None:
+                    self.settled(tensor)
+        elif rule.takes == "settled" or len(operands) == 1:
+            for tensor in operands:
+                self.settled(tensor)
+        else:
+            values = self._on_one_grid(operands)
+            if rule.takes == "one map" and not self.record.by_call:  # a call is one node
+                for tensor, value in zip(operands, values, strict=True):
+                    self._spread(tensor, value, operation.outputs[0].shape)
+
+    def _end(self, tensor: TensorRef) -> None:
+        """Note that a tensor leaves the model."""
+        value = self.settled(tensor)
+        if tensor.number in self.moved:
+            value = self._as_returned(self.moved[tensor.number], tensor, value)
+        if value.step not in self.outputs:
+            self.outputs.append(value.step)
+        order = [axis for one in value.layout for axis in layouts.axes_of(one)]
+        tiled = not self.record.by_call or _is_tiled(value.layout)
+        # What is kept of a tile would be put at (column, row).
+        if order != sorted(set(order)) or not tiled:
+            step = self.steps[value.step]
+            self.steps[value.step] = attrs.evolve(step, position_dependent=True)
 
     def _end_call(self, operation: Operation, started: int) -> None:
         """Make a step of a call that only moved positions, or only told a shape."""
@@ -295,7 +211,7 @@ class Trail:
     def _end_plumbing(self, operation: Operation, tensor: TensorRef, value: Value) -> None:
         """Make a step of a call that only moved positions."""
         facts: dict[str, Any] = {"kind": "slice", "turned": self._lost_since(value)}
-        self._say_what_is_left_out(value, facts)
+        _say_what_is_left_out(value, facts)
         windows: dict[int, Window] = {}
         layout = value.layout
         if tensor in self.record.outputs:
@@ -313,7 +229,7 @@ class Trail:
         facts: dict[str, Any] = {"kind": "slice"}
         facts["turned"] = frozenset[int]().union(*map(self._lost_since, known.values()))
         for value in known.values():
-            self._say_what_is_left_out(value, facts)
+            _say_what_is_left_out(value, facts)
         whole = first._replace(layout=())
         made = self._append(operation, (first.step,), {}, whole, (), facts)
         self.steps[made.step] = attrs.evolve(
@@ -329,10 +245,6 @@ class Trail:
         before = layouts.lost_pieces(layout)
         lost = layouts.lost_pieces(value.layout)
         return frozenset(axis for axis, pieces in lost.items() if pieces != before.get(axis))
-
-    def knows_size(self, value: Value, dimension: int) -> bool:
-        """Return whether the size of a dimension is said by the model."""
-        return not value.open.intersection(layouts.axes_of(value.layout[dimension]))
 
     def _is_result(self, tensor: TensorRef) -> bool:
         value = self.values.get(tensor.number)
@@ -400,7 +312,7 @@ class Trail:
     ) -> Value:
         name = "slice" if operation.name in _SLICES else operation.name
         facts: dict[str, Any] = {"kind": "slice", **certainty}
-        self._say_what_is_left_out(value, facts)
+        _say_what_is_left_out(value, facts)
         slicing = Operation(name, {}, (), operation.scope)
         value = self._append(slicing, (value.step,), windows, value, layout, facts)
         self.results[value.step] = tensor
@@ -426,27 +338,6 @@ class Trail:
                 return
         if operation.parameters:
             aside.update((tensor.number, operation.parameters) for tensor in operation.outputs)
-
-    # -- what rules ask for
-
-    def operands(self, operation: Operation) -> list[TensorRef]:
-        """Return the tensors of an operation that depend on the input."""
-        return [one for one in tensors_in(operation.arguments) if one.number in self.values]
-
-    def depends(self, argument: Any) -> bool:
-        """Return whether an argument is a tensor that depends on the input."""
-        return type(argument) is TensorRef and argument.number in self.values
-
-    def main(self, operation: Operation) -> TensorRef:
-        """Return the tensor that an operation works on."""
-        tensor = operation.arguments.get("input")
-        return tensor if self.depends(tensor) else self.operands(operation)[0]  # type: ignore[return-value]
-
-    def result(self, step: int) -> tuple[TensorRef, Layout]:
-        """Return the (first) tensor that a step makes, and where its positions are in it."""
-        tensor = self.results[step]
-        laid = self._laid.get(step)
-        return tensor, self.values[tensor.number].layout if laid is None else laid
 
     def settled(self, tensor: TensorRef) -> Value:
         """Return where a tensor's positions are; what left units out or put some in becomes a step.
@@ -483,7 +374,7 @@ class Trail:
         alone = len(set(carried)) == len(carried) and all(len(axes) == 1 for axes in carried)
         return alone and len(value.layout) >= len(carried) + 2 == self.axes + 2
 
-    def on_one_grid(self, tensors: Sequence[TensorRef]) -> list[Value]:
+    def _on_one_grid(self, tensors: Sequence[TensorRef]) -> list[Value]:
         """Return where the positions of several tensors are, with the same distance between them.
 
         Those that views left some units of become steps as those behind a strided slice do.
@@ -536,11 +427,20 @@ class Trail:
         operation = self.moved.get(tensor.number)
         return () if operation is None else operation.scope
 
-    def spread(self, tensor: TensorRef, axes: Collection[int]) -> Value:
-        """Return a map of one unit along some axes as what all units of a larger one meet."""
-        value = self.values[tensor.number]
+    def _spread(self, tensor: TensorRef, value: Value, shape: Sequence[int]) -> None:
+        """Let a map of one unit along some axes be what all units of a larger one meet."""
+        units = self.steps[value.step].feature_map
+        axes = {
+            axis
+            for own, size in zip(reversed(value.layout), reversed(shape), strict=False)
+            if size > 1 and math.prod(piece.size for piece in own) == 1
+            for axis in layouts.axes_of(own)
+            if units is not None and units[axis] == 1
+        }
+        if not axes:
+            return
         layout = tuple(
-            tuple(piece for piece in dimension if not set(layouts.axes_of((piece,))) & set(axes))
+            tuple(piece for piece in dimension if axes.isdisjoint(layouts.axes_of((piece,))))
             for dimension in value.layout
         )
         expanding = Operation("expand", {}, (), self._scope_of(tensor))
@@ -548,224 +448,77 @@ class Trail:
         made = self._append(expanding, (value.step,), windows, value, layout, {"kind": "slice"})
         self._laid_as(tensor, value, made.step)
         self.values[tensor.number] = made
-        return made
 
-    def origins(self, value: Value, axis: int) -> dict[int, tuple[int, int]]:
-        """Return at which units of larger maps a part of them begins that was worked on since.
+    # -- from effects to steps
 
-        The parts that a loop takes of a map are maps of their own from the first operation on.
-        Operations that look along the axis end the search.
-
-        Returns:
-            per number of a step that made such a map the first and the last unit that it may be;
-            they differ where a result was handed on from part to part, as in a recurrent loop.
-        """
-        runs = layouts.runs_by_axis(value.layout).get(axis)
-        units = self.steps[value.step].feature_map
-        if not runs or len(runs) > 1 or units is None:
-            return {}
-        ((_, size, step, origin),) = runs
-        if step != 1 and size > 1:
-            return {}
-        if size != units[axis]:
-            return {value.step: (origin, origin)}
-        return {
-            root: (first + origin, last + origin)
-            for root, (first, last) in self.origins_of_step(value.step, axis).items()
-        }
-
-    def origins_of_step(self, number: int, axis: int) -> dict[int, tuple[int, int]]:
-        """Return at which units of larger maps the map of a step begins; see ``origins``."""
-        known = self._begun.setdefault(axis, {})
-        waiting = [number]
-        while waiting:  # a loop makes chains that are too long to recurse over
-            step = self.steps[waiting[-1]]
-            missing = [one for one in self._followed(step, axis) if one not in known]
-            if missing:
-                waiting.extend(missing)
-                continue
-            known[waiting.pop()] = self._begun_in(step, axis, known)
-        return known[number]
-
-    def _begun_in(
-        self, step: Step, axis: int, known: Mapping[int, Mapping[int, tuple[int, int]]]
-    ) -> dict[int, tuple[int, int]]:
-        found: dict[int, tuple[int, int]] = {}
-        by = -(step.windows[axis].begin or 0)
-        for source in self._followed(step, axis):
-            more = self._units(source, axis) - self._units(step.number, axis)
-            before = {source: (0, 0)} if more > 0 else known[source] if not more else {}
-            for root, (first, last) in before.items():
-                low, high = found.get(root, (first + by, last + by))
-                found[root] = min(low, first + by), max(high, last + by)
-        return found
-
-    def _units(self, number: int, axis: int) -> int:
-        return (self.steps[number].feature_map or (0,) * self.axes)[axis]
-
-    def _followed(self, step: Step, axis: int) -> tuple[int, ...]:
-        """Return the sources of a step in which it looks at one unit per unit along an axis."""
-        window = step.windows[axis]
-        if window[:3] != NEUTRAL[:3] or window.upsampling != 1 or window.begin is None:
-            return ()
-        return step.sources
-
-    def evenly(self, tensor: TensorRef) -> tuple[int, ...]:
-        """Return the dimensions along which a constant is known to be the same everywhere."""
-        return self.even.get(tensor.number, tensor.even)
-
-    def uneven(
-        self,
-        tensors: Iterable[TensorRef],
-        layout: Layout,
-        extents: Sequence[int],
-        skipped: int = 0,
-    ) -> bool:
-        """Whether constants vary over the positions of a map that they are combined with.
-
-        Such a map knows where it is in the image, or is of one size. What varies only within
-        blocks varies so for scores of an attention, which is cut into these blocks itself.
-
-        Args:
-            tensors: what is combined with the map; those that depend on the input do not count.
-            layout: that of the map, to whose last dimensions the constants broadcast.
-            extents: number of units of the map along every axis.
-            skipped: how many dimensions to leave out, counted from the back.
-        """
-        everywhere = [piece for dimension in layout for piece in dimension]
-        for tensor in tensors:
-            if tensor.number in self.values:
-                continue
-            even, rank = self.evenly(tensor), len(tensor.shape)
-            for back in range(1 + skipped, min(rank, len(layout)) + 1):
-                if tensor.shape[-back] == 1 or rank - back in even:
-                    continue
-                for piece in layout[-back]:
-                    if type(piece) is not Atom:
-                        return True
-                    if piece.axis is None or piece.size == 1:
-                        continue
-                    across = piece.size * piece.step >= extents[piece.axis]
-                    if across or everywhere.count(piece) == 1:
-                        return True
-        return False
-
-    def ancestors(self, step: int) -> set[int]:
-        """Return a step and all those that it depends on."""
-        found = {step}
-        waiting = [step]
-        while waiting:
-            new = [one for one in self.steps[waiting.pop()].sources if one not in found]
-            found.update(new)
-            waiting.extend(new)
-        return found
-
-    def reach(self, steps: Iterable[int], axis: int) -> int | float:
-        """Return how far the furthest window in front of some steps reaches along an axis."""
-        before = {one for step in steps for one in self.ancestors(step)}
-        return max((self.steps[one].windows[axis].reach for one in before), default=0)
-
-    def mixing(self, value: Value, dimensions: Iterable[int]) -> dict[int, Window]:
-        """Return the windows of an operation that mixes whole dimensions of a tensor."""
-        return mixed_windows(value.layout, dimensions, value.extents)
-
-    def vector(self, value: Value) -> dict[int, Window]:
-        """Return the windows of a dense operation on what is left of whole images.
-
-        It has no position to stay at, so it sees everything, as all that comes after it; but along
-        an axis of which only some rows were left, it sees what they see.
-        """
-        if not self.steps[value.step].pooled:
-            return {}
-        axes = [axis for axis in range(self.axes) if self.reach([value.step], axis) == math.inf]
-        return dict.fromkeys(axes, Window(math.inf))
-
-    # -- what rules do
-
-    def move(self, operation: Operation, layout: Layout, place: int = 0) -> None:
-        """Say where the positions are after plumbing; no step is made."""
-        value = self.values[self.main(operation).number]
-        output = operation.outputs[place]
-        parts = value.parts
-        if parts is not None and output.shape[parts.dimension : parts.dimension + 1] != (
-            sum(parts.sizes),
-        ):
-            value = value._replace(apart=value.apart or is_stacked(parts))
-            parts = None
-        self.values[output.number] = value._replace(layout=layout, parts=parts)
-
-    def pick(
-        self, operation: Operation, dimension: int, start: int, stop: int, place: int = 0
-    ) -> None:
-        """Say that an output of plumbing has only some of the channels; its value is made."""
-        output = operation.outputs[place].number
-        value = self.values[output]
-        parts = value.parts
-        if parts is None:
+    def _apply(self, ran: Operation, answer: Answer) -> None:
+        """Write down what an operation does."""
+        if isinstance(answer, Moved):
+            self.values.update(answer.values)
+            self.even.update(answer.even)
             return
-        if dimension == parts.dimension:
-            parts, missing = parts.between(start, stop)
-            self.values[output] = value._replace(parts=parts, picked=value.picked or missing)
-
-    def step(
-        self,
-        operation: Operation,
-        windows: Mapping[int, Window],
-        *results: Layout,
-        base: Value | None = None,
-        mixed: Sequence[int] | None = None,
-        settled: bool = True,
-        **facts: Any,
-    ) -> None:
-        """Make a step; ``results`` are the layouts of its outputs, all alike if only one is given.
-
-        ``base`` is the value whose feature map the windows are measured on. ``mixed`` are the
-        dimensions that become one where channels stay apart from each other otherwise. Operands
-        that are not ``settled`` are taken with what plumbing put between their units.
-        """
+        operation = answer.operation or ran
         operands = self.operands(operation)
-        found = [self.settled(one) if settled else self.values[one.number] for one in operands]
-        sources = tuple(dict.fromkeys(value.step for value in found))
-        found = [one for one in found if not self.steps[one.step].positionless] or found
+        lie = (lambda one: self.values[one.number]) if answer.as_it_lies else self.settled
+        read = [lie(tensor) for tensor in operands]
+        sources = tuple(dict.fromkeys(value.step for value in read))
+        read = [one for one in read if not self.steps[one.step].positionless] or read
+        base = answer.base
         if base is None:
-            base = max(found, key=lambda value: len(layouts.spatial_axes(value.layout)))
-        if len(found) > 1 and "offsets" not in facts:
-            facts["offsets"] = layouts.offsets_between(
-                [(value.step, value.layout) for value in found], sources, self.axes
-            )
-        for value in found:
-            self._say_what_is_left_out(value, facts)
-        unaligned = self._unaligned(found, facts)
-        facts["unaligned"] = frozenset(
-            axis for axis in unaligned if windows.get(axis, NEUTRAL).kernel < math.inf
-        )
+            base = max(read, key=lambda value: len(layouts.spatial_axes(value.layout)))
+        facts = answer.facts()
+        facts["offsets"] = self._offsets(answer, read, sources)
+        facts["unaligned"] = self._unaligned(answer, read, facts["offsets"])
+        for value in read:
+            _say_what_is_left_out(value, facts)
         if operation.get("sized"):
             facts["position_dependent"] = True
             facts["resolution_dependent"] = operation.get("sized") == "fixed"
-        made = self._append(operation, sources, windows, base, results[0], facts, found)
-        if operation.outputs:
-            self.results[made.step] = operation.outputs[0]
-            if mixed is not None:
-                parts = _parts_behind(found, mixed, operation.outputs[0].shape)
-                apart = any(
-                    value.apart and all(layouts.axes_of(value.layout[place]) for place in mixed)
-                    for value in found
-                )
-                lost = parts is None and any(is_stacked(value.parts) for value in found)
-                made = made._replace(parts=parts, apart=apart or (lost and not mixed))
+        made = self._append(
+            operation, sources, answer.windows, base, answer.layouts[0], facts,
+            read, answer.padded, answer.closes,
+        )  # fmt: skip
+        self._hand_out(operation, answer, made, read)
+
+    def _hand_out(
+        self, operation: Operation, effect: Effect, made: Value, read: Sequence[Value]
+    ) -> None:
+        """Say of the outputs of an operation that made a step where positions are in them."""
+        first, *_ = operation.outputs
+        self.results[made.step] = first
+        if effect.mixed is not None:
+            parts = _parts_behind(read, effect.mixed, first.shape)
+            apart = any(
+                value.apart and all(layouts.axes_of(value.layout[place]) for place in effect.mixed)
+                for value in read
+            )
+            lost = parts is None and any(is_stacked(value.parts) for value in read)
+            made = made._replace(parts=parts, apart=apart or (lost and not effect.mixed))
         for place, tensor in enumerate(operation.outputs):
             layout = made.layout
-            if place and place < len(results):
-                layout = results[place]
+            if place and place < len(effect.layouts):
+                layout = effect.layouts[place]
             if len(layout) != len(tensor.shape):
                 layout = layouts.broadcast((layout,), tensor.shape)
             self.values[tensor.number] = made._replace(layout=layout)
+        self.values[first.number] = _as_told(self.values[first.number], effect, self.axes)
+        if effect.written is not None:
+            self.written[first.number] = effect.written
 
-    def _unaligned(self, values: Sequence[Value], facts: dict[str, Any]) -> set[int]:
+    def _offsets(self, effect: Effect, read: Sequence[Value], sources: Sequence[int]) -> Offsets:
+        """Return where the first unit of a step stands on what it reads."""
+        if effect.offsets is not None or len(read) < 2:
+            return effect.offsets or ()
+        places = [(value.step, value.layout) for value in read]
+        return layouts.offsets_between(places, sources, self.axes)
+
+    def _unaligned(
+        self, effect: Effect, values: Sequence[Value], offsets: Offsets
+    ) -> frozenset[int]:
         """Return the axes along which tensors do not lie upon each other at one known distance."""
-        found = set(facts.pop("unaligned", ()))
-        if len(values) > 1 and (facts.get("offsets") or any(value.frames for value in values)):
-            places = [read for reads in facts.get("offsets", ()) for read in reads]
+        found = set(effect.unaligned)
+        if len(values) > 1 and (offsets or any(value.frames for value in values)):
+            places = [read for reads in offsets for read in reads]
             for axis in range(self.axes):
                 frames = {
                     value.frames.get(axis)
@@ -775,13 +528,9 @@ class Trail:
                 apart = {place[axis] for place in places}
                 if len(frames) > 1 or None in apart or (frames - {None} and apart - {0}):
                     found.add(axis)
-        return found
-
-    def _say_what_is_left_out(self, value: Value, facts: dict[str, Any]) -> None:
-        """Declare a bound where only some of the channels are read and others see more."""
-        if value.picked:
-            facts.setdefault("certainty", "bound")
-            facts.setdefault("reason", _SOME_PLACES if value.apart else _SOME_CHANNELS)
+        return frozenset(
+            axis for axis in found if effect.windows.get(axis, NEUTRAL).kernel < math.inf
+        )
 
     def _append(
         self,
@@ -792,107 +541,128 @@ class Trail:
         layout: Layout,
         facts: dict[str, Any],
         read: Sequence[Value] = (),
+        padded: Sequence[int] = (),
+        closes: Sequence[int] = (),
     ) -> Value:
+        """Append a step, and return what is known of the map that it makes."""
+        read = read or (base,)
         runs = layouts.runs_by_axis(layout)
-        number = len(self.steps)
-        if (
-            not windows
-            and base.strided is None
-            and layout is base.layout
-            and len(sources) == 1
-            and _is_whole(layout, runs, base.extents)
-        ):
-            # By far the most common case: an element-wise operation on one feature map.
-            complete, extents = self._neutral, base.extents
-        else:
-            complete, extents, layout = self._complete(windows, base, layout, runs)
-        if facts.get("kind") == "scaling" and complete != self._neutral:
+        grid = self._measured(windows, base, layout, runs, len(sources))
+        opened = base.open.difference(closes)
+        units = _feature_map(grid.layout, runs, grid.extents)
+        turned = _turned(base, grid) | facts.pop("turned", frozenset())
+        facts |= self._certainty(facts, grid, base, sources, runs)
+        facts |= self._dependence(facts, grid, base, read, runs, units)
+        if facts.get("kind") == "scaling" and grid.windows != self._neutral:
             facts["kind"] = "pointwise"  # not only numbers are changed
-        if facts.get("offsets") and any(value.sized for value in read):
-            facts |= {"position_dependent": True, "resolution_dependent": True}
-        if any(
-            units * window.upsampling > window.reach
-            for value in read or (base,)
-            for units, window in zip(value.beyond, complete, strict=False)
-        ):
-            facts["position_dependent"] = True
-        opened = base.open.difference(facts.pop("closes", ()))
-        padded = facts.pop("padded", ())
-        lost = layouts.lost_pieces(base.layout)
-        if any(complete[axis].kernel == math.inf > self.reach(sources, axis) for axis in lost):
-            facts.setdefault("certainty", "bound")
-            facts.setdefault("reason", _SOMEWHERE)
-        taken = {
-            axis
-            for axis, atoms in runs.items()
-            if base.extents[axis] > 1
-            and all(atom.size == 1 for atom in atoms)
-            and not 1 < complete[axis].kernel < math.inf
-        }
-        pinned = bool(taken)
-        taken |= {axis for axis in base.taken if complete[axis].kernel < math.inf}
-        units = _feature_map(layout, runs, extents)
-        if not runs.keys().isdisjoint(layouts.lost_pieces(layout)):
-            facts.setdefault("certainty", "bound")
-            facts.setdefault("reason", _IN_DISORDER)
-        carried = layouts.spatial_axes(layout)
-        # Of a crop, which lies elsewhere in a tile than in the whole.
-        pinned |= any(
-            1 < window.kernel < math.inf and axis not in carried
-            for axis, window in enumerate(complete)
-        )
-        if pinned or units is None or None in [at for at, _ in layouts.grids(layout).values()]:
-            facts["position_dependent"] = True  # nobody knows what to keep of a tile
-        nowhere = tuple(source for source in sources if self.steps[source].positionless)
-        positions = bool(runs) or bool(carried)
-        pooled = not positions and (
-            any(window.kernel == math.inf for window in complete)
-            or any(self.steps[source].pooled for source in sources)
-        )
-        turned = self._turned(base, layout, complete) | facts.pop("turned", frozenset())
         if turned:
-            complete = tuple(
-                window._replace(begin=None, end=None) if axis in turned else window
-                for axis, window in enumerate(complete)
-            )
+            grid = grid.without_places(turned)
+        carried = layouts.spatial_axes(grid.layout)
+        positions = bool(runs) or bool(carried)
+        nowhere = tuple(source for source in sources if self.steps[source].positionless)
+        number = len(self.steps)
         self.steps.append(
             Step(
                 number,
                 operation.name,
                 operation.scope,
                 sources,
-                complete,
+                grid.windows,
                 turned=turned,
                 positions=positions,
-                pooled=pooled,
+                pooled=not positions and self._is_pooled(grid.windows, sources),
                 feature_map=None if opened.intersection(carried) else units,
                 positionless=bool(sources) and nowhere == sources,
                 nowhere=nowhere,
                 **facts,
             )
         )
-        cropped, pads = _cropped(read or (base,), complete, padded)
+        cropped, pads = _cropped(read, grid.windows, padded)
         return Value(
             number,
-            layout,
-            extents,
+            grid.layout,
+            grid.extents,
             open=opened,
-            frames=_frames(base, complete, turned, number),
+            frames=_frames(base, grid.windows, turned, number),
             cropped=cropped,
             padded=pads,
-            taken=frozenset(axis for axis in taken if extents[axis] == 1),
+            taken=_taken(runs, base, grid),
         )
 
-    def _turned(self, base: Value, layout: Layout, windows: Sequence[Window]) -> frozenset[int]:
-        """Return the axes whose positions are in an order from here on that is not followed."""
-        if layout is base.layout:
-            return frozenset()
-        before = layouts.lost_pieces(base.layout)
-        return frozenset(
-            axis
-            for axis, pieces in layouts.lost_pieces(layout).items()
-            if pieces != before.get(axis) and windows[axis].kernel < math.inf
+    def _is_pooled(self, windows: Sequence[Window], sources: Sequence[int]) -> bool:
+        """Whether what has no positions left is made of whole images."""
+        return any(window.kernel == math.inf for window in windows) or any(
+            self.steps[source].pooled for source in sources
         )
+
+    def _certainty(
+        self,
+        facts: Mapping[str, Any],
+        grid: _Grid,
+        base: Value,
+        sources: Sequence[int],
+        runs: Mapping[int, Sequence[Atom]],
+    ) -> dict[str, Any]:
+        """Return that a step is a bound where positions are in an order that is not followed."""
+        if facts.get("certainty", "exact") != "exact":
+            return {}
+        lost = layouts.lost_pieces(base.layout)
+        windows = grid.windows
+        if any(windows[axis].kernel == math.inf > self.reach(sources, axis) for axis in lost):
+            return {"certainty": "bound", "reason": _SOMEWHERE}
+        if not runs.keys().isdisjoint(layouts.lost_pieces(grid.layout)):
+            return {"certainty": "bound", "reason": _IN_DISORDER}
+        return {}
+
+    def _dependence(
+        self,
+        facts: Mapping[str, Any],
+        grid: _Grid,
+        base: Value,
+        read: Sequence[Value],
+        runs: Mapping[int, Sequence[Atom]],
+        units: tuple[int, ...] | None,
+    ) -> dict[str, bool]:
+        """Return whether a step does something else at other places, or on other sizes."""
+        if facts.get("offsets") and any(value.sized for value in read):
+            return {"position_dependent": True, "resolution_dependent": True}
+        carried = layouts.spatial_axes(grid.layout)
+        depends = (
+            units is None
+            or bool(_pinned(runs, base, grid.windows))
+            or None in [at for at, _ in layouts.grids(grid.layout).values()]
+            # Of a crop, which lies elsewhere in a tile than in the whole.
+            or any(
+                1 < window.kernel < math.inf and axis not in carried
+                for axis, window in enumerate(grid.windows)
+            )
+            or any(
+                copies * window.upsampling > window.reach
+                for value in read
+                for copies, window in zip(value.beyond, grid.windows, strict=False)
+            )
+        )
+        return {"position_dependent": True} if depends else {}  # nobody knows what to keep of it
+
+    def _measured(
+        self,
+        windows: Mapping[int, Window],
+        base: Value,
+        layout: Layout,
+        runs: Mapping[int, list[Atom]],
+        sources: int,
+    ) -> _Grid:
+        """Return the windows of a step in units of the map in front of it, and its own grid."""
+        if (
+            not windows
+            and base.strided is None
+            and layout is base.layout
+            and sources == 1
+            and _is_whole(layout, runs, base.extents)
+        ):
+            # By far the most common case: an element-wise operation on one feature map.
+            return _Grid(self._neutral, base.extents, layout)
+        return self._complete(windows, base, layout, runs)
 
     def _complete(
         self,
@@ -900,7 +670,7 @@ class Trail:
         base: Value,
         layout: Layout,
         runs: Mapping[int, list[Atom]],
-    ) -> tuple[tuple[Window, ...], tuple[int, ...], Layout]:
+    ) -> _Grid:
         """Derive strides from the positions that are left, and measure them in new units."""
         extents = list(base.extents)
         complete: list[Window] = []
@@ -921,7 +691,75 @@ class Trail:
                     layout = layouts.rescale(layout, axis, common)
                 extents[axis] = _span(distinct) // common + 1
             complete.append(window)
-        return tuple(complete), tuple(extents), layout
+        return _Grid(tuple(complete), tuple(extents), layout)
+
+
+class _Grid(NamedTuple):
+    """The windows of a step, and the map that they make."""
+
+    windows: tuple[Window, ...]
+    extents: tuple[int, ...]
+    layout: Layout
+
+    def without_places(self, axes: Collection[int]) -> _Grid:
+        """Return the grid with windows of which it is not known where they lie along some axes."""
+        windows = enumerate(self.windows)
+        return self._replace(
+            windows=tuple(
+                window._replace(begin=None, end=None) if axis in axes else window
+                for axis, window in windows
+            )
+        )
+
+
+def _turned(base: Value, grid: _Grid) -> frozenset[int]:
+    """Return the axes whose positions are in an order from here on that is not followed."""
+    if grid.layout is base.layout:
+        return frozenset()
+    before = layouts.lost_pieces(base.layout)
+    return frozenset(
+        axis
+        for axis, pieces in layouts.lost_pieces(grid.layout).items()
+        if pieces != before.get(axis) and grid.windows[axis].kernel < math.inf
+    )
+
+
+def _pinned(runs: Mapping[int, Sequence[Atom]], base: Value, windows: Sequence[Window]) -> set[int]:
+    """Return the axes along which one unit of a larger map is left."""
+    return {
+        axis
+        for axis, atoms in runs.items()
+        if base.extents[axis] > 1
+        and all(atom.size == 1 for atom in atoms)
+        and not 1 < windows[axis].kernel < math.inf
+    }
+
+
+def _taken(runs: Mapping[int, Sequence[Atom]], base: Value, grid: _Grid) -> frozenset[int]:
+    """Return the axes of which one unit was taken, here or before."""
+    taken = _pinned(runs, base, grid.windows)
+    taken |= {axis for axis in base.taken if grid.windows[axis].kernel < math.inf}
+    return frozenset(axis for axis in taken if grid.extents[axis] == 1)
+
+
+def _say_what_is_left_out(value: Value, facts: dict[str, Any]) -> None:
+    """Declare a bound where only some of the channels are read and others see more."""
+    if value.picked and facts.get("certainty", "exact") == "exact":
+        facts["certainty"] = "bound"
+        facts["reason"] = _SOME_PLACES if value.apart else _SOME_CHANNELS
+
+
+def _as_told(value: Value, effect: Effect, axes: int) -> Value:
+    """Return what an effect says of the first output, beside what follows from its windows."""
+    changes: dict[str, Any] = {
+        name: told
+        for name in ("parts", "gaps", "apart")
+        if (told := getattr(effect, name)) is not None
+    }
+    if effect.laid is not None:
+        changes["layout"] = effect.laid(value.layout)
+    value = value._replace(**changes) if changes else value
+    return with_copies(value, effect.copies, axes)
 
 
 def _is_whole(layout: Layout, runs: Mapping[int, list[Atom]], extents: Sequence[int]) -> bool:
@@ -1030,18 +868,6 @@ def _dimensions_with(layout: Layout, axis: int) -> int:
     return sum(axis in layouts.axes_of(dimension) for dimension in layout)
 
 
-def between(dimension: Dimension) -> tuple[int, Atom] | None:
-    """Return how many numbers stand for every unit of a run of positions, if more than one does.
-
-    >>> between((Atom(0, 8), Atom(None, 2)))
-    (2, Atom(axis=0, size=8, step=1, origin=0))
-    """
-    atoms = [piece for piece in dimension if type(piece) is Atom]
-    if len(dimension) == len(atoms) == 2 and atoms[0].axis is not None and atoms[1].axis is None:
-        return atoms[1].size, atoms[0]
-    return None
-
-
 def _places(layout: Layout) -> dict[int, tuple[int, ...] | None]:
     """Return per axis which units a tensor has, whatever blocks they are in; None if not known."""
     found: dict[int, tuple[int, ...] | None] = {}
@@ -1060,11 +886,6 @@ _SOME_PLACES = (
     "it reads some channels of a map whose channels hold different places, which may see less than "
     "all of them together"
 )
-
-
-def is_stacked(parts: Parts | None) -> bool:
-    """Return whether parts are one number each, as those of a stack."""
-    return parts is not None and set(parts.sizes) == {1}
 
 
 def _parts_behind(
@@ -1091,24 +912,21 @@ _SOMEWHERE = (
 )
 
 
-Rule: TypeAlias = "Callable[[Trail, Operation], None]"
-
-
-def unknown(trail: Trail, operation: Operation) -> None:
+@Rule
+def unknown(known: Known, operation: Operation) -> Effect:
     """Count an operation that nothing knows as neutral, and say so."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.values[tensor.number]
     results = [
         value.layout
         if output.shape == tensor.shape
         else layouts.broadcast((value.layout,), output.shape)
         for output in operation.outputs
     ]
-    trail.step(
-        operation,
+    return Effect(
         {},
-        *results,
-        base=value,
+        tuple(results),
+        value,
         kind="unknown",
         certainty="unknown",
         reason=operation.get(

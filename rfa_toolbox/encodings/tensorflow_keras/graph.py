@@ -17,7 +17,7 @@ from rfa_toolbox.operators import nodes
 from rfa_toolbox.operators.drafts import Draft
 from rfa_toolbox.operators.record import Record
 from rfa_toolbox.operators.rules import RULES
-from rfa_toolbox.operators.trail import FirstWindow, Trail
+from rfa_toolbox.operators.trail import Trail
 
 __all__ = ["KerasGraph", "graph_of", "spatial_dimensions"]
 
@@ -101,9 +101,8 @@ def spatial_dimensions(record: Record, channels_first: bool) -> list[Sequence[in
     def spread(dimensions: Sequence[int]) -> list[Sequence[int]]:
         return [dimensions if own == rank else () for own in ranks]
 
-    try:
-        Trail(record, spread(range(1, rank)), RULES, probing=True).run()
-    except FirstWindow as first:
+    first = Trail(record, spread(range(1, rank)), RULES).first_slide()
+    if first is not None:
         if first.channels and rank > 2:
             channel = min(first.channels) if channels_first else max(first.channels)
             return spread([at for at in range(1, rank) if at != channel + 1])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rfa_toolbox.operators.effects import Rule
 from rfa_toolbox.operators.record import Record
 from rfa_toolbox.operators.rules import (
     assembling,
@@ -16,7 +17,7 @@ from rfa_toolbox.operators.rules import (
     plumbing,
     windows,
 )
-from rfa_toolbox.operators.trail import FirstWindow, Rule, Trail
+from rfa_toolbox.operators.trail import Trail
 
 __all__ = ["RULES", "follow", "spatial_dimensions"]
 
@@ -45,9 +46,8 @@ def spatial_dimensions(record: Record) -> list[tuple[int, ...]]:
         tuple(range(1, rank)) if place == main else () for place in range(len(ranks))
     ]
     found = tuple(range(2, rank)) if rank > 2 else candidates[0]
-    try:
-        Trail(record, candidates, RULES, probing=True).run()
-    except FirstWindow as first:
+    first = Trail(record, candidates, RULES).first_slide()
+    if first is not None:
         # Channels that also hold positions, as behind a hand-written pixel-unshuffle, are none.
         slid = {axis for axes in first.axes for axis in axes}
         channels = [axis + 1 for axis in sorted(first.channels) if axis not in slid]

@@ -10,27 +10,29 @@ from typing import Any, TypeGuard
 import attrs
 
 from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.effects import Answer, Effect, Moved, Written, rule
+from rfa_toolbox.operators.known import Known
 from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Lost, Offsets, Piece, plain
 from rfa_toolbox.operators.record import Operation, TensorRef, tensors_in
 from rfa_toolbox.operators.rules.common import pads_where_cropped
 from rfa_toolbox.operators.rules.elementwise import pointwise
-from rfa_toolbox.operators.trail import Parts, Trail, Value, between
+from rfa_toolbox.operators.values import Parts, Value, between
 from rfa_toolbox.operators.windows import NEUTRAL, SOMEWHERE, Window
 
 __all__ = ["cat", "setitem", "stack"]
 
 
-def cat(trail: Trail, operation: Operation) -> None:
+@rule("one grid")
+def cat(known: Known, operation: Operation) -> Answer:
     """Put tensors one after another along one dimension."""
     tensors = list(tensors_in(operation.arguments.get("tensors", operation.arguments)))
     shape = operation.outputs[0].shape
     tensors = [one for one in tensors if len(one.shape) == len(shape)] or tensors
     dimension = operation.get("dim", _CAT_DIMENSION.get(operation.name, 0)) % len(shape)
     if len(tensors[0].shape) != len(shape):
-        pointwise(trail, operation)
-        return
-    several = trail.on_one_grid([one for one in tensors if trail.depends(one)])
-    row = _row(trail, several) if len(several) == len(tensors) else None
+        return pointwise(known, operation)
+    several = [known.value(one) for one in tensors if known.depends(one)]
+    row = _row(known, several) if len(several) == len(tensors) else None
     if row is not None:
         several = list(row.values)
     single = len(several) == len(tensors) and all(one.shape[dimension] == 1 for one in tensors)
@@ -42,7 +44,7 @@ def cat(trail: Trail, operation: Operation) -> None:
         ]
     found = iter(several)
     values = [
-        next(found).layout if trail.depends(one) else layouts.broadcast((), one.shape)
+        next(found).layout if known.depends(one) else layouts.broadcast((), one.shape)
         for one in tensors
     ]
     rest = layouts.broadcast(
@@ -58,7 +60,7 @@ def cat(trail: Trail, operation: Operation) -> None:
     seam = _seam(several, [value.layout[dimension] for value in several], len(tensors))
     joined = layouts.join(pieces) if padded is None else padded[0]
     layout = tuple(joined if place == dimension else d for place, d in enumerate(rest))
-    uneven = trail.uneven(tensors, layout, base.extents)
+    uneven = known.uneven(tensors, layout, base.extents)
     cropped = padded is not None and padded[1]
     facts: dict[str, Any] = {"position_dependent": uneven or cropped}
     crossed = layouts.crossed([_without_dimension(one, dimension) for one in values])
@@ -67,9 +69,9 @@ def cat(trail: Trail, operation: Operation) -> None:
     twice = [axis for axis in dict.fromkeys(carried) if carried.count(axis) > 1]
     if twice and row is not None and type(joined[0]) is Atom:
         facts |= row.facts
-        facts["position_dependent"] |= trail.record.by_call
+        facts["position_dependent"] |= known.record.by_call
     elif seam is not None:
-        facts |= _facts_of(seam, several, dimension, trail.axes)
+        facts |= _facts_of(seam, several, dimension, known.axes)
         layout = (*layout[:dimension], (seam[0],), *layout[dimension + 1 :])
     elif twice:
         if len({value.step for value in several}) > 1 or type(joined[0]) is not Atom:
@@ -80,14 +82,12 @@ def cat(trail: Trail, operation: Operation) -> None:
                 for one in several
             ]
             sources = list(dict.fromkeys(value.step for value in several))
-            facts["offsets"] = layouts.offsets_between(reads, sources, trail.axes)
+            facts["offsets"] = layouts.offsets_between(reads, sources, known.axes)
         else:
             windows |= dict.fromkeys(twice, SOMEWHERE)
-    trail.step(operation, windows, layout, base=base, mixed=(), **facts)
     if not layouts.axes_of(joined) and len(tensors) > 1:
-        output = operation.outputs[0].number
-        parts = Parts(dimension, tuple(one.shape[dimension] for one in tensors))
-        trail.values[output] = trail.values[output]._replace(parts=parts)
+        facts["parts"] = Parts(dimension, tuple(one.shape[dimension] for one in tensors))
+    return Effect(windows, (layout,), base=base, mixed=(), **facts)
 
 
 def _seam(
@@ -175,21 +175,22 @@ _PADDED_AT_SEAMS = "it puts parts of a map side by side that were padded where t
 _IN_ROW = "parts of a map are put in a row in another order, or with parts of other maps"
 
 
-def stack(trail: Trail, operation: Operation) -> None:
+@rule("one grid")
+def stack(known: Known, operation: Operation) -> Answer:
     """Put tensors side by side along a new dimension."""
     tensors = list(tensors_in(operation.arguments.get("tensors")))
     shape = operation.outputs[0].shape
     dimension = operation.get("dim", 0) % len(shape)
     inner = (*shape[:dimension], *shape[dimension + 1 :])
-    several = trail.on_one_grid([one for one in tensors if trail.depends(one)])
+    several = [known.value(one) for one in tensors if known.depends(one)]
     base = max(several, key=lambda value: len(layouts.spatial_axes(value.layout)))
     layout = list(layouts.broadcast([value.layout for value in several], inner))
     facts: dict[str, Any] = {
-        "position_dependent": trail.uneven(tensors, tuple(layout), base.extents)
+        "position_dependent": known.uneven(tensors, tuple(layout), base.extents)
     }
     pieces = plain(shape[dimension])
     whole = len(several) == len(tensors)
-    row = _row(trail, several) if whole else None
+    row = _row(known, several) if whole else None
     alike = whole and len({value.step for value in several}) == 1
     if row is not None:
         several, base = list(row.values), row.values[0]
@@ -198,14 +199,14 @@ def stack(trail: Trail, operation: Operation) -> None:
     if rows is not None and joined is not None and type(joined[0]) is Atom:
         layout, pieces = list(rows[0][0]), joined
         facts |= {"offsets": ()} if row is None else row.facts
-        facts["position_dependent"] |= trail.record.by_call  # of so many parts as were written
+        facts["position_dependent"] |= known.record.by_call  # of so many parts as were written
     else:
         pins = [_pin(value) for value in several]
         seam = _seam(several, [() if pin is None else (pin,) for pin in pins], len(tensors))
         if seam is not None and all(map(_is_pinned, several)):
-            facts |= _facts_of(seam, several, dimension, trail.axes)
+            facts |= _facts_of(seam, several, dimension, known.axes)
             layout, pieces = list(_without_axis(tuple(layout), seam[0].axis)), (seam[0],)
-        elif _in_another_order(trail, several):
+        elif _in_another_order(known, several):
             facts |= {"certainty": "bound", "reason": _IN_ROW}
             axes = {None if pin is None else pin.axis for pin in pins}
             if len(axes) == 1 and None not in axes:
@@ -215,11 +216,9 @@ def stack(trail: Trail, operation: Operation) -> None:
     layout.insert(dimension, pieces)
     crossed = layouts.crossed([value.layout for value in several])
     windows = dict.fromkeys(crossed, Window(math.inf))
-    trail.step(operation, windows, tuple(layout), base=base, mixed=(), **facts)
-    if pieces == plain(shape[dimension]) and len({_sight(trail, one) for one in several}) > 1:
-        output = operation.outputs[0].number
-        parts = Parts(dimension, (1,) * len(tensors))
-        trail.values[output] = trail.values[output]._replace(parts=parts)
+    if pieces == plain(shape[dimension]) and len({_sight(known, one) for one in several}) > 1:
+        facts["parts"] = Parts(dimension, (1,) * len(tensors))
+    return Effect(windows, (tuple(layout),), base=base, mixed=(), **facts)
 
 
 @attrs.frozen(slots=True)
@@ -230,41 +229,41 @@ class _Row:
     facts: Mapping[str, Any]
 
 
-def _row(trail: Trail, several: Sequence[Value]) -> _Row | None:
+def _row(known: Known, several: Sequence[Value]) -> _Row | None:
     """Return parts of one map in their places; None if they are not in a row along one axis."""
-    found = _taken_from(trail, several)
+    found = _taken_from(known, several)
     if found is None:
         return None
     axis, units, ends = found
     for starts in ([last for _, last in ends], [first for first, _ in ends]):
         if _go_on(several, starts, axis):
-            values, offsets = _in_places(several, starts, axis, units, trail.axes)
+            values, offsets = _in_places(several, starts, axis, units, known.axes)
             handed_on = any(first != last for first, last in ends)
             return _Row(values, {"offsets": offsets, "resolution_dependent": handed_on})
     return None
 
 
 def _taken_from(
-    trail: Trail, several: Sequence[Value]
+    known: Known, several: Sequence[Value]
 ) -> tuple[int, int, list[tuple[int, int]]] | None:
     """Return the axis along which a map was taken apart, its units, and where the parts begin."""
     if len({value.step for value in several}) < 2:
         return None
     for axis in layouts.spatial_axes(several[0].layout):
-        found = [trail.origins(value, axis) for value in several]
+        found = [known.origins(value, axis) for value in several]
         common = set.intersection(*map(set, found))
         if common:
             root = max(common)
-            units = trail.steps[root].feature_map
+            units = known.steps[root].feature_map
             return axis, 1 if units is None else units[axis], [one[root] for one in found]
     return None
 
 
-def _in_another_order(trail: Trail, several: Sequence[Value]) -> bool:
+def _in_another_order(known: Known, several: Sequence[Value]) -> bool:
     """Whether single places of one map are put side by side that are in no row."""
     if any(map(_is_pinned, several)) and len({value.layout for value in several}) > 1:
         return True
-    found = _taken_from(trail, several)
+    found = _taken_from(known, several)
     return found is not None and all(_atom(value, found[0]).size == 1 for value in several)
 
 
@@ -357,55 +356,53 @@ def _pin(value: Value) -> Atom | None:
     return pins[0] if len(pins) == 1 else None
 
 
-def _sight(trail: Trail, value: Value) -> tuple[int, Layout]:
+def _sight(known: Known, value: Value) -> tuple[int, Layout]:
     """Return what a tensor sees: a step that does not only change numbers, and places of it."""
-    step = trail.steps[value.step]
+    step = known.steps[value.step]
     while (
         step.kind in ("pointwise", "scaling")
         and len(step.sources) == 1
         and all(window == NEUTRAL for window in step.windows)
     ):
-        step = trail.steps[step.sources[0]]
+        step = known.steps[step.sources[0]]
     return step.number, value.layout
 
 
-def setitem(trail: Trail, operation: Operation) -> None:
+@rule("as filled")
+def setitem(known: Known, operation: Operation) -> Answer:
     """Write into a part of a tensor; the output is the whole tensor after that."""
     (output,) = operation.outputs
     target, written = operation.arguments.get("input"), operation.arguments.get("value")
     index = operation.arguments.get("index")
     region = _region(index, output.shape)
     if region is not None and all(map(_covers, region, output.shape)):
-        _overwrite(trail, output, written)
-        return
+        return _overwritten(known, output, written)
     whole = None
-    if type(target) is TensorRef and trail.depends(target):
-        whole = trail.values[target.number]  # with what is between units, as it is filled in turn
-        if whole.strided is not None:
-            whole = trail.settled(target)
-    part = trail.settled(written) if trail.depends(written) else None  # type: ignore[arg-type]
+    if type(target) is TensorRef and known.depends(target):
+        whole = known.value(target)  # with what is between units, as it is filled in turn
+    part = known.value(written) if known.depends(written) else None  # type: ignore[arg-type]
     laid: Layout = ()
     if part is not None:
         laid = _laid(part.layout, index, region, output.shape, written.shape)  # type: ignore[union-attr]
     facts: dict[str, Any] = {"kind": "pointwise"}
     base, layout = (part, laid) if whole is None else (whole, whole.layout)
     if base is None:  # only which places are written depends on the input
-        mask = max(trail.operands(operation), key=lambda one: len(one.shape))
-        base = trail.settled(mask)
+        mask = max(known.operands(operation), key=lambda one: len(one.shape))
+        base = known.value(mask)
         layout = layouts.broadcast((base.layout,), output.shape)
     if whole is not None and part is not None:
         reads = [(whole.step, whole.layout), (part.step, laid)]
         sources = list(dict.fromkeys(step for step, _ in reads))
-        facts["offsets"] = layouts.offsets_between(reads, sources, trail.axes)
+        facts["offsets"] = layouts.offsets_between(reads, sources, known.axes)
     carried = [bool(layouts.axes_of(dimension)) for dimension in layout]
     partial = [
         places
         for here, places, size in zip(carried, region or (), output.shape, strict=False)
         if here and not _covers(places, size)
     ]
-    somewhere = region is None and not _chooses(trail, index)
+    somewhere = region is None and not _chooses(known, index)
     number = target.number if type(target) is TensorRef else -1
-    dependent, before = trail.written.get(number, (whole is not None, ()))
+    dependent, before = known.written.get(number, Written(whole is not None))
     if part is not None and not _is_followed(part, laid, layout):
         facts |= {"certainty": "bound", "reason": _NOT_FOLLOWED}
     elif (
@@ -413,9 +410,9 @@ def setitem(trail: Trail, operation: Operation) -> None:
         and (
             somewhere
             or any(dependent or places.step == 1 for places in partial)
-            or _gone(trail, target, region, part, output.shape)
+            or _gone(known, target, region, part, output.shape)
         )
-        and not (part is not None and _is_in_turn(trail, target, region, part, laid == layout))
+        and not (part is not None and _is_in_turn(known, target, region, part, laid == layout))
     ):
         facts |= {"certainty": "bound", "reason": _OVERWRITTEN}
     constants = [one for one in (target, written) if type(one) is TensorRef]
@@ -423,33 +420,30 @@ def setitem(trail: Trail, operation: Operation) -> None:
         somewhere
         or bool(partial and whole is not None)
         or (part is not None and _is_pinned(part))
-        or (whole is None and part is not None and _pads(part, laid, region, trail))
-        or trail.uneven(constants, layout, base.extents)
+        or (whole is None and part is not None and _pads(part, laid, region, known))
+        or known.uneven(constants, layout, base.extents)
     )
     in_gaps = whole is not None and any(map(between, whole.layout)) and whole.strided is None
-    trail.step(operation, {}, layout, base=base, mixed=(), settled=not in_gaps, **facts)
     if region is not None:
-        step = None if part is None else part.step
-        before = (*before, (region, step))
-        trail.written[output.number] = (dependent, before)
-        value = trail.values[output.number]
+        filled = Written(dependent, (*before, (region, None if part is None else part.step)))
+        facts["written"] = filled
         gaps = {
             layouts.axes_of(dimension)[0]: places.start
             for places, dimension in zip(region, laid, strict=False)
             if between(dimension)
         }
         if gaps and whole is None:
-            value = value._replace(gaps=gaps)
+            facts["gaps"] = gaps
         elif gaps:
-            value = value._replace(apart=len(set(_windows_of(trail, before))) > 1)
-        parts = _parts_of(region, carried, output.shape)
-        trail.values[output.number] = value if parts is None else value._replace(parts=parts)
+            facts["apart"] = len(set(_windows_of(known, filled.places))) > 1
+        facts["parts"] = _parts_of(region, carried, output.shape)
+    return Effect({}, (layout,), base=base, mixed=(), as_it_lies=in_gaps, **facts)
 
 
-def _windows_of(trail: Trail, written: Iterable[tuple[Any, int | None]]) -> Iterator[Any]:
+def _windows_of(known: Known, written: Iterable[tuple[Any, int | None]]) -> Iterator[Any]:
     """Yield what the steps that made several parts do, and with what."""
     for _, number in written:
-        step = None if number is None else trail.steps[number]
+        step = None if number is None else known.steps[number]
         yield None if step is None else (step.windows, step.sources, step.offsets)
 
 
@@ -461,19 +455,19 @@ def _is_followed(part: Value, laid: Layout, layout: Layout) -> bool:
 
 
 def _is_in_turn(
-    trail: Trail, target: Any, region: Sequence[range] | None, part: Value, in_place: bool
+    known: Known, target: Any, region: Sequence[range] | None, part: Value, in_place: bool
 ) -> bool:
     """Whether a tensor that held nothing at first is filled from one map, place upon place."""
-    dependent, before = trail.written.get(target.number, (True, ()))
+    dependent, before = known.written.get(target.number, Written(True))
     if dependent:
         return False
     if all(step == part.step for _, step in before):
         return in_place
-    return _is_in_row(trail, region, part, before)
+    return _is_in_row(known, region, part, before)
 
 
 def _is_in_row(
-    trail: Trail,
+    known: Known,
     region: Sequence[range] | None,
     part: Value,
     before: Sequence[tuple[Sequence[range], int | None]],
@@ -487,8 +481,8 @@ def _is_in_row(
         return False
     (place,) = differing
     distance = region[place].start - first[place].start
-    for axis in range(trail.axes):
-        own, other = (trail.origins_of_step(one, axis) for one in (part.step, made))
+    for axis in range(known.axes):
+        own, other = (known.origins_of_step(one, axis) for one in (part.step, made))
         common = own.keys() & other.keys()
         if common:
             root = max(common)
@@ -500,14 +494,15 @@ _NOT_FOLLOWED = "positions are written to places that are not followed"
 _OVERWRITTEN = "a part of the map is overwritten, so that its units may see less"
 
 
-def _overwrite(trail: Trail, output: TensorRef, written: Any) -> None:
-    """Write all of a tensor: nothing is left of what it was."""
-    if trail.depends(written):
-        value = trail.values[written.number]
+def _overwritten(known: Known, output: TensorRef, written: Any) -> Moved:
+    """Return what a tensor is all of which is written: nothing is left of what it was."""
+    if known.depends(written):
+        value = known.value(written)
         layout = layouts.broadcast((value.layout,), output.shape)
-        trail.values[output.number] = value._replace(layout=layout)
-    elif type(written) is not TensorRef or len(trail.evenly(written)) == len(written.shape):
-        trail.even[output.number] = tuple(range(len(output.shape)))
+        return Moved({output.number: value._replace(layout=layout)})
+    if type(written) is not TensorRef or len(known.evenly(written)) == len(written.shape):
+        return Moved(even={output.number: tuple(range(len(output.shape)))})
+    return Moved()
 
 
 def _region(index: Any, shape: Sequence[int]) -> tuple[range, ...] | None:
@@ -529,25 +524,25 @@ def _covers(places: range, size: int) -> bool:
     return len(places) == size
 
 
-def _chooses(trail: Trail, index: Any) -> bool:
+def _chooses(known: Known, index: Any) -> bool:
     """Whether an index is a mask that depends on the input alone, as the choice of ``where``."""
     if isinstance(index, tuple) and len(index) == 1:
         (index,) = index
-    return trail.depends(index)
+    return known.depends(index)
 
 
 def _gone(
-    trail: Trail,
+    known: Known,
     target: Any,
     region: Sequence[range] | None,
     part: Value | None,
     shape: Sequence[int],
 ) -> bool:
     """Whether what was written before, or all that a tensor was at first, may be gone now."""
-    dependent, before = trail.written.get(target.number, (False, ()))
+    dependent, before = known.written.get(target.number, Written(False))
     if not before or region is None:
         return False
-    made_of = trail.ancestors(part.step) if part is not None else set()
+    made_of = known.ancestors(part.step) if part is not None else set()
     touched = any(
         step is not None
         and step not in made_of
@@ -558,7 +553,7 @@ def _gone(
     return touched or (dependent and sum(volumes) >= math.prod(shape))
 
 
-def _pads(part: Value, laid: Layout, region: Sequence[range] | None, trail: Trail) -> bool:
+def _pads(part: Value, laid: Layout, region: Sequence[range] | None, known: Known) -> bool:
     """Whether positions are written beside nothing where their map had more of them."""
     if region is None:
         return False

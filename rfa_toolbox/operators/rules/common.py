@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from typing import Any
 
-from rfa_toolbox.operators.layout import Atom
+from rfa_toolbox.operators.effects import Moved
+from rfa_toolbox.operators.known import Known
+from rfa_toolbox.operators.layout import Atom, Layout
 from rfa_toolbox.operators.record import (
     Operation,
     TensorRef,
 )
-from rfa_toolbox.operators.trail import Trail, Value
+from rfa_toolbox.operators.values import Value, is_stacked
 from rfa_toolbox.operators.windows import Window
 
-__all__ = ["dependent", "is_guess", "pads_where_cropped", "per_axis", "places_of", "sides"]
+__all__ = [
+    "dependent",
+    "is_guess",
+    "move",
+    "pads_where_cropped",
+    "per_axis",
+    "places_of",
+    "sides",
+    "with_layout",
+]
 
 
 def per_axis(value: Any, count: int) -> tuple[Any, ...]:
@@ -29,10 +40,10 @@ def places_of(value: Any, rank: int) -> list[int]:
     return [one % rank for one in (value if isinstance(value, list | tuple) else (value,))]
 
 
-def dependent(trail: Trail, operation: Operation, *names: str) -> list[TensorRef]:
+def dependent(known: Known, operation: Operation, *names: str) -> list[TensorRef]:
     """Return those of some arguments that depend on the input."""
     found = [operation.arguments.get(name) for name in names]
-    return [tensor for tensor in found if tensor is not None and trail.depends(tensor)]
+    return [tensor for tensor in found if tensor is not None and known.depends(tensor)]
 
 
 def sides(
@@ -66,10 +77,10 @@ def sides(
     return (own[0], own[1]) if isinstance(own, tuple) else (own, own)
 
 
-def is_guess(trail: Trail, operation: Operation, value: Value, dimension: int, stride: int) -> bool:
+def is_guess(known: Known, operation: Operation, value: Value, dimension: int, stride: int) -> bool:
     """Whether a padding depends on a size that the model leaves open."""
     same = operation.get("padding") == "same" and stride > 1
-    return same and not trail.knows_size(value, dimension)
+    return same and not known.knows_size(value, dimension)
 
 
 def pads_where_cropped(atom: Atom, window: Window, extent: int) -> bool:
@@ -81,3 +92,20 @@ def pads_where_cropped(atom: Atom, window: Window, extent: int) -> bool:
     return (atom.origin > 0 and (window.begin or 0) > 0) or (
         behind >= atom.step and (window.end or 0) >= window.upsampling
     )
+
+
+def move(known: Known, operation: Operation, layout: Layout) -> Moved:
+    """Return that the first output of plumbing has its positions there."""
+    output = operation.outputs[0]
+    value = known.value(known.main(operation))
+    return Moved({output.number: with_layout(value, layout, output)})
+
+
+def with_layout(value: Value, layout: Layout, output: TensorRef) -> Value:
+    """Return a value behind plumbing; without its parts, if channels are not all there."""
+    parts = value.parts
+    if parts is not None and output.shape[parts.dimension : parts.dimension + 1] != (
+        sum(parts.sizes),
+    ):
+        return value._replace(layout=layout, parts=None, apart=value.apart or is_stacked(parts))
+    return value._replace(layout=layout)

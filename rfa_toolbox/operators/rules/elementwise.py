@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.effects import Answer, Effect, Moved, Rule, rule
+from rfa_toolbox.operators.known import Known
 from rfa_toolbox.operators.layout import Layout, plain
 from rfa_toolbox.operators.record import (
     Operation,
@@ -14,7 +16,6 @@ from rfa_toolbox.operators.record import (
     tensors_in,
 )
 from rfa_toolbox.operators.rules.common import places_of
-from rfa_toolbox.operators.trail import Trail, Value
 from rfa_toolbox.operators.windows import Window
 
 __all__ = ["constant", "embedding", "glu", "pointwise", "same_shape"]
@@ -23,27 +24,24 @@ __all__ = ["constant", "embedding", "glu", "pointwise", "same_shape"]
 _SCALINGS = {"mul", "div", "sub", "add", "neg"}
 
 
-def pointwise(trail: Trail, operation: Operation) -> None:
+@rule("one map")
+def pointwise(known: Known, operation: Operation) -> Answer:
     """Combine tensors position by position."""
-    tensors = trail.operands(operation)
+    tensors = known.operands(operation)
     shape = operation.outputs[0].shape if operation.outputs else ()
     if len(tensors) == 1:
-        value = trail.settled(tensors[0])
+        value = known.value(tensors[0])
         kind = "scaling" if operation.name in _SCALINGS else "pointwise"
         if tensors[0].shape == shape:
             layout = value.layout
         else:
             layout = layouts.broadcast((value.layout,), shape)
-        uneven = _uneven(trail, operation, layout, value.extents)
+        uneven = _uneven(known, operation, layout, value.extents)
         facts: dict[str, Any] = {"kind": kind, "position_dependent": uneven}
         if uneven and operation.name in _MASKS:
             facts |= {"certainty": "bound", "reason": _MASKED.format(operation.name)}
-        trail.step(operation, {}, layout, base=value, mixed=(), **facts)
-        return
-    values = [
-        trail.spread(tensor, axes) if (axes := _met_by_all(trail, value, shape)) else value
-        for tensor, value in zip(tensors, trail.on_one_grid(tensors), strict=True)
-    ]
+        return Effect({}, (layout,), base=value, mixed=(), **facts)
+    values = [known.value(tensor) for tensor in tensors]
     layout = layouts.broadcast([value.layout for value in values], shape)
     base = max(values, key=lambda value: len(layouts.spatial_axes(value.layout)))
     if layout == base.layout:
@@ -54,67 +52,52 @@ def pointwise(trail: Trail, operation: Operation) -> None:
     several = [value.layout for value in values]
     crossed = layouts.crossed(several)
     unaligned = layouts.unaligned(several) - crossed
-    trail.step(
-        operation,
+    return Effect(
         dict.fromkeys(crossed, Window(math.inf)),
-        layout,
+        (layout,),
         base=base,
         mixed=(),
         kind="layer" if crossed else "pointwise",
         everywhere=everywhere,
         unaligned=frozenset(unaligned),
-        position_dependent=bool(unaligned) or _uneven(trail, operation, layout, base.extents),
+        position_dependent=bool(unaligned) or _uneven(known, operation, layout, base.extents),
     )
 
 
-def glu(trail: Trail, operation: Operation) -> None:
+@Rule
+def glu(known: Known, operation: Operation) -> Answer:
     """Gate one half of a dimension by the other one: of channels as a rule, else of a map."""
-    value = trail.settled(trail.main(operation))
+    value = known.value(known.main(operation))
     dimension = operation.get("dim", -1) % len(value.layout)
-    windows = trail.mixing(value, (dimension,))
+    windows = known.mixing(value, (dimension,))
     if not windows:
-        pointwise(trail, operation)
-        return
+        return pointwise(known, operation)
     layout = list(value.layout)
     layout[dimension] = plain(operation.outputs[0].shape[dimension])
-    trail.step(operation, windows, tuple(layout), base=value)
+    return Effect(windows, (tuple(layout),), base=value)
 
 
 _MASKS = {"masked_fill", "where", "tril", "triu"}
 _MASKED = "'{}' replaces some units of a map by numbers that see nothing"
 
 
-def _met_by_all(trail: Trail, value: Value, shape: Sequence[int]) -> set[int]:
-    """Return the axes on which a map has one unit, that all units of a larger map meet."""
-    units = trail.steps[value.step].feature_map
-    if trail.record.by_call:  # each call is one node, and says that its maps are not aligned
-        return set()
-    return {
-        axis
-        for own, size in zip(reversed(value.layout), reversed(shape), strict=False)
-        if size > 1 and math.prod(piece.size for piece in own) == 1
-        for axis in layouts.axes_of(own)
-        if units is not None and units[axis] == 1
-    }
-
-
-def _uneven(trail: Trail, operation: Operation, layout: Layout, extents: Sequence[int]) -> bool:
+def _uneven(known: Known, operation: Operation, layout: Layout, extents: Sequence[int]) -> bool:
     """Whether an operation does something else at some positions than at others."""
     constants = list(tensors_in(operation.arguments))
     if operation.name in ("tril", "triu"):
         constants.append(TensorRef(-1, operation.outputs[0].shape[-2:]))
-    return trail.uneven(constants, layout, extents)
+    return known.uneven(constants, layout, extents)
 
 
-def same_shape(trail: Trail, operation: Operation) -> None:
+@Rule
+def same_shape(known: Known, operation: Operation) -> Answer:
     """Normalisation, dropout and the like: neutral, unless statistics over positions count."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
-    statistics = trail.mixing(value, _normalised(operation, len(value.layout)))
-    trail.step(
-        operation,
+    tensor = known.main(operation)
+    value = known.value(tensor)
+    statistics = known.mixing(value, _normalised(operation, len(value.layout)))
+    return Effect(
         {},
-        value.layout,
+        (value.layout,),
         base=value,
         mixed=(),
         kind="pointwise",
@@ -140,16 +123,20 @@ def _normalised(operation: Operation, rank: int) -> Sequence[int]:
     return ()
 
 
-def constant(trail: Trail, operation: Operation) -> None:
+@rule("as it lies")
+def constant(known: Known, operation: Operation) -> Moved:
     """A new tensor that takes only its shape or type from another one depends on nothing."""
-    if not operation.name.startswith("rand") and operation.name != "new_tensor":
-        for tensor in operation.outputs:
-            trail.even[tensor.number] = tuple(range(len(tensor.shape)))
+    if operation.name.startswith("rand") or operation.name == "new_tensor":
+        return Moved()
+    return Moved(
+        even={tensor.number: tuple(range(len(tensor.shape))) for tensor in operation.outputs}
+    )
 
 
-def embedding(trail: Trail, operation: Operation) -> None:
+@Rule
+def embedding(known: Known, operation: Operation) -> Answer:
     """Look up a vector for every position."""
-    (tensor, *_) = trail.operands(operation)
-    value = trail.settled(tensor)
+    (tensor, *_) = known.operands(operation)
+    value = known.value(tensor)
     layout = (*value.layout, plain(operation.outputs[0].shape[-1]))
-    trail.step(operation, {}, layout, base=value)
+    return Effect({}, (layout,), base=value)

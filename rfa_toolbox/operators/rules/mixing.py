@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.effects import Answer, Effect, Rule, rule
+from rfa_toolbox.operators.known import Known
 from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Lost, plain
 from rfa_toolbox.operators.record import (
     Operation,
@@ -15,7 +17,7 @@ from rfa_toolbox.operators.record import (
 )
 from rfa_toolbox.operators.rules.common import dependent, places_of
 from rfa_toolbox.operators.rules.elementwise import pointwise
-from rfa_toolbox.operators.trail import Trail, Value
+from rfa_toolbox.operators.values import Value
 from rfa_toolbox.operators.windows import Window, in_blocks
 
 __all__ = [
@@ -50,14 +52,14 @@ def _widest(several: Iterable[dict[int, Window]]) -> dict[int, Window]:
     return result
 
 
-def reduce(trail: Trail, operation: Operation) -> None:
+@rule("one map")
+def reduce(known: Known, operation: Operation) -> Answer:
     """Take a mean, sum, maximum or the like over some dimensions."""
-    tensor = trail.main(operation)
+    tensor = known.main(operation)
     other = operation.arguments.get("dim")
     if isinstance(other, TensorRef) or "other" in operation.arguments:
-        pointwise(trail, operation)
-        return
-    value = trail.settled(tensor)
+        return pointwise(known, operation)
+    value = known.value(tensor)
     rank = len(tensor.shape)
     dimensions = places_of(other, rank)
     keep = len(operation.outputs[0].shape) == rank
@@ -68,13 +70,14 @@ def reduce(trail: Trail, operation: Operation) -> None:
     )
     if math.prod(operation.outputs[0].shape) == math.prod(tensor.shape):
         layout = layout if keep else layouts.broadcast((layout,), operation.outputs[0].shape)
-    trail.step(operation, trail.mixing(value, dimensions), layout, base=value)
+    return Effect(known.mixing(value, dimensions), (layout,), base=value)
 
 
-def scan(trail: Trail, operation: Operation) -> None:
+@Rule
+def scan(known: Known, operation: Operation) -> Answer:
     """Cumulative sums, sorting, Fourier transforms: every position may see every other one."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     rank = len(tensor.shape)
     default: Any = None if operation.name == "flip" else -1
     if operation.name.endswith("2"):
@@ -82,14 +85,14 @@ def scan(trail: Trail, operation: Operation) -> None:
     elif operation.name.endswith("n") or operation.name.endswith("shift"):
         default = None
     dimensions = places_of(operation.get("dim", operation.get("2", default)), rank)
-    windows = trail.mixing(value, dimensions)
+    windows = known.mixing(value, dimensions)
     windows = {axis: Window(math.inf) for axis in windows}
     shape = operation.outputs[0].shape
     layout = tuple(
         dimension if shape[place] == tensor.shape[place] else _resized(dimension, shape[place])
         for place, dimension in enumerate(value.layout[: len(shape)])
     )
-    trail.step(operation, windows, layout, base=value)
+    return Effect(windows, (layout,), base=value)
 
 
 def _resized(dimension: Dimension, size: int) -> Dimension:
@@ -97,14 +100,15 @@ def _resized(dimension: Dimension, size: int) -> Dimension:
     return (Lost(size, axes),) if axes else plain(size)
 
 
-def softmax(trail: Trail, operation: Operation) -> None:
+@Rule
+def softmax(known: Known, operation: Operation) -> Answer:
     """A softmax over positions mixes them, unless it normalises the scores of an attention.
 
     Scores have the same axis in another dimension too; the product with the values that follows
     does the mixing, and counting both would count the same window twice.
     """
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     dimensions = places_of(operation.get("dim", -1), max(1, len(tensor.shape)))
     outside = {
         axis
@@ -117,65 +121,69 @@ def softmax(trail: Trail, operation: Operation) -> None:
         for place in dimensions[: len(value.layout)]
         if not outside.issuperset(layouts.axes_of(value.layout[place]))
     ]
-    trail.step(operation, trail.mixing(value, mixed), value.layout, base=value)
+    return Effect(known.mixing(value, mixed), (value.layout,), base=value)
 
 
-def linear(trail: Trail, operation: Operation) -> None:
+@Rule
+def linear(known: Known, operation: Operation) -> Answer:
     """Mix the last dimension, whatever it carries."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     last = len(tensor.shape) - 1
     shape = operation.outputs[0].shape
     layout = (*value.layout[:-1], plain(shape[-1]))
-    windows = trail.mixing(value, (last,)) or trail.vector(value)
-    trail.step(operation, windows, layout, base=value, units=shape[-1])
+    windows = known.mixing(value, (last,)) or known.vector(value)
+    return Effect(windows, (layout,), base=value, units=shape[-1])
 
 
-def cell(trail: Trail, operation: Operation) -> None:
+@Rule
+def cell(known: Known, operation: Operation) -> Answer:
     """One step of a recurrent layer: a dense layer on what comes in, and on what was kept."""
-    values = [trail.settled(one) for one in trail.operands(operation)]
-    windows = _widest(trail.mixing(one, (len(one.layout) - 1,)) for one in values)
+    values = [known.value(one) for one in known.operands(operation)]
+    windows = _widest(known.mixing(one, (len(one.layout) - 1,)) for one in values)
     base = max(values, key=lambda one: len(layouts.spatial_axes(one.layout)))
     units = operation.outputs[0].shape[-1]
     layout = (*base.layout[:-1], plain(units))
-    trail.step(operation, windows or trail.vector(base), layout, base=base, units=units)
+    return Effect(windows or known.vector(base), (layout,), base=base, units=units)
 
 
-def loss(trail: Trail, operation: Operation) -> None:
+@rule("one map")
+def loss(known: Known, operation: Operation) -> Answer:
     """Compare maps: in one number as a rule, else at every position."""
-    tensor = trail.main(operation)
+    tensor = known.main(operation)
     shape = operation.outputs[0].shape
     if shape == tensor.shape:
-        pointwise(trail, operation)
-        return
-    value = trail.settled(tensor)
+        return pointwise(known, operation)
+    value = known.value(tensor)
     if len(shape) == len(tensor.shape) - 1 and len(shape) > 0:  # of classes, at every position
         layout = (*value.layout[:1], *value.layout[2:])
-        trail.step(operation, trail.mixing(value, (1,)), layout, base=value)
-        return
-    values = [trail.settled(one) for one in trail.operands(operation)]
-    found = [trail.mixing(one, range(len(one.layout))) for one in values]
-    trail.step(operation, _widest(found), layouts.broadcast((), shape), base=value)
+        return Effect(known.mixing(value, (1,)), (layout,), base=value)
+    values = [known.value(one) for one in known.operands(operation)]
+    found = [known.mixing(one, range(len(one.layout))) for one in values]
+    return Effect(_widest(found), (layouts.broadcast((), shape),), base=value)
 
 
-def matrices(trail: Trail, operation: Operation) -> None:
+@Rule
+def matrices(known: Known, operation: Operation) -> Answer:
     """Inverses, decompositions and the like: every number of a matrix depends on all of them."""
-    value = trail.settled(trail.main(operation))
+    value = known.value(known.main(operation))
     rank = len(value.layout)
     results = [
         (*value.layout[: rank - 2], *map(plain, one.shape[rank - 2 :])) for one in operation.outputs
     ]
-    trail.step(operation, trail.mixing(value, (rank - 2, rank - 1)), *results, base=value)
+    return Effect(known.mixing(value, (rank - 2, rank - 1)), (*results,), base=value)
 
 
-def affine_grid(trail: Trail, operation: Operation) -> None:
+@Rule
+def affine_grid(known: Known, operation: Operation) -> Answer:
     """Coordinates at which a map will be sampled, made of a few numbers."""
-    value = trail.settled(trail.main(operation))
+    value = known.value(known.main(operation))
     shape = operation.outputs[0].shape
-    trail.step(operation, trail.vector(value), layouts.broadcast((), shape), base=value)
+    return Effect(known.vector(value), (layouts.broadcast((), shape),), base=value)
 
 
-def tensordot(trail: Trail, operation: Operation) -> None:
+@Rule
+def tensordot(known: Known, operation: Operation) -> Answer:
     """Multiply tensors and sum over the dimensions that are named, of each in turn."""
     left, right = operation.arguments["input"], operation.arguments["other"]
     named = operation.get("dims", 2)
@@ -189,10 +197,11 @@ def tensordot(trail: Trail, operation: Operation) -> None:
         second[theirs] = first[mine]
     result = [one for one in (*first, *second) if not (one in first and one in second)]
     terms = [(left, "".join(first)), (right, "".join(second))]
-    _contract(trail, operation, terms, "".join(result))
+    return _contract(known, operation, terms, "".join(result))
 
 
-def matmul(trail: Trail, operation: Operation) -> None:
+@Rule
+def matmul(known: Known, operation: Operation) -> Answer:
     """Multiply matrices: the contracted dimensions are mixed."""
     left, right = operation.arguments.get("input"), operation.arguments.get("other")
     if isinstance(left, TensorRef) and isinstance(right, TensorRef):
@@ -202,19 +211,19 @@ def matmul(trail: Trail, operation: Operation) -> None:
         outer_left = batch[8 - max(0, len(left.shape) - 2) :] if len(left.shape) > 2 else ""
         outer_right = batch[8 - max(0, len(right.shape) - 2) :] if len(right.shape) > 2 else ""
         outer = outer_left if len(outer_left) >= len(outer_right) else outer_right
-        _contract(
-            trail,
+        return _contract(
+            known,
             operation,
             [(left, outer_left + rows + "z"), (right, outer_right + "z" + columns)],
             outer + rows + columns,
         )
-        return
-    pointwise(trail, operation)
+    return pointwise(known, operation)
 
 
-def einsum(trail: Trail, operation: Operation) -> None:
+@Rule
+def einsum(known: Known, operation: Operation) -> Answer:
     """Multiply and sum by an equation: the letters that disappear are mixed."""
-    _contract(trail, operation, *einsum_terms(operation))
+    return _contract(known, operation, *einsum_terms(operation))
 
 
 def einsum_terms(operation: Operation) -> tuple[list[tuple[TensorRef, str]], str]:
@@ -245,22 +254,22 @@ def einsum_terms(operation: Operation) -> tuple[list[tuple[TensorRef, str]], str
 
 
 def _contract(
-    trail: Trail, operation: Operation, terms: Sequence[tuple[TensorRef, str]], result: str
-) -> None:
+    known: Known, operation: Operation, terms: Sequence[tuple[TensorRef, str]], result: str
+) -> Effect:
     """Multiply tensors and sum over every letter that the result does not have."""
     found = []
     by_letter: dict[str, list[Dimension]] = {}
     base: Value | None = None
     for tensor, letters in terms:
-        if not trail.depends(tensor):
+        if not known.depends(tensor):
             continue
-        value = trail.settled(tensor)
+        value = known.value(tensor)
         if base is None or len(layouts.spatial_axes(value.layout)) > len(
             layouts.spatial_axes(base.layout)
         ):
             base = value
         summed = [place for place, letter in enumerate(letters) if letter not in result]
-        found.append(trail.mixing(value, summed))
+        found.append(known.mixing(value, summed))
         for letter, dimension in zip(letters, value.layout, strict=False):
             by_letter.setdefault(letter, []).append(dimension)
     shape = operation.outputs[0].shape
@@ -276,26 +285,25 @@ def _contract(
     crossed = layouts.crossed(
         [
             tuple(
-                trail.values[tensor.number].layout[letters.index(letter)]
+                known.values[tensor.number].layout[letters.index(letter)]
                 if letter in letters
                 else ()
                 for letter in result
             )
             for tensor, letters in terms
-            if trail.depends(tensor)
+            if known.depends(tensor)
         ]
     )
     windows = _widest(found) | dict.fromkeys(crossed, Window(math.inf))
-    constants = [(tensor, letters) for tensor, letters in terms if not trail.depends(tensor)]
+    constants = [(tensor, letters) for tensor, letters in terms if not known.depends(tensor)]
     uneven = base is not None and any(
-        trail.uneven([_in_order(tensor, letters, result)], tuple(layout), base.extents)
+        known.uneven([_in_order(tensor, letters, result)], tuple(layout), base.extents)
         for tensor, letters in constants
     )
     contracts = any(letter not in result for _, letters in terms for letter in letters)
-    trail.step(
-        operation,
+    return Effect(
         windows,
-        tuple(layout),
+        (tuple(layout),),
         base=base,
         mixed=None if contracts else (),
         blockwise=in_blocks(windows),
@@ -312,105 +320,119 @@ def _in_order(tensor: TensorRef, letters: str, result: str) -> TensorRef:
     return TensorRef(tensor.number, tuple(sizes.get(letter, 1) for letter in result), places)
 
 
-def attention(trail: Trail, operation: Operation) -> None:
+@Rule
+def attention(known: Known, operation: Operation) -> Answer:
     """Scaled dot-product attention: every query sees all the keys of its batch entry."""
-    keys = dependent(trail, operation, "key", "value")
-    found = [trail.mixing(trail.settled(tensor), (len(tensor.shape) - 2,)) for tensor in keys]
+    keys = dependent(known, operation, "key", "value")
+    found = [known.mixing(known.value(tensor), (len(tensor.shape) - 2,)) for tensor in keys]
     # What is summed up in a score are channels as a rule; in a map taken as it is, positions.
-    everything = dependent(trail, operation, "query", "key", "value")
-    found += [trail.mixing(trail.settled(one), (len(one.shape) - 1,)) for one in everything]
-    _attend(trail, operation, operation.arguments.get("query"), found)
+    everything = dependent(known, operation, "query", "key", "value")
+    found += [known.mixing(known.value(one), (len(one.shape) - 1,)) for one in everything]
+    return _attend(known, operation, operation.arguments.get("query"), found)
 
 
 def _attend(
-    trail: Trail, operation: Operation, query: Any, found: Sequence[dict[int, Window]]
-) -> None:
+    known: Known, operation: Operation, query: Any, found: Sequence[dict[int, Window]]
+) -> Effect:
     shape = operation.outputs[0].shape
     windows = _widest(found)
-    if trail.depends(query):
-        value = trail.settled(query)
+    if known.depends(query):
+        value = known.value(query)
         layout: Layout = (*value.layout[:-1], plain(shape[-1]))
         masks = [one for one in (operation.get("attn_mask"),) if type(one) is TensorRef]
-        trail.step(
-            operation,
+        return Effect(
             windows,
-            layout,
+            (layout,),
             base=value,
             blockwise=in_blocks(windows),
-            position_dependent=trail.uneven(masks, layout, value.extents, skipped=2),
+            position_dependent=known.uneven(masks, layout, value.extents, skipped=2),
         )
-    else:
-        trail.step(operation, windows, layouts.broadcast((), shape))
-
-
-def attention_over(trail: Trail, operation: Operation) -> None:
-    """Attention of a whole layer, over the dimensions ``dims`` of its values."""
-    values = dependent(trail, operation, "value")
-    found = [trail.mixing(trail.settled(one), operation.get("dims", ())) for one in values]
-    windows = _widest(found)
-    (query, *_) = dependent(trail, operation, "query", "value")
-    value = trail.settled(query)
-    layout = (*value.layout[:-1], plain(operation.outputs[0].shape[-1]))
-    trail.step(
-        operation,
+    return Effect(
         windows,
-        layout,
+        (layouts.broadcast((), shape),),
+    )
+
+
+@Rule
+def attention_over(known: Known, operation: Operation) -> Answer:
+    """Attention of a whole layer, over the dimensions ``dims`` of its values."""
+    values = dependent(known, operation, "value")
+    found = [known.mixing(known.value(one), operation.get("dims", ())) for one in values]
+    windows = _widest(found)
+    (query, *_) = dependent(known, operation, "query", "value")
+    value = known.value(query)
+    layout = (*value.layout[:-1], plain(operation.outputs[0].shape[-1]))
+    return Effect(
+        windows,
+        (layout,),
         base=value,
         blockwise=in_blocks(windows),
         position_dependent=bool(operation.get("masked")),
     )
 
 
-def multi_head_attention(trail: Trail, operation: Operation) -> None:
+@Rule
+def multi_head_attention(known: Known, operation: Operation) -> Answer:
     """The functional form has positions first: (positions, batch, channels)."""
-    keys = dependent(trail, operation, "key", "value")
-    found = [trail.mixing(trail.settled(tensor), (0,)) for tensor in keys]
-    _attend(trail, operation, operation.arguments.get("query"), found)
+    keys = dependent(known, operation, "key", "value")
+    found = [known.mixing(known.value(tensor), (0,)) for tensor in keys]
+    return _attend(known, operation, operation.arguments.get("query"), found)
 
 
-def recurrent(trail: Trail, operation: Operation) -> None:
+@Rule
+def recurrent(known: Known, operation: Operation) -> Answer:
     """Read a sequence step by step: every step may depend on all the others."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     rank = len(tensor.shape)
     sequence = 1 if operation.get("batch_first") and rank == 3 else 0
-    found = trail.mixing(value, (sequence, rank - 1))
+    found = known.mixing(value, (sequence, rank - 1))
     shape = operation.outputs[0].shape
     layout = (*value.layout[:-1], plain(shape[-1]))
     if len(shape) < rank:  # what it is at the end of the sequence
         layout = tuple(one for at, one in enumerate(layout) if at != sequence)
     rest = [layouts.broadcast((), one.shape) for one in operation.outputs[1:]]
-    trail.step(operation, found, layout, *rest, base=value, units=shape[-1])
+    return Effect(
+        found,
+        (
+            layout,
+            *rest,
+        ),
+        base=value,
+        units=shape[-1],
+    )
 
 
-def flatten(trail: Trail, operation: Operation) -> None:
+@Rule
+def flatten(known: Known, operation: Operation) -> Answer:
     """A map that becomes one vector is mixed with all of its positions; tokens are not."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     rank = max(1, len(tensor.shape))
     start = operation.get("start_dim", 0) % rank
     stop = operation.get("end_dim", -1) % rank
     shape = operation.outputs[0].shape
     layout = layouts.reshape(value.layout, shape)
-    found = trail.vector(value)
+    found = known.vector(value)
     if start <= 1 and stop == rank - 1 and rank > 2:
         merged = range(start, stop + 1)
         found = {
             axis: window
-            for axis, window in trail.mixing(value, merged).items()
+            for axis, window in known.mixing(value, merged).items()
             if window.kernel == math.inf
         }
         if found:
             layout = tuple(
                 plain(size) if place >= start else layout[place] for place, size in enumerate(shape)
             )
-    trail.step(operation, found, layout, base=value, mixed=None if found else ())
+    return Effect(found, (layout,), base=value, mixed=None if found else ())
 
 
-def sampled(trail: Trail, operation: Operation) -> None:
+@Rule
+def sampled(known: Known, operation: Operation) -> Answer:
     """Positions are picked by other data: everything may be seen, which is an upper bound."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     shape = operation.outputs[0].shape
     windows = {axis: Window(math.inf) for axis in layouts.spatial_axes(value.layout)}
     layout = layouts.broadcast((value.layout,), shape)
@@ -419,10 +441,9 @@ def sampled(trail: Trail, operation: Operation) -> None:
             _picked(value, place, shape[place]) if layouts.axes_of(value.layout[place]) else one
             for place, one in enumerate(layout)
         )
-    trail.step(
-        operation,
+    return Effect(
         windows,
-        layout,
+        (layout,),
         base=value,
         certainty="bound",
         reason=f"'{operation.name}' samples positions that depend on data; counted as seeing "

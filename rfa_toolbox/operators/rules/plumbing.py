@@ -7,22 +7,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.effects import Answer, Effect, Moved, Rule, rule
+from rfa_toolbox.operators.known import Known
 from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Lost, plain
 from rfa_toolbox.operators.record import (
     Operation,
     TensorRef,
 )
 from rfa_toolbox.operators.rules.common import (
+    move,
     pads_where_cropped,
     per_axis,
     places_of,
+    with_layout,
 )
-from rfa_toolbox.operators.trail import (
-    Trail,
-    Value,
-    between,
-    is_stacked,
-)
+from rfa_toolbox.operators.values import Value, between, is_stacked, with_copies
 from rfa_toolbox.operators.windows import SOMEWHERE, Window
 
 __all__ = [
@@ -50,92 +49,110 @@ __all__ = [
 ]
 
 
-def _value(trail: Trail, operation: Operation, cut: Sequence[int] = ()) -> tuple[TensorRef, Value]:
-    """Return what plumbing works on; units that it was given in dimensions to cut are its own."""
-    tensor = trail.main(operation)
-    value = trail.values[tensor.number]
-    if any(between(value.layout[place]) for place in cut):
-        value = trail.settled(tensor)
-    return tensor, value
+def _value(known: Known, operation: Operation) -> tuple[TensorRef, Value]:
+    """Return what plumbing works on."""
+    tensor = known.main(operation)
+    return tensor, known.value(tensor)
 
 
-def _is_constant(trail: Trail, operation: Operation) -> bool:
-    """Whether plumbing takes only size or type from the input; its result varies as before."""
+def _one_dimension(known: Known, operation: Operation) -> tuple[int]:
+    return (operation.get("dim", 0) % len(known.main(operation).shape),)
+
+
+def _split_dimension(known: Known, operation: Operation) -> tuple[int]:
+    default = {"hsplit": 1, "dsplit": 2}.get(operation.name, 0)
+    return (operation.get("dim", default) % len(known.main(operation).shape),)
+
+
+def _all_dimensions(known: Known, operation: Operation) -> range:
+    return range(len(known.main(operation).shape))
+
+
+def _constant(known: Known, operation: Operation) -> Moved | None:
+    """Return what plumbing makes that takes only size or type from the input, if it does.
+
+    The result varies as what it reads.
+    """
     tensor = operation.arguments.get("input")
-    if type(tensor) is not TensorRef or trail.depends(tensor):
-        return False
-    output, even = operation.outputs[0], trail.evenly(tensor)
+    if type(tensor) is not TensorRef or known.depends(tensor):
+        return None
+    output, even = operation.outputs[0], known.evenly(tensor)
     rank, own = len(output.shape), len(tensor.shape)
     if len(even) == own:
-        trail.even[output.number] = tuple(range(rank))
-    elif operation.name not in ("view_as", "reshape_as"):
-        trail.even[output.number] = tuple(
-            place
-            for place in range(rank)
-            if place - rank < -own
-            or place - rank + own in even
-            or tensor.shape[place - rank] != output.shape[place]
-        )
-    return True
+        return Moved(even={output.number: tuple(range(rank))})
+    if operation.name in ("view_as", "reshape_as"):
+        return Moved()
+    places = (
+        place
+        for place in range(rank)
+        if place - rank < -own
+        or place - rank + own in even
+        or tensor.shape[place - rank] != output.shape[place]
+    )
+    return Moved(even={output.number: tuple(places)})
 
 
-def reshape(trail: Trail, operation: Operation) -> None:
+@rule("as it lies")
+def reshape(known: Known, operation: Operation) -> Answer:
     """Arrange the same elements in another shape."""
-    if _is_constant(trail, operation):
-        return
-    _, value = _value(trail, operation)
-    trail.move(operation, layouts.reshape(value.layout, operation.outputs[0].shape))
+    constant = _constant(known, operation)
+    if constant is not None:
+        return constant
+    _, value = _value(known, operation)
+    return move(known, operation, layouts.reshape(value.layout, operation.outputs[0].shape))
 
 
-def unsqueeze(trail: Trail, operation: Operation) -> None:
+@rule("as it lies")
+def unsqueeze(known: Known, operation: Operation) -> Answer:
     """Add a dimension of size 1."""
-    _, value = _value(trail, operation)
+    _, value = _value(known, operation)
     rank = len(operation.outputs[0].shape)
     layout = list(value.layout)
     layout.insert(operation.get("dim", 0) % rank, ())
-    trail.move(operation, tuple(layout))
+    return move(known, operation, tuple(layout))
 
 
-def squeeze(trail: Trail, operation: Operation) -> None:
+@rule("as it lies")
+def squeeze(known: Known, operation: Operation) -> Answer:
     """Take out dimensions of size 1."""
-    tensor, value = _value(trail, operation)
+    tensor, value = _value(known, operation)
     wanted = places_of(operation.arguments.get("dim"), len(tensor.shape))
     gone = {place for place in wanted if tensor.shape[place] == 1}
-    trail.move(operation, tuple(d for place, d in enumerate(value.layout) if place not in gone))
+    return move(
+        known, operation, tuple(d for place, d in enumerate(value.layout) if place not in gone)
+    )
 
 
-def copied(trail: Trail, operation: Operation) -> None:
+@rule("as it lies")
+def copied(known: Known, operation: Operation) -> Answer:
     """Copy or convert: the positions stay where they are."""
-    if _is_constant(trail, operation):
-        return
-    tensor, value = _value(trail, operation)
+    constant = _constant(known, operation)
+    if constant is not None:
+        return constant
+    tensor, value = _value(known, operation)
     shape = operation.outputs[0].shape
     if tensor.shape == shape:
-        trail.move(operation, value.layout)
-    else:
-        trail.move(operation, layouts.broadcast((value.layout,), shape))
+        return move(known, operation, value.layout)
+    return move(known, operation, layouts.broadcast((value.layout,), shape))
 
 
-def permute(trail: Trail, operation: Operation) -> None:
+@rule("as it lies")
+def permute(known: Known, operation: Operation) -> Answer:
     """Put the dimensions in another order."""
-    tensor, value = _value(trail, operation)
+    tensor, value = _value(known, operation)
     order = places_of(operation.get("dims", ()), len(tensor.shape))
-    trail.move(operation, layouts.permute(value.layout, order))
-    _carry_parts(trail, operation, value, order)
+    made = move(known, operation, layouts.permute(value.layout, order))
+    if value.parts is None:
+        return made
+    parts = value.parts._replace(dimension=order.index(value.parts.dimension))
+    ((number, moved),) = made.values.items()
+    return Moved({number: moved._replace(parts=parts, apart=value.apart)})
 
 
-def _carry_parts(trail: Trail, operation: Operation, value: Value, order: Sequence[int]) -> None:
-    """Say in which dimension channels of several tensors are after they changed places."""
-    number = operation.outputs[0].number
-    made = trail.values[number]
-    if value.parts is not None:
-        parts = value.parts._replace(dimension=order.index(value.parts.dimension))
-        trail.values[number] = made._replace(parts=parts, apart=value.apart)
-
-
-def transpose(trail: Trail, operation: Operation) -> None:
+@rule("as it lies")
+def transpose(known: Known, operation: Operation) -> Answer:
     """Swap two dimensions."""
-    tensor, value = _value(trail, operation)
+    tensor, value = _value(known, operation)
     rank = len(tensor.shape)
     order = list(range(rank))
     if rank > 1:
@@ -143,18 +160,20 @@ def transpose(trail: Trail, operation: Operation) -> None:
         first = operation.get("dim0", default[0]) % rank
         second = operation.get("dim1", default[1]) % rank
         order[first], order[second] = order[second], order[first]
-    trail.move(operation, layouts.permute(value.layout, order))
+    return move(known, operation, layouts.permute(value.layout, order))
 
 
-def reverse_dimensions(trail: Trail, operation: Operation) -> None:
+@rule("as it lies")
+def reverse_dimensions(known: Known, operation: Operation) -> Answer:
     """Turn the order of the dimensions around."""
-    tensor, value = _value(trail, operation)
-    trail.move(operation, layouts.permute(value.layout, range(len(tensor.shape))[::-1]))
+    tensor, value = _value(known, operation)
+    return move(known, operation, layouts.permute(value.layout, range(len(tensor.shape))[::-1]))
 
 
-def movedim(trail: Trail, operation: Operation) -> None:
+@rule("as it lies")
+def movedim(known: Known, operation: Operation) -> Answer:
     """Move some dimensions to other places."""
-    tensor, value = _value(trail, operation)
+    tensor, value = _value(known, operation)
     rank = len(tensor.shape)
     source = places_of(operation.get("source", 0), rank)
     target = places_of(operation.get("destination", 0), rank)
@@ -163,26 +182,39 @@ def movedim(trail: Trail, operation: Operation) -> None:
         order[new] = old
     rest = iter([place for place in range(rank) if place not in source])
     complete = [next(rest) if place is None else place for place in order]
-    trail.move(operation, layouts.permute(value.layout, complete))
+    return move(known, operation, layouts.permute(value.layout, complete))
 
 
-def split(trail: Trail, operation: Operation) -> None:
+@rule("as it lies", cuts=_split_dimension)
+def split(known: Known, operation: Operation) -> Moved:
     """Cut a tensor into parts along one dimension."""
-    rank = len(trail.main(operation).shape)
-    dimension = operation.get("dim", _SPLIT_DIMENSION.get(operation.name, 0)) % rank
-    _, value = _value(trail, operation, [dimension])
+    (dimension,) = _split_dimension(known, operation)
+    _, value = _value(known, operation)
     value = _parts_by_size(value, dimension, len(operation.outputs))
+    found = {}
     start = 0
-    for place, output in enumerate(operation.outputs):
+    for output in operation.outputs:
         stop = start + output.shape[dimension]
-        layout = list(value.layout)
-        layout[dimension] = layouts.slice_dimension(value.layout[dimension], start, stop)
-        trail.values[output.number] = value._replace(layout=layouts.anchored(tuple(layout)))
-        trail.pick(operation, dimension, start, stop, place)
+        found[output.number] = _run_of(value, dimension, start, stop)
         start = stop
+    return Moved(found)
 
 
-_SPLIT_DIMENSION = {"hsplit": 1, "dsplit": 2}
+def _run_of(value: Value, dimension: int, start: int, stop: int) -> Value:
+    """Return what a run of indices of one dimension holds."""
+    layout = list(value.layout)
+    layout[dimension] = layouts.slice_dimension(layout[dimension], start, stop)
+    kept = value._replace(layout=layouts.anchored(tuple(layout)))
+    return _picked(kept, dimension, start, stop)
+
+
+def _picked(value: Value, dimension: int, start: int, stop: int) -> Value:
+    """Return a value with those of its parts that are left in a run of some dimension."""
+    parts = value.parts
+    if parts is None or dimension != parts.dimension:
+        return value
+    left, missing = parts.between(start, stop)
+    return value._replace(parts=left, picked=value.picked or missing)
 
 
 def _parts_by_size(value: Value, dimension: int, count: int) -> Value:
@@ -192,14 +224,19 @@ def _parts_by_size(value: Value, dimension: int, count: int) -> Value:
     return value
 
 
-def unbind(trail: Trail, operation: Operation) -> None:
+@rule("as it lies", cuts=_one_dimension)
+def unbind(known: Known, operation: Operation) -> Moved:
     """Take one dimension apart."""
-    dimension = operation.get("dim", 0) % len(trail.main(operation).shape)
-    _, value = _value(trail, operation, [dimension])
+    (dimension,) = _one_dimension(known, operation)
+    _, value = _value(known, operation)
     value = _parts_by_size(value, dimension, len(operation.outputs))
-    for place, output in enumerate(operation.outputs):
-        trail.move(operation, _at(value.layout, dimension, place), place)
-        trail.values[output.number] = trail.values[output.number]._replace(sized=value.sized)
+    several = enumerate(operation.outputs)
+    return Moved(
+        {
+            output.number: with_layout(value, _at(value.layout, dimension, place), output)
+            for place, output in several
+        }
+    )
 
 
 def _at(layout: Layout, dimension: int, index: int) -> Layout:
@@ -208,10 +245,10 @@ def _at(layout: Layout, dimension: int, index: int) -> Layout:
     return layouts.without((*layout[:dimension], one, *layout[dimension + 1 :]), dimension)
 
 
-def roll(trail: Trail, operation: Operation) -> None:
+@rule("as it lies", cuts=_all_dimensions)
+def roll(known: Known, operation: Operation) -> Answer:
     """Shift positions along, around the edge."""
-    rank = len(trail.main(operation).shape)
-    _, value = _value(trail, operation, range(rank))
+    _, value = _value(known, operation)
     layout = list(value.layout)
     dimensions = operation.get("dims")
     shifts = per_axis(operation.get("shifts", 0), 1)
@@ -225,81 +262,79 @@ def roll(trail: Trail, operation: Operation) -> None:
         axes = tuple(a for place, by in turned if by for a in layouts.axes_of(layout[place]))
         for place, by in turned:
             layout[place] = layouts.shift(layout[place], int(by))
-    trail.move(operation, tuple(layout))
-    _copy_edges(trail, operation, dict.fromkeys(axes, math.inf))
+    return _with_copies(known, operation, tuple(layout), dict.fromkeys(axes, math.inf))
 
 
-def _copy_edges(trail: Trail, operation: Operation, units: Mapping[int, int | float]) -> None:
-    """Say that units at the ends of a map are copies of others, so many of them per axis."""
-    if units:
-        number = operation.outputs[0].number
-        value = trail.values[number]
-        before = dict(enumerate(value.beyond))
-        trail.values[number] = value._replace(
-            beyond=tuple(max(before.get(axis, 0), units.get(axis, 0)) for axis in range(trail.axes))
-        )
+def _with_copies(
+    known: Known, operation: Operation, layout: Layout, units: Mapping[int, int | float]
+) -> Moved:
+    """Return where positions are, where units at the ends are copies of others, by axis."""
+    ((number, value),) = move(known, operation, layout).values.items()
+    return Moved({number: with_copies(value, units, known.axes)})
 
 
-def pad(trail: Trail, operation: Operation) -> None:
+def _padded_dimensions(known: Known, operation: Operation) -> list[int]:
+    rank = len(known.main(operation).shape)
+    amounts = operation.get("pad", ())
+    return [rank - 1 - place // 2 for place, one in enumerate(amounts) if one]
+
+
+@rule("as it lies", cuts=_padded_dimensions)
+def pad(known: Known, operation: Operation) -> Answer:
     """Add or crop units at both ends."""
-    amounts = list(operation.get("pad", ()))
-    rank = len(trail.main(operation).shape)
-    padded = [rank - 1 - place // 2 for place, one in enumerate(amounts) if one]
-    tensor, value = _value(trail, operation, padded)
+    tensor, value = _value(known, operation)
     layout = list(value.layout)
     mode = operation.get("mode", "constant")
     copies: dict[int, int | float] = {}
     elsewhere: dict[int, Window] = {}
-    for place in range(len(amounts) // 2):
-        dimension = len(layout) - 1 - place
-        begin, end = amounts[2 * place], amounts[2 * place + 1]
-        size = operation.outputs[0].shape[dimension]
-        pieces = layout[dimension]
-        if not (begin or end):
-            continue
+    for dimension in dict.fromkeys(_padded_dimensions(known, operation)):
+        place = 2 * (len(layout) - 1 - dimension)
+        begin, end = operation.get("pad")[place : place + 2]
+        pieces, size = layout[dimension], operation.outputs[0].shape[dimension]
         if not layouts.axes_of(pieces):
             layout[dimension] = plain(size)
         elif len(pieces) == 1 and type(pieces[0]) is Atom:
             atom = pieces[0]
-            axis = layouts.axes_of(pieces)[0]
-            window = Window(begin=begin, end=end)
-            cropped = pads_where_cropped(atom, window, value.extents[axis])
-            if mode != "constant" and axis in value.cropped:
-                cropped = True
-            if cropped and mode != "constant":
-                elsewhere[axis] = SOMEWHERE
+            (axis,) = layouts.axes_of(pieces)
+            cropped = pads_where_cropped(atom, Window(begin=begin, end=end), value.extents[axis])
+            if mode != "constant" and (cropped or axis in value.cropped):
+                cropped, elsewhere[axis] = True, SOMEWHERE
             if cropped or mode == "circular":
                 copies[axis] = math.inf
             elif mode == "reflect":
                 copies[axis] = max(begin, end) * atom.step
             layout[dimension] = (atom._replace(size=size, origin=atom.origin - begin * atom.step),)
         else:
-            before, after = plain(max(0, begin)), plain(max(0, end))
-            inner = layouts.slice_dimension(
-                pieces, max(0, -begin), tensor.shape[dimension] + min(0, end)
-            )
-            parts = [before] * (begin > 0) + [inner] + [after] * (end > 0)
-            layout[dimension] = layouts.join(parts) if len(parts) > 1 else inner
-    if elsewhere:  # a copy is not where the units were that it stands in place of
-        reason = "copies of units stand where others were cropped, so that it is not known which"
-        facts: dict[str, Any] = {"certainty": "bound", "reason": reason, "kind": "slice"}
-        trail.step(operation, elsewhere, tuple(layout), base=value, **facts)
-    else:
-        trail.move(operation, tuple(layout))
-    _copy_edges(trail, operation, copies)
+            layout[dimension] = _longer(pieces, begin, end, tensor.shape[dimension])
+    if not elsewhere:
+        return _with_copies(known, operation, tuple(layout), copies)
+    # A copy is not where the units were that it stands in place of.
+    reason = "copies of units stand where others were cropped, so that it is not known which"
+    facts: dict[str, Any] = {"certainty": "bound", "reason": reason, "kind": "slice"}
+    return Effect(elsewhere, (tuple(layout),), base=value, copies=copies, **facts)
 
 
-def expand(trail: Trail, operation: Operation) -> None:
+def _longer(dimension: Dimension, begin: int, end: int, size: int) -> Dimension:
+    """Return a dimension with other things put in front and behind, or with some of it cut off."""
+    inner = layouts.slice_dimension(dimension, max(0, -begin), size + min(0, end))
+    parts = [plain(begin)] * (begin > 0) + [inner] + [plain(end)] * (end > 0)
+    return layouts.join(parts) if len(parts) > 1 else inner
+
+
+@rule("as it lies")
+def expand(known: Known, operation: Operation) -> Answer:
     """Repeat dimensions of size 1."""
-    if _is_constant(trail, operation):
-        return
-    _, value = _value(trail, operation)
-    trail.move(operation, layouts.expand(value.layout, operation.outputs[0].shape))
+    constant = _constant(known, operation)
+    if constant is not None:
+        return constant
+    _, value = _value(known, operation)
+    return move(known, operation, layouts.expand(value.layout, operation.outputs[0].shape))
 
 
-def repeat(trail: Trail, operation: Operation) -> None:
+@rule("as it lies")
+def repeat(known: Known, operation: Operation) -> Answer:
     """Repeat whole tensors or single positions."""
-    tensor, value = _value(trail, operation)
+    tensor, value = _value(known, operation)
     shape = operation.outputs[0].shape
     layout: list[Dimension] = [plain(size) for size in shape]
     for back in range(1, len(tensor.shape) + 1):
@@ -314,24 +349,23 @@ def repeat(trail: Trail, operation: Operation) -> None:
                 layout[-back] = layouts.coalesce((*pieces, *plain(times)))
             else:
                 layout[-back] = (Lost(shape[-back], layouts.axes_of(pieces)),)
-    trail.move(operation, tuple(layout))
+    return move(known, operation, tuple(layout))
 
 
-def flip(trail: Trail, operation: Operation) -> None:
+@Rule
+def flip(known: Known, operation: Operation) -> Answer:
     """Windows keep their size when a map is mirrored; where they lie is no longer followed."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     default = {"fliplr": (1,), "flipud": (0,)}.get(operation.name)
     places = places_of(operation.get("dims", default), len(tensor.shape))
     axes = [axis for place in places for axis in layouts.axes_of(value.layout[place])]
     if not axes:
-        trail.move(operation, value.layout)
-        return
+        return move(known, operation, value.layout)
     mirrored = dict.fromkeys(axes, SOMEWHERE)
-    trail.step(
-        operation,
+    return Effect(
         mirrored,
-        value.layout,
+        (value.layout,),
         base=value,
         kind="slice",
         turned=frozenset(axes),
@@ -339,86 +373,106 @@ def flip(trail: Trail, operation: Operation) -> None:
     )
 
 
-def narrow(trail: Trail, operation: Operation) -> None:
+@rule("as it lies", cuts=_one_dimension)
+def narrow(known: Known, operation: Operation) -> Moved:
     """Take a run of indices of one dimension."""
-    dimension = operation.get("dim", 0) % len(trail.main(operation).shape)
-    tensor, value = _value(trail, operation, [dimension])
+    (dimension,) = _one_dimension(known, operation)
+    tensor, value = _value(known, operation)
     start = operation.get("start", 0)
     size = tensor.shape[dimension]
     start = int(start) % size if isinstance(start, int) else 0
-    if layouts.axes_of(value.layout[dimension]):
-        value = _ending(trail, value, start + operation.outputs[0].shape[dimension], size)
-    layout = list(value.layout)
-    layout[dimension] = layouts.slice_dimension(
-        layout[dimension], start, start + operation.outputs[0].shape[dimension]
-    )
     output = operation.outputs[0]
-    trail.values[output.number] = value._replace(layout=layouts.anchored(tuple(layout)))
-    trail.pick(operation, dimension, start, start + output.shape[dimension])
+    stop = start + output.shape[dimension]
+    if layouts.axes_of(value.layout[dimension]):
+        value = _ending(known, value, stop, size)
+    return Moved({output.number: _run_of(value, dimension, start, stop)})
 
 
-def _ending(trail: Trail, value: Value, stop: int, size: int) -> Value:
+def _ending(known: Known, value: Value, stop: int, size: int) -> Value:
     """Return a map of which some first units are kept, by a number that goes by no size."""
-    if stop >= size or trail.record.sized:
+    if stop >= size or known.record.sized:
         return value
-    return value._replace(beyond=(math.inf,) * trail.axes)
+    return value._replace(beyond=(math.inf,) * known.axes)
 
 
-def select(trail: Trail, operation: Operation) -> None:
+@rule("as it lies", cuts=_one_dimension)
+def select(known: Known, operation: Operation) -> Answer:
     """Take one index of one dimension."""
-    dimension = operation.get("dim", 0) % len(trail.main(operation).shape)
-    tensor, value = _value(trail, operation, [dimension])
+    (dimension,) = _one_dimension(known, operation)
+    tensor, value = _value(known, operation)
     index = operation.get("index", 0)
     if isinstance(index, int):
-        trail.move(operation, _at(value.layout, dimension, index % tensor.shape[dimension]))
-    else:
-        trail.move(operation, value.layout[:dimension] + value.layout[dimension + 1 :])
+        return move(known, operation, _at(value.layout, dimension, index % tensor.shape[dimension]))
+    return move(known, operation, value.layout[:dimension] + value.layout[dimension + 1 :])
 
 
-def select_last(trail: Trail, operation: Operation) -> None:
+@rule("as it lies")
+def select_last(known: Known, operation: Operation) -> Answer:
     """Take the state at the end of a sequence, which has seen all of it and has no place in it."""
     dimension = operation.get("dim", 0)
-    _, value = _value(trail, operation)
-    trail.move(operation, value.layout[:dimension] + value.layout[dimension + 1 :])
+    _, value = _value(known, operation)
+    return move(known, operation, value.layout[:dimension] + value.layout[dimension + 1 :])
 
 
-def slice_(trail: Trail, operation: Operation) -> None:
-    """Take every n-th index of one dimension."""
-    tensor, _ = _value(trail, operation)
-    dimension = operation.get("dim", 0) % len(tensor.shape)
-    index = slice(
-        operation.arguments.get("start"), operation.arguments.get("stop"), operation.get("step", 1)
-    )
-    _index(trail, operation, [slice(None)] * dimension + [index])
-
-
-def getitem(trail: Trail, operation: Operation) -> None:
-    """Index a tensor as NumPy does."""
-    index = operation.arguments.get("index")
-    _index(trail, operation, list(index) if isinstance(index, tuple) else [index])
-
-
-def _index(trail: Trail, operation: Operation, index: list[Any]) -> None:
-    tensor = trail.main(operation)
-    output = operation.outputs[0]
+def _index_of(known: Known, operation: Operation) -> list[Any]:
+    """Return what is taken of the dimensions of a tensor, in order; None adds one."""
+    rank = len(known.main(operation).shape)
+    index: list[Any]
+    if operation.name == "slice":
+        start, stop = (operation.arguments.get(name) for name in ("start", "stop"))
+        dimension = operation.get("dim", 0) % rank
+        index = [slice(None)] * dimension + [slice(start, stop, operation.get("step", 1))]
+    else:
+        given = operation.arguments.get("index")
+        index = list(given) if isinstance(given, tuple) else [given]
     used = sum(1 for one in index if one is not None and one is not Ellipsis)
     if Ellipsis not in [one for one in index if not isinstance(one, TensorRef)]:
         index = [*index, Ellipsis]
     complete: list[Any] = []
     for one in index:
-        if one is Ellipsis:
-            complete.extend([slice(None)] * (len(tensor.shape) - used))
-        else:
-            complete.append(one)
-    whole = [isinstance(one, slice) and one == slice(None) for one in complete if one is not None]
-    cut = [place for place, every in enumerate(whole[: len(tensor.shape)]) if not every]
-    _, value = _value(trail, operation, cut)
+        complete.extend([slice(None)] * (rank - used) if one is Ellipsis else [one])
+    return complete
+
+
+def _cut(known: Known, operation: Operation) -> list[int]:
+    """Return the dimensions that an index does not take whole."""
+    index = [one for one in _index_of(known, operation) if one is not None]
+    rank = len(known.main(operation).shape)
+    return [
+        place
+        for place, one in enumerate(index[:rank])
+        if not (isinstance(one, slice) and one == slice(None))
+    ]
+
+
+@rule("as it lies", cuts=_cut)
+def slice_(known: Known, operation: Operation) -> Answer:
+    """Take every n-th index of one dimension."""
+    return _indexed(known, operation)
+
+
+@rule("as it lies", cuts=_cut)
+def getitem(known: Known, operation: Operation) -> Answer:
+    """Index a tensor as NumPy does."""
+    return _indexed(known, operation)
+
+
+def _indexed(known: Known, operation: Operation) -> Answer:
+    tensor, value = _value(known, operation)
+    output = operation.outputs[0]
+    index = _index_of(known, operation)
+    places = zip(
+        (one for one in index if one is not None), value.layout, tensor.shape, strict=False
+    )
+    for one, pieces, size in places:
+        if isinstance(one, slice) and layouts.axes_of(pieces):
+            value = _sliced(known, operation, value, one, size)
+    if any(isinstance(one, bool | TensorRef | list | tuple) for one in index):
+        return _picked_by_index(operation, value, _chosen_axes(value, index))
     layout: list[Dimension] = []
     place = 0
-    strided = value.strided
-    picked: list[int] = []
     gone: list[int] = []
-    for one in complete:
+    for one in index:
         if one is None:
             layout.append(())
             continue
@@ -426,51 +480,55 @@ def _index(trail: Trail, operation: Operation, index: list[Any]) -> None:
             break
         pieces, size = value.layout[place], tensor.shape[place]
         place += 1
-        if isinstance(one, slice):
-            start, stop, step = _bounds(one, size)
-            if layouts.axes_of(pieces):
-                strided = operation.scope if step > 1 else strided
-                if isinstance(one.stop, int) and one.stop >= 0:
-                    value = _ending(trail, value, stop, size)
-                if isinstance(one.start, int) and one.start < 0:  # so many of the last ones
-                    value = _ending(trail, value, 0, size)
-            layout.append(layouts.slice_dimension(pieces, start, stop, step))
-        elif isinstance(one, bool | TensorRef | list | tuple):
-            picked.extend(layouts.axes_of(pieces))
-            layout.append((Lost(-1, layouts.axes_of(pieces)),) if layouts.axes_of(pieces) else ())
-        else:  # an integer takes one position and leaves no dimension
+        if not isinstance(one, slice):  # an integer takes one position and leaves no dimension
             gone.append(len(layout))
             layout.append(layouts.slice_dimension(pieces, one % size, one % size + 1))
-    if picked or any(isinstance(one, bool | TensorRef | list | tuple) for one in complete):
-        _picked_by_index(trail, operation, value, picked)
-        return
-    same_rank = all(isinstance(one, slice) for one in complete)
+            continue
+        layout.append(layouts.slice_dimension(pieces, *_bounds(one, size)))
     kept = layouts.anchored(tuple(layout))
     for dimension in reversed(gone):
         kept = layouts.without(kept, dimension)
-    trail.values[output.number] = value._replace(
-        layout=kept,
-        strided=strided,
-        parts=value.parts if same_rank else None,
-        apart=value.apart or (not same_rank and is_stacked(value.parts)),
-    )
-    if value.parts is not None and same_rank:
-        dimension = value.parts.dimension
-        start, stop, step = _bounds(complete[dimension], tensor.shape[dimension])
+    parts = value.parts
+    if not all(isinstance(one, slice) for one in index):
+        apart = value.apart or is_stacked(parts)
+        return Moved({output.number: value._replace(layout=kept, parts=None, apart=apart)})
+    value = value._replace(layout=kept)
+    if parts is not None:
+        start, stop, step = _bounds(index[parts.dimension], tensor.shape[parts.dimension])
         if step == 1:
-            trail.pick(operation, dimension, start, stop)
+            value = _picked(value, parts.dimension, start, stop)
+    return Moved({output.number: value})
 
 
-def _picked_by_index(
-    trail: Trail, operation: Operation, value: Value, picked: Sequence[int]
-) -> None:
-    """Positions in an order that an index tensor gives: the trail of those axes is lost."""
+def _sliced(known: Known, operation: Operation, value: Value, index: slice, size: int) -> Value:
+    """Return a map of which a slice is taken along an axis, but for its layout."""
+    _, stop, step = _bounds(index, size)
+    if step > 1:
+        value = value._replace(strided=operation.scope)
+    if isinstance(index.stop, int) and index.stop >= 0:
+        value = _ending(known, value, stop, size)
+    if isinstance(index.start, int) and index.start < 0:  # so many of the last ones
+        value = _ending(known, value, 0, size)
+    return value
+
+
+def _chosen_axes(value: Value, index: Sequence[Any]) -> list[int]:
+    """Return the axes that are picked by masks or lists of numbers."""
+    taken = zip(value.layout, (one for one in index if one is not None), strict=False)
+    return [
+        axis
+        for pieces, one in taken
+        if isinstance(one, bool | TensorRef | list | tuple)
+        for axis in layouts.axes_of(pieces)
+    ]
+
+
+def _picked_by_index(operation: Operation, value: Value, picked: Sequence[int]) -> Answer:
+    """Positions in an order that an index tensor gives: the known of those axes is lost."""
     output = operation.outputs[0]
     if not picked:
-        trail.values[output.number] = value._replace(
-            layout=layouts.broadcast((value.layout,), output.shape)
-        )
-        return
+        layout_of_all = layouts.broadcast((value.layout,), output.shape)
+        return Moved({output.number: value._replace(layout=layout_of_all)})
     kept = layouts.broadcast((value.layout,), output.shape)
     layout = list(kept)
     lost = tuple(dict.fromkeys(picked))
@@ -483,10 +541,9 @@ def _picked_by_index(
     ]
     for place in places[:1]:
         layout[place] = (Lost(output.shape[place], lost),)
-    trail.step(
-        operation,
+    return Effect(
         dict.fromkeys(lost, SOMEWHERE),
-        tuple(layout),
+        (tuple(layout),),
         base=value,
         certainty="bound",
         reason=f"'{operation.name}' picks positions by an index; their order is not followed",
@@ -500,22 +557,21 @@ def _bounds(index: slice, size: int) -> tuple[int, int, int]:
     return plain_index.indices(size)
 
 
-def pick(trail: Trail, operation: Operation) -> None:
+@Rule
+def pick(known: Known, operation: Operation) -> Answer:
     """``index_select``, ``gather``: positions by an index tensor along one dimension."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     dimension = operation.get("dim", 0) % len(tensor.shape)
     axes = layouts.axes_of(value.layout[dimension])
     shape = operation.outputs[0].shape
     layout = list(layouts.broadcast((value.layout,), shape))
     if not axes:
-        trail.move(operation, tuple(layout))
-        return
+        return move(known, operation, tuple(layout))
     layout[dimension] = (Lost(shape[dimension], axes),)
-    trail.step(
-        operation,
+    return Effect(
         dict.fromkeys(axes, SOMEWHERE),
-        tuple(layout),
+        (tuple(layout),),
         base=value,
         certainty="bound",
         reason=f"'{operation.name}' picks positions by an index; their order is not followed",

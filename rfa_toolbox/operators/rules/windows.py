@@ -9,18 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
+import attrs
+
 from rfa_toolbox.operators import layout as layouts
+from rfa_toolbox.operators.effects import Answer, Effect, Rule, Slides
+from rfa_toolbox.operators.known import Known
 from rfa_toolbox.operators.layout import Atom, Dimension, Lost, plain
 from rfa_toolbox.operators.record import (
     Operation,
     TensorRef,
     tensors_in,
 )
-from rfa_toolbox.operators.rules.common import is_guess, pads_where_cropped, per_axis, sides
-from rfa_toolbox.operators.trail import FirstWindow, Trail, Value
+from rfa_toolbox.operators.rules.common import is_guess, move, pads_where_cropped, per_axis, sides
+from rfa_toolbox.operators.values import Value
 from rfa_toolbox.operators.windows import NEUTRAL, Window, interpolation, resampling, windows_of
 
 __all__ = [
@@ -46,7 +51,7 @@ __all__ = [
 
 
 def _slide(
-    trail: Trail,
+    known: Known,
     operation: Operation,
     value: Value,
     dimensions: Sequence[int],
@@ -57,8 +62,8 @@ def _slide(
     gathers: bool = False,
     over: Mapping[int, Window] = MappingProxyType({}),
     **facts: Any,
-) -> None:
-    """Make a step whose windows slide over some dimensions and which mixes others wholly.
+) -> Effect:
+    """Return the effect of windows that slide over some dimensions, where others are mixed wholly.
 
     ``channels`` is the dimension that the operator takes for channels, if there is one. An
     operator that ``scatters`` puts what is under a window into channels, without mixing it, and
@@ -66,51 +71,48 @@ def _slide(
     """
     shape = operation.outputs[0].shape
     layout = list(value.layout)
-    found = {**over, **trail.mixing(value, mixed)}
-    certainty: dict[str, Any] = {}
-    if value.apart and gathers:
-        certainty = {"certainty": "bound", "reason": _PUT_BACK.format(operation.name)}
-    if trail.probing and channels is not None:
-        raise FirstWindow(
-            layouts.axes_of(layout[channels]) if channels >= 0 else (),
-            tuple(layouts.axes_of(layout[dimension]) for dimension in dimensions),
-        )
+    found = {**over, **known.mixing(value, mixed)}
+    doubts = [_PUT_BACK] if value.apart and gathers else []
+    padded = []
     for dimension in mixed:
         layout[dimension] = plain(shape[dimension])
     for dimension, window in zip(dimensions, windows, strict=True):
         pieces, size = layout[dimension], shape[dimension]
         carried = layouts.axes_of(pieces)
+        atom, repeated = _run(pieces)
         if not carried:
             layout[dimension] = plain(size)
-            continue
-        atom, repeated = _run(pieces)
-        if atom is not None and atom.axis is not None:
+        elif atom is not None and atom.axis is not None:
             if repeated > 1 and value.apart:
-                certainty = {"certainty": "bound", "reason": _PUT_BACK.format(operation.name)}
-            elsewhere = [one for place, one in enumerate(layout) if place != dimension]
-            if atom.axis in layouts.spatial_axes(tuple(elsewhere)) and (
-                window.kernel > 1 and (window.begin, window.end) != (0, 0)
-            ):
-                certainty = {"certainty": "bound", "reason": _IN_BLOCKS.format(operation.name)}
+                doubts.append(_PUT_BACK)
+            if _pads_blocks(layout, dimension, atom.axis, window):
+                doubts.append(_IN_BLOCKS)
             if pads_where_cropped(atom, window, value.extents[atom.axis]):
-                facts["position_dependent"] = True
-                facts["padded"] = (*facts.get("padded", ()), atom.axis)
+                padded.append(atom.axis)
             layout[dimension] = _windowed(found, atom.axis, atom, repeated, window, size)
-        elif window == NEUTRAL and size == math.prod(piece.size for piece in pieces):
-            continue
-        else:
-            for axis in carried:
-                found[axis] = Window(math.inf)
+        elif window != NEUTRAL or size != math.prod(piece.size for piece in pieces):
+            found |= dict.fromkeys(carried, Window(math.inf))
             layout[dimension] = (Lost(size, carried),)
-            certainty = {
-                "certainty": "bound",
-                "reason": f"the window of '{operation.name}' slides over a dimension in which "
-                "positions are not in one run; counted as seeing everything",
-            }
-    trail.step(operation, found, tuple(layout), base=value, mixed=mixed, **{**facts, **certainty})
+            doubts.append(_IN_NO_RUN)
+    if padded:
+        facts |= {"position_dependent": True, "padded": tuple(padded)}
+    if doubts:
+        facts |= {"certainty": "bound", "reason": doubts[-1].format(operation.name)}
     if scatters and any(window.kernel > 1 for window in windows):
-        number = operation.outputs[0].number
-        trail.values[number] = trail.values[number]._replace(apart=True)
+        facts["apart"] = True
+    if channels is not None:
+        facts["slides"] = Slides(
+            layouts.axes_of(value.layout[channels]) if channels >= 0 else (),
+            tuple(layouts.axes_of(value.layout[dimension]) for dimension in dimensions),
+        )
+    return Effect(found, (tuple(layout),), base=value, mixed=mixed, **facts)
+
+
+def _pads_blocks(layout: Sequence[Dimension], dimension: int, axis: int, window: Window) -> bool:
+    """Whether a window slides within blocks of an axis, and pads each of them."""
+    elsewhere = tuple(one for place, one in enumerate(layout) if place != dimension)
+    pads = window.kernel > 1 and (window.begin, window.end) != (0, 0)
+    return pads and axis in layouts.spatial_axes(elsewhere)
 
 
 _PUT_BACK = (
@@ -119,6 +121,10 @@ _PUT_BACK = (
 )
 
 
+_IN_NO_RUN = (
+    "the window of '{}' slides over a dimension in which positions are not in one run; counted as "
+    "seeing everything"
+)
 _IN_BLOCKS = (
     "'{}' slides within blocks of a map and pads each of them, so that its units see less there"
 )
@@ -170,10 +176,11 @@ def _rank(name: str) -> int:
 # --- convolutions ----------------------------------------------------------------------------
 
 
-def convolution(trail: Trail, operation: Operation) -> None:
+@Rule
+def convolution(known: Known, operation: Operation) -> Answer:
     """Convolve, also transposed, grouped or dilated."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     weight = operation.arguments.get("weight")
     if not isinstance(weight, TensorRef):
         raise TypeError(f"{operation.name} has the weight {weight!r}, which is no tensor")
@@ -197,7 +204,7 @@ def convolution(trail: Trail, operation: Operation) -> None:
             fine = (tensor.shape[first + place] - 1) * s + 1
             after = shape[first + place] + reach - fine - before
             windows.append(Window(k, 1, d, before, after, s))
-        elif is_guess(trail, operation, value, first + place, s):
+        elif is_guess(known, operation, value, first + place, s):
             windows.append(Window(k, s, d, None, None))
         else:
             windows.append(Window(k, s, d, begin, end))
@@ -210,8 +217,8 @@ def convolution(trail: Trail, operation: Operation) -> None:
         layout = list(value.layout)
         layout[channel] = layouts.coalesce((*layout[channel], *several))
         value, own = value._replace(layout=tuple(layout)), ()
-    _slide(
-        trail,
+    return _slide(
+        known,
         operation,
         value,
         range(first, rank),
@@ -223,10 +230,11 @@ def convolution(trail: Trail, operation: Operation) -> None:
     )
 
 
-def windowed(trail: Trail, operation: Operation) -> None:
+@Rule
+def windowed(known: Known, operation: Operation) -> Answer:
     """Slide windows over some dimensions, each channel by itself."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     dims = operation.get("dims")
     shape = operation.outputs[0].shape
     windows = []
@@ -239,30 +247,32 @@ def windowed(trail: Trail, operation: Operation) -> None:
             operation, place, len(dims), d * (k - 1), s, (tensor.shape[at], shape[at])
         )
         window = Window(k, s, d, begin, end)
-        if is_guess(trail, operation, value, at, s):
+        if is_guess(known, operation, value, at, s):
             window = window._replace(begin=None, end=None)
         windows.append(window)
     channel = operation.get("channel")
     changed = channel is not None and shape[channel] != tensor.shape[channel]
-    _slide(trail, operation, value, dims, windows, (channel,) if changed else (), channel)
+    return _slide(known, operation, value, dims, windows, (channel,) if changed else (), channel)
 
 
-def local_attention(trail: Trail, operation: Operation) -> None:
+@Rule
+def local_attention(known: Known, operation: Operation) -> Answer:
     """Let every position see those that are near it, each by a weight that it computes."""
-    value = trail.settled(trail.main(operation))
+    value = known.value(known.main(operation))
     dimension, before, after = (operation.get(name, 0) for name in ("dim", "before", "after"))
     window = Window(before + after + 1, begin=before, end=after)
     dependent = bool(operation.get("masked"))
-    _slide(
-        trail, operation, value, (dimension,), (window,), (len(value.layout) - 1,),
+    return _slide(
+        known, operation, value, (dimension,), (window,), (len(value.layout) - 1,),
         position_dependent=dependent,
     )  # fmt: skip
 
 
-def conv_lstm(trail: Trail, operation: Operation) -> None:
+@Rule
+def conv_lstm(known: Known, operation: Operation) -> Answer:
     """Convolve a state again and again: with every step of time its window grows by a kernel."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     kernels = operation.get("kernel_size")
     count, steps = len(kernels), tensor.shape[1]
     first = len(tensor.shape) - count
@@ -275,15 +285,15 @@ def conv_lstm(trail: Trail, operation: Operation) -> None:
         grown = (steps - 1) * (k - 1) * s
         before = (steps - 1) * ((k - 1) // 2) * s
         window = Window(1 + d * (k - 1) + grown, s, 1, begin + before, end + grown - before)
-        if is_guess(trail, operation, value, first + place, s):
+        if is_guess(known, operation, value, first + place, s):
             window = window._replace(begin=None, end=None)
-        if not trail.knows_size(value, 1):
+        if not known.knows_size(value, 1):
             window = Window(math.inf, s, 1, None, None)
         windows.append(window)
     laid = value._replace(layout=value.layout)
-    mixed = trail.mixing(value, (1,))
-    _slide(
-        trail, operation, laid, range(first, len(tensor.shape)), windows, (first - 1,), first - 1,
+    mixed = known.mixing(value, (1,))
+    return _slide(
+        known, operation, laid, range(first, len(tensor.shape)), windows, (first - 1,), first - 1,
         filters=shape[first - 1], over=mixed,
     )  # fmt: skip
 
@@ -291,10 +301,11 @@ def conv_lstm(trail: Trail, operation: Operation) -> None:
 # --- pooling ---------------------------------------------------------------------------------
 
 
-def pool(trail: Trail, operation: Operation) -> None:
+@Rule
+def pool(known: Known, operation: Operation) -> Answer:
     """Slide a maximum, average or norm over a map."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     count = _rank(operation.name)
     first = len(tensor.shape) - count
     kernels = per_axis(operation.get("kernel_size"), count)
@@ -313,17 +324,22 @@ def pool(trail: Trail, operation: Operation) -> None:
         window = Window(kernels[place], strides[place], dilations[place], begin)
         needed = (wanted - 1) * strides[place] + 1 + reach
         window = window._replace(end=needed - size - begin)
-        if is_guess(trail, operation, value, first + place, strides[place]):
+        if is_guess(known, operation, value, first + place, strides[place]):
             window = window._replace(begin=None, end=None)
         dimensions.append(first + place)
         windows.append(window)
-    _slide(trail, operation, value, dimensions, windows, mixed=whole, channels=first - 1)
+    return _slide(known, operation, value, dimensions, windows, mixed=whole, channels=first - 1)
 
 
-def adaptive_pool(trail: Trail, operation: Operation) -> None:
+@Rule
+def adaptive_pool(known: Known, operation: Operation) -> Answer:
     """Pool to a given size, whatever the size of the map."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    return _pool_to_size(known, operation)
+
+
+def _pool_to_size(known: Known, operation: Operation) -> Effect:
+    tensor = known.main(operation)
+    value = known.value(tensor)
     count = _rank(operation.name)
     first = len(tensor.shape) - count
     shape = operation.outputs[0].shape
@@ -339,12 +355,14 @@ def adaptive_pool(trail: Trail, operation: Operation) -> None:
         dimensions.append(dimension)
         windows.append(resampling(tensor.shape[dimension], shape[dimension]))
     facts: dict[str, Any] = {"resolution_dependent": bool(dimensions)}
-    facts |= _of_open_sizes(trail, operation, value, dimensions, windows)
-    _slide(trail, operation, value, dimensions, windows, mixed=whole, channels=first - 1, **facts)
+    facts |= _of_open_sizes(known, operation, value, dimensions, windows)
+    return _slide(
+        known, operation, value, dimensions, windows, mixed=whole, channels=first - 1, **facts
+    )
 
 
 def _of_open_sizes(
-    trail: Trail,
+    known: Known,
     operation: Operation,
     value: Value,
     dimensions: Sequence[int],
@@ -355,7 +373,7 @@ def _of_open_sizes(
     if not value.open.intersection(axes):
         return {}
     for at, place in enumerate(dimensions):
-        if not trail.knows_size(value, place):
+        if not known.knows_size(value, place):
             windows[at] = Window(math.inf, begin=None, end=None)
     return {
         "certainty": "bound",
@@ -371,14 +389,15 @@ _OF_OPEN_SIZE = (
 )
 
 
-def fractional_pool(trail: Trail, operation: Operation) -> None:
+@Rule
+def fractional_pool(known: Known, operation: Operation) -> Answer:
     """Pool by a fraction, with windows at random places.
 
     Unit i begins at floor((i + u)*a) - floor(u*a) with a random u from 0 to 1 per channel, which is
     floor(i*a) or one behind; a = (units - kernel)/(wanted - 1). The last one ends with the map.
     """
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     count = _rank(operation.name)
     first = len(tensor.shape) - count
     kernels = per_axis(operation.get("kernel_size"), count)
@@ -394,8 +413,8 @@ def fractional_pool(trail: Trail, operation: Operation) -> None:
         windows.append(
             Window((kernels[place] + 1) * fine, ratio.numerator, 1, fine - 1, None, fine)
         )
-    _slide(
-        trail,
+    return _slide(
+        known,
         operation,
         value,
         range(first, len(tensor.shape)),
@@ -406,10 +425,11 @@ def fractional_pool(trail: Trail, operation: Operation) -> None:
     )
 
 
-def unpool(trail: Trail, operation: Operation) -> None:
+@Rule
+def unpool(known: Known, operation: Operation) -> Answer:
     """Put maxima back to where they came from."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     count = _rank(operation.name)
     first = len(tensor.shape) - count
     shape = operation.outputs[0].shape
@@ -424,20 +444,20 @@ def unpool(trail: Trail, operation: Operation) -> None:
         if k is None:
             k, s = math.ceil(ratio), round(ratio)
         windows.append(Window(k, 1, begin=k - 1 - paddings[place], upsampling=s))
-    _slide(trail, operation, value, range(first, len(tensor.shape)), windows)
+    return _slide(known, operation, value, range(first, len(tensor.shape)), windows)
 
 
-def described(trail: Trail, operation: Operation) -> None:
+@Rule
+def described(known: Known, operation: Operation) -> Answer:
     """Do what a user says of an operation that nothing knows, with the shapes that were seen."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
-    windows = windows_of(operation.get("layer"), trail.axes)
+    tensor = known.main(operation)
+    value = known.value(tensor)
+    windows = windows_of(operation.get("layer"), known.axes)
     output = operation.outputs[0]
     carrying = [place for place, one in enumerate(value.layout) if len(layouts.axes_of(one)) == 1]
     if len(output.shape) != len(tensor.shape):
         layout = layouts.broadcast((value.layout,), output.shape)
-        trail.step(operation, dict(enumerate(windows)), layout, base=value)
-        return
+        return Effect(dict(enumerate(windows)), (layout,), base=value)
     slid = {place: windows[layouts.axes_of(value.layout[place])[0]] for place in carrying}
     whole = [place for place, window in slid.items() if window.kernel == math.inf]
     channels = [place for place in range(1, len(tensor.shape)) if place not in carrying]
@@ -449,7 +469,7 @@ def described(trail: Trail, operation: Operation) -> None:
             stride, factor = slid[place].stride, slid[place].upsampling
             facts = {"certainty": "unknown", "reason": _NOT_SO.format(*sizes, stride, factor)}
     several = [slid[place] for place in places]
-    _slide(trail, operation, value, places, several, (*whole, *channels), **facts)
+    return _slide(known, operation, value, places, several, (*whole, *channels), **facts)
 
 
 _NOT_SO = (
@@ -469,22 +489,22 @@ def _leads_to(window: Window, size: int, wanted: int) -> bool:
 # --- resampling ------------------------------------------------------------------------------
 
 
-def interpolate(trail: Trail, operation: Operation) -> None:
+@Rule
+def interpolate(known: Known, operation: Operation) -> Answer:
     """Resize a map."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     count = len(tensor.shape) - 2
     shape = operation.outputs[0].shape
     mode = operation.get("mode", "nearest")
     if mode == "area":
-        operation = Operation(
+        pooling = Operation(
             f"adaptive_avg_pool{count}d",
             {"input": tensor, "output_size": shape[2:]},  # of any size, so never "sized"
             operation.outputs,
             operation.scope,
         )
-        adaptive_pool(trail, operation)
-        return
+        return attrs.evolve(_pool_to_size(known, pooling), operation=pooling)
     factors = operation.get("scale_factor")
     if any(tensors_in(factors)):
         factors = None  # a trace does not tell its value; sizes tell the ratio
@@ -510,37 +530,40 @@ def interpolate(trail: Trail, operation: Operation) -> None:
         windows = [window._replace(begin=None, end=None) for window in windows]
         facts |= {"certainty": "bound", "reason": _KEEPS_RATIO}
     if operation.get("size") is not None:
-        facts |= _of_open_sizes(trail, operation, value, places, windows)
-    _slide(trail, operation, value, places, windows, **facts)
+        facts |= _of_open_sizes(known, operation, value, places, windows)
+    return _slide(known, operation, value, places, windows, **facts)
 
 
 _KEEPS_RATIO = "how much is cut or padded to keep the aspect ratio depends on the image"
 
 
-def pixel_shuffle(trail: Trail, operation: Operation) -> None:
+@Rule
+def pixel_shuffle(known: Known, operation: Operation) -> Answer:
     """Turn channels into finer positions."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     rank, factor = len(tensor.shape), operation.get("factor")
     window = Window(factor, 1, begin=factor - 1, upsampling=factor)
     places = (rank - 2, rank - 1)
-    _slide(trail, operation, value, places, (window,) * 2, mixed=(rank - 3,), gathers=True)
+    return _slide(known, operation, value, places, (window,) * 2, mixed=(rank - 3,), gathers=True)
 
 
-def pixel_unshuffle(trail: Trail, operation: Operation) -> None:
+@Rule
+def pixel_unshuffle(known: Known, operation: Operation) -> Answer:
     """Turn positions into channels of a coarser map."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     rank, factor = len(tensor.shape), operation.get("factor")
     window = Window(factor, factor)
     places = (rank - 2, rank - 1)
-    _slide(trail, operation, value, places, (window,) * 2, mixed=(rank - 3,), scatters=True)
+    return _slide(known, operation, value, places, (window,) * 2, mixed=(rank - 3,), scatters=True)
 
 
-def im2col(trail: Trail, operation: Operation) -> None:
+@Rule
+def im2col(known: Known, operation: Operation) -> Answer:
     """``F.unfold``: windows become columns, their places become one dimension."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     first = len(tensor.shape) - 2
     arguments = [
         per_axis(operation.get(name, default), 2)
@@ -550,32 +573,26 @@ def im2col(trail: Trail, operation: Operation) -> None:
     for at, (k, s, d, p) in enumerate(zip(*arguments, strict=True)):
         windows.append(Window(k, s, d, p, p))
         places.append((tensor.shape[first + at] + 2 * p - d * (k - 1) - 1) // s + 1)
-    _slide_and_flatten(trail, operation, value, first, windows, places)
-
-
-def _slide_and_flatten(
-    trail: Trail,
-    operation: Operation,
-    value: Value,
-    first: int,
-    windows: Sequence[Window],
-    places: Sequence[int],
-) -> None:
     shape = operation.outputs[0].shape
-    open_shape = (*shape[:-1], *places)
-    number = operation.outputs[0].number
-    opened = Operation(
-        operation.name, operation.arguments, (TensorRef(number, open_shape),), operation.scope
+    opened = _opened(operation, (*shape[:-1], *places))
+    effect = _slide(
+        known, opened, value, (first, first + 1), windows, mixed=(first - 1,), scatters=True
     )
-    _slide(trail, opened, value, (first, first + 1), windows, mixed=(first - 1,), scatters=True)
-    made = trail.values[number]
-    trail.values[number] = made._replace(layout=layouts.reshape(made.layout, shape))
+    flat = partial(layouts.reshape, shape=shape)
+    return attrs.evolve(effect, operation=opened, laid=flat)
 
 
-def col2im(trail: Trail, operation: Operation) -> None:
+def _opened(operation: Operation, shape: Sequence[int]) -> Operation:
+    """Return an operation as if its output had not been reshaped."""
+    output = TensorRef(operation.outputs[0].number, tuple(shape))
+    return attrs.evolve(operation, outputs=(output,))
+
+
+@Rule
+def col2im(known: Known, operation: Operation) -> Answer:
     """``F.fold``: every pixel sums the columns that cover it, as a transposed convolution does."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     shape = operation.outputs[0].shape
     first = len(shape) - 2
     arguments = [
@@ -588,8 +605,8 @@ def col2im(trail: Trail, operation: Operation) -> None:
         windows.append(Window(k, 1, d, reach - p, reach - p, s))
         places.append((shape[first + at] + 2 * p - reach - 1) // s + 1)
     opened = layouts.reshape(value.layout, (*tensor.shape[:-1], *places))
-    _slide(
-        trail,
+    return _slide(
+        known,
         operation,
         value._replace(layout=opened),
         (first, first + 1),
@@ -599,37 +616,38 @@ def col2im(trail: Trail, operation: Operation) -> None:
     )
 
 
-def unfold(trail: Trail, operation: Operation) -> None:
+@Rule
+def unfold(known: Known, operation: Operation) -> Answer:
     """``Tensor.unfold``: windows along one dimension, their contents in a new last one."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     dimension = operation.get("dim", 0) % len(tensor.shape)
     window = Window(operation.get("size", 1), operation.get("step", 1))
     output = operation.outputs[0]
     if not layouts.axes_of(value.layout[dimension]):
         layout = list(value.layout)
         layout[dimension] = plain(output.shape[dimension])
-        trail.move(operation, (*layout, plain(output.shape[-1])))
-        return
-    short = TensorRef(output.number, output.shape[:-1])
-    opened = Operation(operation.name, operation.arguments, (short,), operation.scope)
-    _slide(trail, opened, value, (dimension,), (window,), scatters=True)
-    made = trail.values[output.number]
-    trail.values[output.number] = made._replace(layout=(*made.layout, plain(output.shape[-1])))
+        return move(known, operation, (*layout, plain(output.shape[-1])))
+    opened = _opened(operation, output.shape[:-1])
+    effect = _slide(known, opened, value, (dimension,), (window,), scatters=True)
+    inside = plain(output.shape[-1])
+    return attrs.evolve(effect, operation=opened, laid=lambda layout: (*layout, inside))
 
 
-def diff(trail: Trail, operation: Operation) -> None:
+@Rule
+def diff(known: Known, operation: Operation) -> Answer:
     """Subtract neighbours along one dimension, ``n`` times."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     dimension = operation.get("dim", -1) % len(tensor.shape)
-    _slide(trail, operation, value, (dimension,), (Window(operation.get("n", 1) + 1),))
+    return _slide(known, operation, value, (dimension,), (Window(operation.get("n", 1) + 1),))
 
 
-def stft(trail: Trail, operation: Operation) -> None:
+@Rule
+def stft(known: Known, operation: Operation) -> Answer:
     """Take spectra of windows of a signal, from half a window in front of it if centred."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     last = len(tensor.shape) - 1
     size, hop, width, inside = _frames(operation)
     output = operation.outputs[0]
@@ -639,39 +657,32 @@ def stft(trail: Trail, operation: Operation) -> None:
     )
     begin = (size // 2 if centred else 0) - inside
     window = Window(width, hop, 1, begin, (frames - 1) * hop + width - samples - begin)
-    opened = Operation(
-        operation.name,
-        operation.arguments,
-        (TensorRef(output.number, (*tensor.shape[:-1], frames)),),
-        operation.scope,
+    opened = _opened(operation, (*tensor.shape[:-1], frames))
+    rest = tuple(map(plain, output.shape[last + 2 :]))
+    return attrs.evolve(
+        _slide(known, opened, value, (last,), (window,)),
+        operation=opened,
+        laid=lambda layout: (*layout[:-1], plain(output.shape[last]), layout[-1], *rest),
     )
-    _slide(trail, opened, value, (last,), (window,))
-    made = trail.values[output.number]
-    layout = (*made.layout[:-1], plain(output.shape[last]), made.layout[-1])
-    layout += tuple(plain(size) for size in output.shape[len(layout) :])
-    trail.values[output.number] = made._replace(layout=layout)
 
 
-def istft(trail: Trail, operation: Operation) -> None:
+@Rule
+def istft(known: Known, operation: Operation) -> Answer:
     """Sum the frames that cover a sample, as a transposed convolution does."""
-    tensor = trail.main(operation)
-    value = trail.settled(tensor)
+    tensor = known.main(operation)
+    value = known.value(tensor)
     last = len(tensor.shape) - 1
     size, hop, width, inside = _frames(operation)
     output = operation.outputs[0]
     before = width - 1 - ((size // 2 if operation.get("center", True) else 0) - inside)
     fine = (tensor.shape[-1] - 1) * hop + 1
     window = Window(width, 1, 1, before, output.shape[-1] + width - 1 - fine - before, hop)
-    opened = Operation(
-        operation.name,
-        operation.arguments,
-        (TensorRef(output.number, (*output.shape[:-1], 1, output.shape[-1])),),
-        operation.scope,
+    opened = _opened(operation, (*output.shape[:-1], 1, output.shape[-1]))
+    return attrs.evolve(
+        _slide(known, opened, value, (last,), (window,), mixed=(last - 1,)),
+        operation=opened,
+        laid=lambda layout: (*layout[: last - 1], *layout[last:]),
     )
-    _slide(trail, opened, value, (last,), (window,), mixed=(last - 1,))
-    made = trail.values[output.number]
-    layout = (*made.layout[: last - 1], *made.layout[last:])
-    trail.values[output.number] = made._replace(layout=layout)
 
 
 def _frames(operation: Operation) -> tuple[int, int, int, int]:

@@ -1,0 +1,172 @@
+"""What a rule answers: a value that says what an operation does, and changes nothing.
+
+Only the walk (:mod:`.trail`) writes down what follows from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
+
+import attrs
+
+from rfa_toolbox.domain import Certainty
+from rfa_toolbox.operators.layout import Layout, Offsets
+from rfa_toolbox.operators.record import Operation
+from rfa_toolbox.operators.values import Parts, Value
+from rfa_toolbox.operators.windows import Window
+
+if TYPE_CHECKING:
+    from rfa_toolbox.operators.known import Known
+
+__all__ = ["Effect", "Moved", "Rule", "Slides", "Written", "rule"]
+
+
+class Slides(NamedTuple):
+    """What axes a sliding window takes for channels, and which ones it slides over."""
+
+    channels: tuple[int, ...]
+    axes: tuple[tuple[int, ...], ...]
+
+
+class Written(NamedTuple):
+    """What was written to a tensor so far.
+
+    Attributes:
+        dependent: whether it depended on the input before anything was written.
+        places: what was written of every dimension, and the step that made it, one after another.
+    """
+
+    dependent: bool
+    places: tuple[tuple[tuple[range, ...], int | None], ...] = ()
+
+
+@attrs.frozen(slots=True)
+class Effect:
+    """What an operation does that computes; the walk makes a step of it.
+
+    Facts that are not described here have the meaning that they have in a ``Step``.
+
+    Attributes:
+        windows: by axis, measured in units of the map of ``base``; where there is none, every unit
+            sees the one at its own place.
+        layouts: where positions are in each output; all alike if only one is given.
+        base: the value whose map is worked on; by default that of the operand with most axes.
+        operation: the operation that the step is made of, if that is another one than ran.
+        offsets: those of the step; None if the layouts of the operands tell.
+        unaligned: axes along which operands are known not to lie upon each other, beside those that
+            the layouts of the operands tell.
+        padded: axes along which padding takes the place of units that were cut off.
+        closes: axes whose size the model leaves open in front of it, and not behind it.
+        mixed: the dimensions that become one, where channels stay apart from each other otherwise;
+            None if nothing is known to stay apart.
+        as_it_lies: whether operands are taken with what plumbing put between their units.
+        laid: where positions are in the first output, if not where they are on the map that the
+            step makes.
+        parts: the parts of different sight that the first output has.
+        gaps: its ``Value.gaps``.
+        apart: its ``Value.apart``, if known.
+        copies: how many units at the ends of it are copies of others, by axis.
+        written: what was written to it so far.
+        slides: over what its windows slide, if it takes some dimension for channels.
+    """
+
+    windows: Mapping[int, Window]
+    layouts: tuple[Layout, ...]
+    base: Value | None = None
+    kind: str = "layer"
+    filters: int | None = None
+    units: int | None = None
+    certainty: Certainty = "exact"
+    reason: str = ""
+    blockwise: bool = False
+    resolution_dependent: bool = False
+    ignored_global: bool = False
+    position_dependent: bool = False
+    statistics: Mapping[int, Window] = MappingProxyType({})
+    everywhere: tuple[int, ...] = ()
+    turned: frozenset[int] = frozenset()
+    seams: frozenset[int] = frozenset()
+    offsets: Offsets | None = None
+    unaligned: frozenset[int] = frozenset()
+    padded: tuple[int, ...] = ()
+    closes: tuple[int, ...] = ()
+    mixed: Sequence[int] | None = None
+    as_it_lies: bool = False
+    operation: Operation | None = None
+    laid: Callable[[Layout], Layout] | None = None
+    parts: Parts | None = None
+    gaps: Mapping[int, int] | None = None
+    apart: bool | None = None
+    copies: Mapping[int, int | float] = MappingProxyType({})
+    written: Written | None = None
+    slides: Slides | None = None
+
+    def facts(self) -> dict[str, Any]:
+        """Return what goes into the step as it is."""
+        return {name: getattr(self, name) for name in _FACTS}
+
+
+_FACTS = (
+    "kind",
+    "filters",
+    "units",
+    "certainty",
+    "reason",
+    "blockwise",
+    "resolution_dependent",
+    "ignored_global",
+    "position_dependent",
+    "statistics",
+    "everywhere",
+    "turned",
+    "seams",
+)
+
+
+@attrs.frozen(slots=True)
+class Moved:
+    """What an operation does that only moves positions, or makes a constant; no step is made.
+
+    Attributes:
+        values: per number of an output what is known of it now.
+        even: per number of a constant the dimensions along which it is the same everywhere.
+    """
+
+    values: Mapping[int, Value] = MappingProxyType({})
+    even: Mapping[int, tuple[int, ...]] = MappingProxyType({})
+
+
+Answer: TypeAlias = "Effect | Moved"
+Takes: TypeAlias = Literal["settled", "one grid", "one map", "as it lies", "as filled"]
+
+
+@attrs.frozen
+class Rule:
+    """What a family of operators does: a pure function from a call to its effect.
+
+    Attributes:
+        effect: gets what is known so far and the operation, and returns its effect.
+        takes: how the walk prepares the operands. "settled": what plumbing left out of a map, or
+            put in, is a step of its own already. "one grid": units of all of them are as far apart,
+            too. "one map": and what has one unit only is spread over the others, as arithmetic
+            does. "as it lies": plumbing goes on. "as filled": what a tensor is written to may have
+            gaps that are filled in turn.
+        cuts: the dimensions that plumbing cuts, and in which its operand has to be settled.
+    """
+
+    effect: Callable[[Known, Operation], Answer]
+    takes: Takes = "settled"
+    cuts: Callable[[Known, Operation], Sequence[int]] | None = None
+
+    def __call__(self, known: Known, operation: Operation) -> Answer:
+        """Return the effect of an operation."""
+        return self.effect(known, operation)
+
+
+def rule(
+    takes: Takes = "settled", cuts: Callable[[Known, Operation], Sequence[int]] | None = None
+) -> Callable[[Callable[[Known, Operation], Answer]], Rule]:
+    """Return what makes a rule of a function; see :class:`Rule`."""
+    return lambda effect: Rule(effect, takes, cuts)

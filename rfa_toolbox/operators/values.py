@@ -1,0 +1,161 @@
+"""What is known of a tensor on its way, and of an operation that computed; never changed."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+import attrs
+
+from rfa_toolbox.domain import Certainty
+from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Offsets
+from rfa_toolbox.operators.record import ModuleCall
+from rfa_toolbox.operators.windows import Window
+
+__all__ = ["Parts", "Step", "Value", "between", "is_stacked", "with_copies"]
+
+
+@attrs.frozen(slots=True)
+class Step:
+    """One operation that computes, with what it does along every spatial axis.
+
+    Attributes:
+        number: its place in the order of execution.
+        name: the canonical name of the operator.
+        scope: the module calls that it ran in, outermost first.
+        sources: the steps that it reads.
+        windows: one per spatial axis.
+        kind: "input", "slice", "pointwise", "scaling" (by a constant), "layer" or "unknown".
+        ignored_global: whether it depends on the whole image in a way that does not count.
+        position_dependent: whether it does something else at other places of the image, or on
+            images of another size.
+        statistics: by axis the window that its statistics are taken from, if that ever counts.
+        positions: whether its result still has positions of the image.
+        pooled: whether its result has none because whole images were mixed.
+        everywhere: those of its sources that are the same at all positions of the others.
+        offsets: per source, for each time that it is read, the unit of its map that the first
+            unit of this step stands at, per axis; empty if they all stand at the first.
+        feature_map: units of its output per axis, 1 where no positions are left; None where they
+            are not followed.
+        positionless: whether it is an input that has no place in the image, as a time step beside
+            it, or is computed from such inputs alone.
+        nowhere: those of its sources that are positionless.
+        turned: axes along which it brings units into an order that is not followed.
+        unaligned: axes along which what it reads does not lie upon each other at one distance.
+        seams: axes along which it puts parts of several maps one after another.
+        covers_map: whether its one window is all of its map, and nothing behind it looks.
+    """
+
+    number: int
+    name: str
+    scope: tuple[ModuleCall, ...]
+    sources: tuple[int, ...]
+    windows: tuple[Window, ...]
+    kind: str = "layer"
+    filters: int | None = None
+    units: int | None = None
+    certainty: Certainty = "exact"
+    reason: str = ""
+    blockwise: bool = False
+    resolution_dependent: bool = False
+    ignored_global: bool = False
+    position_dependent: bool = False
+    statistics: Mapping[int, Window] = attrs.field(factory=dict)
+    positions: bool = True
+    pooled: bool = False
+    everywhere: tuple[int, ...] = ()
+    offsets: Offsets = ()
+    feature_map: tuple[int, ...] | None = None
+    positionless: bool = False
+    nowhere: tuple[int, ...] = ()
+    turned: frozenset[int] = frozenset()
+    unaligned: frozenset[int] = frozenset()
+    seams: frozenset[int] = frozenset()
+    covers_map: bool = False
+
+    @property
+    def neutral(self) -> bool:
+        """Whether the step changes nothing along any axis."""
+        return all(
+            window.kernel == 1 and window.stride == 1 and window.upsampling == 1
+            for window in self.windows
+        )
+
+
+class Parts(NamedTuple):
+    """Channels from several tensors: along which dimension, and how many from each."""
+
+    dimension: int
+    sizes: tuple[int, ...]
+
+    def between(self, start: int, stop: int) -> tuple[Parts | None, bool]:
+        """Return the parts of a run of channels, and whether some part is missing in it."""
+        ends = tuple(itertools.accumulate(self.sizes))
+        left = [
+            min(stop, end) - max(start, end - size)
+            for size, end in zip(self.sizes, ends, strict=True)
+        ]
+        kept = tuple(size for size in left if size > 0)
+        return (Parts(self.dimension, kept) if len(kept) > 1 else None), len(kept) < len(left)
+
+
+class Value(NamedTuple):
+    """A tensor on its way: the step that made it, and where its positions are now.
+
+    ``extents`` are the sizes of that step's feature map. ``strided`` is where a slice left units
+    out since then, if one did. ``parts`` are channels that came together in a concatenation and
+    need not see the same, and ``apart`` tells whether channels hold units of different places that
+    nothing has mixed yet; ``picked`` tells whether only some of either are left. ``beyond`` is, per
+    axis, how many units at the ends of the map are copies of units further inside (reflection), inf
+    if they are units of the far end or only of this edge; nothing where it is empty. ``sized``
+    tells whether the size of the image decides which units of the map these are. ``gaps`` are, by
+    axis, the places of units that were written with gaps between them, which hold nothing.
+    ``open`` are the axes whose size the model leaves open. ``frames`` are, by axis, the step that
+    brought units into an order that is not followed; units of one frame keep their distances.
+    Along the axes ``cropped`` units were cut off, and padding took the place of some along those
+    ``padded``; of those ``taken`` one unit was.
+    """
+
+    step: int
+    layout: Layout
+    extents: tuple[int, ...]
+    strided: tuple[ModuleCall, ...] | None = None
+    parts: Parts | None = None
+    picked: bool = False
+    apart: bool = False
+    beyond: tuple[int | float, ...] = ()
+    sized: bool = False
+    gaps: Mapping[int, int] = MappingProxyType({})
+    open: frozenset[int] = frozenset()
+    frames: Mapping[int, int] = MappingProxyType({})
+    cropped: frozenset[int] = frozenset()
+    padded: frozenset[int] = frozenset()
+    taken: frozenset[int] = frozenset()
+
+
+def between(dimension: Dimension) -> tuple[int, Atom] | None:
+    """Return how many numbers stand for every unit of a run of positions, if more than one does.
+
+    >>> between((Atom(0, 8), Atom(None, 2)))
+    (2, Atom(axis=0, size=8, step=1, origin=0))
+    """
+    atoms = [piece for piece in dimension if type(piece) is Atom]
+    if len(dimension) == len(atoms) == 2 and atoms[0].axis is not None and atoms[1].axis is None:
+        return atoms[1].size, atoms[0]
+    return None
+
+
+def is_stacked(parts: Parts | None) -> bool:
+    """Return whether parts are one number each, as those of a stack."""
+    return parts is not None and set(parts.sizes) == {1}
+
+
+def with_copies(value: Value, units: Mapping[int, int | float], axes: int) -> Value:
+    """Return a map at whose ends so many units are copies of others, by axis."""
+    if not units:
+        return value
+    before = dict(enumerate(value.beyond))
+    beyond = tuple(max(before.get(axis, 0), units.get(axis, 0)) for axis in range(axes))
+    return value._replace(beyond=beyond)
