@@ -148,16 +148,25 @@ def _read(job: Job, question: Question) -> tuple[EnrichedNetworkNode | GraphSpec
 def _no_weights(maker: Callable[..., Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments that keep a constructor of a model library from loading weights."""
     try:
+        known = _loads_weights_by(maker)
+    except TypeError:  # it cannot be hashed, and so not be remembered
+        known = _loads_weights_by.__wrapped__(maker)
+    return {name: _NO_WEIGHTS[name] for name in known if name not in kwargs}
+
+
+@functools.lru_cache(1024)
+def _loads_weights_by(maker: Callable[..., Any]) -> tuple[str, ...]:
+    """Return by which of its arguments a constructor loads weights if nobody says otherwise."""
+    try:
         parameters = inspect.signature(maker).parameters
     except (TypeError, ValueError):  # some callables of C do not tell
-        return {}
-    return {
-        name: value
-        for name, value in _NO_WEIGHTS.items()
+        return ()
+    return tuple(
+        name
+        for name in _NO_WEIGHTS
         if name in parameters
-        and name not in kwargs
         and parameters[name].default not in (None, False, inspect.Parameter.empty)
-    }
+    )
 
 
 def _made(maker: Callable[..., Any], kwargs: Mapping[str, Any]) -> tuple[Any, BuiltOn]:

@@ -66,7 +66,7 @@ MERGES: tuple[Kind, ...] = ("add", "multiply", "concatenate")
 SPEC_FORMAT = "rfa_toolbox.spec"
 SPEC_VERSION = 1
 
-PARTS_KEPT = 1 << 16
+PARTS_KEPT = 1 << 15
 """So many different layers and sections are kept as one object each."""
 
 Work: TypeAlias = "tuple[int, int]"
@@ -577,7 +577,24 @@ def _part_from(config: Mapping[str, Any]) -> Part:
         return section([(_part_from(part), reads) for part, reads in config["steps"]])
     values = dict(config)
     window = LayerDefinition.from_dict(values.pop("window"))
+    _check_window(window)
     return _same_layer(*attrs.astuple(LayerSpec(window=window, **values), recurse=False))
+
+
+def _check_window(window: LayerDefinition) -> None:
+    """Refuse what layers of graphs can be, and those of specs cannot."""
+    sizes = ("kernel_size", "stride_size", "dilation", "padding", "upsampling")
+    plain = LayerDefinition(window.name, **{name: getattr(window, name) for name in sizes})
+    gate = attrs.evolve(plain, ignored_global=True)
+    known = all(
+        isinstance(one, tuple) and None not in one
+        for one in (window.padding if isinstance(window.padding, tuple) else (window.padding,))
+    )
+    if window not in (plain, gate) or not known:
+        raise InvalidLayerError(
+            f"The window {window!r} has more than a kernel, stride, dilation, known padding and "
+            "up-sampling, of which layers of specs consist."
+        )
 
 
 # --- graphs ----------------------------------------------------------------------------------

@@ -145,3 +145,12 @@ def test_concatenations_add_channels_up() -> None:
 def test_the_image_has_a_node_where_it_is_merged() -> None:
     spec = GraphSpec(section([(conv(3), [0]), (add(), [0, 1])]))
     assert [node.name for node in spec.to_graph(8).all_layers] == ["input1", "conv1", "add1"]
+
+
+def test_layers_of_graphs_that_are_none_of_specs_are_refused() -> None:
+    plain = GraphSpec(chain(conv(8))).to_dict()
+    for name, value in (("blockwise", True), ("padding", None), ("shortest_kernel_size", [2, 2])):
+        changed = json.loads(json.dumps(plain))
+        changed["body"]["steps"][0][0]["window"][name] = value
+        with pytest.raises(GraphFormatError, match=r"damaged.*window"):
+            GraphSpec.from_dict(changed)
