@@ -194,6 +194,7 @@ class KerasSetting:
                 self.blind[name] = "it is NaN without poison"
         self.doubtful: dict[str, str] = {}
         self.twice: frozenset[str] = frozenset()
+        self.unplaced: frozenset[str] = frozenset()
         self.gated = bench.gated
         for name in bench.names - self.units.keys():
             self.units[name] = 1
@@ -209,7 +210,7 @@ class KerasSetting:
         nodes = self.bench.nodes_at(self.shape)
         return {name: nodes[name] for name in self.units}
 
-    def masks(self, intervals: Sequence[Interval]) -> list[dict[str, Mask]]:
+    def masks(self, intervals: Sequence[Interval], numbers: bool = False) -> list[dict[str, Mask]]:
         """Poison each of the intervals of rows in turn; return which units are NaN, per layer."""
         found: list[dict[str, Mask]] = []
         for place in range(0, len(intervals), self._batch):

@@ -29,7 +29,7 @@ from rfa_toolbox.encodings.pytorch.intermediate_graph import GlobalOps
 from rfa_toolbox.encodings.pytorch.signatures import bind
 from rfa_toolbox.operators.rules.common import per_axis
 
-__all__ = ["PoisonedCalls", "wide_dimensions"]
+__all__ = ["PoisonedCalls", "narrowed", "wide_dimensions"]
 
 _CONVOLUTIONS = {f"conv{kind}{count}d" for kind in ("", "_transpose") for count in "123"}
 _POOLS = {
@@ -79,7 +79,8 @@ def _widened(tensor: torch.Tensor, shape: Sequence[int]) -> torch.Tensor:
     return made.set_(tensor.untyped_storage(), tensor.storage_offset(), tuple(shape), strides)
 
 
-def _narrowed(tensor: torch.Tensor, dimensions: Sequence[int]) -> torch.Tensor:
+def narrowed(tensor: torch.Tensor, dimensions: Sequence[int]) -> torch.Tensor:
+    """Return the first index of some dimensions of a tensor."""
     for place in dimensions:
         tensor = tensor.narrow(place, 0, 1)
     return tensor
@@ -94,7 +95,7 @@ def _made_dense(tensor: torch.Tensor) -> None:
 def _kept(tensor: torch.Tensor) -> torch.Tensor:
     """Return a new tensor that is NaN where this one is."""
     wide = wide_dimensions(tensor)
-    return _widened(_narrowed(tensor, wide) * 0 + _FINITE, tensor.shape)
+    return _widened(narrowed(tensor, wide) * 0 + _FINITE, tensor.shape)
 
 
 def _unpooled(
@@ -271,7 +272,7 @@ class PoisonedCalls:
                 _made_dense(first)
             return cast("torch.Tensor", function(*args, **keywords))
         narrow = [
-            _narrowed(
+            narrowed(
                 one,
                 [
                     place - rank + one.dim()
@@ -333,11 +334,11 @@ def _opened(weight: torch.Tensor, other: torch.Tensor, batch: int) -> torch.Tens
     ]
     if not repeated:
         return weight
-    small = _narrowed(weight, wide_dimensions(weight))
+    small = narrowed(weight, wide_dimensions(weight))
     poisoned = small.isnan().reshape(batch, -1).all(-1)
     if not poisoned.any():
         return weight
-    map_ = _narrowed(other, wide_dimensions(other)).isnan()
+    map_ = narrowed(other, wide_dimensions(other)).isnan()
     if not any((map_.any(place) != map_.all(place)).any() for place in repeated):
         return weight
     flags = poisoned.repeat_interleave(small.shape[0] // batch)

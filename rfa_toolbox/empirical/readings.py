@@ -36,6 +36,8 @@ class AxisField:
         problem: why nothing is known.
         notes: what else there is to know.
         bound: whether the true windows may be larger.
+        most: where positions are in an order that nobody knows, a number of pixels that no unit
+            sees more of; None if nothing limits them.
     """
 
     windows: tuple[Seen, ...] = ()
@@ -43,6 +45,7 @@ class AxisField:
     problem: str = ""
     notes: tuple[str, ...] = ()
     bound: bool = False
+    most: int | None = None
 
     @property
     def size(self) -> int | float | None:

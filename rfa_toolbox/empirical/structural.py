@@ -97,6 +97,14 @@ class Setting(Protocol):
         ...
 
     @property
+    def unplaced(self) -> Collection[str]:
+        """Layers of which the graph does not say where positions along the axis are.
+
+        So it is where they see everything, rightly or not.
+        """
+        ...
+
+    @property
     def blind(self) -> Mapping[str, str]:
         """Layers that cannot be measured, with the reason."""
         ...
@@ -111,8 +119,11 @@ class Setting(Protocol):
         """Layers that see everything and count as neutral, if they have one unit: in gates."""
         ...
 
-    def masks(self, intervals: Sequence[Interval]) -> list[dict[str, Mask]]:
-        """Poison each of the intervals of rows in turn; return which units are NaN, per layer."""
+    def masks(self, intervals: Sequence[Interval], numbers: bool = False) -> list[dict[str, Mask]]:
+        """Poison each of the intervals of rows in turn; return which units are NaN, per layer.
+
+        With ``numbers``, unplaced layers have an entry for each of their numbers.
+        """
         ...
 
 
@@ -247,13 +258,17 @@ class _Survey:
     def __init__(self, setting: Setting, longer: Setting | None, axis: int) -> None:
         self.setting = setting
         length, middle = setting.length, setting.length // 2
-        self.passes = 4
-        below, above, first, last = setting.masks([(0, middle), (middle, length), *_ends(length)])
+        halves = [(0, middle), (middle, length)]
+        apart = _apart(length) if setting.unplaced else []
+        looks = [*halves, *_ends(length), *apart]
+        self.passes = len(looks)
+        below, above, first, last, *sides = setting.masks(looks, numbers=True)
         self.everything: set[str] = set()
         self.nothing: set[str] = set()
         self.too_large: set[str] = set()
         self.sized: set[str] = set()
         self.backwards: set[str] = set()
+        self.parted: set[str] = set()
         self.unconfirmed: set[str] = set()
         self.silent: dict[str, set[int]] = {}
         self.needed = self.longest = 1
@@ -268,7 +283,9 @@ class _Survey:
             self.silent[name] = set(map(int, np.flatnonzero(~seeing)))
             if not seeing.any():
                 self.nothing.add(name)
-            elif first[name].all() and last[name].all():
+            elif name in setting.unplaced and not (sides[0][name] & sides[1][name]).any():
+                self.parted.add(name)
+            elif name in setting.unplaced or (first[name].all() and last[name].all()):
                 self.everything.add(name)
                 # A large field does so, too: an image that it would fit into tells.
                 analysed = field_along(setting.nodes[name], axis)
@@ -319,9 +336,15 @@ class _Survey:
         """Return whether what sees everything does so on an image twice as long, too."""
         if longer is None or not self.everything:
             return True
-        first, last = longer.masks(_ends(longer.length))
-        self.passes += 2
-        return all(first[name].all() and last[name].all() for name in self.everything)
+        apart = _apart(longer.length) if longer.unplaced else []
+        first, last, *sides = longer.masks([*_ends(longer.length), *apart], numbers=True)
+        self.passes += 2 + len(sides)
+        return all(
+            (sides[0][name] & sides[1][name]).any()
+            if name in longer.unplaced
+            else first[name].all() and last[name].all()
+            for name in self.everything
+        )
 
 
 def field_along(node: EnrichedNetworkNode, axis: int) -> int | float:
@@ -340,6 +363,12 @@ def _ends(length: int) -> list[Interval]:
     """Return rows at both ends; not one row each, as a stride may leave the last one out."""
     rows = max(1, length // 8)
     return [(0, rows), (length - rows, length)]
+
+
+def _apart(length: int) -> list[Interval]:
+    """Return both sides of an image without its middle, which fields may be as large as."""
+    middle, gap = length // 2, length // 8
+    return [(0, middle - gap), (middle + gap, length)]
 
 
 def _is_backwards(first: Mask, last: Mask) -> bool:
@@ -374,7 +403,8 @@ class _Reading:
             name
             for name in setting.units
             if name not in setting.blind
-            and name not in survey.everything | survey.nothing | survey.too_large | survey.backwards
+            and name not in survey.everything | survey.nothing | survey.too_large
+            and name not in survey.backwards | survey.parted
         ]
         self.sides = (_Side(setting, wanted, survey, False), _Side(setting, wanted, survey, True))
         for side in self.sides:
@@ -385,6 +415,7 @@ class _Reading:
     def fields(self) -> dict[str, AxisField]:
         """Return what is known of every layer."""
         survey, setting = self.survey, self.setting
+        most = 2 * (setting.length // 8)
         fields: dict[str, AxisField] = {}
         for name in setting.units:
             if name in setting.blind:
@@ -396,6 +427,11 @@ class _Reading:
                     f"sees all of the {setting.length} pixels; no longer image could be tried",
                 ) * (name in survey.unconfirmed)
                 fields[name] = AxisField(notes=note)
+            elif name in survey.parted:
+                fields[name] = AxisField(
+                    problem=f"no number of it sees as much as {most} of {setting.length} pixels",
+                    most=most,
+                )
             elif name in survey.too_large:
                 fields[name] = AxisField(problem=self.beyond)
             elif name in survey.sized:

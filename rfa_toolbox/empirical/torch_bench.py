@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from rfa_toolbox.empirical.poison import PoisonedCalls, wide_dimensions
+from rfa_toolbox.empirical.poison import PoisonedCalls, narrowed, wide_dimensions
 from rfa_toolbox.empirical.readings import Mask
 from rfa_toolbox.empirical.structural import Interval
 from rfa_toolbox.empirical.torch_models import shared_parameter, with_numbers
@@ -241,6 +241,12 @@ class TorchSetting:
             name: spot_of(tap.tensor.shape, tap.layout, axis) for name, tap in self.taps.items()
         }
         self.units = {name: spot.units for name, spot in self.spots.items()}
+        lists = _lists(self.record)
+        self.unplaced = {
+            name
+            for name, spot in self.spots.items()
+            if not spot.kept and self.taps[name].tensor.number not in lists
+        }
         self.blind: dict[str, str] = {}
         self.twice = {name for name, tap in self.taps.items() if _has_twice(tap.layout, axis)}
         hidden = _behind_hidden_poison(self.record)
@@ -263,12 +269,17 @@ class TorchSetting:
         return tuple(self.example.tensors[0].shape)
 
     @torch.inference_mode(False)
-    def masks(self, intervals: Sequence[Interval]) -> list[dict[str, Mask]]:
-        """Poison each of the intervals of rows in turn; return which units are NaN, per layer."""
+    def masks(self, intervals: Sequence[Interval], numbers: bool = False) -> list[dict[str, Mask]]:
+        """Poison each of the intervals of rows in turn; return which units are NaN, per layer.
+
+        With ``numbers``, unplaced layers have an entry for each of their numbers.
+        """
         found: list[dict[str, Mask]] = []
         batch = self._batch_size() if len(intervals) > 1 else 1
+        spots = {**self.spots, **dict.fromkeys(self.unplaced, EVERY_NUMBER)}
         for place in range(0, len(intervals), batch):
-            found.extend(self._run(intervals[place : place + batch]))
+            some = intervals[place : place + batch]
+            found.extend(self._run(some, spots if numbers else self.spots))
         return found
 
     def _batch_size(self) -> int:
@@ -298,7 +309,9 @@ class TorchSetting:
     def _repeated(self, count: int) -> Example:
         return self.example.map(lambda one: one.repeat(count, *(1,) * (one.dim() - 1)))
 
-    def _run(self, intervals: Sequence[Interval]) -> list[dict[str, Mask]]:
+    def _run(
+        self, intervals: Sequence[Interval], spots: Mapping[str, Spot]
+    ) -> list[dict[str, Mask]]:
         inputs = (
             self._repeated(len(intervals)) if len(intervals) > 1 else self.example.map(torch.clone)
         )
@@ -310,7 +323,7 @@ class TorchSetting:
         scopes = ModuleScopes(self.bench.twin)
         wanted: dict[int, list[Spot]] = {}
         for name, tap in self.taps.items():
-            wanted.setdefault(tap.tensor.number, []).append(self.spots[name])
+            wanted.setdefault(tap.tensor.number, []).append(spots[name])
         observer = _Observer(self.bench, scopes, wanted, len(intervals), self.gates)
         if self.record.stopped:
             observer.limit = len(self.record.operations)
@@ -322,7 +335,7 @@ class TorchSetting:
         # lost to the next pass: after hundreds of passes that is gigabytes.
         return [
             {
-                name: observer.masks[tap.tensor.number][self.spots[name]][image].copy()
+                name: observer.masks[tap.tensor.number][spots[name]][image].copy()
                 for name, tap in self.taps.items()
             }
             for image in range(len(intervals))
@@ -348,6 +361,16 @@ def _behind_hidden_poison(record: Record) -> dict[int, str]:
         if reason:
             found.update((one.number, reason) for one in operation.outputs)
     return found
+
+
+def _lists(record: Record) -> set[int]:
+    """Return the tensors that list all positions of a map: by definition they see everything."""
+    return {
+        one.number
+        for operation in record.operations
+        if operation.name in ("flatten", "reshape", "view")
+        for one in operation.outputs
+    }
 
 
 _ATTENTION = {"scaled_dot_product_attention", "multi_head_attention_forward"}
@@ -409,6 +432,10 @@ class Spot:
             tensor = tensor.narrow(dimension, start, size)
         if tensor.is_complex():
             tensor = torch.view_as_real(tensor).sum(-1)
+        if self is EVERY_NUMBER:
+            tensor = narrowed(tensor, [one for one in wide_dimensions(tensor) if one])
+            numbers: Mask = tensor.isnan().reshape(batch, -1).cpu().numpy()
+            return numbers
         split = tensor.reshape(batch, *self.shape)
         rest = [one + 1 for one in range(len(self.shape)) if one not in self.kept]
         for one in rest:
@@ -421,6 +448,10 @@ class Spot:
         flags = split.isnan().permute(0, *order).reshape(batch, -1)
         result: Mask = flags.cpu().numpy().astype(np.bool_)
         return result
+
+
+EVERY_NUMBER = Spot((), ())
+"""Every number of a tensor as if it were a unit."""
 
 
 def _has_twice(layout: Layout, axis: int) -> bool:

@@ -252,9 +252,9 @@ def _judged(
     largest: float,
     measured: AxisField,
 ) -> tuple[Verdict, str]:
-    if measured.problem:
-        return "not measured", measured.problem
     size = largest if expected is None else expected.size
+    if measured.problem:
+        return _without_positions(setting, node, size, measured)
     found = measured.size
     gated = node.name in setting.gated and not measured.windows and setting.units[node.name] == 1
     if not gated and not measured.windows and measured.notes and may_fill(setting.length, size):
@@ -292,6 +292,19 @@ def _judged(
     if node.name in setting.twice:
         return "not measured", "it has every position twice, as the scores of an attention do"
     return "differs", _difference(expected, size, measured)
+
+
+def _without_positions(
+    setting: Setting, node: EnrichedNetworkNode, size: float, measured: AxisField
+) -> tuple[Verdict, str]:
+    """Judge a layer whose units could not be told apart: it may still see less than everything."""
+    if measured.most is None or size < math.inf or node.name in setting.doubtful:
+        return "not measured", measured.problem
+    if node.certainty != "exact":
+        return "bound", node.certainty_reason
+    if node.layer_info.resolution_dependent or node.resized_to is not None:
+        return "not measured", "its windows depend on the size of the image"
+    return "differs", f"{measured.problem}, {size} analysed"
 
 
 def _grows(node: EnrichedNetworkNode) -> bool:
