@@ -20,6 +20,7 @@ from rfa_toolbox.empirical.results import (
 from rfa_toolbox.empirical.structural import (
     AxisMeasurement,
     Bench,
+    Deadline,
     Setting,
     measure_axis,
     what_is_neutral,
@@ -33,7 +34,7 @@ from rfa_toolbox.errors import (
 from rfa_toolbox.frameworks import require
 from rfa_toolbox.graphs import EnrichedNetworkNode
 
-__all__ = ["assembled", "bench_for", "measure_all_axes", "measure_receptive_field"]
+__all__ = ["assembled", "bench_for", "deadline_of", "measure_all_axes", "measure_receptive_field"]
 
 MAX_PASSES = 1024
 
@@ -63,7 +64,8 @@ def measure_receptive_field(
         **options: of the method. For "structural": ``global_ops`` ("ignore_gates", where gates and
             statistics of norms are neutral, which the notes of their layers say; or "count", where
             they see everything), ``max_length`` (the longest image to try, in pixels),
-            ``max_passes`` (forward passes after which to give a layer up),
+            ``max_passes`` (forward passes after which to give a layer up), ``time_limit`` (seconds
+            after which to stop, with what is measured by then; no single pass is interrupted),
             ``display_se_modules`` and ``shortcuts=False``, which lets every channel be computed.
 
     Returns:
@@ -89,19 +91,15 @@ def measure_receptive_field(
     if method != "structural":
         raise UnsupportedModelError(f"method is {method!r}; valid are 'structural' and 'gradient'.")
     max_passes = options.pop("max_passes", MAX_PASSES)
+    deadline = deadline_of(options.pop("time_limit", None))
     bench = bench_for(model, input_shape, **options)
-    measured = measure_all_axes(bench, max_passes)
+    measured = measure_all_axes(bench, max_passes, deadline)
     setting = measured[0].setting
     fields = tuple(
         _of_node(
             setting,
             name,
-            [
-                one.fields.get(
-                    name, AxisField(problem="it does not run on the image for this axis")
-                )
-                for one in measured
-            ],
+            [one.field_of(name) for one in measured],
         )
         for name in _chosen(setting.nodes, layers)
     )
@@ -162,7 +160,24 @@ def known_options(given: Iterable[str], valid: Iterable[str]) -> None:
             )
 
 
-def measure_all_axes(bench: Bench, max_passes: int = MAX_PASSES) -> list[AxisMeasurement]:
+def deadline_of(time_limit: Any) -> Deadline:
+    """Return when an experiment has to stop.
+
+    Raises:
+        MeasurementError: if the limit is no positive number of seconds.
+    """
+    if time_limit is not None and (
+        isinstance(time_limit, bool)
+        or not isinstance(time_limit, int | float)
+        or not 0 < time_limit < math.inf
+    ):
+        raise MeasurementError(
+            f"time_limit is {time_limit!r}; it must be a positive number of seconds, or None."
+        )
+    return Deadline(time_limit)
+
+
+def measure_all_axes(bench: Bench, max_passes: int, deadline: Deadline) -> list[AxisMeasurement]:
     """Return what the structural experiment finds along every spatial axis."""
     if type(max_passes) is not int or max_passes < 8:
         raise InvalidResolutionError(
@@ -173,7 +188,14 @@ def measure_all_axes(bench: Bench, max_passes: int = MAX_PASSES) -> list[AxisMea
             f"The input of {bench.model_name} has no spatial axis, so its layers have no "
             "receptive field; pass input_shape=(batch, channels, height, width)."
         )
-    return [measure_axis(bench, axis, max_passes) for axis in range(bench.axes)]
+    found: list[AxisMeasurement] = []
+    for axis in range(bench.axes):
+        if found and deadline.over:
+            setting = found[0].setting
+            found.append(AxisMeasurement({}, setting, (0, 0, 0), deadline.reason))
+        else:
+            found.append(measure_axis(bench, axis, max_passes, deadline))
+    return found
 
 
 def _chosen(

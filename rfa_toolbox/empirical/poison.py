@@ -9,6 +9,8 @@ done by PyTorch's own kernels with the arguments of the model. What is changed:
   to the map. Which products are gates is a definition, and taken from the encoder;
 * functions that would hide NaN, such as ``sign``, pass it on;
 * it depends on the numbers where unpooling puts a maximum: it goes to all places that it could;
+* where numbers say where to look, as the offsets of deformable convolutions do, kernels would read
+  memory at the place NaN: they get zero, and what depends on the numbers is NaN;
 * as a shortcut, all channels that are NaN together are one number in memory. A convolution
   with weights reads every channel of its group, so its channels are NaN together; it is given
   their sum, in which NaN stays NaN, and one weight in place of many.
@@ -53,6 +55,8 @@ _ELEMENTWISE = {
 }
 _AS_FUNCTIONS = {"add": torch.add, "sub": torch.sub, "mul": torch.mul, "div": torch.div}
 _LOSING = {"sign", "nan_to_num", "heaviside"}
+_PLACES = {"deform_conv2d": 2, "roi_align": 1, "roi_pool": 1, "ps_roi_align": 1, "ps_roi_pool": 1}
+"""Operators that are told where to look, and which argument tells them."""
 _UNWRITTEN = {"empty_like", "new_empty", "new_empty_strided"}
 _FINITE = 0.5
 """Stands for any number that is not NaN."""
@@ -128,6 +132,24 @@ def _unpooled(
     return _widened(everywhere, shape)
 
 
+def _looked_up(
+    function: Any, args: tuple[Any, ...], place: int, keywords: Mapping[str, Any]
+) -> Any:
+    """Return what an operator finds, NaN where it was told by NaN where to look."""
+    told = args[place]
+    known = told.nan_to_num(0.0, 0.0, 0.0)
+    result = function(*args[:place], known, *args[place + 1 :], **keywords)
+    lost = told.isnan().any(1, keepdim=True)  # channels of an offset, or numbers of a box
+
+    def marked(values: torch.Tensor) -> torch.Tensor:
+        if not values.is_floating_point():
+            return values
+        flags = lost.reshape(*lost.shape, *(1,) * (values.dim() - lost.dim()))
+        return torch.where(flags, math.nan, values)
+
+    return marked(result) if isinstance(result, torch.Tensor) else tuple(map(marked, result))
+
+
 class PoisonedCalls:
     """The part of a recorder that calls functions so that NaN goes where they look."""
 
@@ -151,6 +173,8 @@ class PoisonedCalls:
             args = self._without_gates(args)
         if name.startswith("max_unpool"):
             return _unpooled(name, function, args, keywords)
+        if name in _PLACES and len(args) > _PLACES[name]:
+            return _looked_up(function, args, _PLACES[name], keywords)
         if self.shortcuts:
             short = self._in_short(name, function, args, keywords)
             if short is not None:
@@ -238,8 +262,8 @@ class PoisonedCalls:
         tensors = [one for one in args if isinstance(one, torch.Tensor)]
         if any(isinstance(one, torch.Tensor) for one in keywords.values()):
             return None
-        if name in {"to", "type"} and len(tensors) > 1:
-            return None  # the other one says a type, and need not be of a shape that fits
+        if name in {"to", "type"} and (len(tensors) > 1 or len(args) + len(keywords) < 2):
+            return None  # another tensor says a type, whatever its shape; alone, it is asked for
         known = [one for one in tensors if self.knows(one)]
         shape = np.broadcast_shapes(*(tuple(one.shape) for one in tensors))
         if name in _ARITHMETIC and len(known) == 1 and tuple(known[0].shape) == tuple(shape):

@@ -8,6 +8,7 @@ needs no framework.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Protocol, TypeAlias
@@ -32,6 +33,7 @@ __all__ = [
     "FIXED_SIZE",
     "AxisMeasurement",
     "Bench",
+    "Deadline",
     "Interval",
     "Setting",
     "field_along",
@@ -58,6 +60,9 @@ _COARSE = 256
 
 _FINEST = 16
 """Units per pixel up to which the distance between units is told."""
+
+_AT_ONCE = 16
+"""Thresholds between two looks at the clock."""
 
 Interval: TypeAlias = "tuple[int, int]"
 """Rows from the first number up to, and without, the second one."""
@@ -163,11 +168,41 @@ class AxisMeasurement:
         setting: on which image.
         passes: forward passes of one image each: to find the size of the image, with poison from
             the start, with poison from the end.
+        missing: why nothing is known of layers without a field.
     """
 
     fields: Mapping[str, AxisField]
     setting: Setting
     passes: tuple[int, int, int]
+    missing: str = "it does not run on the image for this axis"
+
+    def field_of(self, name: str) -> AxisField:
+        """Return the field of a layer, or why there is none."""
+        return self.fields.get(name) or AxisField(problem=self.missing)
+
+
+class Deadline:
+    """When to stop: that many seconds after it was made; None is never.
+
+    >>> Deadline(None).over, Deadline(1e-9).over
+    (False, True)
+    """
+
+    def __init__(self, seconds: float | None) -> None:
+        self.seconds = seconds
+        self._end = math.inf if seconds is None else time.monotonic() + seconds
+        self.noticed = False
+
+    @property
+    def over(self) -> bool:
+        """Whether the time is over."""
+        self.noticed = self.noticed or time.monotonic() >= self._end
+        return self.noticed
+
+    @property
+    def reason(self) -> str:
+        """What to say of what was not measured any more."""
+        return f"the time limit of {self.seconds:g} seconds was over before it was measured"
 
 
 def what_is_neutral(setting: Setting, name: str) -> str:
@@ -177,7 +212,7 @@ def what_is_neutral(setting: Setting, name: str) -> str:
     return _LEFT_OUT if setting.nodes[name].layer_info.ignored_global else ""
 
 
-def measure_axis(bench: Bench, axis: int, max_passes: int) -> AxisMeasurement:
+def measure_axis(bench: Bench, axis: int, max_passes: int, deadline: Deadline) -> AxisMeasurement:
     """Measure all layers of a model along one axis.
 
     The image is made longer until every field fits in between its ends, and until the windows of
@@ -187,12 +222,13 @@ def measure_axis(bench: Bench, axis: int, max_passes: int) -> AxisMeasurement:
         bench: the model.
         axis: which spatial axis.
         max_passes: after how many forward passes from one side to give a layer up.
+        deadline: when to stop, with what is known by then.
 
     Raises:
         CaptureError: if the model runs at no length at all.
     """
     surveys: list[_Survey] = []
-    reading, wasted = _settled(_fitting(bench, axis, surveys), max_passes)
+    reading, wasted = _settled(_fitting(bench, axis, surveys, deadline), max_passes, deadline)
     if not surveys:
         raise CaptureError(
             f"the model runs at none of the lengths {list(bench.lengths(axis))} along axis {axis}; "
@@ -201,7 +237,7 @@ def measure_axis(bench: Bench, axis: int, max_passes: int) -> AxisMeasurement:
     if reading is None:
         last = surveys[-1]
         alike = [one for one in surveys if one.says_the_same(last)]
-        reading, wasted = _settled(alike or [last], max_passes)
+        reading, wasted = _settled(alike or [last], max_passes, deadline)
         assert reading is not None  # noqa: S101 - of at least one
         reading.beyond = f"its field does not fit into {last.setting.length} pixels, " + (
             "nor into far fewer: its windows depend on the size of the image"
@@ -213,10 +249,14 @@ def measure_axis(bench: Bench, axis: int, max_passes: int) -> AxisMeasurement:
     return AxisMeasurement(reading.fields(), reading.setting, (looked, start.passes, end.passes))
 
 
-def _fitting(bench: Bench, axis: int, surveys: list[_Survey]) -> Iterator[_Survey]:
+def _fitting(
+    bench: Bench, axis: int, surveys: list[_Survey], deadline: Deadline
+) -> Iterator[_Survey]:
     """Survey ever longer images, and yield those into which every field fits."""
     lengths = list(bench.lengths(axis))
     for place, length in enumerate(lengths):
+        if surveys and deadline.over:
+            return
         setting = bench.setting(axis, length)
         if setting is None:
             continue
@@ -232,7 +272,9 @@ def _fitting(bench: Bench, axis: int, surveys: list[_Survey]) -> Iterator[_Surve
             yield survey
 
 
-def _settled(surveys: Iterable[_Survey], max_passes: int) -> tuple[_Reading | None, int]:
+def _settled(
+    surveys: Iterable[_Survey], max_passes: int, deadline: Deadline
+) -> tuple[_Reading | None, int]:
     """Return the reading of the first image in which all windows are seen to repeat.
 
     None if there is no image; the best one if there is none in which they do. The number is that of
@@ -241,7 +283,7 @@ def _settled(surveys: Iterable[_Survey], max_passes: int) -> tuple[_Reading | No
     best: _Reading | None = None
     wasted = 0
     for survey in surveys:
-        reading = _Reading(survey, max_passes)
+        reading = _Reading(survey, max_passes, deadline)
         if best is not None:
             if len(reading.cut_short) >= len(best.cut_short):
                 break
@@ -394,7 +436,7 @@ def _jump(setting: Setting, longer: Setting | None, name: str) -> Fraction:
 class _Reading:
     """What poison from both ends tells of an image of one length."""
 
-    def __init__(self, survey: _Survey, max_passes: int) -> None:
+    def __init__(self, survey: _Survey, max_passes: int, deadline: Deadline) -> None:
         self.survey = survey
         self.setting = setting = survey.setting
         self.beyond = f"its field does not fit into {setting.length} pixels"
@@ -408,7 +450,7 @@ class _Reading:
         ]
         self.sides = (_Side(setting, wanted, survey, False), _Side(setting, wanted, survey, True))
         for side in self.sides:
-            side.run(max_passes)
+            side.run(max_passes, deadline)
         self.cut_short = {name for side in self.sides for name in side.cut_short} - survey.fixed
         """Layers whose windows might be seen to repeat on a longer image."""
 
@@ -507,22 +549,27 @@ class _Side:
         """Forward passes so far."""
         return max((len(flags) for flags in self._flags.values()), default=0)
 
-    def run(self, max_passes: int) -> None:
-        """Move the poison on until it is known of all layers how they repeat."""
-        if not self.wanted:
-            return
+    def run(self, max_passes: int, deadline: Deadline) -> None:
+        """Move the poison on until it is known of all layers how they repeat, or time is over."""
+        if self.wanted:
+            self._look(max_passes, deadline)
+        if deadline.over:
+            self.problems.update(dict.fromkeys(self._open(), deadline.reason))
+
+    def _look(self, max_passes: int, deadline: Deadline) -> None:
         span = min(self.period, max_passes // 2)
         while True:
-            self._poison([*range(self._begin, self._begin + span + 1), *self._distant])
+            first = range(self._begin, self._begin + span + 1)
+            self._poison([*first, *self._distant], deadline)
             again = {
                 row + step
                 for name in self._open()
-                for row in predicted_rows(self._rows[name], span)
+                for row in predicted_rows(self._rows.get(name, {}), span)
                 for step in (0, 1)
             }
             if len(again) + self.passes <= max_passes:
-                self._poison(again)
-            if not self._open():
+                self._poison(again, deadline)
+            if not self._open() or deadline.over:
                 return
             more = min(2 * span, max_passes)
             if more == span or self._begin + more >= self.setting.length:
@@ -541,15 +588,17 @@ class _Side:
             name for name in self.wanted if name not in self.patterns and name not in self.problems
         ]
 
-    def _poison(self, thresholds: Iterable[int]) -> None:
+    def _poison(self, thresholds: Iterable[int], deadline: Deadline) -> None:
         done = self._flags[self.wanted[0]]
         length = self.setting.length
         new = sorted(one for one in thresholds if one not in done and 0 < one < length)
-        intervals = [(length - one, length) if self.mirrored else (0, one) for one in new]
-        for threshold, masks in zip(new, self.setting.masks(intervals), strict=True):
-            for name in self.wanted:
-                mask = masks[name]
-                self._flags[name][threshold] = mask[::-1] if self.mirrored else mask
+        at_once = len(new) if deadline.seconds is None else _AT_ONCE
+        for place in range(0, len(new), max(1, at_once)):
+            if deadline.over:
+                break
+            self._see(new[place : place + at_once])
+        if not done:
+            return
         for name in self._open():
             rows = known_rows(self._flags[name])
             if rows is None:
@@ -566,3 +615,12 @@ class _Side:
                 for threshold, mask in reversed(self._flags[name].items())
             ):
                 self.patterns[name] = pattern
+
+    def _see(self, thresholds: Sequence[int]) -> None:
+        """Poison the rows up to each threshold, and keep which units notice."""
+        length = self.setting.length
+        intervals = [(length - one, length) if self.mirrored else (0, one) for one in thresholds]
+        for threshold, masks in zip(thresholds, self.setting.masks(intervals), strict=True):
+            for name in self.wanted:
+                mask = masks[name]
+                self._flags[name][threshold] = mask[::-1] if self.mirrored else mask

@@ -24,7 +24,7 @@ from rfa_toolbox.empirical.readings import Mask
 from rfa_toolbox.empirical.structural import Interval
 from rfa_toolbox.empirical.torch_models import shared_parameter, with_numbers
 from rfa_toolbox.encodings.pytorch import meta, utils
-from rfa_toolbox.encodings.pytorch.capture import Ending, Example, ModuleScopes
+from rfa_toolbox.encodings.pytorch.capture import Ending, Example, ModuleScopes, origins_of
 from rfa_toolbox.encodings.pytorch.inputs import example_of
 from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
 from rfa_toolbox.encodings.pytorch.recording import record_model
@@ -111,6 +111,9 @@ class TorchBench:
         self.axes = max(map(len, self.spatial))
         self.sizes = tuple(self.base.inputs[0].shape[dimension] for dimension in self.spatial[0])
         self.failure: Exception | None = None
+        self.with_memory = False
+        """Whether the model is recorded with real tensors: it does something else without."""
+        self._tried = False
         self._settings: dict[tuple[int, int], TorchSetting | None] = {}
         self._width: int | None = None
 
@@ -152,7 +155,7 @@ class TorchBench:
             if math.prod(sizes) > _LENGTHS[-1] * 512:
                 continue
             try:
-                setting = TorchSetting(self, axis, sizes)
+                setting = self._tried_out(axis, sizes)
             except _RAISED as error:
                 self.failure = error
                 continue
@@ -165,6 +168,31 @@ class TorchBench:
             if width is not None:
                 self._width = width
             yield setting
+
+    def _tried_out(self, axis: int, sizes: tuple[int, ...]) -> TorchSetting:
+        """Return a setting; the first one only if real tensors take the way of the record."""
+        if self._tried:
+            return TorchSetting(self, axis, sizes)
+        try:
+            setting = TorchSetting(self, axis, sizes)
+            self._tried = setting.runs()
+        except _RAISED:
+            self.with_memory = True
+            try:
+                setting = TorchSetting(self, axis, sizes)
+                self._tried = setting.runs()
+            except _RAISED:
+                self.with_memory = False  # it was not the way of recording
+                raise
+        return setting
+
+    def recorded(self, example: Example) -> Record:
+        """Return what the model does with inputs of these shapes."""
+        if not self.with_memory:
+            return meta.capture(self.twin, example, self.ending)
+        scopes = ModuleScopes(self.twin)
+        recorder = _Forgetful(scopes, meta.held_by(self.twin), origins_of(self.twin), self.ending)
+        return recorder.record(self.twin, example)
 
     def example_with(self, sizes: Sequence[int]) -> Example:
         """Return the inputs with these sizes of the image, in every input that is one."""
@@ -202,7 +230,7 @@ class TorchSetting:
         self.axis = axis
         self.sizes = sizes
         self.example = bench.example_with(sizes)
-        self.record = meta.capture(bench.twin, self.example, bench.ending)
+        self.record = bench.recorded(self.example)
         digraph = Digraph(
             bench.twin,
             self.record,
@@ -268,6 +296,13 @@ class TorchSetting:
         """The shape of the (first) input."""
         return tuple(self.example.tensors[0].shape)
 
+    def runs(self) -> bool:
+        """Run without poison, if there is the memory; return whether there is."""
+        if self.bytes > self.bench.memory:
+            return False
+        self.masks([(0, 0)])
+        return True
+
     @torch.inference_mode(False)
     def masks(self, intervals: Sequence[Interval], numbers: bool = False) -> list[dict[str, Mask]]:
         """Poison each of the intervals of rows in turn; return which units are NaN, per layer.
@@ -292,8 +327,8 @@ class TorchSetting:
             )
             most = min(16, self.bench.memory // 4 // max(1, made))
             if most > 1 and all(tensor.shape[0] == 1 for tensor in self.record.inputs):
-                with contextlib.suppress(RFAError, RuntimeError, ValueError):
-                    several = meta.capture(self.bench.twin, self._repeated(2), self.bench.ending)
+                with contextlib.suppress(*_RAISED):
+                    several = self.bench.recorded(self._repeated(2))
                     if _scales(self.record, several, self._read_by_image()):
                         self._batch = int(most)
         return self._batch
@@ -521,6 +556,10 @@ def _plain_kernels() -> Iterator[None]:
         yield
 
 
+_NEW = {f"new_{kind}" for kind in ("empty", "full", "ones", "zeros", "tensor")}
+"""Operators that take nothing but a type from a tensor."""
+
+
 def _scales(one: Record, two: Record, read: Collection[int]) -> bool:
     """Whether a batch of two does the same as one image, with two of everything.
 
@@ -535,7 +574,7 @@ def _scales(one: Record, two: Record, read: Collection[int]) -> bool:
         and all(
             _is_doubled(a.shape, b.shape, first_only=a.number in read)
             for a, b in zip(single.outputs, double.outputs, strict=True)
-            if a.shape != b.shape
+            if a.shape != b.shape or a.number in read or single.name not in _NEW
         )
         for single, double in zip(one.operations, two.operations, strict=True)
     )
@@ -579,7 +618,17 @@ def _forget(numbers: dict[int, int], key: int, _: object) -> None:
     numbers.pop(key, None)
 
 
-class _Observer(PoisonedCalls, meta.Recorder):
+class _Forgetful(meta.Recorder):
+    """Records what a model does with real tensors, and frees them as the model does."""
+
+    def keep(self, tensor: torch.Tensor) -> None:
+        """Forget the number of a tensor that is freed, as memory for all of them would be much."""
+        forget = functools.partial(_forget, self._numbers, id(tensor))
+        self._watched: list[weakref.ref[torch.Tensor]] = getattr(self, "_watched", [])
+        self._watched.append(weakref.ref(tensor, forget))
+
+
+class _Observer(PoisonedCalls, _Forgetful):
     """Records what a model does with real tensors, and which units are NaN on the way."""
 
     def __init__(
@@ -597,12 +646,6 @@ class _Observer(PoisonedCalls, meta.Recorder):
         self.wanted = wanted
         self.batch = batch
         self.masks: dict[int, dict[Spot, Mask]] = {}
-        self._watched: list[weakref.ref[torch.Tensor]] = []
-
-    def keep(self, tensor: torch.Tensor) -> None:
-        """Forget the number of a tensor that is freed, as memory for all of them would be much."""
-        forget = functools.partial(_forget, self._numbers, id(tensor))
-        self._watched.append(weakref.ref(tensor, forget))
 
     def makes_gate(self) -> bool:
         """Return whether the function that is called now makes the product of a gate."""

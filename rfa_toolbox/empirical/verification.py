@@ -4,17 +4,24 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
 import attrs
 
 from rfa_toolbox import unit_windows
-from rfa_toolbox.empirical.measurement import MAX_PASSES, bench_for, measure_all_axes
+from rfa_toolbox.empirical.measurement import (
+    MAX_PASSES,
+    bench_for,
+    deadline_of,
+    measure_all_axes,
+)
 from rfa_toolbox.empirical.readings import AxisField
 from rfa_toolbox.empirical.results import plain_number, spelled, text_table
 from rfa_toolbox.empirical.structural import (
     FIXED_SIZE,
+    Deadline,
     Setting,
     field_along,
     may_fill,
@@ -82,12 +89,14 @@ class VerificationReport:
         input_shapes: the inputs that the experiment ran with, one per axis.
         passes: forward passes of one image each, per axis: looking for the size of the image,
             poison from the start, poison from the end.
+        stopped: that a time limit was over before everything was measured; "" if not.
     """
 
     model_name: str
     nodes: tuple[VerifiedNode, ...]
     input_shapes: tuple[tuple[int, ...], ...]
     passes: tuple[tuple[int, int, int], ...]
+    stopped: str = ""
 
     @property
     def disagreements(self) -> tuple[VerifiedNode, ...]:
@@ -113,13 +122,15 @@ class VerificationReport:
             "counts": dict(self.counts),
             "input_shapes": [list(one) for one in self.input_shapes],
             "passes": [list(one) for one in self.passes],
+            "stopped": self.stopped,
             "nodes": [one.to_dict() for one in self.nodes],
         }
 
     def summary(self) -> str:
         """Return one line."""
         counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items() if count)
-        return f"{self.model_name}: {len(self.nodes)} nodes, {counts}"
+        stopped = f"; {self.stopped}" if self.stopped else ""
+        return f"{self.model_name}: {len(self.nodes)} nodes, {counts}{stopped}"
 
     def __str__(self) -> str:
         note = "start / size / jump in pixels of the input"
@@ -145,7 +156,12 @@ class VerificationReport:
 
 
 def verify(
-    model: Any, input_shape: Any = None, *, max_passes: int = MAX_PASSES, **options: Any
+    model: Any,
+    input_shape: Any = None,
+    *,
+    max_passes: int = MAX_PASSES,
+    time_limit: float | None = None,
+    **options: Any,
 ) -> VerificationReport:
     """Hold the graph of a model against an experiment on the model itself, at every node.
 
@@ -157,6 +173,8 @@ def verify(
         model: a PyTorch module or a Keras model; it is left as it was.
         input_shape: as for ``measure_receptive_field``.
         max_passes: forward passes from one side after which to give a layer up.
+        time_limit: seconds after which to stop; the report keeps what was measured by then, and
+            says that it stopped. No single pass is interrupted.
         **options: ``global_ops`` ("ignore_gates" or "count"), ``max_length``, and those of the
             encoder: ``custom_layers``, ``display_se_modules``.
 
@@ -170,15 +188,15 @@ def verify(
     >>> report.ok, report.nodes[1].size
     (True, (4,))
     """
+    deadline = deadline_of(time_limit)
     bench = bench_for(model, input_shape, **options)
-    measured = measure_all_axes(bench, max_passes)
+    measured = measure_all_axes(bench, max_passes, deadline)
     nodes = []
     for name, node in measured[0].setting.nodes.items():
-        missing = AxisField(problem="it does not run on the image for this axis")
         axes = [
-            _compared(one.setting, name, axis, one.fields.get(name, missing))
+            _compared(one.setting, name, axis, one.field_of(name))
             if name in one.setting.nodes
-            else _Compared(None, None, missing, "not measured", missing.problem)
+            else _Compared(None, None, one.field_of(name), "not measured", one.missing)
             for axis, one in enumerate(measured)
         ]
         verdict = max((one.verdict for one in axes), key=_VERDICTS.index)
@@ -204,7 +222,15 @@ def verify(
         tuple(nodes),
         tuple(one.setting.shape for one in measured),
         tuple(one.passes for one in measured),
+        _stopped(nodes, deadline),
     )
+
+
+def _stopped(nodes: Sequence[VerifiedNode], deadline: Deadline) -> str:
+    if not deadline.noticed:
+        return ""
+    done = sum(deadline.reason not in one.reason for one in nodes)
+    return f"stopped after {deadline.seconds:g} seconds with {done} of {len(nodes)} layers measured"
 
 
 @attrs.frozen

@@ -1,4 +1,4 @@
-"""An experiment contradicts a graph that says of a layer that it sees everything, rightly or not."""
+"""An experiment contradicts graphs that say of a layer, wrongly, that it sees everything."""
 
 from __future__ import annotations
 

@@ -484,7 +484,11 @@ class Recorder(TorchFunctionMode):
     ) -> Any:
         """Call a function of PyTorch on something that the input reaches."""
         result = _known_result(name, args, keywords)
-        return function(*args, **keywords) if result is None else result
+        if result is None:
+            result = function(*args, **keywords)
+            if name == "instance_norm" and result.is_meta:
+                return result.clone()  # a view of something unseen; with memory it is none
+        return result
 
     def _recorded(
         self,
