@@ -237,9 +237,11 @@ FILLED = frozenset({"empty", "full", "ones", "zeros", "fill", "zero"})
 """Operators whose result is the same everywhere; nobody reads memory that was not written."""
 
 KEEP_EVEN = frozenset({
-    "alias", "bfloat16", "bool", "clone", "contiguous", "cpu", "cuda", "detach", "double", "expand",
-    "flatten", "float", "half", "int", "lift_fresh", "long", "permute", "repeat", "reshape",
-    "squeeze", "to", "transpose", "type", "type_as", "unsqueeze", "view",
+    "add", "alias", "bfloat16", "bitwise_not", "bool", "clone", "contiguous", "cpu", "cuda",
+    "detach", "div", "double", "eq", "expand", "flatten", "float", "ge", "getitem", "gt",
+    "half", "int", "interpolate", "le", "lift_fresh", "logical_not", "long", "lt", "mul", "ne",
+    "permute", "repeat", "reshape", "squeeze", "sub", "to", "transpose", "type", "type_as",
+    "unsqueeze", "view",
 })  # fmt: skip
 """Operators whose result is the same everywhere if that is true of what they are given."""
 

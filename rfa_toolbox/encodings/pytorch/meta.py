@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import attrs
 import torch
 from torch import nn
 from torch._ops import HigherOrderOperator
@@ -82,6 +83,11 @@ _SIZES = {
     torch.Tensor.size,
     torch.Tensor.__len__,
     torch.Tensor.numel,
+}
+_SAME_AS_ANY = {"all", "any", "amax", "amin", "max", "mean", "min"}
+"""Functions of a whole tensor that give the number itself, if it is the same everywhere."""
+_ARITHMETIC = {
+    *("add", "bitwise_not", "div", "eq", "ge", "gt", "le", "logical_not", "lt", "mul", "ne", "sub")
 }
 _MOVES = {"cpu", "cuda", "to"}
 """Methods that would carry a tensor to a device."""
@@ -215,10 +221,18 @@ def _is_copied_plainly(kind: type[nn.Module]) -> bool:
 
 def _meta_or_small(tensor: torch.Tensor) -> torch.Tensor:
     plain = tensor.detach()
-    real = tensor.is_floating_point() or tensor.is_complex()
-    if tensor.numel() <= (_FEW if real else _SMALL) and not tensor.is_meta:
+    if _is_small(tensor) and not tensor.is_meta:
         return plain.clone()
     return torch.empty_like(plain, device="meta")
+
+
+def _has_fractions(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
+
+
+def _is_small(tensor: torch.Tensor) -> bool:
+    """Whether the values of a constant may steer a model, and are few enough to be kept."""
+    return tensor.numel() <= (_FEW if _has_fractions(tensor) else _SMALL)
 
 
 @functools.cache
@@ -260,7 +274,8 @@ class Recorder(TorchFunctionMode):
         self._numbers: dict[int, int] = {}
         self._kept: list[torch.Tensor] = []
         self._meta_twins: dict[int, torch.Tensor] = {}
-        self._even: dict[int, int] = {}
+        self._even: dict[int, _Even] = {}
+        self._shadows: dict[int, tuple[int, torch.Tensor]] = {}
         self._made: dict[int, int] = {}
         self._sized = False
         self._next = 0
@@ -357,7 +372,8 @@ class Recorder(TorchFunctionMode):
 
     def _is_even(self, tensor: torch.Tensor) -> bool:
         """Whether a constant was made the same everywhere, and not written to since then."""
-        return self._even.get(id(tensor)) == tensor._version
+        even = self._even.get(id(tensor))
+        return even is not None and even.version == tensor._version
 
     def __torch_function__(
         self,
@@ -405,7 +421,7 @@ class Recorder(TorchFunctionMode):
             if dependent:
                 result = self.call(described.name, function, args, keywords)
             else:
-                result = function(*args, **keywords)
+                result = self._constant(spelled, function, args, keywords, found)
         except Exception as error:
             if self.failure is None:
                 self.failure = Failure(
@@ -421,12 +437,14 @@ class Recorder(TorchFunctionMode):
             raise
         parameters = self._parameters_of(found)
         if arguments is None:
+            result = self._told(described.name, found, result)
             made = list(tensors_of(result if result is not None else first))
             self._constants.update((id(tensor), tensor) for tensor in made)
-            if described.name in FILLED or (
-                described.name in KEEP_EVEN and found and all(map(self._is_even, found))
-            ):
-                self._even.update((id(tensor), tensor._version) for tensor in made)
+            if described.name in FILLED:
+                number = _filled_with(described.name, args, keywords)
+                self._note_even(made, number)
+            elif described.name in KEEP_EVEN and found and all(map(self._is_even, found)):
+                self._note_even(made, self._number(described.name, function, args, keywords, found))
             if parameters:
                 self._origins.update((id(tensor), parameters) for tensor in made)
             if self._sized:  # what was made before depends on no size
@@ -441,6 +459,86 @@ class Recorder(TorchFunctionMode):
         if written is not first and written is not None and first is not None and self.knows(first):
             self._written_on_meta(written, first)
         return result
+
+    def _constant(
+        self,
+        name: str,
+        function: Any,
+        args: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        found: Sequence[torch.Tensor],
+    ) -> Any:
+        """Compute a constant; a few numbers have a shadow with values beside the meta tensor.
+
+        Sizes of maps in a tensor steer a model, as do positions to look at.
+        """
+        whole = all(self._shadow(one) is not None for one in found)
+        shadows = self._shadowed(args) if whole else ()
+        given = {key: self._shadowed(value) for key, value in keywords.items()}
+        if name in _READ_VALUES and whole and found:
+            return function(*shadows, **given)
+        result = function(*args, **keywords)
+        target = found[0] if result is None and found else result
+        if whole and isinstance(target, torch.Tensor) and target.is_meta and _is_small(target):
+            shadow = function(*shadows, **(given if found else {**given, "device": "cpu"}))
+            self._shadows[id(target)] = (
+                target._version,
+                self._shadows[id(target)][1] if shadow is None else shadow,
+            )
+            self.keep(target)
+        return result
+
+    def _shadow(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """Return the values of a constant, if they are known and nobody wrote to it since then."""
+        if not tensor.is_meta:
+            return tensor
+        version, shadow = self._shadows.get(id(tensor), (-1, None))
+        return shadow if version == tensor._version else None
+
+    def _shadowed(self, value: Any) -> Any:
+        """Replace meta tensors by their shadows."""
+        if isinstance(value, torch.Tensor):
+            return self._shadow(value)
+        if type(value) is tuple or type(value) is list:
+            return type(value)(self._shadowed(one) for one in value)
+        return value
+
+    def _note_even(self, made: Iterable[torch.Tensor], number: float | None) -> None:
+        """Note that constants are one number everywhere, as their type can hold it."""
+        for one in made:
+            held = None if number is None else torch.tensor(number).to(one.dtype).item()
+            self._even[id(one)] = _Even(one._version, held)
+
+    def _number(
+        self,
+        name: str,
+        function: Any,
+        args: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        found: Sequence[torch.Tensor],
+    ) -> float | None:
+        """Return the number that a function makes of constants which are one number each."""
+        numbers = [self._even[id(one)].number for one in found]
+        if None in numbers or name not in _ARITHMETIC:
+            return numbers[0]
+        same = {
+            id(one): torch.tensor(number).to(one.dtype)
+            for one, number in zip(found, numbers, strict=True)
+        }
+        result = function(*(same.get(id(one), one) for one in args), **keywords)
+        return result.item()  # type: ignore[no-any-return]
+
+    def _told(self, name: str, found: Sequence[torch.Tensor], result: Any) -> Any:
+        """Give a question about all of a constant its answer, where that is one number everywhere.
+
+        Masks are made of ones and then asked whether anything is left out.
+        """
+        if name not in _SAME_AS_ANY or len(found) != 1 or not isinstance(result, torch.Tensor):
+            return result
+        number = self._even[id(found[0])].number if self._is_even(found[0]) else None
+        if number is None or result.dim() or not found[0].numel():
+            return result
+        return torch.tensor(number).to(found[0].dtype).to(result.dtype)
 
     def _higher_order(
         self, function: HigherOrderOperator, args: tuple[Any, ...], keywords: Mapping[str, Any]
@@ -573,6 +671,8 @@ class Recorder(TorchFunctionMode):
         self, name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]
     ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """Replace tensors with memory by meta ones where both meet, and stay on meta."""
+        if name.startswith("masked_fill"):  # takes a single number from its own device alone
+            args = tuple(one.to("meta") if isinstance(one, torch.Tensor) else one for one in args)
         args = tuple(self._twin(one) for one in args)
         keywords = {key: self._twin(one) for key, one in keywords.items()}
         if name in _MOVES:
@@ -594,13 +694,29 @@ class Recorder(TorchFunctionMode):
                 self._numbers[id(twin)] = self._numbers[id(value)]
             self._made[id(twin)] = self._made.get(id(value), 0)
             if self._is_even(value):
-                self._even[id(twin)] = twin._version
+                self._even[id(twin)] = _Even(twin._version, self._even[id(value)].number)
             else:
                 self._even.pop(id(twin), None)
             return twin
         if type(value) is tuple or type(value) is list:
             return type(value)(self._twin(one) for one in value)
         return value
+
+
+@attrs.frozen
+class _Even:
+    """A constant that is the same everywhere: its version, and the number if that is known."""
+
+    version: int
+    number: float | None
+
+
+def _filled_with(name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> float | None:
+    """Return the number that a tensor is filled with, or None if it is not known."""
+    if name in ("ones", "zeros", "zero"):
+        return float(name == "ones")
+    number = keywords.get("fill_value", keywords.get("value", args[-1] if args else None))
+    return number if name != "empty" and isinstance(number, int | float) else None
 
 
 def _known_result(

@@ -227,6 +227,11 @@ def _explained(model: nn.Module, example: Example, error: Exception) -> str:
     if isinstance(failure, Failure) and failure.operator == "embedding":
         text += " It looks up whole numbers: pass an example tensor, such as "
         text += "input_res=torch.zeros(1, 16, dtype=torch.long)."
+    elif "on meta tensors" in str(error) and any(one.is_meta for one in meta.held_by(model)):
+        text += (
+            f" {type(model).__name__} was made on the meta device, where the numbers that it holds "
+            "have no value: make it on the CPU."
+        )
     elif isinstance(error, RuntimeError | ValueError | IndexError):
         wanted = _wanted_shape(model, example, failure)
         text += (

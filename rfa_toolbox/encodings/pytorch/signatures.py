@@ -26,6 +26,7 @@ _ALIASES = {
     "divide": "div",
     "multiply": "mul",
     "subtract": "sub",
+    "invert": "bitwise_not",
     "rsub": "sub",
     "rdiv": "div",
     "negative": "neg",
