@@ -10,6 +10,9 @@ The names below are all that most work needs; none of them needs a framework to 
 
 from __future__ import annotations
 
+import importlib
+import typing
+
 from rfa_toolbox.analysis import (
     Analysis,
     Block,
@@ -30,6 +33,14 @@ from rfa_toolbox.frameworks import create_graph_from_onnx, create_graph_from_pyt
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition, ReceptiveFieldInfo
 from rfa_toolbox.rendering import Report, make_report, visualize_architecture, write_report
 
+if typing.TYPE_CHECKING:
+    from rfa_toolbox.refinement import (
+        Refinement,
+        apply_refinement,
+        downsampling_steps,
+        suggest_refinements,
+    )
+
 __version__ = "2.3.0"
 
 __all__ = [
@@ -39,18 +50,40 @@ __all__ = [
     "LayerDefinition",
     "LayerRow",
     "ReceptiveFieldInfo",
+    "Refinement",
     "Report",
     "Summary",
     "__version__",
     "analyze",
+    "apply_refinement",
     "blocks",
     "create_graph_from_keras_json",
     "create_graph_from_onnx",
     "create_graph_from_pytorch_model",
     "create_graph_from_tensorflow_model",
+    "downsampling_steps",
     "input_resolution_range",
     "make_report",
+    "suggest_refinements",
     "summarize",
     "visualize_architecture",
     "write_report",
 ]
+
+_LATER = {
+    "Refinement": "rfa_toolbox.refinement",
+    "apply_refinement": "rfa_toolbox.refinement",
+    "downsampling_steps": "rfa_toolbox.refinement",
+    "suggest_refinements": "rfa_toolbox.refinement",
+}
+"""Names whose modules are imported when they are used: most programs only read a graph."""
+
+
+def __getattr__(name: str) -> typing.Any:
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(importlib.import_module(_LATER[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})

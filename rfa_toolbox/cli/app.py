@@ -465,7 +465,7 @@ def refine_command(
         typer.Option(
             "--strategy",
             metavar="NAME",
-            help="Try only this idea: drop, delay, even, patch, stem, cut, ... Repeatable.",
+            help="Try only this idea: drop, delay, even, patch, stem, spread, cut. Repeatable.",
             show_default="all",
         ),
     ] = None,

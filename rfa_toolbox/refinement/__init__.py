@@ -8,6 +8,7 @@ from rfa_toolbox.refinement.edits import (
     InsertPooling,
     Rebuild,
     RemovePooling,
+    Repeat,
     SetWindow,
 )
 from rfa_toolbox.refinement.live.application import (
@@ -31,6 +32,7 @@ __all__ = [
     "RefinedModel",
     "Refinement",
     "RemovePooling",
+    "Repeat",
     "SetWindow",
     "Strategy",
     "apply_refinement",

@@ -25,6 +25,8 @@ Criterion: TypeAlias = Literal["strict", "layers"]
 _CRITERIA: Final[tuple[Criterion, ...]] = ("strict", "layers")
 _MOST: Final = 20_000
 """Candidates of one strategy that are looked at; more are not, and the result says so."""
+_MARGIN: Final = 1.25
+"""How far estimates of compute may be off: what is estimated above it is not predicted exactly."""
 
 
 @attrs.frozen
@@ -140,6 +142,15 @@ class _Candidate:
     def compute(self) -> float:
         return self.estimates[0].compute
 
+    @property
+    def kept(self) -> int:
+        return self.estimates[0].kept
+
+    @property
+    def wasted(self) -> int:
+        # What sees something new along one axis is not wasted.
+        return min(one.wasted for one in self.estimates)
+
 
 class _Search:
     """All candidates of some strategies, judged by the fast pass."""
@@ -165,8 +176,12 @@ class _Search:
         self._plain = unchanged(graph, resolution)
         self.before = self._plain.before
         nodes = graph.all_layers
-        axes = range(axes_of(nodes) or 1)
-        self._contracted = [Contracted(nodes, axis) for axis in axes]
+        first, *others = (
+            Contracted(nodes, axis, size)
+            for axis, size in enumerate(resolution[: axes_of(nodes) or 1])
+        )
+        # What is the same on all axes is followed along one of them.
+        self._contracted = [first, *(one for one in others if one != first)]
         for step in self.network.steps:
             for name, reason in step.obstacles.items():
                 self.notes.append(f"{step.words} cannot be changed: {name}: {reason}.")
@@ -180,14 +195,18 @@ class _Search:
                     f"Of '{strategy}' only the first {_MOST:,} candidates were looked at."
                 )
                 break
-            estimates = tuple(one.estimate(edits) for one in self._contracted)
-            found.setdefault(edits, _Candidate(strategy, edits, estimates))
+            if edits not in found:
+                found[edits] = _Candidate(strategy, edits, self._estimates(edits))
         several = [one for one in found.values() if self._is_allowed(one)]
         self.seen.extend(several)
         return several
 
+    def _estimates(self, edits: tuple[Edit, ...]) -> tuple[Estimate, ...]:
+        found = [one.estimate(edits) for one in self._contracted]
+        return tuple(found if len(found) > 1 else found * len(self.resolution))
+
     def _is_allowed(self, one: _Candidate) -> bool:
-        if self.max_compute is not None and one.compute > self.max_compute * 1.1:
+        if self.max_compute is not None and one.compute > self.max_compute * _MARGIN:
             return False
         if self.single_units:
             return True
@@ -200,26 +219,43 @@ class _Search:
 
     def ranking(self, strategy: str, top: int) -> tuple[Refinement, ...]:
         """Return the best refinements of a strategy, predicted exactly."""
-        # What is cut off could not help, whatever the fields of what is left.
-        feasible = [
-            one
-            for one in self.candidates(strategy)
-            if strategy == "cut" or self.is_feasible(one.resolutions(self.criterion))
-        ]
-        # A resolution that is closest below the image keeps most of what the network was made for.
-        feasible.sort(key=lambda one: (-max(one.resolutions(self.criterion)), one.compute))
+        several = self.candidates(strategy)
+        if strategy == "cut":
+            ordered = self._cuts(several)
+        else:
+            ordered = [one for one in several if self.is_feasible(one.resolutions(self.criterion))]
+            # What is closest below the image keeps most of what the network was made for.
+            ordered.sort(key=lambda one: (-max(one.resolutions(self.criterion)), one.compute))
         found: list[Refinement] = []
-        for one in feasible:
+        for one in ordered:
             if len(found) == top:
                 break
             exact = self.exact(one)
             if exact is not None and self._is_success(exact):
                 found.append(exact)
+        if strategy == "cut":
+            found.sort(key=_wasted)
         return tuple(found)
+
+    @staticmethod
+    def _cuts(several: Iterable[_Candidate]) -> list[_Candidate]:
+        """Return cuts in order of how many layers that cannot help they leave, then keep most.
+
+        What is cut off could not help, whatever the fields of what is left. Of one stem, a cut that
+        keeps less than another one and leaves as many layers that cannot help is left out.
+        """
+        longest: dict[object, _Candidate] = {}
+        for one in several:
+            key = (one.edits[:-1], one.wasted)
+            if key not in longest or one.kept > longest[key].kept:
+                longest[key] = one
+        return sorted(
+            longest.values(), key=lambda one: (one.wasted, max(1.0, one.compute), -one.kept)
+        )
 
     def _is_success(self, one: Refinement) -> bool:
         if one.strategy == "cut":
-            return True
+            return _wasted(one) < self.before.states["unproductive"]
         return self.is_feasible(_resolution(one, self.criterion))
 
     def exact(self, one: _Candidate) -> Refinement | None:
@@ -266,6 +302,11 @@ def _known_strategies(given: Iterable[str] | None) -> list[str]:
                 f"{hint}"
             )
     return list(dict.fromkeys(names))
+
+
+def _wasted(one: Refinement) -> int:
+    assert one.after is not None  # noqa: S101 - edits of graphs are predicted
+    return one.after.states["unproductive"]
 
 
 def _resolution(one: Refinement, criterion: Criterion) -> Sequence[float]:

@@ -9,14 +9,23 @@ number of units that the jump behind it leaves. It serves to rank; what a user g
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple, TypeAlias
 
 from rfa_toolbox import arithmetic
-from rfa_toolbox.arithmetic import INPUT_PATHS, Paths
+from rfa_toolbox.arithmetic import INPUT_PATHS, Jump, Paths
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
-from rfa_toolbox.refinement.editing import is_in_head, with_window
-from rfa_toolbox.refinement.edits import CutBehind, Edit, InsertPooling, RemovePooling, SetWindow
+from rfa_toolbox.refinement.editing import with_window
+from rfa_toolbox.refinement.edits import (
+    CutBehind,
+    Edit,
+    InsertPooling,
+    RemovePooling,
+    Repeat,
+    SetWindow,
+)
+from rfa_toolbox.refinement.nodes import is_in_head
+from rfa_toolbox.refinement.repeats import block_named
 
 __all__ = ["Contracted", "Estimate"]
 
@@ -29,12 +38,16 @@ class Estimate(NamedTuple):
         layers: the same for what reaches the layers that look.
         jump: pixels between neighbouring units of the last map.
         compute: how many times the compute of the original.
+        kept: how many layers that look there are.
+        wasted: how many of them have nothing to look at in images of the size in question.
     """
 
     strict: int
     layers: int
     jump: int
     compute: float
+    kept: int
+    wasted: int
 
 
 class _Window(NamedTuple):
@@ -52,6 +65,8 @@ class _Window(NamedTuple):
 
 
 _NEUTRAL = _Window()
+_Found: TypeAlias = "tuple[int, int, int, float, int, int]"
+"""What is known of the rows up to one: own fields, reaching fields, maps, work; kept, wasted."""
 
 
 class Contracted:
@@ -60,15 +75,20 @@ class Contracted:
     Args:
         nodes: all layers of a graph, predecessors first.
         axis: the axis to look along.
+        size: of the images in pixels along it, for compute and waste; None is any large size.
 
     >>> from rfa_toolbox.architectures.resnet import resnet18
     >>> Contracted(resnet18().all_layers).estimate([])
-    Estimate(strict=139, layers=96, jump=32, compute=1.0)
+    Estimate(strict=139, layers=96, jump=32, compute=1.0, kept=18, wasted=0)
     """
 
-    def __init__(self, nodes: Sequence[EnrichedNetworkNode], axis: int = 0) -> None:
+    def __init__(
+        self, nodes: Sequence[EnrichedNetworkNode], axis: int = 0, size: int | None = None
+    ) -> None:
         self._axis = axis
+        self._size = size
         self._axes = max((node.axes or 1 for node in nodes), default=1)
+        self._nodes = nodes
         self._rows: dict[str, int] = {}
         self._layers: list[LayerDefinition] = []
         self._windows: list[_Window] = []
@@ -79,8 +99,25 @@ class Contracted:
         for node in nodes:
             if not is_in_head(node):
                 self._add(node)
-        paths = self._behind({}, {}, len(self._windows))
-        self._jumps = [arithmetic.largest_jump(one) or 1 for one in paths]
+        self._whole = sum(self._work) + self._head
+        self._jumps: list[Jump] = []
+        self._reads: list[Paths] = []
+        self._behind: list[Paths] = []
+        self._found: list[_Found] = [(1, 1, 1, 0.0, 0, 0)]
+        self._follow(_Changes({}, {}, {}, {}, len(self._windows)), self._reads, self._behind)
+        self._jumps = [arithmetic.largest_jump(one) or 1 for one in self._behind]
+        for row, pair in enumerate(zip(self._reads, self._behind, strict=True)):
+            self._found.append(self._judged(self._found[-1], row, *pair, self._windows[row], 0))
+
+    def __eq__(self, other: object) -> bool:
+        """Whether every edit that is the same on all axes gives the same along another axis."""
+        return (
+            isinstance(other, Contracted)
+            and self._windows == other._windows
+            and self._size == other._size
+        )
+
+    __hash__ = None  # type: ignore[assignment]
 
     def _add(self, node: EnrichedNetworkNode) -> None:
         known = (self._rows[one.name] for one in node.predecessors if one.name in self._rows)
@@ -106,62 +143,121 @@ class Contracted:
 
     def estimate(self, edits: Iterable[Edit]) -> Estimate:
         """Return what some edits give."""
-        changed: dict[int, _Window] = {}
-        pooled: dict[int, int] = {}
-        stop = len(self._windows)
+        changes = self._changes(edits)
+        first = min((changes.stop, *changes.windows, *changes.pooled, *changes.extra))
+        reads, behind = self._reads[:first], self._behind[:first]
+        self._follow(changes, reads, behind)
+        found = self._found[first]
+        for row in range(first, changes.stop):
+            window = changes.windows.get(row, self._windows[row])
+            extra = changes.extra.get(row, 0)
+            found = self._judged(found, row, reads[row], behind[row], window, extra)
+        own, reaching, maps, work, *counts = found
+        last = arithmetic.largest_jump(behind[-1]) or 1
+        compute = (work + self._head) / self._whole if self._whole else 1.0
+        return Estimate(max(own, maps), max(reaching, maps), math.ceil(last), compute, *counts)
+
+    def _changes(self, edits: Iterable[Edit]) -> _Changes:
+        changes = _Changes({}, {}, {}, {}, len(self._windows))
         for one in edits:
             if isinstance(one, SetWindow):
                 row = self._rows[one.node]
                 layer = with_window(self._layers[row], one, self._axes)
-                known = changed.get(row, self._windows[row])
-                changed[row] = _both(known, self._windows[row], self._window(layer))
+                known = changes.windows.get(row, self._windows[row])
+                changes.windows[row] = _both(known, self._windows[row], self._window(layer))
             elif isinstance(one, RemovePooling):
-                changed[self._rows[one.node]] = _NEUTRAL
+                changes.windows[self._rows[one.node]] = _NEUTRAL
             elif isinstance(one, InsertPooling):
-                pooled[self._rows[one.node]] = one.size
+                changes.pooled[self._rows[one.node]] = one.size
             elif isinstance(one, CutBehind):
-                stop = self._rows[one.node] + 1
-        return self._judged(changed, pooled, stop)
+                changes = changes._replace(stop=self._rows[one.node] + 1)
+            elif isinstance(one, Repeat):
+                self._repeat(changes, one)
+        return changes
 
-    def _read(self, behind: Sequence[Paths], row: int) -> Paths:
-        several = [behind[one] for one in self._before[row]]
-        if len(several) > 1:
-            return arithmetic.merge_paths(several)
-        return several[0] if several else INPUT_PATHS
+    def _repeat(self, changes: _Changes, wanted: Repeat) -> None:
+        """Note the rows that stand there several times, and the work that comes with them."""
+        block = block_named(self._nodes, wanted.block)
+        front = self._rows[block.front.name]
+        rows = sorted({self._rows[node.name] for node in block.nodes} - {front})
+        for node in block.nodes:
+            row, work = self._rows[node.name], node.multiply_accumulates or 0
+            changes.extra[row] = changes.extra.get(row, 0) + (wanted.times - 1) * work
+        if wanted.times == 0:
+            changes.windows.update(dict.fromkeys(rows, _NEUTRAL))
+        elif rows:
+            changes.again[rows[-1]] = front, rows, wanted.times - 1
 
-    def _behind(
-        self, changed: Mapping[int, _Window], pooled: Mapping[int, int], stop: int
-    ) -> list[Paths]:
-        """Return the paths behind every row."""
-        behind: list[Paths] = []
-        for row in range(stop):
-            window = changed.get(row, self._windows[row])
-            made = arithmetic.grow_paths(self._read(behind, row), *window)
-            if row in pooled:
-                made = arithmetic.grow_paths(made, pooled[row], pooled[row])
-            behind.append(made)
-        return behind
+    def _follow(self, changes: _Changes, reads: list[Paths], behind: list[Paths]) -> None:
+        """Append the paths that every further row reads, and those behind it."""
+        for row in range(len(behind), changes.stop):
+            reads.append(_merged([behind[one] for one in self._before[row]]))
+            behind.append(self._grown(row, reads[row], changes))
+            front, rows, times = changes.again.get(row, (0, (), 0))
+            for _ in range(times):
+                last = {front: behind[row]}
+                for one in rows:
+                    reads[one] = _merged([last[other] for other in self._before[one]])
+                    last[one] = behind[one] = self._grown(one, reads[one], changes)
+
+    def _grown(self, row: int, read: Paths, changes: _Changes) -> Paths:
+        made = arithmetic.grow_paths(read, *changes.windows.get(row, self._windows[row]))
+        if row in changes.pooled:
+            made = arithmetic.grow_paths(made, changes.pooled[row], changes.pooled[row])
+        return made
 
     def _judged(
-        self, changed: Mapping[int, _Window], pooled: Mapping[int, int], stop: int
-    ) -> Estimate:
-        behind = self._behind(changed, pooled, stop)
-        own, reaching, maps, work = 1, 1, 1, 0.0
-        for row, paths in enumerate(behind):
-            window = changed.get(row, self._windows[row])
-            read = self._read(behind, row)
-            own = max(own, int(arithmetic.smallest_field(paths)))
-            if window.kernel > 1:
-                reaching = max(reaching, int(arithmetic.smallest_field(read)))
-            maps = max(maps, math.ceil(window.units * (arithmetic.largest_jump(read) or 1)))
-            jump = arithmetic.largest_jump(paths) or 1
-            if self._followed[row]:  # by a layer that needs one unit to work on
-                maps = max(maps, math.ceil(jump))
-            work += self._work[row] * float(self._jumps[row] / jump) ** self._axes
-        whole = sum(self._work) + self._head
-        last = arithmetic.largest_jump(behind[-1]) or 1
-        compute = (work + self._head) / whole if whole else 1.0
-        return Estimate(max(own, maps), max(reaching, maps), math.ceil(last), compute)
+        self, found: _Found, row: int, read: Paths, behind: Paths, window: _Window, extra: int
+    ) -> _Found:
+        """Return what is known with one more row; ``extra`` is the work that was added to it."""
+        own, reaching, maps, work, kept, wasted = found
+        own = max(own, int(arithmetic.smallest_field(behind)))
+        covered = math.ceil(window.units * (arithmetic.largest_jump(read) or 1))
+        maps = max(maps, covered)
+        if window.kernel > 1:
+            seen = int(arithmetic.smallest_field(read))
+            reaching = max(reaching, seen)
+            kept += 1
+            wasted += self._size is not None and max(seen, covered) >= self._size
+        jump = arithmetic.largest_jump(behind) or 1
+        if self._followed[row]:  # by a layer that needs one unit to work on
+            maps = max(maps, math.ceil(jump))
+        done = self._work[row] + extra
+        if done:
+            work += done * self._growth(self._jumps[row], jump)
+        return own, reaching, maps, work, kept, wasted
+
+    def _growth(self, then: Jump, now: Jump) -> float:
+        """Return how many times as many units there are at another jump."""
+        if then == now:
+            return 1.0
+        if self._size is None:
+            return float(then / now) ** self._axes
+        return (math.ceil(self._size / now) / math.ceil(self._size / then)) ** self._axes
+
+
+class _Changes(NamedTuple):
+    """Edits in terms of rows.
+
+    Attributes:
+        windows: new ones.
+        pooled: sizes of poolings behind a row.
+        again: by the last row of a block: the row in front of it, its rows, and how many copies.
+        extra: work that comes with copies, or goes with what is left out.
+        stop: the first row that is cut off.
+    """
+
+    windows: dict[int, _Window]
+    pooled: dict[int, int]
+    again: dict[int, tuple[int, Sequence[int], int]]
+    extra: dict[int, int]
+    stop: int
+
+
+def _merged(several: Sequence[Paths]) -> Paths:
+    if len(several) > 1:
+        return arithmetic.merge_paths(several)
+    return several[0] if several else INPUT_PATHS
 
 
 def _both(known: _Window, original: _Window, new: _Window) -> _Window:

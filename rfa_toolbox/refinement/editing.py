@@ -6,9 +6,8 @@ does at one size tells what it does at another.
 
 from __future__ import annotations
 
-import difflib
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any, TypeAlias
 
@@ -30,6 +29,7 @@ from rfa_toolbox.refinement.edits import (
     InsertPooling,
     Rebuild,
     RemovePooling,
+    Repeat,
     SetWindow,
 )
 from rfa_toolbox.refinement.maps import (
@@ -40,8 +40,18 @@ from rfa_toolbox.refinement.maps import (
     with_padding,
     with_windows,
 )
+from rfa_toolbox.refinement.nodes import (
+    ancestors,
+    channels_of,
+    is_in_head,
+    is_pooling,
+    named,
+    pools,
+    sees_all,
+)
+from rfa_toolbox.refinement.repeats import RepeatedBlock, block_named
 
-__all__ = ["edit", "is_in_head", "is_pooling", "with_window"]
+__all__ = ["edit", "with_window"]
 
 Sizes: TypeAlias = "tuple[int, ...]"
 
@@ -109,13 +119,17 @@ class _Editor:
         self._inserted: dict[EnrichedNetworkNode, list[InsertPooling]] = {}
         self._widened: dict[EnrichedNetworkNode, Fraction] = {}
         self._cut: dict[EnrichedNetworkNode, EnrichedNetworkNode] = {}
+        self._repeated: dict[EnrichedNetworkNode, tuple[RepeatedBlock, int]] = {}
         for one in edits:
             if isinstance(one, Rebuild):
                 raise RefinementError(
                     f"The edit {one.words!r} takes the constructor of the model; no graph tells "
                     "what it makes. Pass the model to apply_refinement(model, refinement)."
                 )
-            node = _named(by_name, one.node)
+            if isinstance(one, Repeat):
+                self._plan_repeats(nodes, one)
+                continue
+            node = named(by_name, one.node)
             if isinstance(one, SetWindow):
                 self._windows[node] = self._merged(node, one)
             elif isinstance(one, RemovePooling):
@@ -138,6 +152,13 @@ class _Editor:
             upsampling=known.upsampling if new.upsampling is None else new.upsampling,
         )
 
+    def _plan_repeats(self, nodes: Sequence[EnrichedNetworkNode], wanted: Repeat) -> None:
+        block = block_named(nodes, wanted.block)
+        if wanted.times == 0:
+            self._removed.update(block.nodes)
+        elif wanted.times > 1:
+            self._repeated[block.last] = block, wanted.times
+
     def _plan_cut(self, nodes: Sequence[EnrichedNetworkNode], behind: EnrichedNetworkNode) -> None:
         head = [node for node in nodes if is_in_head(node)]
         if behind in head or not head:
@@ -145,7 +166,7 @@ class _Editor:
                 f"Nothing can be cut behind {behind.name!r}: it must stand in front of the head, "
                 "which begins with an operation that sees everything, such as a global pooling."
             )
-        kept = _ancestors(behind) | set(head)
+        kept = ancestors(behind) | set(head)
         self._removed.update(node for node in nodes if node not in kept)
         entries = [
             node
@@ -196,9 +217,32 @@ class _Editor:
             self._places[node] = self._leave_out(node)
             return
         before = [self._place_read(node, one) for one in node.predecessors]
-        self._places[node] = self._renewed(node, before)
+        place = self._renewed(node, before)
+        if node in self._repeated:
+            block, times = self._repeated[node]
+            for number in range(2, times + 1):
+                place = self._copied(block, place, number)
+        self._places[node] = self._finished(node, place)
+
+    def _finished(self, node: EnrichedNetworkNode, place: _Place) -> _Place:
+        """Put what stands behind a node there."""
         for edit_ in self._inserted.get(node, ()):
-            self._places[node] = self._pooled(node, self._places[node], edit_.size)
+            place = self._pooled(node, place, edit_.size)
+        return place
+
+    def _copied(self, block: RepeatedBlock, front: _Place, number: int) -> _Place:
+        """Put a copy of a block behind a place, and return the place behind it."""
+        places = {block.front: attrs.evolve(front, then=block.front.feature_map)}
+        for node in block.nodes:
+            before = [places[one] for one in node.predecessors]
+            if node in self._removed:
+                places[node] = attrs.evolve(before[0], then=node.feature_map)
+                continue
+            name = block.copy_of_name(node.name, number) or node.name
+            path = block.copy_of_name(node.module_path, number)
+            place = self._renewed(node, before, name, path)
+            places[node] = place if node is block.last else self._finished(node, place)
+        return places[block.last]
 
     def _place_read(self, node: EnrichedNetworkNode, before: EnrichedNetworkNode) -> _Place:
         """Return what a node reads now in place of another one."""
@@ -211,16 +255,23 @@ class _Editor:
             return _Place(None, node.feature_map, node.feature_map, None, node)
         return attrs.evolve(self._places[node.predecessors[0]], then=node.feature_map)
 
-    def _renewed(self, node: EnrichedNetworkNode, before: Sequence[_Place]) -> _Place:
+    def _renewed(
+        self,
+        node: EnrichedNetworkNode,
+        before: Sequence[_Place],
+        name: str | None = None,
+        module_path: str | None = None,
+    ) -> _Place:
+        """Return the place of a node that stays, or of its copy with another name."""
         then, now = self._sizes_in_front(node, before)
         layer, sizes = self._layer(node, then, now)
         units = sizes if sizes is not None else node.feature_map
         new = EnrichedNetworkNode(
-            node.name,
+            name or node.name,
             layer,
             [one.node for one in before if one.node is not None],
             node.receptive_field_info_filter,
-            node.module_path,
+            module_path or node.module_path,
             node.certainty,
             node.certainty_reason,
             node.offsets,
@@ -302,7 +353,7 @@ class _Editor:
         if node.layer_info.name.lower() not in _FLATTENING or node.layer_info.kernel_size == 1:
             return
         dense = next((one for one in _behind(node) if one.layer_info.units is not None), None)
-        if dense is not None and _sees_all(node.layer_info):
+        if dense is not None and sees_all(node.layer_info):
             raise RefinementError(
                 f"{dense.name!r} has a weight for every position of the map that {node.name!r} "
                 f"flattens, {then}; it would be {now}. Put a pooling of a fixed size in front of "
@@ -352,54 +403,15 @@ class _Editor:
 # --- questions about nodes ---------------------------------------------------------------------
 
 _FLATTENING = {"flatten", "view", "reshape"}
-_POOLINGS = ("maxpool", "avgpool", "averagepool", "max_pool", "avg_pool", "lppool", "lp_pool")
-_JOINS = {"cat", "concat", "concatenate"}
-
-
-def is_in_head(node: EnrichedNetworkNode) -> bool:
-    """Whether a node sees everything on every axis, whatever the size of the image."""
-    return all(arithmetic.smallest_field(paths) == math.inf for paths in node.lasting_paths)
-
-
-def channels_of(node: EnrichedNetworkNode) -> int | None:
-    """Return how many channels a map has; None if the graph does not tell."""
-    while True:
-        layer = node.layer_info
-        if layer.filters is not None or layer.units is not None:
-            return layer.filters if layer.filters is not None else layer.units
-        if not node.predecessors:
-            return None
-        if len(node.predecessors) > 1 and layer.name.lower() in _JOINS:
-            several = [channels_of(one) for one in node.predecessors]
-            return None if None in several else sum(one or 0 for one in several)
-        node = node.predecessors[0]
-
-
-def _named(nodes: Mapping[str, EnrichedNetworkNode], name: str) -> EnrichedNetworkNode:
-    if name in nodes:
-        return nodes[name]
-    near = difflib.get_close_matches(name, nodes, n=3) or list(nodes)[:3]
-    raise RefinementError(
-        f"The graph has no layer {name!r}; it has, for example, {', '.join(map(repr, near))}."
-    )
 
 
 def _check_window(node: EnrichedNetworkNode) -> None:
     """Refuse a layer that has no window of its own."""
-    if _sees_all(node.layer_info) or node.layer_info.resolution_dependent:
+    if sees_all(node.layer_info) or node.layer_info.resolution_dependent:
         raise RefinementError(
             f"{node.name!r} has no stride and no kernel of its own: it is "
             f"{node.layer_info.name}, which sees everything or goes by the size of the image."
         )
-
-
-def is_pooling(node: EnrichedNetworkNode) -> bool:
-    """Whether a node pools windows of a map."""
-    return _pools(node.layer_info)
-
-
-def _pools(layer: LayerDefinition) -> bool:
-    return layer.name.lower().replace("ing", "").startswith(_POOLINGS)
 
 
 def _check_pooling(node: EnrichedNetworkNode) -> None:
@@ -412,20 +424,6 @@ def _check_pooling(node: EnrichedNetworkNode) -> None:
 
 def _is_padding(node: EnrichedNetworkNode) -> bool:
     return node.layer_info.name.startswith("ZeroPadding")
-
-
-def _sees_all(layer: LayerDefinition) -> bool:
-    kernel = layer.kernel_size
-    return any(one == math.inf for one in (kernel if isinstance(kernel, tuple) else (kernel,)))
-
-
-def _ancestors(node: EnrichedNetworkNode) -> set[EnrichedNetworkNode]:
-    found, waiting = {node}, [node]
-    while waiting:
-        new = [one for one in waiting.pop().predecessors if one not in found]
-        found.update(new)
-        waiting.extend(new)
-    return found
 
 
 def _behind(node: EnrichedNetworkNode) -> Iterable[EnrichedNetworkNode]:
@@ -519,7 +517,7 @@ def _is_unpadded_pooling(layer: LayerDefinition) -> bool:
     """Whether a layer pools windows that lie side by side, without padding."""
     paddings = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,)
     begins = [one[0] if isinstance(one, tuple) else one for one in paddings]
-    return _pools(layer) and layer.kernel_size == layer.stride_size and not any(begins)
+    return pools(layer) and layer.kernel_size == layer.stride_size and not any(begins)
 
 
 def _edited_rule(rule: MapRule, window: tuple[int, int], padded_in_front: bool) -> MapRule:

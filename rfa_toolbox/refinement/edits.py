@@ -18,6 +18,7 @@ __all__ = [
     "InsertPooling",
     "Rebuild",
     "RemovePooling",
+    "Repeat",
     "SetWindow",
     "edit_from_dict",
     "edit_to_dict",
@@ -144,6 +145,40 @@ class CutBehind:
         return f"nothing between {self.node} and the head"
 
 
+def _to_times(value: Any) -> int:
+    if type(value) is not int or value < 0:
+        raise RefinementError(
+            f"A block is to stand {value!r} times; it must be a whole number, 0 to leave it out."
+        )
+    return value
+
+
+@attrs.frozen
+class Repeat:
+    """Let a block stand several times, one behind the other, or leave it out.
+
+    A block is a part of the network that has one way in and one way out, with as many channels and
+    as large a map behind it as in front of it. Its copies have weights of their own.
+
+    Attributes:
+        block: name of a module; or of the last layer of a block, which begins at the nearest layer
+            in front that makes it one.
+        times: how often it stands there; 0 leaves it out.
+
+    >>> Repeat("layer1.1", 2).words
+    'layer1.1 2 times'
+    """
+
+    kind: ClassVar[str] = "repeat"
+    block: str = attrs.field(validator=_name)
+    times: int = attrs.field(default=2, converter=_to_times)
+
+    @property
+    def words(self) -> str:
+        """What the edit does."""
+        return f"{self.block} {self.times} times" if self.times else f"no {self.block}"
+
+
 @attrs.frozen
 class Rebuild:
     """Make the model anew, with other arguments of its own constructor.
@@ -164,10 +199,10 @@ class Rebuild:
         return f"made with {dict(self.arguments)!r}"
 
 
-Edit: TypeAlias = SetWindow | RemovePooling | InsertPooling | CutBehind | Rebuild
+Edit: TypeAlias = SetWindow | RemovePooling | InsertPooling | CutBehind | Repeat | Rebuild
 
 _KINDS: Mapping[str, type[Any]] = {
-    one.kind: one for one in (SetWindow, RemovePooling, InsertPooling, CutBehind, Rebuild)
+    one.kind: one for one in (SetWindow, RemovePooling, InsertPooling, CutBehind, Repeat, Rebuild)
 }
 
 

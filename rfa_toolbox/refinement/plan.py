@@ -16,8 +16,9 @@ from rfa_toolbox.arithmetic import LayerState, Size
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
-from rfa_toolbox.refinement.editing import edit, is_pooling
+from rfa_toolbox.refinement.editing import edit
 from rfa_toolbox.refinement.edits import Edit, edit_from_dict, edit_to_dict, words_of
+from rfa_toolbox.refinement.nodes import is_pooling
 
 __all__ = ["Prediction", "Refinement", "architecture_key", "predict", "refinement_of"]
 
@@ -271,22 +272,28 @@ def refined_further(
 
 def _weights_after(graph: EnrichedNetworkNode, edited: EnrichedNetworkNode) -> str:
     """Return what becomes of weights: "kept", "summed" or "new"."""
-    kept = {node.name: node for node in edited.all_layers}
+    known = {node.name: node for node in graph.all_layers}
+    pairs = [(known.get(node.name), node) for node in edited.all_layers]
+    if any(one is None and _has_weights(other) for one, other in pairs):
+        return "new"  # copies of a block
     changed = [
-        (node, kept[node.name])
-        for node in graph.all_layers
-        if node.name in kept and _has_other_weights(node, kept[node.name])
+        (one, other) for one, other in pairs if one is not None and _has_other_weights(one, other)
     ]
     if not changed:
         return "kept"
     return "summed" if all(_is_patch(one) and _is_patch(other) for one, other in changed) else "new"
 
 
+def _has_weights(node: EnrichedNetworkNode) -> bool:
+    if node.parameters is not None:
+        return node.parameters > 0
+    return node.layer_info.filters is not None and not is_pooling(node)
+
+
 def _has_other_weights(node: EnrichedNetworkNode, edited: EnrichedNetworkNode) -> bool:
     if node.parameters is not None:
         return edited.parameters != node.parameters
-    weighty = node.layer_info.filters is not None and not is_pooling(node)
-    return weighty and edited.layer_info.kernel_size != node.layer_info.kernel_size
+    return _has_weights(node) and edited.layer_info.kernel_size != node.layer_info.kernel_size
 
 
 def _is_patch(node: EnrichedNetworkNode) -> bool:

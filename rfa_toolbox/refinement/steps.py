@@ -9,10 +9,10 @@ import attrs
 
 from rfa_toolbox import arithmetic
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
-from rfa_toolbox.refinement.editing import is_in_head
 from rfa_toolbox.refinement.edits import SetWindow
+from rfa_toolbox.refinement.nodes import is_in_head, is_strided, jump_of
 
-__all__ = ["DownsamplingStep", "downsampling_steps", "places_on_all_paths", "without"]
+__all__ = ["DownsamplingStep", "downsampling_steps", "without"]
 
 
 @attrs.frozen
@@ -62,12 +62,12 @@ def downsampling_steps(graph: EnrichedNetworkNode) -> tuple[DownsamplingStep, ..
         graph: any node of the graph.
     """
     nodes = [node for node in require_node(graph).all_layers if not is_in_head(node)]
-    jumps = {node: (_jump_in_front(node), _jump(node)) for node in nodes}
+    jumps = {node: (_jump_in_front(node), jump_of(node)) for node in nodes}
     levels = sorted({after for before, after in jumps.values() if after > before})
     steps: list[DownsamplingStep] = []
     for index, level in enumerate(levels, start=1):
         down = [node for node, (before, after) in jumps.items() if before < level <= after]
-        down = [node for node in down if _is_strided(node)]
+        down = [node for node in down if is_strided(node)]
         if not down:
             continue
         up = [node for node, (before, after) in jumps.items() if after < level <= before]
@@ -108,39 +108,8 @@ def without(graph: EnrichedNetworkNode, step: DownsamplingStep) -> tuple[SetWind
     return (*strides, *factors)
 
 
-def places_on_all_paths(graph: EnrichedNetworkNode) -> list[EnrichedNetworkNode]:
-    """Return the nodes of the feature extractor that every path from input to output goes through.
-
-    A layer there can change its stride alone, and a network can be cut there.
-
-    >>> from rfa_toolbox.architectures.resnet import resnet18
-    >>> [node.name for node in places_on_all_paths(resnet18())][2:4]
-    ['Stem-Pool', 'Stage0-Block0-Addition']
-    """
-    nodes = require_node(graph).all_layers
-    index = {node: at for at, node in enumerate(nodes)}
-    last = [max((index[one] for one in node.successors), default=-1) for node in nodes]
-    found, reached = [], -1
-    for at, node in enumerate(nodes):
-        # No node in front is read behind this one.
-        if reached <= at and not is_in_head(node):
-            found.append(node)
-        reached = max(reached, last[at])
-    return found
-
-
-def _jump(node: EnrichedNetworkNode) -> Fraction | int:
-    jumps = [arithmetic.largest_jump(paths) for paths in node.lasting_paths]
-    return max((one for one in jumps if one is not None), default=1)
-
-
 def _jump_in_front(node: EnrichedNetworkNode) -> Fraction | int:
-    return max((_jump(one) for one in node.predecessors), default=1)
-
-
-def _is_strided(node: EnrichedNetworkNode) -> bool:
-    strides: Sequence[int] = arithmetic.broadcast(node.layer_info.stride_size, node.axes or 1)
-    return max(strides) > 1
+    return max((jump_of(one) for one in node.predecessors), default=1)
 
 
 def _obstacle(node: EnrichedNetworkNode, ratio: Fraction) -> str:

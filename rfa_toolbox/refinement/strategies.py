@@ -12,18 +12,27 @@ from rfa_toolbox import arithmetic
 from rfa_toolbox.analysis.blocks import blocks
 from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode
-from rfa_toolbox.refinement.editing import edit, is_in_head, is_pooling
+from rfa_toolbox.refinement.editing import edit
 from rfa_toolbox.refinement.edits import (
     CutBehind,
     Edit,
     InsertPooling,
     RemovePooling,
+    Repeat,
     SetWindow,
 )
+from rfa_toolbox.refinement.nodes import (
+    channels_of,
+    is_in_head,
+    is_pooling,
+    is_strided,
+    jump_of,
+    places_on_all_paths,
+)
+from rfa_toolbox.refinement.repeats import RepeatedBlock, repeatable_blocks
 from rfa_toolbox.refinement.steps import (
     DownsamplingStep,
     downsampling_steps,
-    places_on_all_paths,
     without,
 )
 
@@ -92,7 +101,7 @@ def delay(network: Network) -> Iterator[Edits]:
         later = [one for one in network.editable if one.index > step.index]
         start = max(order[name] for name in step.nodes)
         for node in network.looking:
-            if order[node.name] <= start or _strided(node):
+            if order[node.name] <= start or is_strided(node):
                 continue
             moved = (*without(network.graph, step), *_placed(network, step, node))
             yield moved
@@ -138,10 +147,10 @@ def stems(network: Network) -> list[Edits]:
     windows: list[Edits] = [()]
     if kernel > 3:
         windows.append((SetWindow(first.name, kernel=3),))
-    if _strided(first):
+    if is_strided(first):
         wanted = SetWindow(first.name, stride=1, kernel=3 if kernel > 3 else None)
         windows.append((wanted,))
-    pooling = next((one for one in network.places if is_pooling(one) and _strided(one)), None)
+    pooling = next((one for one in network.places if is_pooling(one) and is_strided(one)), None)
     second = network.looking[1] if len(network.looking) > 1 else None
     order = network.graph.all_layers
     if pooling is None or (second is not None and order.index(second) < order.index(pooling)):
@@ -151,18 +160,25 @@ def stems(network: Network) -> list[Edits]:
 
 def stem(network: Network) -> Iterator[Edits]:
     """Take a smaller stem, and leave out any of the later downsampling steps."""
-    variants = stems(network)[1:]
+    for edits in _with_smaller_stems(network, network.editable):
+        if any(one in variant for variant in stems(network)[1:] for one in edits):
+            yield edits
+
+
+def _with_smaller_stems(network: Network, steps: Sequence[DownsamplingStep]) -> Iterator[Edits]:
+    """Yield every stem without and with any of some steps left out that are behind it."""
+    variants = stems(network)
     in_stem = {
         one.node
         for edits in variants
         for one in edits
         if isinstance(one, SetWindow | RemovePooling)
     }
-    later = [one for one in network.editable if not in_stem.intersection(one.nodes)]
+    later = [one for one in steps if not in_stem.intersection(one.nodes)]
     for edits in variants:
         yield edits
-        for steps in _subsets(later):
-            yield (*edits, *network.dropped(steps))
+        for several in _subsets(later):
+            yield (*edits, *network.dropped(several))
 
 
 def cut(network: Network) -> Iterator[Edits]:
@@ -206,6 +222,52 @@ def _helpful(
     return found
 
 
+def spread(network: Network) -> Iterator[Edits]:
+    """End the network behind an earlier stage, and let its blocks stand in the others instead.
+
+    They are spread evenly, with the stem or a smaller one, and with or without any of the
+    downsampling steps that are left.
+    """
+    if not any(is_in_head(node) for node in network.graph.all_layers):
+        return
+    order = {node.name: at for at, node in enumerate(network.graph.all_layers)}
+    stages = _stages(network)
+    for count in range(len(stages) - 1, 0, -1):
+        left, freed = stages[:count], sum(map(_blocks_in, stages[count:]))
+        end = left[-1][-1].last.name
+        inside = [
+            step
+            for step in network.editable
+            if all(order[name] < order[end] for name in step.nodes)
+        ]
+        repeats = _spread_over(left, freed)
+        for windows in _with_smaller_stems(network, inside):
+            yield (*windows, *repeats, CutBehind(end))
+
+
+def _stages(network: Network) -> list[list[RepeatedBlock]]:
+    """Return the blocks that can stand there several times, those of one kind together."""
+    blocks = repeatable_blocks(network.graph.all_layers, network.places)
+    kinds = itertools.groupby(blocks, lambda one: (jump_of(one.last), channels_of(one.last)))
+    return [list(several) for _, several in kinds]
+
+
+def _blocks_in(stage: Sequence[RepeatedBlock]) -> int:
+    """Return how many blocks a stage has: with the first one, which changes the map or channels."""
+    return len(stage) + 1
+
+
+def _spread_over(stages: Sequence[Sequence[RepeatedBlock]], blocks: int) -> Edits:
+    """Return the edits that put blocks into some stages, evenly, and the rest into the first."""
+    every, rest = divmod(blocks, len(stages))
+    more = [every + (at < rest) for at in range(len(stages))]
+    return tuple(
+        Repeat(stage[-1].name, 1 + count)
+        for stage, count in zip(stages, more, strict=True)
+        if count
+    )
+
+
 @attrs.frozen
 class Strategy:
     """An idea, where it is from, and the edits that follow it."""
@@ -221,16 +283,12 @@ STRATEGIES: Final[Mapping[str, Strategy]] = {
     "even": Strategy("evenly spaced downsampling", _REFINEMENT, even),
     "patch": Strategy("smaller patches", _REFINEMENT, patch),
     "stem": Strategy("a smaller stem", _SHOULD, stem),
+    "spread": Strategy("as many blocks in fewer stages", _SHOULD, spread),
     "cut": Strategy("a shorter network", _SHOULD, cut),
 }
 
 
 # --- places of downsampling ----------------------------------------------------------------
-
-
-def _strided(node: EnrichedNetworkNode) -> bool:
-    strides: Sequence[int] = arithmetic.broadcast(node.layer_info.stride_size, node.axes or 1)
-    return max(strides) > 1
 
 
 def _node(network: Network, step: DownsamplingStep) -> EnrichedNetworkNode:
@@ -272,7 +330,7 @@ def _strided_at(network: Network, places: Sequence[EnrichedNetworkNode]) -> Edit
         if _node(network, step) not in places
         for edit_ in without(network.graph, step)
     ]
-    return (*cleared, *(SetWindow(one.name, stride=2) for one in places if not _strided(one)))
+    return (*cleared, *(SetWindow(one.name, stride=2) for one in places if not is_strided(one)))
 
 
 def _behind(node: EnrichedNetworkNode) -> EnrichedNetworkNode:
@@ -283,6 +341,6 @@ def _behind(node: EnrichedNetworkNode) -> EnrichedNetworkNode:
             return node
         layer = readers[0].layer_info
         neutral = not any(layer.expands(readers[0].axes or 1)) and layer.filters is None
-        if not neutral or layer.units is not None or _strided(readers[0]):
+        if not neutral or layer.units is not None or is_strided(readers[0]):
             return node
         node = readers[0]

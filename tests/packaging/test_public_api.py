@@ -173,10 +173,11 @@ def test_old_parameters_keep_their_order_and_defaults(path: str) -> None:
 
 
 def test_the_facade_lists_exactly_what_it_offers() -> None:
+    names = [name for name in dir(rfa_toolbox) if not name.startswith("_")]
     offered = {
         name
-        for name, value in vars(rfa_toolbox).items()
-        if not name.startswith("_") and not isinstance(value, ModuleType) and name != "annotations"
+        for name in names
+        if not isinstance(getattr(rfa_toolbox, name), ModuleType) and name != "annotations"
     }
     assert offered | {"__version__"} == set(rfa_toolbox.__all__)
     assert list(rfa_toolbox.__all__) == sorted(rfa_toolbox.__all__)

@@ -19,12 +19,17 @@ from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
 from rfa_toolbox.refinement import (
     CutBehind,
+    RemovePooling,
+    Repeat,
     SetWindow,
     downsampling_steps,
     edit,
+    predict,
     suggest_refinements,
 )
 from rfa_toolbox.refinement.contracted import Contracted
+from rfa_toolbox.refinement.nodes import places_on_all_paths
+from rfa_toolbox.refinement.repeats import repeatable_blocks
 from rfa_toolbox.refinement.steps import without
 from tests.refinement.published import ROWS, graph_of, torchvision_model
 
@@ -133,6 +138,53 @@ def test_a_cut_keeps_the_parts_that_can_help() -> None:
     assert found.after.resolution == (31, 31)
 
 
+def test_blocks_are_spread_over_fewer_stages() -> None:
+    """The refined ResNet18 for 16 pixels: stem 3x3/1, no pooling, blocks (3, 3, 2)."""
+    advice = suggest_refinements(
+        graph_named("resnet18"), 16, ["spread"], criterion="layers", top=20
+    )
+    (found,) = [one for one in advice.rankings["spread"] if set(one.edits) == set(SPREAD)]
+    assert found.compute_ratio == pytest.approx(8.93, abs=0.01)
+    assert found.weights == "new"
+    assert found.before.states["unproductive"] == 14
+    assert found.after is not None
+    assert found.after.states["unproductive"] == 0
+    assert found.after.layers_resolution == (12, 12)
+    assert found.after.resolution == (19, 19)
+    assert found.after.parameters == pytest.approx(3.40e6, rel=0.001)
+
+
+SPREAD = (
+    SetWindow("conv1", kernel=3, stride=1),
+    RemovePooling("maxpool"),
+    Repeat("layer1.1"),
+    Repeat("layer2.1"),
+    CutBehind("layer3.1.relu#2"),
+)
+
+
+def test_of_cuts_those_come_first_that_leave_fewer_layers_that_cannot_help() -> None:
+    before = predict(graph_named("resnet18"), 32).states["unproductive"]
+    cuts = suggest_refinements(graph_named("resnet18"), 32, ["cut"]).rankings["cut"]
+    left = [one.after.states["unproductive"] for one in cuts if one.after is not None]
+    assert left == sorted(left)
+    assert left[0] == 0
+    assert left[-1] < before
+    assert (cuts[0].compute_ratio or 0) < 1
+
+
+def test_a_block_that_looks_and_joins_is_found_with_what_polishes_it() -> None:
+    found = {
+        name: [one.name for one in repeatable_blocks(nodes, places_on_all_paths(graph_named(name)))]
+        for name in ("resnet50", "convnext_tiny", "vgg16", "densenet121", "shufflenet_v2_x1_0")
+        for nodes in [graph_named(name).all_layers]
+    }
+    assert found["resnet50"][:5] == ["layer1.1", "layer1.2", "layer2.1", "layer2.2", "layer2.3"]
+    assert found["convnext_tiny"][2:4] == ["features.1.2", "features.3.0"]
+    assert found["vgg16"][:2] == ["features.3", "features.8"]  # convolutions with activations
+    assert found["densenet121"] == found["shufflenet_v2_x1_0"] == []
+
+
 def test_networks_whose_last_map_is_one_unit_are_suggested_only_if_wished() -> None:
     graph = vgg16()
     few = suggest_refinements(graph, 33, ["drop"], top=100).all
@@ -184,7 +236,9 @@ def chains(draw: st.DrawFn) -> EnrichedNetworkNode:
         body = EnrichedNetworkNode(
             f"conv{at}", LayerDefinition("Conv", kernel, stride, filters=4), [last]
         )
-        if draw(st.booleans()):
+        if stride == 1 and draw(st.booleans()):
+            body = EnrichedNetworkNode(f"add{at}", LayerDefinition("add", 1, 1), [body, last])
+        elif draw(st.booleans()):
             short = EnrichedNetworkNode(
                 f"short{at}", LayerDefinition("Conv", 1, stride, filters=4), [last]
             )
@@ -209,7 +263,12 @@ def test_leaving_a_step_out_never_raises_the_feasible_resolution(
 @given(chains())
 def test_the_fast_pass_agrees_with_the_graph(graph: EnrichedNetworkNode) -> None:
     contracted = Contracted(graph.all_layers)
-    plans = [(), *(without(graph, one) for one in downsampling_steps(graph) if one.editable)]
+    steps = [without(graph, one) for one in downsampling_steps(graph) if one.editable]
+    blocks = repeatable_blocks(graph.all_layers, places_on_all_paths(graph))
+    repeats = [(Repeat(one.name, times),) for one in blocks for times in (1, 2, 4)]
+    repeats += [(Repeat(one.name, 0),) for one in blocks if one.last.successors]
+    together = [(*step, *repeat) for step in steps[:2] for repeat in repeats[:8]]
+    plans = [(), *steps, *repeats, *together]
     for edits in plans:
         edited = edit(graph, edits)
         estimate = contracted.estimate(edits)

@@ -22,11 +22,14 @@ from rfa_toolbox.refinement import (  # noqa: E402
     InsertPooling,
     Rebuild,
     RemovePooling,
+    Repeat,
     SetWindow,
     apply_refinement,
     refine_model,
     refinement_of,
 )
+from rfa_toolbox.refinement.live.comparison import differences  # noqa: E402
+from tests.refinement.published import graph_of, torchvision_model  # noqa: E402
 
 
 def network(classes: int = 5) -> Any:
@@ -54,6 +57,8 @@ EDITS = (
     SetWindow("1.2", stride=1),
     CutBehind("2.2"),
     CutBehind("1.2"),
+    Repeat("3", 3),
+    Repeat("3", 0),
 )
 
 
@@ -126,6 +131,33 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps({"format": "other"}))
     with pytest.raises(RefinementError, match="no refinement"):
         apply_refinement(network(), path)
+
+
+def test_repeated_blocks_are_those_that_the_constructor_makes(torchvision: Any) -> None:
+    model = torchvision_model("resnet18")
+    graph = graph_of(model, 64)
+    repeats = refinement_of(graph, [Repeat("layer1.1"), Repeat("layer3.1", 4)], 64)
+    rebuilt = attrs.evolve(repeats, edits=(Rebuild({"layers": [3, 2, 5, 2]}),))
+    repeated, made = refine_model(model, repeats), refine_model(model, rebuilt)
+    assert differences(repeated.graph, made.graph) == []
+    assert [*repeated.model.state_dict()] == [*made.model.state_dict()]
+    assert all(name.startswith(("layer1.2", "layer3.")) for name in repeated.initialised)
+
+
+def test_a_block_in_code_is_refused_with_where_to_write_it() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 8, 3, 2, 1)
+            self.block = nn.Conv2d(8, 8, 3, 1, 1)
+
+        def forward(self, x: Any) -> Any:
+            return self.block(self.stem(x)).mean((2, 3))
+
+    model = Network()
+    graph = create_graph_from_pytorch_model(model.eval(), input_res=(1, 3, 32, 32))
+    with pytest.raises(RefinementError, match=r"no module of a Sequential.*Network\.forward"):
+        refine_model(model, refinement_of(graph, [Repeat("block")], 32))
 
 
 def test_a_model_that_is_made_anew_is_applied_with_its_constructor(torchvision: Any) -> None:

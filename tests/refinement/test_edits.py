@@ -18,6 +18,7 @@ from rfa_toolbox.refinement import (
     Rebuild,
     Refinement,
     RemovePooling,
+    Repeat,
     SetWindow,
     edit,
     refinement_of,
@@ -29,6 +30,7 @@ EDITS: tuple[Edit, ...] = (
     RemovePooling("pool"),
     InsertPooling("conv", 3),
     CutBehind("conv"),
+    Repeat("layer1.1", 3),
     Rebuild({"layers": [1, 2]}),
 )
 
@@ -116,11 +118,36 @@ def test_a_cut_leaves_the_head_behind_the_layer() -> None:
         ([CutBehind("head")], "in front of the head"),
         ([Rebuild({})], "constructor"),
         ([SetWindow("pool", kernel=64)], "does not fit"),
+        ([Repeat("stem")], "No block ends at 'stem'"),
+        ([Repeat("conv")], "No block ends at 'conv'"),
+        ([Repeat("layer1")], "no layer 'layer1'"),
     ],
 )
 def test_what_cannot_be_is_refused(edits: list[Edit], message: str) -> None:
     with pytest.raises(RefinementError, match=message):
         edit(network(), edits)
+
+
+def test_a_block_stands_there_as_often_as_is_wished() -> None:
+    graph = resnet18()
+    last = "Stage1-Block1-Addition"
+    assert edit(graph, [Repeat(last, 1)]).to_dict() == graph.to_dict()
+    names = [one.name for one in graph.all_layers if one.name.startswith("Stage1-Block1")]
+    thrice = edit(graph, [Repeat(last, 3)])
+    copies = [f"{name}_{number}" for number in (2, 3) for name in names]
+    at = [one.name for one in thrice.all_layers].index(last)
+    assert [one.name for one in thrice.all_layers][at + 1 : at + 1 + len(copies)] == copies
+    # Two more blocks of two 3x3 convolutions at a jump of 8 pixels.
+    growth = found(thrice, copies[-1]).receptive_field_max - found(graph, last).receptive_field_max
+    assert growth == 2 * 2 * 2 * 8
+    without = edit(graph, [Repeat(last, 0)])
+    assert len(without.all_layers) == len(graph.all_layers) - len(names)
+
+
+@pytest.mark.parametrize("value", [-1, 1.5, "2", True, None])
+def test_a_block_stands_there_a_whole_number_of_times(value: Any) -> None:
+    with pytest.raises(RefinementError, match="whole number, 0 to leave it out"):
+        Repeat("layer1.1", value)
 
 
 def test_a_stride_of_one_branch_alone_is_refused_with_what_has_to_change_together() -> None:

@@ -14,7 +14,9 @@ keras = pytest.importorskip("keras")
 
 from rfa_toolbox import create_graph_from_tensorflow_model  # noqa: E402
 from rfa_toolbox.errors import RefinementError  # noqa: E402
+from rfa_toolbox.refinement import Repeat, refine_model, refinement_of  # noqa: E402
 from rfa_toolbox.refinement.live.application import as_predicted  # noqa: E402
+from rfa_toolbox.refinement.live.comparison import differences  # noqa: E402
 
 graph_of = create_graph_from_tensorflow_model
 pytestmark = pytest.mark.filterwarnings("ignore:Not known, and counted as neutral")
@@ -84,6 +86,48 @@ def test_a_model_is_changed_to_what_the_same_change_by_hand_gives(
     refined = as_predicted(model, lambda _: graph_of(other))
     assert [one.name for one in refined.model.layers] == [one.name for one in other.layers]
     assert refined.model.count_params() == other.count_params()
+
+
+def residual(blocks: int, outside: int = 0) -> Any:
+    """Make a network of equal residual blocks, and of equal convolutions in a nested model."""
+    layers = keras.layers
+    keras.backend.clear_session()
+    image = keras.Input((32, 32, 3), name="image")
+    x = layers.Conv2D(4, 3, strides=2, padding="same", name="stem")(image)
+    for number in range(1, blocks + 1):
+        label = "" if number == 1 else f"_{number}"
+        y = layers.Conv2D(4, 3, padding="same", name=f"conv{label}")(x)
+        y = layers.BatchNormalization(name=f"norm{label}")(y)
+        x = layers.Add(name=f"sum{label}")([x, y])
+    sequence = [layers.Conv2D(4, 3, padding="same", name="inner")]
+    sequence += [layers.Conv2D(4, 3, padding="same", name=f"inner_{2 + n}") for n in range(outside)]
+    x = keras.Sequential([*sequence, layers.ReLU(name="relu")], name="sequence")(x)
+    x = layers.GlobalAveragePooling2D(name="mean")(x)
+    return keras.Model(image, layers.Dense(3, name="head")(x), name="network")
+
+
+@pytest.mark.parametrize(
+    ("edits", "by_hand"),
+    [
+        ([Repeat("sum", 3)], lambda: residual(3)),
+        ([Repeat("sequence/inner", 2)], lambda: residual(1, 1)),
+    ],
+    ids=["blocks", "in a Sequential"],
+)
+def test_repeated_blocks_are_those_of_the_model_that_was_made_so(
+    edits: list[Any], by_hand: Callable[[], Any]
+) -> None:
+    model = drawn(residual(1))
+    refined = refine_model(model, refinement_of(graph_of(model), edits, 32))
+    other = by_hand()
+    assert [one.name for one in refined.model.layers] == [one.name for one in other.layers]
+    assert refined.model.count_params() == other.count_params()
+    assert differences(refined.graph, graph_of(other)) == []
+    assert all(name.endswith(("_2", "_3")) for name in refined.initialised)
+    assert refined.initialised
+    kept, known = weights_of(refined.model), weights_of(model)
+    for name in ("stem", "conv", "head"):
+        assert all(np.array_equal(*pair) for pair in zip(kept[name], known[name], strict=True))
 
 
 def test_weights_stay_and_the_original_is_not_changed() -> None:

@@ -20,10 +20,13 @@ from rfa_toolbox.refinement import (  # noqa: E402
     Edit,
     InsertPooling,
     RemovePooling,
+    Repeat,
     SetWindow,
     refine_model,
     refinement_of,
 )
+from rfa_toolbox.refinement.nodes import places_on_all_paths  # noqa: E402
+from rfa_toolbox.refinement.repeats import repeatable_blocks  # noqa: E402
 
 SEEDS = range(30)
 
@@ -51,6 +54,22 @@ class Meeting(nn.Module):
         return ways[0] + ways[1] if self.added else self.merge(torch.cat(ways, 1))
 
 
+class Residual(nn.Module):
+    """A block that adds what it computes to what it reads."""
+
+    def __init__(self, draw: random.Random, channels: int) -> None:
+        super().__init__()
+        kernel = draw.choice([1, 3, 5])
+        self.body = nn.Sequential(
+            nn.Conv2d(channels, 2 * channels, 1),
+            nn.ReLU(),
+            nn.Conv2d(2 * channels, channels, kernel, padding="same", bias=draw.random() < 0.5),
+        )
+
+    def forward(self, x: Any) -> Any:
+        return torch.relu(x + self.body(x))
+
+
 def stage(draw: random.Random, channels: int, out: int) -> nn.Module:
     kernel = draw.choice([1, 2, 3, 4, 5, 7])
     stride = draw.choice([1, 2, 3])
@@ -67,6 +86,9 @@ def stage(draw: random.Random, channels: int, out: int) -> nn.Module:
         lambda: nn.Sequential(nn.Conv2d(channels, out, 3), nn.ReLU(), nn.AvgPool2d(2)),
         lambda: nn.Sequential(
             nn.Conv2d(channels, out, 3, 2, 1), nn.Upsample(scale_factor=draw.choice([2, 3]))
+        ),
+        lambda: nn.Sequential(
+            nn.Conv2d(channels, out, 3, stride, 1), Residual(draw, out), Residual(draw, out)
         ),
         lambda: Meeting(draw, channels, out),
         lambda: Meeting(draw, channels, out),
@@ -91,6 +113,9 @@ def edit_of(draw: random.Random, graph: EnrichedNetworkNode) -> Edit:
     windows = [node for node in nodes if node.layer_info.stride_size not in {1, (1, 1)}]
     node = draw.choice(windows or nodes)
     pooling = [node for node in nodes if "Pool" in node.layer_info.name]
+    blocks = repeatable_blocks(graph.all_layers, places_on_all_paths(graph))
+    if blocks and draw.random() < 0.3:
+        return Repeat(draw.choice(blocks).name, draw.choice([0, 2, 3]))
     return draw.choice([
         lambda: SetWindow(node.name, stride=draw.choice([1, 2])),
         lambda: SetWindow(node.name, stride=draw.choice([1, 2])),

@@ -14,7 +14,7 @@ from rfa_toolbox.errors import CaptureError, RefinementError, UnsupportedModelEr
 from rfa_toolbox.frameworks import require
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.refinement.editing import edit
-from rfa_toolbox.refinement.edits import Rebuild
+from rfa_toolbox.refinement.edits import Rebuild, Repeat
 from rfa_toolbox.refinement.live.changes import Change, changes_between
 from rfa_toolbox.refinement.live.comparison import differences
 from rfa_toolbox.refinement.live.keras import LiveKerasModel
@@ -129,7 +129,8 @@ def refine_model(
         if isinstance(one, Rebuild):
             weights = live.rebuild(one.arguments)
     graph = graph if len(rest) == len(refinement.edits) else live.graph()
-    return _as_predicted(live, graph, edit(graph, rest), weights)
+    repeats = [one for one in rest if isinstance(one, Repeat)]
+    return _as_predicted(live, graph, edit(graph, rest), weights, repeats)
 
 
 def _read(value: object) -> Refinement:
@@ -179,8 +180,9 @@ def _as_predicted(
     graph: EnrichedNetworkNode,
     predicted: EnrichedNetworkNode,
     rebuilt: Weights,
+    repeats: Sequence[Repeat] = (),
 ) -> RefinedModel:
-    weights = live.change(changes_between(graph, predicted), graph.all_layers)
+    weights = live.change(changes_between(graph, predicted, repeats), graph.all_layers)
     try:
         actual = live.graph()
     except CaptureError as error:

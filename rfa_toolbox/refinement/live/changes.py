@@ -6,14 +6,25 @@ graph, a live model knows a few things only that can be changed in it.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TypeAlias
 
 import attrs
 
 from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.refinement.edits import Repeat
 from rfa_toolbox.refinement.live.comparison import pairs
+from rfa_toolbox.refinement.repeats import RepeatedBlock, block_named
 
-__all__ = ["Change", "Inserted", "NewInputs", "NewWindow", "Removed", "changes_between"]
+__all__ = [
+    "Change",
+    "Inserted",
+    "NewInputs",
+    "NewWindow",
+    "Removed",
+    "Repeated",
+    "changes_between",
+]
 
 
 @attrs.frozen
@@ -47,13 +58,26 @@ class Inserted:
     behind: str
 
 
-Change: TypeAlias = NewWindow | NewInputs | Removed | Inserted
+@attrs.frozen
+class Repeated:
+    """A block stands there several times; its copies have weights of their own."""
+
+    block: RepeatedBlock
+    times: int
+
+
+Change: TypeAlias = NewWindow | NewInputs | Removed | Repeated | Inserted
 
 
 def changes_between(
-    original: EnrichedNetworkNode, edited: EnrichedNetworkNode
+    original: EnrichedNetworkNode, edited: EnrichedNetworkNode, repeats: Iterable[Repeat] = ()
 ) -> tuple[Change, ...]:
     """Return the changes that lead from one graph to the other, windows first.
+
+    Args:
+        original: any node of the graph as it was.
+        edited: any node of the other one.
+        repeats: which of the edits repeat a block: the copies in the other graph are theirs.
 
     >>> from rfa_toolbox.graphs import LayerDefinition
     >>> conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3, 2), [])
@@ -65,11 +89,22 @@ def changes_between(
     found: list[Change] = []
     removed: list[EnrichedNetworkNode] = []
     inserted: list[Change] = []
-    for before, after in pairs(original.all_layers, edited.all_layers):
+    nodes = original.all_layers
+    repeated = [
+        Repeated(block_named(nodes, one.block), one.times) for one in repeats if one.times > 1
+    ]
+    copies = {
+        one.block.copy_of_name(node.name, number)
+        for one in repeated
+        for node in one.block.nodes
+        for number in range(2, one.times + 1)
+    }
+    for before, after in pairs(nodes, edited.all_layers):
         if after is None and before is not None:
             removed.append(before)
         elif before is None and after is not None:
-            inserted.append(Inserted(after, _name_in_model(after)))
+            if after.name not in copies:
+                inserted.append(Inserted(after, _name_in_model(after)))
         elif before is not None and after is not None:
             if _window_of(before) != _window_of(after):
                 found.append(NewWindow(before, after))
@@ -77,7 +112,7 @@ def changes_between(
                 found.append(NewInputs(before, after))
     if removed:
         found.append(Removed(tuple(removed)))
-    return (*found, *inserted)
+    return (*found, *repeated, *inserted)
 
 
 def _window_of(node: EnrichedNetworkNode) -> tuple[object, ...]:

@@ -14,7 +14,7 @@ import numpy as np
 from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import create_graph_from_model
 from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode
-from rfa_toolbox.refinement.live.changes import Change, Inserted, NewWindow, Removed
+from rfa_toolbox.refinement.live.changes import Change, Inserted, NewWindow, Removed, Repeated
 from rfa_toolbox.refinement.live.weights import Weights, summed_patch
 
 __all__ = ["LiveKerasModel"]
@@ -60,6 +60,8 @@ class LiveKerasModel:
             elif isinstance(change, Removed):
                 for node in change.nodes:
                     _remove(config, node)
+            elif isinstance(change, Repeated):
+                _repeat(config, change)
             elif isinstance(change, Inserted):
                 _insert(config, change)
             # A dense layer that reads more features is built for them when the model is made.
@@ -262,6 +264,41 @@ def _insert(config: dict[str, Any], change: Inserted) -> None:
     model["layers"].insert(place + 1, entry)
 
 
+def _repeat(config: dict[str, Any], change: Repeated) -> None:
+    """Put copies of a block in behind it."""
+    block = change.block
+    model, last = _model_of(config, _layer_name(block.last))
+    entries = [_entry_of(config, unit) for unit in block.units]
+    if any(one not in model["layers"] or len(one.get("inbound_nodes", [])) > 1 for one in entries):
+        raise RefinementError(
+            f"The block {block.name!r} cannot stand there {change.times} times: its layers are not "
+            "all in one model, or one of them is called in several places."
+        )
+    readers = [one for one in model["layers"] if one not in entries]
+    behind = {_layer_name(block.front).rpartition("/")[2]: last}
+    place = max(model["layers"].index(one) for one in entries) + 1
+    for number in range(2, change.times + 1):
+        names = {
+            _own_name(one): block.copy_of_unit(unit, number).rpartition("/")[2]
+            for one, unit in zip(entries, block.units, strict=True)
+        }
+        for entry in entries:
+            new = copy.deepcopy(entry)
+            new["name"] = new["config"]["name"] = names[_own_name(entry)]
+            _rename(_histories(new.get("inbound_nodes", [])), {**behind, **names})
+            model["layers"].insert(place, new)
+            place += 1
+        behind = dict.fromkeys(behind, names[last])
+    several = (one.get("inbound_nodes", []) for one in readers)
+    _rename(_histories(list(several)), {last: names[last]})
+    _rename(_outputs(model), {last: names[last]})
+
+
+def _rename(histories: Iterable[list[Any]], names: Mapping[str, str]) -> None:
+    for history in histories:
+        history[0] = names.get(history[0], history[0])
+
+
 def _redirected(model: dict[str, Any], behind: str, name: str) -> list[Any]:
     """Let what reads a layer read a new one, and return how the new one reads the layer."""
     inbound: list[Any] | None = None
@@ -314,6 +351,8 @@ def _transferred(
     for layer in edited.layers:
         before, name = old.get(layer.name), f"{outer}{layer.name}"
         if before is None:
+            if layer.weights:
+                found.initialised.append(name)
             continue
         if hasattr(layer, "layers"):
             inner = _transferred(before, layer, patches, f"{name}/")

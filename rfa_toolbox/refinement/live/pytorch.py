@@ -18,9 +18,17 @@ from rfa_toolbox.encodings.pytorch.ingest_architecture import (
 from rfa_toolbox.encodings.pytorch.inputs import DEFAULT_INPUT
 from rfa_toolbox.errors import CaptureError, RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode
-from rfa_toolbox.refinement.live.changes import Change, Inserted, NewInputs, NewWindow, Removed
+from rfa_toolbox.refinement.live.changes import (
+    Change,
+    Inserted,
+    NewInputs,
+    NewWindow,
+    Removed,
+    Repeated,
+)
 from rfa_toolbox.refinement.live.constructors import rebuilt
 from rfa_toolbox.refinement.live.weights import Weights, summed_patch
+from rfa_toolbox.refinement.nodes import is_inside
 
 __all__ = ["LivePyTorchModel"]
 
@@ -84,6 +92,8 @@ class LivePyTorchModel:
                 _set_inputs(self.model, change.before, change.after, weights)
             elif isinstance(change, Removed):
                 _remove(self.model, change.nodes, nodes)
+            elif isinstance(change, Repeated):
+                _repeat(self.model, change, weights)
             else:
                 _insert(self.model, change, nodes)
         return weights
@@ -122,7 +132,7 @@ def _correct_feature_info(
 
 def _jump_behind(graph: EnrichedNetworkNode, path: str) -> Any:
     """Return the distance in pixels between units behind a module, on the first axis."""
-    inside = [node for node in graph.all_layers if _is_inside(node.module_path, path)]
+    inside = [node for node in graph.all_layers if is_inside(node.module_path, path)]
     if not inside:
         return None
     jump = inside[-1].get_maximum_scale_factor()
@@ -352,11 +362,14 @@ def _insert(model: nn.Module, change: Inserted, nodes: Sequence[EnrichedNetworkN
         )
     path = behind.module_path
     for inner in _and_parents(path):
-        if not inner or any(_is_inside(one.module_path, inner) for one in behind.successors):
+        if not inner or any(is_inside(one.module_path, inner) for one in behind.successors):
             break
         parent, name = _parent_of(model, inner)
         if isinstance(parent, nn.Sequential):
-            _put_behind(parent, name, pooling)
+            labels = (f"{name}_pool", *(f"{name}_pool{number}" for number in range(2, 1000)))
+            _put_behind(
+                parent, name, pooling, next(one for one in labels if one not in parent._modules)
+            )
             return
     raise RefinementError(
         f"{change.node.name!r} would have to stand behind {change.behind!r}, which is in no "
@@ -364,22 +377,56 @@ def _insert(model: nn.Module, change: Inserted, nodes: Sequence[EnrichedNetworkN
     )
 
 
-def _is_inside(path: str | None, outer: str) -> bool:
-    return path is not None and (path == outer or path.startswith(f"{outer}."))
-
-
-def _put_behind(parent: nn.Sequential, name: str, module: nn.Module) -> None:
+def _put_behind(parent: nn.Module, name: str, module: nn.Module | None, label: str) -> None:
     """Put a module in behind another one; all the others keep their names, and so their weights."""
     children = list(parent._modules.items())
-    new = next(
-        label
-        for label in (f"{name}_pool", *(f"{name}_pool{number}" for number in range(2, 1000)))
-        if label not in parent._modules
-    )
-    place = next(place for place, (label, _) in enumerate(children) if label == name)
-    children.insert(place + 1, (new, module))
+    place = next(place for place, (one, _) in enumerate(children) if one == name)
+    children.insert(place + 1, (label, module))
     parent._modules.clear()
     parent._modules.update(children)
+
+
+def _repeat(model: nn.Module, change: Repeated, weights: Weights) -> None:
+    """Put copies of a block in behind it, with weights of their own."""
+    block = change.block
+    places = [_parent_of(model, unit) for unit in block.units]
+    parent = places[0][0]
+    names = [name for _, name in places]
+    if not _is_row(parent, names) or any(one is not parent for one, _ in places):
+        raise RefinementError(
+            f"The block {block.name!r} cannot stand there {change.times} times: it is no module of "
+            f"a Sequential, but written in the code of {_where(parent)}. Write it there."
+        )
+    behind = names[-1]
+    for number in range(2, change.times + 1):
+        for unit, name in zip(block.units, names, strict=True):
+            new = copy.deepcopy(parent._modules[name])
+            path = block.copy_of_unit(unit, number)
+            label = path.rpartition(".")[2]
+            _draw_anew(new, path, weights)
+            _put_behind(parent, behind, new, label)
+            behind = label
+
+
+def _is_row(parent: nn.Module, names: Sequence[str]) -> bool:
+    """Whether some modules stand one behind the other where nothing but their order counts."""
+    children = list(parent._modules)
+    if not isinstance(parent, nn.Sequential | nn.ModuleList) or names[0] not in children:
+        return False
+    first = children.index(names[0])
+    return children[first : first + len(names)] == list(names)
+
+
+def _draw_anew(module: nn.Module | None, path: str, weights: Weights) -> None:
+    """Give all layers of a module new weights, as they draw them themselves."""
+    if module is None:
+        return
+    for name, one in module.named_modules():
+        reset = getattr(one, "reset_parameters", None)
+        if callable(reset):
+            reset()
+        if one._parameters:
+            weights.initialised.append(f"{path}.{name}" if name else path)
 
 
 def _pooling_like(node: EnrichedNetworkNode) -> nn.Module:
