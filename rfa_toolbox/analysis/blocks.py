@@ -16,6 +16,7 @@ import attrs
 
 from rfa_toolbox import arithmetic
 from rfa_toolbox.analysis.costs import TotalCosts, sum_of_costs
+from rfa_toolbox.analysis.states import judged_at
 from rfa_toolbox.arithmetic import LayerState, Size
 from rfa_toolbox.domain import Certainty, Resolution
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
@@ -95,7 +96,8 @@ class Block:
         >>> [block.name for block in blocks(resnet18()) if block.state(32) == "critical"][:2]
         ['Stage1-Block0-Conv1', 'Stage1-Block1-Conv1']
         """
-        return self.main.state(input_resolution, filter_kernel_size_1=filter_kernel_size_1)
+        resolution = judged_at(self.main, input_resolution)
+        return self.main.state(resolution, filter_kernel_size_1=filter_kernel_size_1)
 
 
 def blocks(graph: EnrichedNetworkNode) -> tuple[Block, ...]:

@@ -22,10 +22,13 @@ __all__ = [
     "filters_non_convolutional_node",
     "filters_non_infinite_rf_sizes",
     "find_smallest_resolution_with_no_unproductive_layer",
+    "judged_at",
+    "map_size_at",
     "obtain_all_critical_layers",
     "obtain_all_nodes",
     "obtain_border_layers",
     "partially_critical_layers",
+    "resized_to",
     "resolution_of",
     "underutilized_layers",
     "unproductive_layers",
@@ -78,6 +81,34 @@ def resolution_of(nodes: Iterable[EnrichedNetworkNode], input_res: Resolution) -
     (32, 32)
     """
     return arithmetic.normalise_resolution(input_res, axes_of(nodes))
+
+
+def resized_to(nodes: Iterable[EnrichedNetworkNode]) -> tuple[int, ...] | None:
+    """Return the size in pixels that a model itself gives to every image; None if it does not.
+
+    >>> from rfa_toolbox.architectures.vgg import vgg16
+    >>> resized_to(obtain_all_nodes(vgg16())) is None
+    True
+    """
+    sizes = {
+        node.resized_to
+        for node in nodes
+        if node.has_position and (node.resized_to or any(node.layer_info.expands(node.axes or 1)))
+    }
+    return sizes.pop() if len(sizes) == 1 else None
+
+
+def judged_at(node: EnrichedNetworkNode, input_res: Resolution) -> Resolution:
+    """Return the resolution in pixels that a layer is judged at: that of its own resized image."""
+    return node.resized_to or input_res
+
+
+def map_size_at(node: EnrichedNetworkNode, input_res: Resolution) -> int | tuple[int, ...]:
+    """Return the units of a feature map per axis; behind a resize they are always the same."""
+    if node.resized_to and node.feature_map is not None:
+        return node.feature_map
+    size: int | tuple[int, ...] = node.compute_feature_map_size(input_res)
+    return size
 
 
 def filters_non_convolutional_node(nodes: Iterable[EnrichedNetworkNode]) -> Nodes:

@@ -15,7 +15,7 @@ from rfa_toolbox import arithmetic
 from rfa_toolbox.analysis.advice import Cut, cut_of
 from rfa_toolbox.analysis.blocks import Block, blocks
 from rfa_toolbox.analysis.costs import TotalCosts, compute_at, short_number, sum_of_costs
-from rfa_toolbox.analysis.states import resolution_of
+from rfa_toolbox.analysis.states import resized_to, resolution_of
 from rfa_toolbox.analysis.words import (
     axis_names,
     counted_in_words,
@@ -43,7 +43,7 @@ class Summary:
 
     Attributes:
         input_resolution: in pixels, one number per axis (one in all where every field is a
-            scalar).
+            scalar); of a model that resizes every image, the size that it gives to them.
         blocks: all blocks of the graph.
         states: the state of each of them.
         works: their multiply-accumulates at this resolution, None where unknown.
@@ -55,6 +55,8 @@ class Summary:
             image. Infinite where some unit sees everything at any size.
         unknown: layers that nothing knows and that were counted as neutral.
         compute_is_estimated: whether ``works`` are estimates.
+        resizes: whether the model resizes every image to ``input_resolution``, and is judged there
+            whatever images it gets.
         cut: behind which block the network can end, and what that saves; None if it cannot.
     """
 
@@ -68,6 +70,7 @@ class Summary:
     unknown: tuple[EnrichedNetworkNode, ...] = attrs.field(repr=False)
     compute_is_estimated: bool
     filter_kernel_size_1: bool
+    resizes: bool
     cut: Cut | None = attrs.field(repr=False)
 
     @property
@@ -106,7 +109,8 @@ class Summary:
         >>> print(summarize(resnet18(), 32).headline)
         7 of 20 convolutions cannot help at 32 px, from Stage2-Block0-Conv1 on.
         """
-        return " ".join(filter(None, (self.warning, self._finding(), self._per_axis())))
+        parts = (self.warning, self.resizing, self._finding(), self._per_axis())
+        return " ".join(filter(None, parts))
 
     @property
     def warning(self) -> str:
@@ -121,6 +125,14 @@ class Summary:
             f"({', '.join(names[:_MOST_NAMES])}{more}): what lies behind may see more than said "
             "here."
         )
+
+    @property
+    def resizing(self) -> str:
+        """Where the model is judged if it resizes every image, in one sentence; else empty."""
+        if not self.resizes:
+            return ""
+        size = resolution_text(self.input_resolution)
+        return f"The model resizes every image to {size} px, and is judged there."
 
     def _finding(self) -> str:
         at = f"at {resolution_text(self.input_resolution)} px"
@@ -256,15 +268,16 @@ class Summary:
     def options(self) -> tuple[str, ...]:
         """What can be done about it, each option a sentence; empty if nothing need be done."""
         enough = resolution_text(tuple(map(max, self.good_from, self.input_resolution)))
+        use = "Let the model resize images to" if self.resizes else "Use images of"
         if self.blocks_in("unproductive"):
             found = [] if self.cut is None else [self.cut.text]
             return (
                 *found,
                 "Let the field grow more slowly: smaller strides or kernels early on.",
-                f"Use images of {enough} px or more.",
+                f"{use} {enough} px or more.",
             )
         if self.blocks_in("critical", "partially critical"):
-            return (f"Images of {enough} px use every layer fully.",)
+            return (f"{use} {enough} px: there every layer is used fully.",)
         if self._is_beyond():
             return ("Where the task needs the whole image, let the field grow faster.",)
         return ()
@@ -311,7 +324,8 @@ def summarize(
     (7, 21, (139,))
     """
     nodes = require_node(graph).all_layers
-    resolution = resolution_of(nodes, input_res)
+    asked, resized = resolution_of(nodes, input_res), resized_to(nodes)
+    resolution = resized or asked
     found = blocks(graph)
     counted = [block for block in found if block.counted]
     work = compute_at(graph, input_res)
@@ -335,10 +349,11 @@ def summarize(
         tuple(good_to),
         tuple(node for node in nodes if _is_unknown(node)),
         any(
-            node.multiply_accumulates is not None and node.encoded_resolution != resolution
+            node.multiply_accumulates is not None and node.encoded_resolution != asked
             for node in nodes
         ),
         filter_kernel_size_1,
+        resized is not None,
         cut_of(found, states, works),
     )
 

@@ -19,7 +19,13 @@ from rfa_toolbox.analysis.blocks import blocks
 from rfa_toolbox.analysis.costs import TotalCosts, compute_at, sum_of_costs
 from rfa_toolbox.analysis.placement import missed_pixels
 from rfa_toolbox.analysis.ranges import input_resolution_range
-from rfa_toolbox.analysis.states import axes_of, filters_non_convolutional_node, obtain_all_nodes
+from rfa_toolbox.analysis.states import (
+    axes_of,
+    filters_non_convolutional_node,
+    judged_at,
+    map_size_at,
+    obtain_all_nodes,
+)
 from rfa_toolbox.analysis.summary import Summary, summarize
 from rfa_toolbox.analysis.words import one_line
 from rfa_toolbox.arithmetic import Jump, LayerState, Size, normalise_resolution
@@ -315,12 +321,14 @@ def analyze(
                 receptive_field_min=node.receptive_field_min,
                 receptive_field_max=node.receptive_field_max,
                 jump=node.get_maximum_scale_factor(),
-                feature_map_size=node.compute_feature_map_size(input_res),
+                feature_map_size=map_size_at(node, input_res),
                 filters=node.layer_info.filters,
                 units=node.layer_info.units,
                 parameters=node.parameters,
                 multiply_accumulates=work[node],
-                state=node.state(input_res, filter_kernel_size_1=filter_kernel_size_1),
+                state=node.state(
+                    judged_at(node, input_res), filter_kernel_size_1=filter_kernel_size_1
+                ),
                 in_feature_extractor=node in extractor,
                 certainty=node.certainty,
                 certainty_reason=node.certainty_reason,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
+from rfa_toolbox.analysis.states import resized_to
 from rfa_toolbox.analysis.words import several
 from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.domain import Resolution
@@ -413,8 +414,10 @@ def _add_legend(
         paint.looks,
         by_design=0 if paint.color_head else design,
     )
-    pixels = f"{labels.size_text(resolution)} px"
-    _open_cluster(picture, "cluster_legend", f"<b>Legend</b>, input of {pixels}")
+    resized = resized_to(nodes)
+    pixels = f"{labels.size_text(resized or resolution)} px"
+    size = f"image resized to {pixels}" if resized else f"input of {pixels}"
+    _open_cluster(picture, "cluster_legend", f"<b>Legend</b>, {size}")
     picture.node(
         "legend", table, shape="plain", style="", fontsize="9", tooltip="legend", width="0"
     )

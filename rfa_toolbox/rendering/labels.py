@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
+from rfa_toolbox.analysis.states import map_size_at
 from rfa_toolbox.domain import Certainty, Resolution
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
 
@@ -189,7 +190,7 @@ def _details(
         )
         details.append(f"r_min {smallest}, r_max {largest}")
     if include_fm_info:
-        details.append(f"feature map {size_text(node.compute_feature_map_size(input_res))}")
+        details.append(f"feature map {size_text(map_size_at(node, input_res))}")
     return details
 
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import attrs
 
 from rfa_toolbox import arithmetic
-from rfa_toolbox.analysis.states import resolution_of
+from rfa_toolbox.analysis.states import judged_at, resolution_of
 from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.domain import Certainty, Resolution
 from rfa_toolbox.graphs import EnrichedNetworkNode, receptive_field_provider
@@ -126,6 +126,7 @@ def shown_state(
     >>> shown_state(node, 5, color_border=False)
     'critical'
     """
+    input_res = judged_at(node, input_res)
     state = node.state(input_res, filter_kernel_size_1=filter_kernel_size_1)
     if state == "unproductive" and not color_border:
         resolution = resolution_of([node], input_res)

@@ -7,7 +7,13 @@ from typing import Any
 
 import pytest
 
-from rfa_toolbox import EnrichedNetworkNode, LayerDefinition, summarize
+from rfa_toolbox import (
+    EnrichedNetworkNode,
+    LayerDefinition,
+    analyze,
+    summarize,
+    visualize_architecture,
+)
 from rfa_toolbox.architectures import resnet18, vgg16
 from rfa_toolbox.graphs import Measures
 
@@ -155,3 +161,42 @@ def test_the_output_of_a_network_is_never_cut() -> None:
     found = summarize(end, 9)
     assert [block.name for block in found.blocks_in("unproductive")][-1] == "end"
     assert found.cut is None
+
+
+# --- models that resize every image ----------------------------------------------------------
+
+
+def resizing(size: int) -> EnrichedNetworkNode:
+    """Two convolutions behind a resize, encoded at 320 px."""
+    resize = LayerDefinition("Resize", (2, 2), (4, 4), resolution_dependent=True)
+    node = EnrichedNetworkNode("resize", resize, [], measures=Measures((320, 320), (size, size)))
+    return conv("last", conv("first", node, kernel_size=(9, 9)), kernel_size=(7, 7))
+
+
+@pytest.mark.parametrize("input_res", [5, 320, 1000, (64, 320)])
+def test_a_model_that_resizes_is_judged_at_its_own_size_whatever_image_it_gets(
+    input_res: Any,
+) -> None:
+    graph = resizing(9)
+    found, table = summarize(graph, input_res), analyze(graph, input_res)
+    said = "The model resizes every image to 9 px, and is judged there."
+    assert found.resizing == said
+    assert found.headline.startswith(f"{said} 2 of 2 convolutions cannot help at 9 px")
+    assert found.input_resolution == (9, 9)
+    assert "Let the model resize images to 15 px or more." in found.options
+    states = [row.state for row in table.rows if row.name in ("first", "last")]
+    assert states == [graph.state(9)] * 2 == ["unproductive"] * 2
+    assert {row.feature_map_size for row in table.rows[:1]} == {(9, 9)}
+    assert said in str(table)
+    picture = visualize_architecture(graph, "resizing", input_res=input_res).source
+    assert "image resized to 9x9 px" in picture
+    assert picture.count("fillcolor=red") == 2
+    assert summarize(resizing(300), input_res).blocks_in("unproductive") == ()
+
+
+def test_a_model_that_looks_before_it_resizes_is_judged_at_the_image() -> None:
+    resize = LayerDefinition("Resize", (2, 2), (4, 4), resolution_dependent=True)
+    measures = Measures((320, 320), (9, 9))
+    late = EnrichedNetworkNode("late", resize, [conv("early")], measures=measures)
+    found = summarize(conv("last", late), 320)
+    assert (found.resizing, found.input_resolution) == ("", (320, 320))

@@ -47,7 +47,7 @@ def test_the_page_breaks_no_rule_of_axe(
     open_page: Callable[..., Any], axe: str, setting: dict[str, Any]
 ) -> None:
     graphs = {"resnet18": resnet18(), "vgg16": vgg16()}
-    page = open_page(graphs, 32, compare_at=[224], view=setting)
+    page = open_page(graphs, 32, compare_at=[224], refinements=3, view=setting)
     page.evaluate(axe)
     found = page.evaluate(
         "(rules) => axe.run(document, { runOnly: rules }).then((all) => all.violations.map((one) =>"

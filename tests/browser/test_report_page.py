@@ -25,6 +25,7 @@ from rfa_toolbox.analysis.costs import compute_at
 from rfa_toolbox.architectures.resnet import resnet18
 from rfa_toolbox.architectures.vgg import vgg16
 from rfa_toolbox.refinement import Refinement, edit, suggest_refinements
+from tests.analysis.test_summary import resizing
 from tests.browser.graphs import HOSTILE, hostile, large, random_graph
 
 Open = Callable[..., Any]
@@ -165,6 +166,20 @@ def test_feature_maps_are_those_of_the_library(open_page: Open) -> None:
 
 
 # --- what can be done ------------------------------------------------------------------------
+
+
+def test_a_model_that_resizes_is_judged_at_its_own_size(open_page: Open) -> None:
+    graph = resizing(9)
+    page = open_page(graph, 320, layers="nodes")
+    for size in (320, 5):
+        set_pixels(page, size)
+        found = summarize(graph, size)
+        assert "cannot help at 9 px" in page.locator("#headline").inner_text()
+        assert found.resizing in page.locator("#subline").inner_text()
+        table = analyze(graph, size)
+        assert page.evaluate("view.states") == [row.state for row in table.rows]
+        page.evaluate("choose(2)")
+        assert "resized image of 9" in page.locator("#details .why").first.inner_text()
 
 
 def test_the_slider_moves_everything(open_page: Open) -> None:
@@ -857,7 +872,7 @@ def test_each_target_is_large_enough_for_a_finger_and_each_text_for_an_eye(
 ) -> None:
     graphs = {"a": encoded(torchvision, "resnet18"), "b": vgg16()}
     view = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobile": True}
-    page = open_page(graphs, 32, view=view)
+    page = open_page(graphs, 32, view=view, refinements=3)
     small = page.evaluate(
         """() => [...document.querySelectorAll('button:not(.link), input')]
             .filter((one) => one.offsetParent && one.type !== 'range')

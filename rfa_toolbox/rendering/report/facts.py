@@ -13,6 +13,7 @@ from typing import Any
 
 from rfa_toolbox.analysis import filters_non_convolutional_node, summarize
 from rfa_toolbox.analysis.costs import map_steps
+from rfa_toolbox.analysis.states import resized_to
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
 from rfa_toolbox.rendering import labels
 from rfa_toolbox.rendering.report.structure import Units, blocks_of, modules_of, operations_of
@@ -39,6 +40,7 @@ def graph_facts(
     return {
         "name": name,
         "axes": axes,
+        "resized": resized_to(nodes),
         "good": {
             "from": _sizes(good.good_from),
             "useful": _sizes(good.nothing_wasted_from),
@@ -65,6 +67,7 @@ def graph_facts(
             "certainty": reason,
             "window": [_window_facts(node) for node in nodes],
             "map": [node.feature_map for node in nodes],
+            **_where_resized(nodes),
             "parameters": [node.parameters for node in nodes],
             "work": [node.measures.work for node in nodes],
         },
@@ -73,6 +76,12 @@ def graph_facts(
             "nodes": _level(nodes, operations_of(inputs, [node in extractor for node in nodes])),
         },
     }
+
+
+def _where_resized(nodes: Sequence[EnrichedNetworkNode]) -> dict[str, Any]:
+    """Return the size that the model gives to the image of every node; nothing if it gives none."""
+    sizes = [node.resized_to or 0 for node in nodes]
+    return {"resized": sizes} if any(sizes) else {}
 
 
 def _level(nodes: Sequence[EnrichedNetworkNode], units: Units) -> dict[str, Any]:

@@ -49,8 +49,10 @@ def refinement_facts(
     from rfa_toolbox.refinement.advice import suggest_refinements  # slow to import
     from rfa_toolbox.refinement.editing import edit
 
-    pixels = tuple(resolution) if len(resolution) > 1 else resolution[0]
-    summary = summarize(graph, pixels, filter_kernel_size_1)
+    asked = tuple(resolution) if len(resolution) > 1 else resolution[0]
+    summary = summarize(graph, asked, filter_kernel_size_1)
+    judged = summary.input_resolution
+    pixels = judged if len(judged) > 1 else judged[0]
     if not summary.blocks_in("unproductive", "critical", "partially critical"):
         return {"found": [], "note": ""}
     advice = suggest_refinements(graph, pixels, top=1)

@@ -13,7 +13,7 @@
  *   smallest: Sizes[], largest: Sizes[], jump: (Jump | Jump[])[], seen: Sizes[], filled: Sizes[],
  *   extracts: number[], placed: number[], certainty: number[], parameters: (number | null)[],
  *   work: ([number, number[]][] | null)[], map: (number[] | null)[],
- *   window: ([Sizes, Sizes] | null)[]}} Nodes */
+ *   window: ([Sizes, Sizes] | null)[], resized?: (number[] | 0)[]}} Nodes */
 /** What counts as one layer: blocks, or every operation. Units are known by their places, nodes by
  * theirs; modules are [path, parent, name of a part of a long module or 0].
  * @typedef {{main: number[], kind: ("layer" | "global" | "input" | "joint")[], inputs: number[][],
@@ -21,7 +21,7 @@
  *   arrows: [number, number, number][], items?: (number | string)[][], units?: number[][],
  *   signatures?: (string | null)[], members?: number[][], inner?: Map<number, number>}} Level */
 /** @typedef {{from: Sizes, useful: Sizes, to: Sizes, unknown: string}} Good */
-/** @typedef {{name: string, axes: number | null, good: Good, layers: Layer[],
+/** @typedef {{name: string, axes: number | null, resized: number[] | null, good: Good, layers: Layer[],
  *   certainties: [string, string][], encoded: number[] | null, nodes: Nodes,
  *   levels: {blocks: Level, nodes: Level}, refinements?: {found: Refinement[], note: string}}} Model */
 /** A better architecture for the resolution of the page: what it changes, and how its model differs.
@@ -216,16 +216,23 @@ function spread(one, resolution) {
   return resolution.length > 1 ? resolution : Array.from({ length: one.axes ?? 1 }, () => resolution[0]);
 }
 
+/** Where a model is judged: at the size that it gives to every image, or else at that of the page. @param {Model} one @param {number[]} resolution */
+function judgedAt(one, resolution) {
+  return one.resized ?? spread(one, resolution);
+}
+
 /** @param {number[]} resolution */
 function resolutionText(resolution) {
   const all = resolution.length > 1 ? resolution : Array.from({ length: facts.axes ?? 1 }, () => resolution[0]);
   return `${all.join(" × ")} px`;
 }
 
-/** Units of a layer's output, as compute_feature_map_size counts them. @param {Jump | Jump[]} jumps @param {number[]} resolution */
-function mapSize(jumps, resolution) {
+/** Units of a layer's output, as rfa_toolbox.analysis.states.map_size_at counts them. @param {Model} one @param {number} node @param {number[]} resolution one number per axis */
+function mapSize(one, node, resolution) {
+  const known = one.nodes.map[node];
+  if (one.nodes.resized?.[node] && known) return known;
   return resolution.map((size, axis) => {
-    const jump = on(jumps, axis);
+    const jump = on(one.nodes.jump[node], axis);
     if (jump === null) return 1;
     const [over, under] = typeof jump === "string" ? jump.split("/").map(Number) : [jump, 1];
     return Math.max(1, Math.floor((size * under) / over));
@@ -234,8 +241,9 @@ function mapSize(jumps, resolution) {
 
 // --- states ----------------------------------------------------------------------------------
 
-/** How useful a layer can be. @param {Nodes} nodes @param {number} node @param {number[]} resolution one number per axis @returns {State} */
-function stateOf(nodes, node, resolution) {
+/** How useful a layer can be. @param {Nodes} nodes @param {number} node @param {number[]} asked one number per axis @returns {State} */
+function stateOf(nodes, node, asked) {
+  const resolution = nodes.resized?.[node] || asked;
   const seen = nodes.seen[node];
   const full = nodes.filled[node];
   const field = nodes.smallest[node];

@@ -135,7 +135,7 @@ function hideCard() {
 
 function paintFieldChart() {
   for (const [node, bar] of fieldChart.bars) bar.setAttribute("class", `field ${view.states[node]}${node === view.chosen ? " chosen" : ""}`);
-  const size = spread(model(), view.resolution)[fieldChart.axis];
+  const size = judgedAt(model(), view.resolution)[fieldChart.axis];
   const y = fieldChart.toY(size);
   fieldChart.line.setAttribute("y1", String(y));
   fieldChart.line.setAttribute("y2", String(y));

@@ -40,7 +40,7 @@ function finding(one, sum, resolution) {
       ...(wasted.length === total ? ["."] : [wasted.length === 1 ? ": " : ", from ", chooser(one, wasted[0], 40), wasted.length === 1 ? "." : " on."]),
     ];
   if (limited.length) return [`Every layer can help${at}, though `, html("b", { class: "fine" }, countedInWords(one, limited, sum.all)), ` see${limited.length === 1 ? "s" : ""} beyond the image.`];
-  const beyond = spread(one, resolution).some((size, axis) => size > pixels(one.good.to, axis));
+  const beyond = judgedAt(one, resolution).some((size, axis) => size > pixels(one.good.to, axis));
   return [total === 1 ? "The only layer" : `All ${counted(total, "layer")}`, ` can help${at}.`, beyond ? " No unit sees the whole image." : ""];
 }
 
@@ -67,7 +67,7 @@ function goodReason(one) {
 function showSummary() {
   const one = model();
   const sum = balance(one, view.states);
-  const resolution = spread(one, view.resolution);
+  const resolution = judgedAt(one, view.resolution);
   byId("headline").replaceChildren(...finding(one, sum, resolution).map((child) => (child instanceof Node ? child : String(child ?? ""))));
   const axes = perAxis(one, sum, resolution);
   const parameters = costs(one, view.states, one.nodes.parameters);
@@ -77,7 +77,7 @@ function showSummary() {
     : [];
   const held = shares.length ? `${sum.counts.unproductive === 1 ? "It holds" : "They hold"} ${listed(shares.map(String))}.` : "";
   byId("subline").replaceChildren(
-    ...[one.good.unknown && html("strong", {}, `${one.good.unknown} `), axes && `${axes} `, held && `${held} `, html("b", {}, `Good ${/^from/.test(goodText(one)) ? "" : /to/.test(goodText(one)) ? "from " : "at "}${goodText(one)}.`)].filter((child) => child instanceof Node || Boolean(child)).map((child) => /** @type {Node | string} */ (child)),
+    ...[one.good.unknown && html("strong", {}, `${one.good.unknown} `), one.resized && `The model resizes every image to ${inShort(new Set(one.resized).size > 1 ? one.resized : one.resized[0])} px, and is judged there. `, axes && `${axes} `, held && `${held} `, html("b", {}, `Good ${/^from/.test(goodText(one)) ? "" : /to/.test(goodText(one)) ? "from " : "at "}${goodText(one)}.`)].filter((child) => child instanceof Node || Boolean(child)).map((child) => /** @type {Node | string} */ (child)),
   );
   byId("subline").title = goodReason(one);
   const shown = STATES.filter((state) => state !== "partially" || sum.counts.partially);
@@ -148,7 +148,8 @@ function chooser(one, node, longest) {
 
 /** What can be done, the cheapest first. @param {Model} one @param {ReturnType<typeof balance>} sum @returns {[string, ...Child[]][]} */
 function advice(one, sum) {
-  const resolution = spread(one, view.resolution);
+  const resolution = judgedAt(one, view.resolution);
+  const use = one.resized ? "Let the model resize images to" : "Use images of";
   const enough = resolution.map((size, axis) => Math.max(size, pixels(one.good.from, axis)));
   const enoughText = inShort(new Set(enough).size === 1 ? enough[0] : enough);
   /** @type {[string, ...Child[]][]} */
@@ -168,10 +169,10 @@ function advice(one, sum) {
       "Let the field grow more slowly",
       ...(early.length ? ["Smaller strides early on, at ", ...early.flatMap((node, at) => [at ? " or " : "", chooser(one, node, 30)]), ", about halve all fields behind them, at the price of compute."] : ["Smaller kernels early on slow down all growth behind them."]),
     ]);
-    found.push([`Use images of ${enoughText} px or more`, goodReason(one)]);
+    found.push([`${use} ${enoughText} px or more`, goodReason(one)]);
     return found;
   }
-  if (sum.counts.critical + sum.counts.partially) return [[`Images of ${enoughText} px use every layer fully`, goodReason(one)]];
+  if (sum.counts.critical + sum.counts.partially) return [[`${use} ${enoughText} px: there every layer is used fully`, goodReason(one)]];
   if (resolution.some((size, axis) => size > pixels(one.good.to, axis))) return [["Nothing is wasted, but no unit sees the whole image", `The largest field is ${inShort(one.good.to)} px. Where the task needs the whole image, let the field grow faster.`]];
   return [["Nothing to do at this resolution", goodReason(one)]];
 }
@@ -381,7 +382,7 @@ function layerDetails(one, node) {
   const layer = layerOf(one, node);
   const nodes = one.nodes;
   const path = pathOf(one, node);
-  const resolution = spread(one, view.resolution);
+  const resolution = nodes.resized?.[node] || spread(one, view.resolution);
   const [certainty, reason] = one.certainties[nodes.certainty[node]];
   const unless = (/** @type {string} */ text) => (/^1(x1)*$/.test(text) ? "" : text.replaceAll("x", " × "));
   const jump = nodes.jump[node];
@@ -416,7 +417,7 @@ function layerDetails(one, node) {
       ...fact("Largest field", `${sizesText(nodes.largest[node])} px`),
       ...fact("Neighbours", jumps === null ? null : `${jumps} px apart in the image`),
       ...fact("First unit", window_ && windowText(one, window_)),
-      ...fact("Feature map", `${mapSize(jump, resolution).join(" × ")} at ${resolutionText(view.resolution)}`),
+      ...fact("Feature map", `${mapSize(one, node, resolution).join(" × ")} at ${resolutionText(view.resolution)}`),
       ...fact("Map when read", measured ? `${measured.join(" × ")}${encodedText(one)}` : null),
       ...fact("Parameters", parameters === null ? null : parameters.toLocaleString("en")),
       ...fact("Multiply-adds", macs === null ? null : macs ? `${shortNumber(macs)}${aboutText(one, view.resolution)}` : "0"),
@@ -486,7 +487,7 @@ function why(one, node, resolution) {
   const state = view.states[node];
   const inputs = nodes.inputs[node];
   const axes = resolution.map((_, axis) => axis);
-  const image = `the image of ${resolutionText(view.resolution)}`;
+  const image = `the ${nodes.resized?.[node] ? "resized image" : "image"} of ${resolutionText(resolution)}`;
   const own = `${sizesText(nodes.smallest[node], axes.length)} px`;
   const ownInfinite = axes.every((axis) => pixels(nodes.smallest[node], axis) === Infinity);
   /** @type {Child[]} */
@@ -509,10 +510,10 @@ function why(one, node, resolution) {
       );
     }
     if (axes.every((axis) => resolution[axis] <= pixels(nodes.filled[node], axis))) {
-      const maps = inputs.map((other) => mapSize(nodes.jump[other], resolution).join(" × "));
+      const maps = inputs.map((other) => mapSize(one, other, resolution).join(" × "));
       const layer = layerOf(one, node);
       text.push(
-        `The feature map that reaches it is ${maps.length ? listed([...new Set(maps)].slice(0, 4)) : resolution.join(" × ")} units large at ${resolutionText(view.resolution)}, and the layer looks at ${sizesText(layer.window, axes.length)}: the map is not larger than the window, so nothing is left to slide over.`,
+        `The feature map that reaches it is ${maps.length ? listed([...new Set(maps)].slice(0, 4)) : resolution.join(" × ")} units large at ${resolutionText(resolution)}, and the layer looks at ${sizesText(layer.window, axes.length)}: the map is not larger than the window, so nothing is left to slide over.`,
       );
     }
   } else if (state === "critical" || state === "partially") {
@@ -612,7 +613,7 @@ function cardOf({ card, one, resolution, states, sum, parameters, macs }) {
     showAnswer();
   });
   open.append(facts.models.length > 1 ? named(shortened(one.name, 60)) : card.resolution ? "Kept" : "Now");
-  const at = resolutionText(resolution);
+  const at = resolutionText(judgedAt(one, resolution));
   return html(
     "article",
     { class: "card" },
@@ -674,7 +675,7 @@ const COLUMNS = [
   { title: "Stride", key: "stride_size", number: true, value: (one, node) => layerOf(one, node).stride, text: (one, node) => layerOf(one, node).stride.replaceAll("x", " × ") },
   { title: "Smallest field", key: "receptive_field_min", number: true, value: (one, node) => sortSize(one.nodes.smallest[node]), text: (one, node) => shortText(one.nodes.smallest[node]) },
   { title: "Largest field", key: "receptive_field_max", number: true, value: (one, node) => sortSize(one.nodes.largest[node]), text: (one, node) => shortText(one.nodes.largest[node]) },
-  { title: "Feature map", key: "feature_map_size", number: true, value: (one, node) => Math.max(...mapSize(one.nodes.jump[node], spread(one, view.resolution))), text: (one, node) => mapSize(one.nodes.jump[node], spread(one, view.resolution)).join(" × ") },
+  { title: "Feature map", key: "feature_map_size", number: true, value: (one, node) => Math.max(...mapSize(one, node, spread(one, view.resolution))), text: (one, node) => mapSize(one, node, spread(one, view.resolution)).join(" × ") },
   { title: "Parameters", key: "parameters", number: true, value: (one, node) => ofUnit(one, node, one.nodes.parameters), text: (one, node) => ofUnit(one, node, one.nodes.parameters)?.toLocaleString("en") ?? "–" },
   { title: "Multiply-adds", key: "multiply_accumulates", number: true, value: (one, node) => ofUnit(one, node, view.work), text: (one, node) => { const cost = ofUnit(one, node, view.work); return cost === null ? "–" : shortNumber(cost); } },
   { title: "State", key: "state", number: false, value: (one, node) => (isCounted(one, node) ? STATES.indexOf(view.states[node]) : 9), text: stateCell },
@@ -811,7 +812,7 @@ function tableAsCsv() {
     ["receptive_field_min", (node) => sizes(one.nodes.smallest[node])],
     ["receptive_field_max", (node) => sizes(one.nodes.largest[node])],
     ["jump", (node) => jumps(one.nodes.jump[node])],
-    ["feature_map_size", (node) => mapSize(one.nodes.jump[node], resolution).join("x")],
+    ["feature_map_size", (node) => mapSize(one, node, resolution).join("x")],
     ["filters", (node) => layerOf(one, node).filters],
     ["units", (node) => layerOf(one, node).units],
     ["parameters", (node) => ofUnit(one, node, one.nodes.parameters)],
