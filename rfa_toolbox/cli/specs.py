@@ -25,7 +25,7 @@ from rfa_toolbox import (
     create_graph_from_tensorflow_model,
 )
 from rfa_toolbox.cli.problems import ModelCodeError, UsageError, remark
-from rfa_toolbox.encodings.tensorflow_keras.model_json import load_model_dict
+from rfa_toolbox.encodings.tensorflow_keras.sources import load_model_dict
 from rfa_toolbox.errors import RFAError
 from rfa_toolbox.graphs import GRAPH_FORMAT
 
@@ -41,13 +41,11 @@ BUILT_IN: tuple[str, ...] = tuple(architectures.__all__)
 _FORMS = (
     f"a built-in architecture ({', '.join(BUILT_IN)}), "
     "package.module:callable such as torchvision.models:resnet50, path/to/file.py:callable, "
-    "or a file: ONNX, Keras JSON, a .keras archive, or a graph as JSON"
+    "or a file: ONNX, Keras JSON, a .keras archive or .h5 file, or a graph as JSON"
 )
 _NO_ARCHITECTURE = {
     ".bin",
     ".ckpt",
-    ".h5",
-    ".hdf5",
     ".npz",
     ".pb",
     ".pt",

@@ -272,7 +272,7 @@ class KerasSetting:
         ``order`` says which dimension of the image every dimension is, if they were permuted.
         """
         spatial = self.bench.spatial
-        if order is not None and flags.ndim == len(order):
+        if order is not None and flags.ndim == len(order) == len(self.shape):
             spatial = tuple(order.index(one) for one in spatial)
         if flags.shape[:1] != (count,):
             return np.zeros((count, 1), np.bool_)
@@ -281,6 +281,7 @@ class KerasSetting:
             kept: tuple[int, ...] = (spatial[self.axis],)
         elif flags.ndim == 3 and len(self.shape) == 4:
             # Tokens: the rows of a map, one after another.
+            flags = flags if order is None else np.moveaxis(flags, order.index(1), 1)
             sizes = next(
                 (one for one in reversed(self._maps) if math.prod(one) == flags.shape[1]), None
             )

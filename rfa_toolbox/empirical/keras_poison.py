@@ -257,13 +257,7 @@ class PoisonedLayers:
         operands = list(_operands(args))
         shapes = [tuple(getattr(one, "shape", ())) for one in operands]
         for place, (weight, shape) in enumerate(zip(operands, shapes, strict=True)):
-            beside = (
-                other
-                for other in shapes
-                if len(other) == len(shape) > 2
-                and any(own == 1 < size for own, size in zip(shape[1:], other[1:], strict=True))
-            )
-            if next(beside, None) is None:
+            if not any(self._is_gate(shape, other) for other in shapes):
                 continue
             own = isinstance(weight, Bundled)
             flags = weight.flags if own else nan_in(self.keras, weight)
@@ -273,6 +267,17 @@ class PoisonedLayers:
             else:
                 operands[place] = self.keras.ops.where(images, _FINITE, weight)
         return tuple(operands) if len(args) > 1 else (operands,)
+
+    def _is_gate(self, shape: Sequence[int], other: Sequence[int]) -> bool:
+        """Whether a weight has one number for all the positions of a map, of which there are some.
+
+        Other dimensions are channels, in which a mask of positions has one number, too.
+        """
+        if not len(other) == len(shape) > 2:
+            return False
+        first = self.channels_first
+        places = range(2, len(shape)) if first else range(1, len(shape) - 1)
+        return all(shape[one] == 1 for one in places) and any(other[one] > 1 for one in places)
 
 
 def _together(value: Bundled) -> Flags:

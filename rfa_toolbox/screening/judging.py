@@ -22,7 +22,7 @@ from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
     create_graph_from_keras_json,
     create_graph_from_model,
 )
-from rfa_toolbox.encodings.tensorflow_keras.model_json import load_model_dict
+from rfa_toolbox.encodings.tensorflow_keras.sources import load_model_dict
 from rfa_toolbox.errors import ScreeningError
 from rfa_toolbox.frameworks import create_graph_from_pytorch_model
 from rfa_toolbox.graphs import EnrichedNetworkNode

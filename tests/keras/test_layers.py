@@ -151,7 +151,7 @@ OPERATIONS: dict[str, tuple[Any, list[Any], Any]] = {
     "cumulative sum": ((8, 4), [(NUMPY, "Cumsum", {"axis": 1}, [])], (INF,)),
     "rearrange": (
         (8, 8, 3),
-        [("keras.src.ops.einops", "Rearrange", {}, ["b (h p) w c -> b h w (p c)"])],
+        [("keras.src.ops.einops", "Rearrange", {}, ["b h w c -> b w h c"])],
         (1, 1),
     ),
     "flatten and one hot": ((8, 4), [(NN, "OneHot", {"num_classes": 3}, [])], (1,)),

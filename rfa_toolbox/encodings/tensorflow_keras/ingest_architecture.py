@@ -11,13 +11,17 @@ from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
+from rfa_toolbox.encodings.complaints import in_one_line
 from rfa_toolbox.encodings.tensorflow_keras import layer_handlers
 from rfa_toolbox.encodings.tensorflow_keras.layer_handlers import LayerCall
 from rfa_toolbox.encodings.tensorflow_keras.model_json import (
     CallRecord,
+    read_model,
+)
+from rfa_toolbox.encodings.tensorflow_keras.sources import (
+    condensed,
     load_model_dict,
     parse_model_dict,
-    read_model,
 )
 from rfa_toolbox.errors import InvalidGraphError, UnsupportedModelError
 from rfa_toolbox.graphs import EnrichedNetworkNode, InfoFilter, LayerDefinition, resolve_filter
@@ -127,8 +131,9 @@ def create_graph_from_keras_json(
     """Return the graph of a model from what ``model.to_json()`` wrote; needs no framework.
 
     Args:
-        text_or_path: the text itself, or the path of a file that holds it; a ``.keras`` archive
-            will do as well.
+        text_or_path: the text itself, or the path of a file that holds it; a ``.keras`` archive,
+            the folder that it was unpacked to, or an ``.h5`` file of a whole model (which takes
+            h5py) will do as well.
         filter_rf: as in ``create_graph_from_model``.
         global_ops: as in ``create_graph_from_model``.
         handlers: as in ``create_graph_from_model``.
@@ -278,7 +283,9 @@ def _graph(
         layer = described[record.name] = _checked(handler(call), handler)
         return layer
 
-    return graph_of(read_model(model), describe, described, keep, global_ops).to_graph()
+    with in_one_line("JSON of the model"):
+        read = read_model(condensed(model))
+        return graph_of(read, describe, described, keep, global_ops).to_graph()
 
 
 def _checked(layer: Any, handler: Any) -> LayerDefinition:

@@ -12,10 +12,11 @@ import contextlib
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import attrs
 
+from rfa_toolbox.encodings.complaints import shortened
 from rfa_toolbox.encodings.tensorflow_keras.model_json import (
     CallRecord,
     ModelRecord,
@@ -104,7 +105,7 @@ def constant_of(value: Any, number: int = -1) -> TensorRef:
 
 
 def _inside(constant: Any) -> Any:
-    """Return the nested lists that a constant holds."""
+    """Return the array or the nested lists that a constant holds."""
     if isinstance(constant, Mapping):
         constant = constant.get("config", constant)
         constant = constant.get("value") if isinstance(constant, Mapping) else constant
@@ -118,18 +119,13 @@ def sizes_of(constant: Any) -> Shaped:
     (1, 2)
     """
     constant = _inside(constant)
+    if hasattr(constant, "shape"):
+        return tuple(constant.shape)
     sizes = []
     while isinstance(constant, list | tuple) and constant:
         sizes.append(len(constant))
         constant = constant[0]
     return tuple(sizes)
-
-
-class Constant(NamedTuple):
-    """Numbers in the JSON where a tensor could be."""
-
-    ref: TensorRef
-    value: Any
 
 
 @attrs.define
@@ -222,14 +218,29 @@ class Call:
         return outputs
 
     def permuted(self, tensor: TensorRef, order: Sequence[int]) -> TensorRef:
-        """Return a tensor with its dimensions in another order."""
+        """Return a tensor with its dimensions in another order.
+
+        Raises:
+            ValueError: if that is no order of them.
+        """
+        if sorted(order) != list(range(len(tensor.shape))):
+            raise ValueError(
+                f"the order of dimensions is {list(order)!r}; expected is each from 0 to "
+                f"{len(tensor.shape) - 1} once"
+            )
         if list(order) == list(range(len(tensor.shape))):
             return tensor
         shape = [tensor.shape[place] for place in order]
         return self.emit("permute", shape, input=tensor, dims=tuple(order))
 
     def reshaped(self, tensor: TensorRef, shape: Sequence[int]) -> TensorRef:
-        """Return a tensor in another shape."""
+        """Return a tensor in another shape.
+
+        Raises:
+            ValueError: if that has room for another number of elements.
+        """
+        if self.lowering.sized and math.prod(shape) != math.prod(tensor.shape):
+            raise ValueError(f"a tensor of shape {tensor.shape!r} does not fit {tuple(shape)!r}")
         return self.emit("reshape", shape, input=tensor)
 
     def unknown(self, reason: str, tensor: TensorRef | None = None) -> TensorRef:
@@ -238,6 +249,9 @@ class Call:
         shape = self.lowering.expected(read.shape)
         return self.emit("unknown", shape, input=read, reason=reason, weights={"weights": None})
 
+
+_PASSING_ON = frozenset(words("Lambda"))
+"""Layers of which nobody knows how many outputs they have."""
 
 _PLUMBING = frozenset(words("clone expand permute reshape squeeze unsqueeze"))
 
@@ -266,6 +280,7 @@ class Lowering:
         self.made: dict[int, list[TensorRef]] = {}
         self.numbers: dict[int, Numbers] = {}
         self.guessed: set[int] = set()
+        self.sized = all(map(_is_sized, model.calls))
         self.scope: tuple[ModuleCall, ...] = ()
         self.count = 0
         self.place = 0
@@ -344,7 +359,15 @@ class Lowering:
 
     def _tensor(self, written: Written) -> TensorRef:
         several = self.made[written.call]
-        return several[written.output] if written.output < len(several) else several[0]
+        if written.output < len(several):
+            return several[written.output]
+        call = self.model.calls[written.call]
+        if call.known and call.kind not in _PASSING_ON:
+            raise UnsupportedModelError(
+                f"Output {written.output} of the layer {call.name!r} of class {call.kind!r} is "
+                f"read, which has {len(several)}, counted from 0."
+            )
+        return several[0]
 
     def _call(self, place: int, record: CallRecord) -> None:
         found: list[TensorRef] = []
@@ -426,6 +449,12 @@ def _shape_behind(call: Call, layer: Any) -> Shaped:
     return tuple(shape)
 
 
+def _is_sized(call: CallRecord) -> bool:
+    """Whether a call is no input that leaves its size open."""
+    shape = call.config.get("batch_shape") or call.config.get("batch_input_shape")
+    return call.kind != "InputLayer" or (isinstance(shape, list | tuple) and None not in shape[1:])
+
+
 def _channels_known(shape: Sequence[int | None]) -> bool:
     """Whether a shape says how many channels there are, in front or at the end."""
     return len(shape) < 2 or shape[-1] is not None or shape[1] is not None
@@ -444,9 +473,9 @@ def _readable(call: Call) -> Iterator[None]:
         }
         raise UnsupportedModelError(
             f"The layer {call.record.name!r} of class {call.kind!r} cannot be read "
-            f"({type(error).__name__}: {error}); it gets tensors of the shapes "
-            f"{tuple(one.shape for one in call.tensors)!r}, and its configuration is "
-            f"{str(config)[:400]}."
+            f"({type(error).__name__}: {shortened(str(error), 300)}); it gets tensors of the "
+            f"shapes {shortened(str(tuple(one.shape for one in call.tensors)), 200)}, and its "
+            f"configuration is {shortened(str(config), 400)}."
         ) from error
 
 

@@ -25,11 +25,16 @@ __all__ = [
     "channels_first",
     "concatenated",
     "convolution",
+    "interpolation_of",
     "map_of",
+    "merged",
+    "place_of",
     "pooled",
     "resized",
     "slid",
+    "slid_over",
     "softmaxed",
+    "with_missing",
 ]
 
 Lower: TypeAlias = "Callable[[Call], TensorRef | list[TensorRef]]"
@@ -144,6 +149,27 @@ def slid(size: int, kernel: int, stride: int, dilation: int, padding: str) -> in
     return max(1, (size - dilation * (kernel - 1) - 1) // stride + 1)
 
 
+def slid_over(
+    call: Call,
+    sizes: Sequence[int],
+    kernels: Sequence[int],
+    strides: Sequence[int],
+    dilations: Sequence[int],
+    padding: str,
+) -> list[int]:
+    """Return the units behind a window that slides over a map.
+
+    Raises:
+        ValueError: if the map is smaller than the window.
+    """
+    several = list(zip(sizes, kernels, strides, dilations, strict=True))
+    too_small = any(d * (k - 1) >= size for size, k, _, d in several)
+    if padding == "valid" and call.lowering.sized and too_small:
+        reach = [d * (k - 1) + 1 for _, k, _, d in several]
+        raise ValueError(f"a window of {reach!r} units does not fit a map of {list(sizes)!r}")
+    return [slid(size, k, s, d, padding) for size, k, s, d in several]
+
+
 def _sides(padding: str, reaches: Sequence[int]) -> Any:
     """Return the padding in the form of the vocabulary."""
     if padding == "causal":
@@ -168,10 +194,7 @@ def convolution(call: Call) -> TensorRef:
     place = map_of(call, count)
     if place is None:
         return _too_few(call)
-    sizes = [
-        slid(size, k, s, d, padding)
-        for size, k, s, d in zip(place.sizes, kernels, strides, dilations, strict=True)
-    ]
+    sizes = slid_over(call, place.sizes, kernels, strides, dilations, padding)
     channels = place.channels
     several = int(call.get("depth_multiplier", default=1))
     filters = _positive(call, "filters", channels)
@@ -275,9 +298,7 @@ def pooled(
     call: Call, place: Map, sizes: Sequence[int], strides: Sequence[int], padding: str
 ) -> TensorRef:
     """Return a map behind a pooling."""
-    made = [
-        slid(size, k, s, 1, padding) for size, k, s in zip(place.sizes, sizes, strides, strict=True)
-    ]
+    made = slid_over(call, place.sizes, sizes, strides, (1,) * place.count, padding)
     return place.back(
         call.emit(
             f"max_pool{place.count}d",
@@ -407,7 +428,7 @@ def _up_sampling(call: Call) -> TensorRef:
     if place is None:
         return _too_few(call)
     factors = _sizes(call, count, "size", "length", default=2)
-    method = str(call.get("interpolation", default="nearest"))
+    method = interpolation_of(call, "nearest")
     sizes = [size * factor for size, factor in zip(place.sizes, factors, strict=True)]
     return place.back(
         call.emit(
@@ -429,11 +450,13 @@ def _padding(call: Call) -> TensorRef:
     amounts = call.get("padding", "cropping", default=1)
     if count == 1 and isinstance(amounts, list | tuple) and isinstance(amounts[0], int):
         amounts = [amounts]
-    several = [per_axis(amount, 2) for amount in per_axis(amounts, count)]
-    sizes = [
-        max(1, size + sign * (begin + end))
-        for size, (begin, end) in zip(place.sizes, several, strict=True)
-    ]
+    name = "padding" if sign > 0 else "cropping"
+    several = [whole_numbers(amount, 2, name, 0) for amount in per_axis(amounts, count)]
+    sizes = [size + sign * sum(amount) for size, amount in zip(place.sizes, several, strict=True)]
+    if min(sizes) < 1:
+        if call.lowering.sized:
+            raise ValueError(f"cropping is {amounts!r}; nothing is left of {place.sizes!r} units")
+        sizes = [max(1, size) for size in sizes]
     pad = [sign * side for pair in reversed(several) for side in pair]
     shape = place.shape(place.channels, sizes)
     return place.back(call.emit("pad", shape, input=place.tensor, pad=tuple(pad)))
@@ -443,13 +466,13 @@ def _resizing(call: Call) -> TensorRef:
     place = map_of(call, 2)
     if place is None:
         return _too_few(call)
-    wanted = (int(call.get("height")), int(call.get("width")))
+    wanted = whole_numbers((call.get("height"), call.get("width")), 2, "(height, width)")
     shape = place.shape(place.channels, wanted)
     fits = all(one <= size for one, size in zip(wanted, place.sizes, strict=True))
     if call.kind == "Resizing" or not fits:
         kept = call.get("crop_to_aspect_ratio") or call.get("pad_to_aspect_ratio")
         kept = bool(kept or call.kind != "Resizing")
-        method = str(call.get("interpolation", default="bilinear"))
+        method = interpolation_of(call, "bilinear")
         return place.back(resized(call, place, wanted, method, bool(call.get("antialias")), kept))
     pad: list[int] = []
     for size, one in zip(reversed(place.sizes), reversed(wanted), strict=True):
@@ -458,6 +481,24 @@ def _resizing(call: Call) -> TensorRef:
     return place.back(
         call.emit("pad", shape, input=place.tensor, pad=tuple(pad), sized="varies", centred=True)
     )
+
+
+_METHODS = words(
+    "nearest bilinear bicubic area lanczos3 lanczos5 gaussian mitchellcubic linear cubic"
+)
+
+
+def interpolation_of(call: Call, default: str) -> str:
+    """Return the interpolation of a layer that resizes.
+
+    Raises:
+        ValueError: if Keras has none of that name.
+    """
+    found = call.get("interpolation", "method", default=default)
+    method = str(found).lower()
+    if method not in _METHODS:
+        raise ValueError(f"interpolation is {found!r}; expected is one of {', '.join(_METHODS)}")
+    return method
 
 
 def resized(
@@ -482,12 +523,28 @@ def _reshape(call: Call) -> TensorRef:
     if call.kind == "Permute":
         return call.permuted(x, (0, *(int(one) for one in call.get("dims"))))
     if call.kind == "RepeatVector":
-        times = int(call.get("n"))
+        (times,) = whole_numbers(call.get("n"), 1, "n")
         made = call.emit("unsqueeze", (x.shape[0], 1, *x.shape[1:]), input=x, dim=1)
         return call.emit("expand", (x.shape[0], times, *x.shape[1:]), input=made)
     target = [-1 if one is None else int(one) for one in call.get("target_shape")]
-    missing = math.prod(x.shape[1:]) // max(1, -math.prod(target))
-    return call.reshaped(x, (x.shape[0], *(missing if one == -1 else one for one in target)))
+    return call.reshaped(x, (x.shape[0], *with_missing(target, math.prod(x.shape[1:]))))
+
+
+def with_missing(wanted: Sequence[int], count: int) -> list[int]:
+    """Return a shape of so many elements, of which one size may be left out with -1.
+
+    Raises:
+        ValueError: if several sizes are left out, or one is negative.
+
+    >>> with_missing([4, -1], 12)
+    [4, 3]
+    """
+    if any(one < -1 or not one for one in wanted) or list(wanted).count(-1) > 1:
+        raise ValueError(
+            f"the shape is {list(wanted)!r}; expected are positive sizes, of which one may be -1"
+        )
+    known = math.prod(one for one in wanted if one != -1)
+    return [max(1, count // known) if one == -1 else one for one in wanted]
 
 
 # --- several tensors -------------------------------------------------------------------------
@@ -496,7 +553,7 @@ _MERGES = {"Multiply": "mul", "Subtract": "sub", "Maximum": "maximum", "Minimum"
 
 
 def _merge(call: Call) -> TensorRef:
-    shape = broadcast([one.shape for one in call.tensors])
+    shape = merged(call, call.tensors)
     name = _MERGES.get(call.kind, "add")
     return call.emit(name, shape, operands=tuple(call.tensors))
 
@@ -514,8 +571,39 @@ def broadcast(shapes: Sequence[Sequence[int]]) -> tuple[int, ...]:
     )
 
 
+def merged(call: Call, tensors: Sequence[TensorRef]) -> tuple[int, ...]:
+    """Return the shape of an element-wise result.
+
+    Raises:
+        ValueError: if tensors cannot be broadcast.
+    """
+    shapes = [one.shape for one in tensors]
+    made = broadcast(shapes)
+    if call.lowering.sized and any(
+        own not in (1, size)
+        for shape in shapes
+        for own, size in zip(reversed(shape), reversed(made), strict=False)
+    ):
+        raise ValueError(f"tensors of the shapes {shapes!r} cannot be put together")
+    return made
+
+
 def _concatenate(call: Call) -> TensorRef:
-    return concatenated(call, int(call.get("axis", default=-1)))
+    return concatenated(call, call.get("axis", default=-1))
+
+
+def place_of(axis: int, rank: int) -> int:
+    """Return a dimension, counted from the front.
+
+    Raises:
+        ValueError: if there is none of that number.
+
+    >>> place_of(-1, 4)
+    3
+    """
+    if type(axis) is not int or not -rank <= axis < rank:
+        raise ValueError(f"axis is {axis!r}; expected is a number from {-rank} to {rank - 1}")
+    return axis % rank
 
 
 def concatenated(call: Call, axis: int, more: Sequence[TensorRef] = ()) -> TensorRef:
@@ -525,7 +613,11 @@ def concatenated(call: Call, axis: int, more: Sequence[TensorRef] = ()) -> Tenso
     if any(len(one.shape) != rank for one in tensors):
         shapes = tuple(one.shape for one in tensors)
         return call.unknown(f"it puts together tensors of the shapes {shapes!r}")
-    axis %= rank
+    axis = place_of(axis, rank)
+    rest = [tuple(size for at, size in enumerate(one.shape) if at != axis) for one in tensors]
+    if call.lowering.sized and len(set(rest)) > 1:
+        several = [one.shape for one in tensors]
+        raise ValueError(f"tensors of the shapes {several!r} do not fit along dimension {axis}")
     shape = list(broadcast([one.shape for one in tensors]))
     shape[axis] = sum(one.shape[axis] for one in tensors)
     return call.emit("cat", shape, tensors=tensors, dim=axis)
@@ -697,10 +789,7 @@ def _convolutional_recurrent(call: Call) -> TensorRef | list[TensorRef]:
     place = map_of(call, count)
     if place is None or place.rank < count + 3:
         return _too_few(call)
-    sizes = [
-        slid(size, k, s, d, padding)
-        for size, k, s, d in zip(place.sizes, kernels, strides, dilations, strict=True)
-    ]
+    sizes = slid_over(call, place.sizes, kernels, strides, dilations, padding)
     filters = int(call.get("filters", default=1))
     steps = place.tensor.shape[1]
     weights: dict[str, int | None] = {"kernel": None}

@@ -46,13 +46,15 @@ def _integers(call: Call, value: Any) -> list[int | None]:
         return list(call.lowering.numbers.get(value.number, (None,)))
     if isinstance(value, list | tuple):
         return [number for one in value for number in _integers(call, one)]
+    if hasattr(value, "shape"):
+        return value.ravel().tolist()  # type: ignore[no-any-return]
     return [value if type(value) is int else None]
 
 
 def _places(call: Call, axis: Any, rank: int) -> list[int]:
     if axis is None:
         return list(range(rank))
-    return [one % rank for one in _integers(call, axis) if one is not None]
+    return [layers.place_of(one, rank) for one in _integers(call, axis) if one is not None]
 
 
 def _constants(argument: Any) -> Iterable[TensorRef]:
@@ -113,7 +115,7 @@ _RENAMED = {
 def _pointwise(call: Call) -> TensorRef:
     name = canonical(call.kind)
     constants = _given(call)
-    shape = layers.broadcast([one.shape for one in (*call.tensors, *constants)])
+    shape = layers.merged(call, (*call.tensors, *constants))
     made = call.emit(_RENAMED.get(name, "abs"), shape, operands=(*call.tensors, *constants))
     numbers = call.lowering.numbers.get(call.x.number)
     if name in _ON_NUMBERS and numbers is not None:
@@ -196,7 +198,7 @@ def _softmax(call: Call) -> TensorRef:
 
 
 def _glu(call: Call) -> TensorRef:
-    axis = int(call.get("axis", default=-1)) % len(call.x.shape)
+    axis = layers.place_of(call.get("axis", default=-1), len(call.x.shape))
     shape = list(call.x.shape)
     shape[axis] //= 2
     return call.emit("glu", shape, input=call.x, dim=axis)
@@ -376,10 +378,7 @@ def _slid(
     more: int = 1,
 ) -> TensorRef:
     """Return a map behind windows that take each channel by itself, ``more`` times as many."""
-    made = [
-        layers.slid(size, k, s, d, padding)
-        for size, k, s, d in zip(place.sizes, sizes, strides, rates, strict=True)
-    ]
+    made = layers.slid_over(call, place.sizes, sizes, strides, rates, padding)
     rank = place.rank
     return place.back(  # type: ignore[no-any-return]
         call.emit(
@@ -418,7 +417,7 @@ def _resize(call: Call) -> TensorRef:
     place = layers.map_of(call, 2, x)
     if place is None or len(size) != 2 or None in size:
         return call.unknown("it resizes an image to a size that is not in the model")
-    method = str(call.get("interpolation", "method", default="bilinear"))
+    method = layers.interpolation_of(call, "bilinear")
     for known in ("nearest", "bilinear", "bicubic"):
         if known in name:
             method = known
@@ -462,10 +461,8 @@ def _reshape(call: Call) -> TensorRef:
         wanted = call.arguments[1]
     shape = [-1 if one is None else one for one in _integers(call, wanted)]
     if shape.count(-1) > 1:
-        return call.unknown(f"the shape {wanted!r} is known only when the model runs")
-    known = math.prod(one for one in shape if one != -1)
-    missing = max(1, math.prod(x.shape) // max(1, known))
-    return call.reshaped(x, [missing if one == -1 else one for one in shape])
+        return call.unknown("its shape is known only when the model runs")
+    return call.reshaped(x, layers.with_missing(shape, math.prod(x.shape)))
 
 
 def _flatten(call: Call) -> TensorRef:
@@ -516,14 +513,14 @@ def _squeeze(call: Call) -> TensorRef:
 def _concatenate(call: Call) -> TensorRef:
     # A constant has a size of its own, which tiles would not fit, also where it is even.
     constants = [one._replace(even=()) for one in _given(call)]
-    return layers.concatenated(call, int(call.get("axis", default=0)), constants)
+    return layers.concatenated(call, call.get("axis", default=0), constants)
 
 
 def _stack(call: Call) -> TensorRef:
     constants = [one._replace(even=()) for one in _given(call)]
     tensors = (*call.tensors, *constants)
     shape = list(layers.broadcast([one.shape for one in tensors]))
-    axis = int(call.get("axis", default=0)) % (len(shape) + 1)
+    axis = layers.place_of(call.get("axis", default=0), len(shape) + 1)
     made = call.emit(
         "stack", (*shape[:axis], len(tensors), *shape[axis:]), tensors=tensors, dim=axis
     )
@@ -535,7 +532,7 @@ def _stack(call: Call) -> TensorRef:
 
 def _split(call: Call) -> list[TensorRef]:
     x = call.x
-    axis = int(call.get("axis", default=0)) % len(x.shape)
+    axis = layers.place_of(call.get("axis", default=0), len(x.shape))
     size = x.shape[axis]
     parts = call.get("num_or_size_splits", "indices_or_sections", default=1)
     if isinstance(parts, int):
@@ -553,7 +550,7 @@ def _split(call: Call) -> list[TensorRef]:
 
 def _unstack(call: Call) -> list[TensorRef]:
     x = call.x
-    axis = int(call.get("axis", default=0)) % len(x.shape)
+    axis = layers.place_of(call.get("axis", default=0), len(x.shape))
     shape = x.shape[:axis] + x.shape[axis + 1 :]
     return call.emit_all("unbind", [shape] * x.shape[axis], input=x, dim=axis)
 
@@ -658,7 +655,7 @@ def _slice(call: Call) -> TensorRef:
 
 def _take(call: Call) -> TensorRef:
     x = call.x
-    axis = int(call.get("axis", default=0)) % len(x.shape)
+    axis = layers.place_of(call.get("axis", default=0), len(x.shape))
     indices = call.get("indices")
     if indices is None and len(call.arguments) > 1:
         indices = call.arguments[1]
@@ -791,10 +788,12 @@ def _rearrange(call: Call) -> TensorRef:
         return call.unknown(f"the pattern {pattern!r} is not understood")
     sizes: dict[str, int] = {}
     for group, size in zip(groups, x.shape, strict=True):
-        given = {one: int(call.keywords[one]) for one in group if one in call.keywords}
-        sizes.update(given)
-        for one in group:
-            sizes.setdefault(one, max(1, size // math.prod(given.values())))
+        sizes |= {one: int(call.keywords[one]) for one in group if one in call.keywords}
+        left_out = [one for one in group if one not in sizes]
+        if len(left_out) > 1:
+            return call.unknown(f"the sizes of {left_out!r} in {pattern!r} are not told")
+        told = math.prod(sizes[one] for one in group if one in sizes)
+        sizes |= {one: max(1, size // max(1, told)) for one in left_out}
     letters = [one for group in groups for one in group]
     order = [letters.index(one) for group in wanted for one in group]
     made = call.reshaped(x, [sizes[one] for one in letters])

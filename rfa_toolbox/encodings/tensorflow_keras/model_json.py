@@ -12,14 +12,9 @@ here; a nested model's calls are numbered from 1 in Keras 2 if it starts with it
 from __future__ import annotations
 
 import heapq
-import json
-import os
-import zipfile
-import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import attrs
 
@@ -33,8 +28,6 @@ __all__ = [
     "Wrapper",
     "layer_kind",
     "leaves",
-    "load_model_dict",
-    "parse_model_dict",
     "read_model",
     "tensors_in",
 ]
@@ -125,112 +118,6 @@ def tensors_in(value: Any) -> Iterator[TensorRef]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from tensors_in(item)
-
-
-# --- text ------------------------------------------------------------------------------------
-
-
-def load_model_dict(source: Any) -> dict[str, Any]:
-    """Return the JSON object of a model from its text, or from the path of a file.
-
-    A file holds JSON, or is a ``.keras`` archive, of which only ``config.json`` is read.
-
-    Raises:
-        UnsupportedModelError: a ValueError, if there is no JSON object in it.
-        FileNotFoundError: if the path does not exist.
-
-    >>> load_model_dict('{"class_name": "Sequential", "config": {}}')["class_name"]
-    'Sequential'
-    """
-    if isinstance(source, Mapping):
-        return dict(source)
-    if isinstance(source, bytes | bytearray):
-        _refuse_weights(bytes(source), "bytes")
-        source = bytes(source).decode("utf-8", errors="replace")
-    if isinstance(source, str):
-        text = source.lstrip("\ufeff \t\r\n")
-        if not text:
-            raise UnsupportedModelError(
-                "The text is empty; expected is the text of model.to_json(), or the path of a "
-                "file that holds it."
-            )
-        if text[:1] in ("{", "[", '"') or "\n" in text:
-            return parse_model_dict(text)
-    elif not isinstance(source, os.PathLike):
-        raise UnsupportedModelError(
-            f"{source!r} is a {type(source).__name__}; expected is the text of model.to_json(), "
-            "or the path of a file that holds it."
-        )
-    path = Path(source)
-    if not path.exists():
-        raise FileNotFoundError(
-            f"There is no file {str(source)[:200]!r}; expected is the path of a file with the "
-            "text of model.to_json(), or that text itself, which starts with '{'."
-        )
-    if path.is_file() and zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            if "config.json" not in archive.namelist():
-                raise UnsupportedModelError(
-                    f"The archive {str(source)!r} holds no 'config.json', so it is no .keras file."
-                )
-            try:
-                content = archive.read("config.json")
-            except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
-                raise _damaged(source, error) from error
-            return parse_model_dict(content.decode("utf-8", errors="replace"))
-    if not path.is_file():
-        raise UnsupportedModelError(
-            f"{str(source)!r} is a folder; expected is a file with the text of model.to_json()."
-        )
-    content = path.read_bytes()
-    if content.startswith(b"PK\x03\x04"):
-        raise _damaged(source, "its end is missing")
-    _refuse_weights(content, f"file {str(source)!r}")
-    if not content.strip():
-        raise UnsupportedModelError(
-            f"The file {str(source)!r} is empty; expected is one with the text of model.to_json()."
-        )
-    return parse_model_dict(content.decode("utf-8", errors="replace"))
-
-
-def _damaged(source: Any, reason: object) -> UnsupportedModelError:
-    return UnsupportedModelError(
-        f"The archive {str(source)!r} is damaged ({reason}); copy it anew, or save the model again."
-    )
-
-
-def _refuse_weights(content: bytes, where: str) -> None:
-    if content.startswith(b"\x89HDF"):
-        raise UnsupportedModelError(
-            f"The {where} is HDF5, as Keras writes to .h5 files, and is not read here. Load the "
-            "model with Keras and pass it to create_graph_from_model, or save the text of "
-            "model.to_json() and pass that."
-        )
-
-
-def parse_model_dict(text: str) -> dict[str, Any]:
-    """Return the JSON object in a text.
-
-    Raises:
-        UnsupportedModelError: a ValueError, if the text is no JSON or no object.
-    """
-    try:
-        parsed = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise UnsupportedModelError(
-            f"This is no JSON ({error}): {text[:80]!r}; expected is the text of model.to_json()."
-        ) from error
-    except RecursionError:
-        raise UnsupportedModelError(
-            f"The JSON is nested too deeply: {text[:80]!r}; expected is the text of "
-            "model.to_json()."
-        ) from None
-    if not isinstance(parsed, dict):
-        raise UnsupportedModelError(
-            f"The JSON holds a {type(parsed).__name__}: {text[:80]!r}; expected is the object that "
-            "model.to_json() writes, with 'class_name' and 'config'."
-        )
-    return parsed
 
 
 # --- layers ----------------------------------------------------------------------------------
@@ -503,6 +390,13 @@ class _Functional:
         self.reader, self.config, self.path, self.given = reader, config, path, given
         self.wrappers, self.known = wrappers, known
         self.layers = {_name_of(layer): layer for layer in config["layers"]}
+        if len(self.layers) < len(config["layers"]):
+            names = Counter(map(_name_of, config["layers"]))
+            twice = [name for name, count in names.items() if count > 1]
+            raise UnsupportedModelError(
+                f"Several layers of one model have the name {twice[0]!r}; names are unique, as "
+                "tensors are told by them."
+            )
         self.results: dict[tuple[str, int], Any] = {}
         self.first_calls = {name: _first_call(layer) for name, layer in self.layers.items()}
 
@@ -600,7 +494,7 @@ class _Functional:
         if history is not None:
             name, number, output = history
             found = self.results.get((name, number))
-            if found is None:
+            if found is None or output < 0:
                 raise UnsupportedModelError(
                     f"The tensor {value!r} is of no call of a layer; the layers are "
                     f"{sorted(self.layers)[:20]!r}."
@@ -673,7 +567,13 @@ def _history(value: Any, names: Mapping[str, Any]) -> tuple[str, int, int] | Non
         if value.get("class_name") != "__keras_tensor__":
             return None
         config = value.get("config")
-        value = config.get("keras_history") if isinstance(config, Mapping) else None
+        history = config.get("keras_history") if isinstance(config, Mapping) else None
+        if not _is_history(history):
+            raise UnsupportedModelError(
+                f"A tensor is described by {str(value)[:200]!r}; expected is a 'config' with a "
+                "'keras_history' of a layer, the number of its call and that of its output."
+            )
+        return history[0], history[1], history[2]
     if (
         isinstance(value, list | tuple)
         and len(value) in (3, 4)
@@ -685,6 +585,13 @@ def _history(value: Any, names: Mapping[str, Any]) -> tuple[str, int, int] | Non
     ):
         return value[0], value[1], value[2]
     return None
+
+
+def _is_history(value: Any) -> TypeGuard[Sequence[Any]]:
+    return (
+        isinstance(value, list | tuple) and len(value) == 3 and isinstance(value[0], str)
+        and type(value[1]) is int and type(value[2]) is int
+    )  # fmt: skip
 
 
 def _histories_in(value: Any, names: Mapping[str, Any]) -> list[tuple[str, int, int]]:
