@@ -23,6 +23,7 @@ from rfa_toolbox.encodings.tensorflow_keras.model_json import (
     Shape,
 )
 from rfa_toolbox.encodings.tensorflow_keras.model_json import TensorRef as Written
+from rfa_toolbox.encodings.tensorflow_keras.sources import Constant
 from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.operators.record import ModuleCall, Operation, Record, TensorRef, tensors_in
 
@@ -109,7 +110,7 @@ def _inside(constant: Any) -> Any:
     if isinstance(constant, Mapping):
         constant = constant.get("config", constant)
         constant = constant.get("value") if isinstance(constant, Mapping) else constant
-    return constant
+    return constant.numbers if type(constant) is Constant else constant
 
 
 def sizes_of(constant: Any) -> Shaped:

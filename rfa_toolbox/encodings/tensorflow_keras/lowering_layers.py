@@ -846,7 +846,8 @@ def _softmax(call: Call) -> TensorRef:
 def softmaxed(call: Call, x: TensorRef, axis: Any) -> TensorRef:
     """Return a tensor behind a softmax over some dimensions; None is all but the batch."""
     places = range(1, len(x.shape)) if axis is None else axis
-    dims = tuple(places) if isinstance(places, list | tuple | range) else (places,)
+    several = places if isinstance(places, list | tuple | range) else (places,)
+    dims = tuple(place_of(one, len(x.shape)) for one in several)
     return call.emit("softmax", x.shape, input=x, dim=dims)
 
 
@@ -911,7 +912,7 @@ def _along(shape: Sequence[int], axis: Any) -> tuple[int, ...]:
     """Return the shape of weights that lie along some dimensions of a tensor."""
     rank = len(shape)
     axes = axis if isinstance(axis, list | tuple) else () if axis is None else (axis,)
-    places = {one % rank for one in axes}
+    places = {place_of(one, rank) for one in axes}
     return tuple(size if place in places else 1 for place, size in enumerate(shape))
 
 
@@ -936,7 +937,9 @@ def _norm(call: Call) -> TensorRef:
         several = 1
     held = 0 if call.kind == "UnitNormalization" else several * math.prod(_along(x.shape, axis))
     axes = tuple(axis) if isinstance(axis, list | tuple) else (axis,)
-    dims = range(1, len(x.shape)) if call.kind == "GroupNormalization" else axes
+    if call.kind == "GroupNormalization":
+        axes = tuple(range(1, len(x.shape)))
+    dims = [place_of(one, len(x.shape)) for one in axes]
     return call.emit(
         "normalize", x.shape, input=x, dim=tuple(dims), weights={"weights": held} if held else {}
     )

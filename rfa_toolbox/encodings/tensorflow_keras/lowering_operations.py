@@ -21,6 +21,7 @@ from rfa_toolbox.encodings.tensorflow_keras.lowering import (
     per_axis,
     words,
 )
+from rfa_toolbox.encodings.tensorflow_keras.sources import Constant
 from rfa_toolbox.operators.record import TensorRef
 
 __all__ = ["OPERATIONS", "canonical"]
@@ -46,8 +47,8 @@ def _integers(call: Call, value: Any) -> list[int | None]:
         return list(call.lowering.numbers.get(value.number, (None,)))
     if isinstance(value, list | tuple):
         return [number for one in value for number in _integers(call, one)]
-    if hasattr(value, "shape"):
-        return value.ravel().tolist()  # type: ignore[no-any-return]
+    if type(value) is Constant:
+        return value.numbers.ravel().tolist()  # type: ignore[no-any-return]
     return [value if type(value) is int else None]
 
 
@@ -663,6 +664,8 @@ def _take(call: Call) -> TensorRef:
         shape = x.shape[:axis] + x.shape[axis + 1 :]
         return call.emit("select", shape, input=x, dim=axis, index=indices)
     size = len(indices) if isinstance(indices, list) else x.shape[axis]
+    if type(indices) is Constant:
+        size = indices.shape[0]
     shape = (*x.shape[:axis], size, *x.shape[axis + 1 :])
     return call.emit("index_select", shape, input=x, dim=axis, index=TensorRef(-1, (size,)))
 

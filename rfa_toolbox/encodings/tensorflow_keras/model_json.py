@@ -316,8 +316,7 @@ class _Reader:
             tensor = self.call(made, path, _Node((), {}), wrappers, known)
         size = tensor.shape if type(tensor) is TensorRef else None
         if layers and layers[0].get("class_name") == "InputLayer" and given is None:
-            config = layers[0].get("config") or {}
-            size = _to_shape(config.get("batch_shape") or config.get("batch_input_shape"))
+            size = _to_shape(_written_size(layers[0]))
         layers = [one for one in layers if one.get("class_name") != "InputLayer"]
         shapes = [_recorded_shape(one, 0) for one in layers]
         built = shapes[0] if shapes else None
@@ -541,6 +540,13 @@ class _Functional:
         if isinstance(inner, Mapping):
             layer = inner
         return layer.get("class_name") != "InputLayer" and _sub_layers(layer) is None
+
+
+def _written_size(layer: Mapping[str, Any]) -> Any:
+    """Return the shape of an input layer, as Keras 3 or Keras 2 wrote it."""
+    config = layer.get("config")
+    options = config if isinstance(config, Mapping) else {}
+    return options.get("batch_shape") or options.get("batch_input_shape")
 
 
 def _first(given: _Node) -> Any:

@@ -17,9 +17,11 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import IO, Any
 
+import attrs
+
 from rfa_toolbox.errors import UnsupportedModelError
 
-__all__ = ["condensed", "load_model_dict", "parse_model_dict"]
+__all__ = ["Constant", "condensed", "load_model_dict", "parse_model_dict"]
 
 _LIMIT = 2**28
 """Bytes that the JSON of a model may have: 256 MiB, many times what the largest models need."""
@@ -122,8 +124,10 @@ def _from_archive(file: IO[bytes], where: str) -> dict[str, Any]:
                 content = opened.read(_LIMIT + 1)
     except (
         zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError,
-        UnicodeDecodeError,
+        ValueError,
     ) as error:  # fmt: skip
+        if isinstance(error, UnsupportedModelError):
+            raise
         raise UnsupportedModelError(
             f"The {where} is damaged ({str(error)[:200]}); copy it anew, or save the model again."
         ) from error
@@ -195,10 +199,20 @@ def parse_model_dict(text: str) -> dict[str, Any]:
     return parsed
 
 
-def condensed(value: Any) -> Any:
-    """Return a value with arrays in place of nested lists of many numbers.
+@attrs.frozen(slots=True, eq=False)
+class Constant:
+    """Numbers of a model that are read as they are and never walked through."""
 
-    Those are constants of a model, which are read as they are and never walked through.
+    numbers: Any
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Sizes of the dimensions."""
+        return tuple(self.numbers.shape)
+
+
+def condensed(value: Any) -> Any:
+    """Return a value with constants in place of nested lists of many numbers.
 
     >>> condensed({"value": [[0.5] * 600] * 2, "size": [2, 2]})["value"].shape
     (2, 600)
@@ -214,7 +228,7 @@ def condensed(value: Any) -> Any:
     if count >= _MANY and type(inner) in (int, float):
         array = _as_array(value)
         if array is not None:
-            return array
+            return Constant(array)
     return [condensed(one) for one in value]
 
 
