@@ -51,7 +51,8 @@ class Effect:
     Attributes:
         windows: by axis, measured in units of the map of ``base``; where there is none, every unit
             sees the one at its own place.
-        layouts: where positions are in each output; all alike if only one is given.
+        layouts: where positions are in each output; all alike if only one is given. A rule of a
+            user may leave them out where windows slide over the dimensions that hold positions.
         base: the value whose map is worked on; by default that of the operand with most axes.
         operation: the operation that the step is made of, if that is another one than ran.
         offsets: those of the step; None if the layouts of the operands tell.
@@ -73,7 +74,7 @@ class Effect:
     """
 
     windows: Mapping[int, Window]
-    layouts: tuple[Layout, ...]
+    layouts: tuple[Layout, ...] = ()
     base: Value | None = None
     kind: str = "layer"
     filters: int | None = None

@@ -25,7 +25,7 @@ from rfa_toolbox.graphs import (
 )
 from rfa_toolbox.operators.chain import HandlerChain
 from rfa_toolbox.operators.costs import Costs
-from rfa_toolbox.operators.described import DESCRIBED, with_descriptions
+from rfa_toolbox.operators.described import DESCRIBED, with_descriptions, with_rules
 from rfa_toolbox.operators.drafts import Draft, NodeSubstitutor, ordered
 from rfa_toolbox.operators.gates import Gate, find_gates
 from rfa_toolbox.operators.handlers import (
@@ -37,6 +37,7 @@ from rfa_toolbox.operators.heads import find_heads
 from rfa_toolbox.operators.layout import Layout
 from rfa_toolbox.operators.record import (
     ModuleCall,
+    Operation,
     Record,
     TensorRef,
 )
@@ -58,6 +59,8 @@ GlobalOps = Literal["ignore_gates", "count", "ignore"]
 
 RESOLVING_STRATEGY: HandlerChain[LayerCall] = default_chain()
 """The built-in handlers, most specific first."""
+
+_OWN_HANDLERS = frozenset(map(type, RESOLVING_STRATEGY.handlers))
 
 SUBSTITUTION_STRATEGY: tuple[NodeSubstitutor, ...] = (
     numeric_substitutor(),
@@ -107,7 +110,8 @@ class Digraph:
     def to_graph(self) -> EnrichedNetworkNode:
         """Return the node of the model's first output; all the others hang together with it."""
         self._modules = self.modules()
-        record = with_descriptions(self.record, self._described(), self._as_described)
+        record = with_rules(self.record, self.handlers)
+        record = with_descriptions(record, self._told)
         trail = self.trail = follow(record, self.spatial)
         if not trail.outputs:
             raise UnsupportedModelError(
@@ -130,13 +134,19 @@ class Digraph:
 
     def warn_of_unknown(self, kinds: Mapping[str, int]) -> None:
         """Warn of operations that count as neutral, as nothing knows them; they are counted."""
-        listed = ", ".join(map(repr, kinds))
+        listed = ", ".join(f"{kind!r} ({count}x)" for kind, count in kinds.items())
+        module = (
+            " Or show the module that it runs in as one node, with add_custom_layer_handler("
+            "class_name, kernel_size_provider=...)."
+        )
         warnings.warn(
-            f"These operations are not known and count as neutral (1x1, stride 1): {listed}. If "
-            "they look at neighbouring positions, show their module as one node of your own with "
-            "add_custom_layer_handler(class_name, kernel_size_provider=...).",
+            f"These operations are not known and count as neutral (1x1, stride 1): {listed}. "
+            "Receptive fields behind them are marked as unknown. To say what one does, call "
+            f"rfa_toolbox.operators.chain.add_rule({next(iter(kinds))!r}, lambda shapes, "
+            "arguments: {'kernel_size': 3, 'stride_size': 1, 'padding': 1}) with its own numbers."
+            f"{module if self._modules else ''}",
             UserWarning,
-            stacklevel=3,
+            stacklevel=6,
         )
 
     # -- what a user describes
@@ -148,12 +158,33 @@ class Digraph:
             names |= getattr(handler, "class_names", frozenset())
         return frozenset(names)
 
-    def _as_described(self, call: ModuleCall) -> LayerDefinition:
-        """Return the layer that a handler makes of a call in which something is unknown."""
-        plain = LayerDefinition(call.class_name, 1, 1)
-        return self.handlers.describe(
-            LayerCall(call.class_name, DESCRIBED, call.path, self._modules.get(call.path), plain)
-        )
+    def _told(self, operation: Operation) -> tuple[ModuleCall | None, LayerDefinition] | None:
+        """Return what a user's handler makes of an operation that nothing knows, or of its call."""
+        named = self._described()
+        whole = next((call for call in operation.scope if call.class_name in named), None)
+        if whole is not None:
+            return whole, self.handlers.describe(self._asked(whole, operation))
+        inner = [call for call in reversed(operation.scope) if call.path]
+        for call in (None, *inner):
+            asked = self._asked(call, operation)
+            handler = self.handlers.find(asked)
+            if type(handler) not in _OWN_HANDLERS:
+                layer = handler(asked)
+                return (
+                    None if layer == attrs.evolve(asked.layer, name=layer.name) else (call, layer)
+                )
+        return None
+
+    def _asked(self, call: ModuleCall | None, operation: Operation) -> LayerCall:
+        """Return what a handler is asked of an operation that nothing knows, or of its call."""
+        name = operation.name.rpartition("::")[2]
+        kind = "" if call is None else call.class_name
+        path = operation.scope[-1].path if operation.scope else ""
+        # A handler that changes nothing but the name does not say what the operation does.
+        nothing = LayerDefinition(kind or name, 1, 1, position_dependent=True)
+        if call is None:
+            return LayerCall("", name, path, None, nothing)
+        return LayerCall(kind, DESCRIBED, call.path, self._modules.get(call.path), nothing)
 
     # -- which global operations count
 
@@ -416,7 +447,7 @@ def _draft(
     if is_gate:
         operator = SqueezeExcitationHandler().operator
     else:
-        operator = _operator([steps[number] for number in numbers])
+        operator = _operator([steps[number] for number in numbers]).rpartition("::")[2]
     if call is not None:
         label = call.class_name
         path = call.path

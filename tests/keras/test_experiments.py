@@ -88,7 +88,7 @@ def many_channels(keras: Any) -> Any:
     return keras.Model(image, layers.Dense(2)(layers.Flatten()(x)))
 
 
-@pytest.mark.filterwarnings("ignore:Not known, and counted as neutral")
+@pytest.mark.filterwarnings("ignore:These operations are not known")
 @pytest.mark.parametrize("made", [network, many_channels])
 def test_shortcuts_find_what_the_layers_do(keras: Any, made: Any) -> None:
     model = made(keras)

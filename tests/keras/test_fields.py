@@ -166,7 +166,7 @@ NO_LESS: dict[str, tuple[Any, tuple[float, float]]] = {
 }  # fmt: skip
 
 
-@pytest.mark.filterwarnings("ignore:Not known, and counted as neutral")
+@pytest.mark.filterwarnings("ignore:These operations are not known")
 @pytest.mark.parametrize(("build", "expected"), EXACT.values(), ids=EXACT)
 def test_what_is_exact_is_what_poison_shows(keras: Any, build: Any, expected: Any) -> None:
     model = model_of(keras, build)

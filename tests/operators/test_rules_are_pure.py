@@ -36,7 +36,7 @@ def content(answer: Answer) -> Any:
     return found
 
 
-@pytest.mark.filterwarnings("ignore:Not known")
+@pytest.mark.filterwarnings("ignore:These operations are not known")
 @pytest.mark.parametrize("path", STORED, ids=lambda path: path.stem.partition("__")[2])
 def test_a_rule_asked_twice_answers_the_same_and_leaves_all_that_is_known(
     path: Path, monkeypatch: pytest.MonkeyPatch

@@ -19,7 +19,7 @@ from rfa_toolbox.refinement.live.application import as_predicted  # noqa: E402
 from rfa_toolbox.refinement.live.comparison import differences  # noqa: E402
 
 graph_of = create_graph_from_tensorflow_model
-pytestmark = pytest.mark.filterwarnings("ignore:Not known, and counted as neutral")
+pytestmark = pytest.mark.filterwarnings("ignore:These operations are not known")
 
 
 @keras.saving.register_keras_serializable("own")

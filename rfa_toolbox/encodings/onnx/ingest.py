@@ -40,7 +40,7 @@ def create_graph_from_model(
     proto = _loaded(model)
     given = _given(proto, input_shape)
     sizes, left_open = _sizes(proto, given)
-    lowering = Lowering(Program(proto, sizes), left_open)
+    lowering = Lowering(Program(proto, sizes, handlers), left_open)
     record = lowering.record()
     if record.stopped:
         warnings.warn(

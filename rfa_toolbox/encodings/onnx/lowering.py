@@ -84,9 +84,10 @@ class Lowering:
             for name in made:
                 self.program.shapes.pop(name, None)
             where = f"{node.kind} ({node.name})" if node.name else node.kind
-            return (
-                f"the size of what {where} makes is not known before it runs." if not lost else ""
-            )
+            if lost:
+                return ""
+            told = "" if "::" not in node.kind else _REMEDY.format(node.kind)
+            return f"the size of what {where} makes is not known before it runs.{told}"
         depends = [self.tensor(name).number in self._dependent for name in read]
         if any(depends):
             LOWERINGS.get(node.kind, _plain_operator)(Call(self, node))
@@ -116,6 +117,12 @@ class Lowering:
         self._operations.append(
             Operation(name, arguments, tuple(outputs), node.scope, tuple(dict.fromkeys(parameters)))
         )
+
+
+_REMEDY = (
+    " To say what it does, call rfa_toolbox.operators.chain.add_rule({0!r}, lambda shapes, "
+    "arguments: {{'kernel_size': 3, 'stride_size': 1, 'padding': 1}}) with its own numbers."
+)
 
 
 class Call:
@@ -206,7 +213,8 @@ Lower: TypeAlias = "Callable[[Call], object]"
 
 def _plain_operator(call: Call) -> None:
     """An operator without a rule of its own: its name says what is not known."""
-    call.add(call.node.kind, {"input": call.x, "rest": tuple(call.all())})
+    known = {"input": call.x, "rest": tuple(call.all()[1:])}
+    call.add(call.node.kind, {**call.node.attributes, **known})
 
 
 def _named(name: str) -> Lower:

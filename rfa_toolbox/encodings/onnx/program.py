@@ -19,6 +19,8 @@ import onnx
 from onnx import helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
+from rfa_toolbox.operators.chain import HandlerChain
+from rfa_toolbox.operators.described import shape_behind, told_by
 from rfa_toolbox.operators.record import ModuleCall
 
 __all__ = ["Node", "Program"]
@@ -76,6 +78,7 @@ class Program:
     Args:
         model: the model, without external data.
         sizes: by name of an input its shape.
+        chain: the rules of a user tell what operators make that ONNX does not know.
 
     Attributes:
         constants: by name of an initialiser its shape.
@@ -85,8 +88,14 @@ class Program:
             are no parameters.
     """
 
-    def __init__(self, model: onnx.ModelProto, sizes: Mapping[str, tuple[int, ...]]) -> None:
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        sizes: Mapping[str, tuple[int, ...]],
+        chain: HandlerChain[Any] = HandlerChain(),  # noqa: B008 - a value that never changes
+    ) -> None:
         self.model = model
+        self._chain = chain
         self.graph = model.graph
         self.opset = max(
             (one.version for one in model.opset_import if one.domain in _STANDARD), default=1
@@ -205,6 +214,20 @@ class Program:
             shape = None if kind is None else _shape(kind)
             if kind is not None and shape is not None:
                 self._set(name, kind.tensor_type.elem_type, shape)
+        if not standard:
+            self._infer_as_told(node)
+
+    def _infer_as_told(self, node: onnx.NodeProto) -> None:
+        """Find the shape of what an operator of a user makes by what they say of it."""
+        name = f"{node.domain}::{node.op_type}"
+        rule = self._chain.rule_of(name)
+        read = [self.shapes[one] for one in node.input if one in self.shapes]
+        if rule is None or not read or len(read) < len(node.input) or node.output[0] in self.shapes:
+            return
+        attributes = {one.name: _plain(one) for one in node.attribute}
+        layer = told_by(rule, name, read, attributes).layer
+        shape = shape_behind(layer, read[0], range(2, len(read[0])))
+        self._set(node.output[0], onnx.TensorProto.FLOAT, shape)
 
     # -- what a node is
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
@@ -19,9 +20,16 @@ _UPSAMPLING = {
 }
 
 
-def normalised(spelled: str, values: list[Any]) -> tuple[str, dict[str, Any]]:
-    """Return an operator under the name and with the arguments of its function."""
+def normalised(
+    spelled: str, values: list[Any], names: Sequence[str] = ()
+) -> tuple[str, dict[str, Any]]:
+    """Return an operator under the name and with the arguments of its function.
+
+    ``names`` are those that its schema gives the arguments.
+    """
     name = canonical_name(spelled)
+    if "::" in name:
+        return name, bind(name, values, {}, names)
     if name.startswith(("upsample_", "_upsample_")):
         antialias = name.endswith("_aa")
         stem = name.strip("_").removesuffix("_aa")

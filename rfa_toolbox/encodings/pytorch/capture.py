@@ -158,10 +158,14 @@ _COLLISIONS: dict[Any, str] = {
 
 @attrs.frozen
 class OperatorCall:
-    """A function of PyTorch: its canonical name and whether Python code implements it."""
+    """A function of PyTorch: its canonical name and whether Python code implements it.
+
+    ``arguments`` are the names of its arguments, for operators of other libraries.
+    """
 
     name: str
     composite: bool
+    arguments: tuple[str, ...] = ()
 
 
 _described: dict[Any, OperatorCall | None] = {}
@@ -187,24 +191,36 @@ def describe_call(function: Any) -> OperatorCall | None:
         overload = getattr(function, "overloadpacket", None) or getattr(
             function, "_overload_names", None
         )
+        arguments: tuple[str, ...] = ()
         if overload is not None:
-            qualified = getattr(function, "_qualified_op_name", name)
-            name = qualified.rpartition("::")[2].partition(".")[0]
-        described = OperatorCall(canonical_name(name), isinstance(function, types.FunctionType))
+            name = getattr(function, "_qualified_op_name", name).partition(".")[0]
+            schema = _schema_of(function)
+            arguments = () if schema is None else tuple(one.name for one in schema.arguments)
+        composite = isinstance(function, types.FunctionType)
+        described = OperatorCall(canonical_name(name), composite, arguments)
     _described[function] = described
     return described
 
 
+def _schema_of(function: Any) -> Any:
+    """Return what an operator of PyTorch's dispatcher says of its arguments."""
+    if hasattr(function, "_schema"):
+        return function._schema
+    names = function.overloads() if hasattr(function, "overloads") else ()
+    return getattr(function, names[0])._schema if names else None
+
+
 def plain_arguments(
-    name: str,
+    call: OperatorCall,
     values: Sequence[Any],
     keywords: Mapping[str, Any],
     reference: Callable[[torch.Tensor], TensorRef],
 ) -> dict[str, Any]:
     """Return the arguments of a call by name, as plain values."""
-    if name == "pad" and len(values) > 1:
+    if call.name == "pad" and len(values) > 1:
         values = (values[0], _numbers(values[1]), *values[2:])
-    return {key: _plain(value, reference) for key, value in bind(name, values, keywords).items()}
+    bound = bind(call.name, values, keywords, call.arguments)
+    return {key: _plain(value, reference) for key, value in bound.items()}
 
 
 def _numbers(amounts: Any) -> Any:

@@ -125,7 +125,8 @@ class _Reader:
             for place, one in enumerate(schema.arguments)
         ]
         values = [tuple(one) if isinstance(one, list) else one for one in values]
-        name, arguments = normalised(str(schema.name).rpartition("::")[2], values)
+        named = [one.name for one in schema.arguments]
+        name, arguments = normalised(str(schema.name), values, named)
         if name == "copy" and len(values) > 1:
             name, arguments = "expand", {"input": values[1]}
         made = self._made(node)

@@ -416,7 +416,7 @@ class Recorder(TorchFunctionMode):
         version = first._version if first is not None and dependent else 0
         arguments = None
         if dependent:
-            arguments = plain_arguments(described.name, args, keywords, self.reference)
+            arguments = plain_arguments(described, args, keywords, self.reference)
         try:
             if dependent:
                 result = self.call(described.name, function, args, keywords)
@@ -448,7 +448,7 @@ class Recorder(TorchFunctionMode):
             if parameters:
                 self._origins.update((id(tensor), parameters) for tensor in made)
             if self._sized:  # what was made before depends on no size
-                given = plain_arguments(described.name, args, keywords, self.reference)
+                given = plain_arguments(described, args, keywords, self.reference)
                 self._made.update((id(one), check_sum(described.name, given)) for one in made)
             return result
         if spelled == "copy_" and first is not None:

@@ -60,10 +60,17 @@ _VARIADIC = {
 def canonical_name(name: str) -> str:
     """Return the one name of an operator, whatever spelling was used.
 
+    Those of other libraries keep the name of their library: "acme::relu" need be no ReLU.
+
     >>> canonical_name("__iadd__"), canonical_name("relu_"), canonical_name("aten::_convolution")
     ('add', 'relu', 'convolution')
+    >>> canonical_name("acme::relu")
+    'acme::relu'
     """
-    name = name.rpartition("::")[2]
+    library, _, bare = name.rpartition("::")
+    if library and library not in _LIBRARIES:
+        return name
+    name = bare
     if name.startswith("__") and name.endswith("__"):
         name = name[2:-2]
         known = name[1:]
@@ -74,6 +81,12 @@ def canonical_name(name: str) -> str:
     name = name.removesuffix("_with_indices")
     return _ALIASES.get(name, name)
 
+
+_LIBRARIES = {
+    *("aten", "prim", "prims", "torch", "torchvision", "mkldnn", "mkldnn_prepacked", "onednn"),
+    *("quantized", "_quantized", "quantized_decomposed", "sparse", "prepacked", "fb", "xnnpack"),
+}
+"""What operators of PyTorch and torchvision stand in front of theirs."""
 
 _DUNDER_ROOTS = {
     "add",
@@ -93,12 +106,16 @@ _DUNDER_ROOTS = {
 }
 
 
-def bind(name: str, values: Sequence[Any], keywords: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the arguments of a call by name.
+def bind(
+    name: str, values: Sequence[Any], keywords: Mapping[str, Any], own: Sequence[str] = ()
+) -> dict[str, Any]:
+    """Return the arguments of a call by name; ``own`` are those that an unknown operator tells.
 
     >>> bind("transpose", ("x", 1), {"dim1": 2})
     {'input': 'x', 'dim0': 1, 'dim1': 2}
     """
+    if "::" in name:
+        return {**dict(zip(own, values, strict=False)), **keywords}
     names = ARGUMENTS.get(name, ())
     rest = _VARIADIC.get(name)
     bound: dict[str, Any] = {}

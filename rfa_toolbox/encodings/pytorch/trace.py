@@ -32,6 +32,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     sizes_of,
     undisturbed,
 )
+from rfa_toolbox.encodings.pytorch.signatures import canonical_name
 from rfa_toolbox.operators.record import (
     UNKNOWN_PLACES,
     ModuleCall,
@@ -239,7 +240,7 @@ class _Marks(TorchFunctionMode):
             mark = f"f{len(self.composites)}"
             self.composites[mark] = (
                 described.name,
-                plain_arguments(described.name, args, keywords, self._reference),
+                plain_arguments(described, args, keywords, self._reference),
             )
             state.push_scope(mark)
         try:
@@ -564,7 +565,7 @@ class _Reader:
         elif spelled == "copy_":
             self._finish("expand", {"input": values[1]}, self._outputs(node), scope)
         else:
-            name, arguments = normalised(spelled, values)
+            name, arguments = normalised(node.kind(), values, _argument_names(node))
             made = self._outputs(node)
             tensors = [one for one in values if type(one) is TensorRef]
             if name in FILLED or (name in KEEP_EVEN and tensors and is_even(tensors)):
@@ -690,6 +691,13 @@ def _even(value: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
     kind = value.type()
     strides = kind.strides() if kind.kind() == "TensorType" else None
     return expanded(shape, strides or ())
+
+
+def _argument_names(node: Any) -> list[str]:
+    """Return the names of the arguments of an operator of another library."""
+    if "::" not in canonical_name(node.kind()):
+        return []
+    return [one.name for one in torch._C.parse_schema(node.schema()).arguments]
 
 
 def _shape(value: Any) -> tuple[int, ...]:

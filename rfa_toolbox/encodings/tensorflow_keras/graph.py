@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -40,18 +39,6 @@ class KerasGraph(nodes.Digraph):
         names = ("kernel_size", "stride_size", "dilation", "upsampling")
         own = {name: arithmetic.broadcast(getattr(described, name), axes) for name in names}
         return attrs.evolve(described, **own), True
-
-    def warn_of_unknown(self, kinds: Mapping[str, int]) -> None:
-        """Warn of layers that count as neutral, as nothing knows them."""
-        listed = ", ".join(f"{kind!r} ({count}x)" for kind, count in kinds.items())
-        warnings.warn(
-            f"Not known, and counted as neutral: {listed}. Receptive fields behind these layers "
-            "are marked as unknown. To describe one, pass handlers=DEFAULT_HANDLERS.with_handler("
-            "...) with a handler whose can_handle(call) looks at call.class_name and whose call "
-            "returns a LayerDefinition.",
-            UserWarning,
-            stacklevel=6,
-        )
 
 
 def graph_of(

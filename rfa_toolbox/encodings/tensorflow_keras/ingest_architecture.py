@@ -26,6 +26,7 @@ from rfa_toolbox.encodings.tensorflow_keras.sources import (
 from rfa_toolbox.errors import InvalidGraphError, UnsupportedModelError
 from rfa_toolbox.graphs import EnrichedNetworkNode, InfoFilter, LayerDefinition, resolve_filter
 from rfa_toolbox.operators.chain import HandlerChain
+from rfa_toolbox.operators.described import Told, told_by
 
 if TYPE_CHECKING:
     from rfa_toolbox.operators.nodes import GlobalOps
@@ -275,13 +276,19 @@ def _graph(
 
     described: dict[str, LayerDefinition] = {}
 
-    def describe(record: CallRecord, shapes: Sequence[tuple[int, ...]]) -> LayerDefinition | None:
+    def describe(record: CallRecord, shapes: Sequence[tuple[int, ...]]) -> Told | None:
         call = LayerCall(record, tuple(shapes))
+        rule = chain.rule_of(record.kind)
+        if rule is not None:
+            told = told_by(rule, record.kind, shapes, {**record.config, **record.keywords})
+            if told.effect is None:
+                described[record.name] = told.layer
+            return told
         handler = chain.find(call)
         if type(handler) in _OWN_TYPES:
             return None
         layer = described[record.name] = _checked(handler(call), handler)
-        return layer
+        return Told(layer)
 
     with in_one_line("JSON of the model"):
         read = read_model(condensed(model))

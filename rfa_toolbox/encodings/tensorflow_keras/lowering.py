@@ -25,6 +25,7 @@ from rfa_toolbox.encodings.tensorflow_keras.model_json import (
 from rfa_toolbox.encodings.tensorflow_keras.model_json import TensorRef as Written
 from rfa_toolbox.encodings.tensorflow_keras.sources import Constant
 from rfa_toolbox.errors import UnsupportedModelError
+from rfa_toolbox.operators.described import Told, shape_behind
 from rfa_toolbox.operators.record import ModuleCall, Operation, Record, TensorRef, tensors_in
 
 __all__ = [
@@ -420,34 +421,24 @@ class Lowering:
         self.guessed.update(tensor.number for tensor in outputs)
 
     def _lowered(self, call: Call) -> list[TensorRef]:
-        layer = self.describe(call.record, [one.shape for one in call.tensors])
-        if layer is not None:
-            return [_described(call, layer)]
+        told = self.describe(call.record, [one.shape for one in call.tensors])
+        if told is not None:
+            return [_described(call, told)]
         return self.lower(call)
 
 
-def _described(call: Call, layer: Any) -> TensorRef:
+def _described(call: Call, told: Told) -> TensorRef:
+    rank = len(call.x.shape)
+    first = call.get("data_format") == "channels_first"
+    places = range(2, rank) if first else range(1, rank - 1)
     return call.emit(
         "described",
-        call.lowering.expected(_shape_behind(call, layer)),
+        call.lowering.expected(shape_behind(told.layer, call.x.shape, places)),
         inputs=tuple(call.tensors),
-        layer=layer,
+        layer=told.layer,
+        effect=told.effect,
         weights={"weights": None},
     )
-
-
-def _shape_behind(call: Call, layer: Any) -> Shaped:
-    shape = list(call.x.shape)
-    first = call.get("data_format") == "channels_first"
-    places = range(2, len(shape)) if first else range(1, len(shape) - 1)
-    for axis, place in enumerate(places):
-        stride, factor = (
-            one[axis] if isinstance(one, tuple) and axis < len(one) else one
-            for one in (layer.stride_size, layer.upsampling)
-        )
-        if isinstance(stride, int) and isinstance(factor, int):
-            shape[place] = max(1, -(-shape[place] * factor // stride))
-    return tuple(shape)
 
 
 def _is_sized(call: CallRecord) -> bool:

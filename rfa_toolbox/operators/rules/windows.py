@@ -449,10 +449,29 @@ def unpool(known: Known, operation: Operation) -> Answer:
 
 @Rule
 def described(known: Known, operation: Operation) -> Answer:
-    """Do what a user says of an operation that nothing knows, with the shapes that were seen."""
+    """Do what a user says of an operation, with the shapes that were seen."""
+    told: Effect | None = operation.get("effect")
+    name = operation.get("name", operation.name)
+    shown = operation if name == operation.name else attrs.evolve(operation, name=name)
+    if told is not None and told.layouts:
+        return attrs.evolve(told, operation=shown)
+    layer = operation.get("layer")
+    windows = windows_of(layer, known.axes)
+    if told is not None:
+        windows = tuple(told.windows.get(axis, one) for axis, one in enumerate(windows))
+    effect = _as_described(known, shown, windows)
+    facts: dict[str, Any] = {"operation": shown, "filters": layer.filters, "units": layer.units}
+    if told is not None:
+        facts |= {name: told for name, told in told.facts().items() if told != _PLAIN[name]}
+    return attrs.evolve(effect, **facts)
+
+
+_PLAIN = Effect({}).facts()
+
+
+def _as_described(known: Known, operation: Operation, windows: Sequence[Window]) -> Effect:
     tensor = known.main(operation)
     value = known.value(tensor)
-    windows = windows_of(operation.get("layer"), known.axes)
     output = operation.outputs[0]
     carrying = [place for place, one in enumerate(value.layout) if len(layouts.axes_of(one)) == 1]
     if len(output.shape) != len(tensor.shape):
