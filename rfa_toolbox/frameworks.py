@@ -13,6 +13,8 @@ from rfa_toolbox.domain import DEFAULT_INPUT
 from rfa_toolbox.errors import MissingFrameworkError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     import torch
 
     from rfa_toolbox.encodings.pytorch.layer_handlers import LayerCall
@@ -23,7 +25,7 @@ __all__ = ["create_graph_from_onnx", "create_graph_from_pytorch_model"]
 
 
 def create_graph_from_pytorch_model(
-    model: torch.nn.Module | torch.export.ExportedProgram,
+    model: torch.nn.Module | torch.export.ExportedProgram | str | Path,
     filter_rf: Literal["inf"] | InfoFilter | None = None,
     input_res: Any = DEFAULT_INPUT,
     custom_layers: Collection[str | type[torch.nn.Module]] | None = None,
@@ -43,7 +45,8 @@ def create_graph_from_pytorch_model(
 
     Args:
         model: the model; on any device, of any dtype, in train or eval mode. Or what
-            ``torch.export.export`` returned, which brings the sizes of its input.
+            ``torch.export.export`` returned, which brings the sizes of its input, or the path of
+            a ``.pt2`` file with it, of which only the JSON is read: nothing in it is executed.
         filter_rf: which paths through the network to keep: None keeps all, ``"inf"`` leaves out
             those with an infinite receptive field, a function gets a tuple of
             ``ReceptiveFieldInfo`` and returns those to keep.

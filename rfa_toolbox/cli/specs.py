@@ -41,7 +41,8 @@ BUILT_IN: tuple[str, ...] = tuple(architectures.__all__)
 _FORMS = (
     f"a built-in architecture ({', '.join(BUILT_IN)}), "
     "package.module:callable such as torchvision.models:resnet50, path/to/file.py:callable, "
-    "or a file: ONNX, Keras JSON, a .keras archive or .h5 file, or a graph as JSON"
+    "or a file: ONNX, an exported program (.pt2), Keras JSON, a .keras archive or .h5 file, or a "
+    "graph as JSON"
 )
 _NO_ARCHITECTURE = {
     ".bin",
@@ -61,7 +62,13 @@ _NO_WEIGHTS: Mapping[str, Any] = {
     "pretrained_backbone": False,
 }
 
-Kind = Literal["graph", "PyTorch", "Keras", "ONNX"]
+Kind = Literal["graph", "PyTorch", "Keras", "ONNX", "exported program"]
+_FILES: Mapping[Kind, str] = {
+    "graph": "a graph",
+    "ONNX": "an ONNX file",
+    "exported program": "an exported program",
+}
+"""What an experiment cannot run."""
 
 
 @attrs.frozen
@@ -104,6 +111,8 @@ class ModelSource:
                     if shapes
                     else create_graph_from_pytorch_model(self.model)
                 )
+        if self.kind == "exported program":
+            return create_graph_from_pytorch_model(self.model)
         if self.kind == "Keras":
             with _output_to_stderr():
                 return create_graph_from_tensorflow_model(self.model)
@@ -122,8 +131,8 @@ class ModelSource:
             UsageError: if this is a graph, which cannot be run.
             RFAError: if the model cannot be run.
         """
-        if self.kind in ("graph", "ONNX"):
-            what = "an ONNX file" if self.kind == "ONNX" else "a graph"
+        if self.kind in _FILES:
+            what = _FILES[self.kind]
             raise UsageError(
                 f"{self.spec!r} is {what}, and an experiment runs the model itself; name the "
                 "code that makes it, package.module:callable or path/to/file.py:callable."
@@ -231,6 +240,8 @@ def _from_file(spec: str, kwargs: Mapping[str, Any]) -> ModelSource:
         raise UsageError(
             f"--kwargs is for a callable, and {spec!r} is a file, which takes no arguments."
         )
+    if suffix == ".pt2":
+        return ModelSource(spec, path.stem, "exported program", path)
     if suffix == ".onnx":
         return ModelSource(spec, path.stem, "ONNX", path)
     config = load_model_dict(path)

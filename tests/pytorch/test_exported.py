@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+import sys
 import warnings
+import zipfile
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,6 +18,7 @@ from torch.nn import functional as F  # noqa: N812 - the name that everybody use
 
 from rfa_toolbox import create_graph_from_pytorch_model as encode
 from rfa_toolbox.errors import UnsupportedModelError
+from rfa_toolbox.operators.nodes import RESOLVING_STRATEGY
 from tests.pytorch.measure import signature
 
 SHAPE = (1, 3, 32, 32)
@@ -78,20 +84,34 @@ MIDDLES: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
 }
 
 
+def saved(program: torch.export.ExportedProgram, folder: Path) -> Path:
+    path = folder / "model.pt2"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(program, path)
+    return path
+
+
 @pytest.mark.parametrize("middle", MIDDLES.values(), ids=list(MIDDLES))
-def test_its_graph_is_that_of_the_module(middle: Callable[[torch.Tensor], torch.Tensor]) -> None:
+def test_its_graph_is_that_of_the_module_also_from_a_file(
+    middle: Callable[[torch.Tensor], torch.Tensor], tmp_path: Path
+) -> None:
     model = Net(middle).eval()
     program = torch.export.export(model, (torch.rand(SHAPE),))
-    assert signature(encode(program)) == signature(encode(model, input_res=SHAPE))
+    expected = signature(encode(model, input_res=SHAPE))
+    assert signature(encode(program)) == expected
+    assert signature(encode(saved(program, tmp_path))) == expected
 
 
-def test_sizes_that_were_left_open_are_those_of_the_example() -> None:
+def test_sizes_that_were_left_open_are_those_of_the_example(tmp_path: Path) -> None:
     model = Net(MIDDLES["nearest"]).eval()
     height = torch.export.Dim("height", min=16, max=512)
     program = torch.export.export(
         model, (torch.rand(SHAPE),), dynamic_shapes={"x": {2: height * 2}}
     )
-    assert encode(program).feature_map == encode(model, input_res=SHAPE).feature_map
+    expected = encode(model, input_res=SHAPE).feature_map
+    assert encode(program).feature_map == expected
+    assert encode(saved(program, tmp_path)).feature_map == expected
 
 
 @pytest.mark.slow
@@ -110,7 +130,7 @@ def test_an_exported_program_brings_its_own_input() -> None:
         encode(program, input_res=(1, 3, 64, 64))
 
 
-def test_a_program_that_runs_other_programs_is_refused() -> None:
+def test_programs_in_a_program_are_said_and_not_followed(tmp_path: Path) -> None:
     class Either(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -123,5 +143,88 @@ def test_a_program_that_runs_other_programs_is_refused() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         program = torch.export.export(Either().eval(), (torch.rand(SHAPE),))
-    with pytest.raises(UnsupportedModelError, match="cond"):
-        encode(program)
+    with pytest.warns(UserWarning, match="'cond'"):
+        graph = encode(program)
+    assert (graph.layer_info.name, graph.certainty) == ("cond", "unknown")
+    with pytest.warns(UserWarning, match="'cond'"):
+        assert signature(encode(saved(program, tmp_path))) == signature(graph)
+
+
+class Trap:
+    """Leaves a trace when it is unpickled."""
+
+    def __reduce__(self) -> Any:
+        return eval, ("__import__('sys').modules.__setitem__('trap of a pickle', 1)",)
+
+
+@pytest.fixture(scope="module")
+def plain_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    program = torch.export.export(Net(MIDDLES["pooling"]).eval(), (torch.rand(SHAPE),))
+    return saved(program, tmp_path_factory.mktemp("plain"))
+
+
+def changed(path: Path, folder: Path, change: Callable[[str, bytes], bytes]) -> Path:
+    """Return a copy of an archive with the content of its entries changed."""
+    copy = folder / "changed.pt2"
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(copy, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, change(name, source.read(name)))
+    return copy
+
+
+def test_nothing_but_the_graph_of_a_file_is_read(plain_file: Path, tmp_path: Path) -> None:
+    trap = pickle.dumps(Trap())
+    file = changed(
+        plain_file, tmp_path, lambda name, content: content if "models/" in name else trap
+    )
+    assert signature(encode(file)) == signature(encode(str(plain_file)))
+    assert "trap of a pickle" not in sys.modules
+
+
+def test_an_operator_of_a_library_that_is_not_here_is_said(
+    plain_file: Path, tmp_path: Path
+) -> None:
+    def renamed(name: str, content: bytes) -> bytes:
+        return content.replace(b"torch.ops.aten.max_pool2d.default", b"torch.ops.acme.pool.default")
+
+    file = changed(plain_file, tmp_path, renamed)
+    with pytest.warns(UserWarning, match="'acme::pool'"):
+        assert encode(file).certainty == "unknown"
+    chain = RESOLVING_STRATEGY.with_rule(
+        "acme::pool",
+        lambda shapes, arguments: {
+            "kernel_size": arguments["kernel_size"],
+            "stride_size": arguments["stride"],
+            "padding": 1,
+        },
+    )
+    graph = encode(file, handlers=chain)
+    assert graph.receptive_field_max == encode(plain_file).receptive_field_max
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda name, content: b"{}" if name.endswith("model.json") else content, "holds no"),
+        (lambda name, content: b"{" if name.endswith("model.json") else content, "is damaged"),
+        (lambda name, content: content.replace(b'"sizes"', b'"size"'), "not understood"),
+        (lambda name, content: content.replace(b'"nodes"', b'"node"'), "not understood"),
+    ],
+)
+def test_a_damaged_file_gives_one_clear_error(
+    change: Callable[[str, bytes], bytes], message: str, plain_file: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UnsupportedModelError, match=message):
+        encode(changed(plain_file, tmp_path, change))
+
+
+def test_other_files_are_refused(tmp_path: Path) -> None:
+    weights = tmp_path / "weights.pt"
+    torch.save({"weight": torch.ones(3)}, weights)
+    text = tmp_path / "model.txt"
+    text.write_text(json.dumps({}))
+    for path in (weights, text):
+        with pytest.raises(UnsupportedModelError, match="pass the module itself"):
+            encode(path)
+    with pytest.raises(FileNotFoundError, match=r"missing\.pt2"):
+        encode("missing.pt2")

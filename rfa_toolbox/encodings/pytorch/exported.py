@@ -5,15 +5,15 @@ from __future__ import annotations
 import operator
 from collections import Counter
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeAlias
 
 import torch
 from torch.export import ExportedProgram
 
+from rfa_toolbox.encodings.pytorch.archive import Archive, ArchivedNode
 from rfa_toolbox.encodings.pytorch.aten import normalised
 from rfa_toolbox.encodings.pytorch.capture import FILLED, KEEP_EVEN, expanded, is_even
 from rfa_toolbox.encodings.pytorch.meta import index_of
-from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.operators.record import (
     UNKNOWN_PLACES,
     ModuleCall,
@@ -26,12 +26,13 @@ from rfa_toolbox.operators.record import (
 
 __all__ = ["read_exported"]
 
+Node: TypeAlias = torch.fx.Node | ArchivedNode
 
-def read_exported(program: ExportedProgram) -> Record:
+
+def read_exported(program: ExportedProgram | Archive) -> Record:
     """Return what an exported program does, at the sizes that it was exported with.
 
-    Raises:
-        UnsupportedModelError: if the program holds other programs, as ``torch.cond`` leaves them.
+    What holds other programs, as ``torch.cond`` does, is one operation that nothing knows.
     """
     return _Reader(program).read()
 
@@ -39,14 +40,14 @@ def read_exported(program: ExportedProgram) -> Record:
 class _Reader:
     """Turns the nodes of an exported graph into operations."""
 
-    def __init__(self, program: ExportedProgram) -> None:
+    def __init__(self, program: ExportedProgram | Archive) -> None:
         self._program = program
         self._values: dict[str, Any] = {}
         self._origins: dict[int, tuple[str, ...]] = {}
         self._dependent: set[int] = set()
         self._next = 0
         self._operations: list[Operation] = []
-        self._views: dict[str, torch.fx.Node] = {}
+        self._views: dict[str, Node] = {}
         self._calls: Counter[str] = Counter()
         self._known: dict[str, ModuleCall] = {}
 
@@ -87,7 +88,7 @@ class _Reader:
             return "ExportedProgram"
         return str(next(iter(first.values()))[1]).rpartition(".")[2]
 
-    def _made(self, node: torch.fx.Node) -> Any:
+    def _made(self, node: Node) -> Any:
         """Number what a node returns: a tensor, several, or a plain number."""
         value = node.meta.get("val")
         made = self._numbered(value)
@@ -105,19 +106,18 @@ class _Reader:
             return tuple(map(self._numbered, value))
         return None if value is None else _size(value)
 
-    def _call(self, node: torch.fx.Node) -> None:
+    def _call(self, node: Node) -> None:
         if node.target is operator.getitem:
             self._values[node.name] = self._value(node.args[0])[node.args[1]]
             return
         schema = getattr(node.target, "_schema", None)
-        if schema is None and callable(node.target) and not _is_higher_order(node.target):
-            self._made(node)  # arithmetic on sizes
-            return
         if schema is None:
-            raise UnsupportedModelError(
-                f"The exported program holds {str(node.target)!r}, which runs other programs; "
-                "read the module that it was exported from."
-            )
+            made = self._made(node)
+            if any(tensors_in((made,))):  # it runs other programs; else it is arithmetic on sizes
+                given = tensors_in(tuple(self._value(one) for one in node.args))
+                read = tuple(sorted(given, key=lambda one: -len(one.shape)))
+                self._write(str(node.target), {"inputs": read}, made, self._scope(node), read)
+            return
         values = [
             self._value(node.args[place] if place < len(node.args) else node.kwargs[one.name])
             if place < len(node.args) or one.name in node.kwargs
@@ -165,10 +165,10 @@ class _Reader:
                 known = value._replace(even=places, made=check_sum(name, arguments))
                 self._values[key] = known
 
-    def _follow_views(self, node: torch.fx.Node, schema: Any) -> None:
+    def _follow_views(self, node: Node, schema: Any) -> None:
         """Where a view was written to, the tensor behind it has changed as well."""
         first = node.args[0] if node.args else None
-        if not isinstance(first, torch.fx.Node):
+        if not isinstance(first, torch.fx.Node | ArchivedNode):
             return
         if not schema.is_mutable:
             if any(one.alias_info is not None for one in schema.returns):
@@ -189,14 +189,14 @@ class _Reader:
         self._values[base.name] = changed
 
     def _value(self, argument: Any) -> Any:
-        if isinstance(argument, torch.fx.Node):
-            return self._values[argument.name]
+        if isinstance(argument, torch.fx.Node | ArchivedNode):
+            return self._values.get(argument.name)  # nothing, for another program
         if isinstance(argument, tuple | list):
             return tuple(map(self._value, argument))
         plain = argument is None or isinstance(argument, bool | int | float | str)
         return argument if plain else str(argument)
 
-    def _scope(self, node: torch.fx.Node) -> tuple[ModuleCall, ...]:
+    def _scope(self, node: Node) -> tuple[ModuleCall, ...]:
         stack = node.meta.get("nn_module_stack") or {}
         return tuple(self._module_call(key, path, str(kind)) for key, (path, kind) in stack.items())
 
@@ -208,10 +208,6 @@ class _Reader:
             name = kind.rpartition(".")[2]
             self._known[key] = ModuleCall(path, name, self._calls[path], library)
         return self._known[key]
-
-
-def _is_higher_order(target: Any) -> bool:
-    return isinstance(target, torch._ops.HigherOrderOperator)
 
 
 def _size(value: Any) -> Any:

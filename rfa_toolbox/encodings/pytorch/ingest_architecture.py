@@ -12,6 +12,7 @@ from torch import nn
 
 from rfa_toolbox.domain import DEFAULT_INPUT
 from rfa_toolbox.encodings.pytorch import trace, utils
+from rfa_toolbox.encodings.pytorch.archive import is_path, open_archive
 from rfa_toolbox.encodings.pytorch.capture import name_of_class
 from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
 from rfa_toolbox.encodings.pytorch.layer_handlers import LayerCall
@@ -157,6 +158,8 @@ def _custom_layers(model: nn.Module, given: Iterable[str | type[nn.Module]]) -> 
 
 def _exported(model: Any) -> Any:
     """Return an exported program, or None; ``torch.export`` takes a second to import."""
+    if is_path(model):
+        return open_archive(model)
     loaded = sys.modules.get("torch.export")
     return model if loaded is not None and isinstance(model, loaded.ExportedProgram) else None
 
