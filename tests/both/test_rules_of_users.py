@@ -11,9 +11,9 @@ import pytest
 
 from rfa_toolbox import (
     LayerDefinition,
+    create_graph_from_keras_json,
     create_graph_from_onnx,
     create_graph_from_pytorch_model,
-    create_graph_from_tensorflow_model,
 )
 from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import DEFAULT_HANDLERS
 from rfa_toolbox.errors import InvalidLayerError
@@ -118,7 +118,7 @@ def read(kind: str, chain: HandlerChain[Any] | None) -> EnrichedNetworkNode:
         own = DEFAULT_HANDLERS
         for name, rule in rules.items():
             own = own.with_rule(name, rule)
-        return create_graph_from_tensorflow_model(keras_model(), handlers=own)
+        return create_graph_from_keras_json(keras_model().to_json(), handlers=own)
     if kind == "exported":
         program = torch.export.export(Model().eval(), (torch.zeros(1, 3, SIZE, SIZE),))
         return create_graph_from_pytorch_model(program, handlers=chain)

@@ -1,4 +1,4 @@
-"""The encoder for Keras models; it needs no framework, as it reads only their JSON."""
+"""The encoder for Keras models; files of them are read without any framework."""
 
 from __future__ import annotations
 

@@ -1,21 +1,24 @@
 """From a Keras model, or the JSON of one, to the graph of its layers.
 
-No framework is imported here: a model is asked for its JSON, and that is all that is read.
+No framework is imported here: only a model that is there already brings its own.
 """
 
 from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from rfa_toolbox.encodings.complaints import in_one_line
 from rfa_toolbox.encodings.tensorflow_keras import layer_handlers
 from rfa_toolbox.encodings.tensorflow_keras.layer_handlers import LayerCall
+from rfa_toolbox.encodings.tensorflow_keras.live import is_connected, is_live
+from rfa_toolbox.encodings.tensorflow_keras.live_calls import read_live
 from rfa_toolbox.encodings.tensorflow_keras.model_json import (
     CallRecord,
+    ModelRecord,
     read_model,
 )
 from rfa_toolbox.encodings.tensorflow_keras.sources import (
@@ -82,18 +85,24 @@ def create_graph_from_model(
     model: Any,
     filter_rf: str | InfoFilter | None = None,
     *,
+    input_res: Any = None,
     global_ops: GlobalOps = "ignore_gates",
     handlers: HandlerChain[LayerCall] | None = None,
 ) -> EnrichedNetworkNode:
     """Return the graph of a Keras model's layers, with their receptive fields in input pixels.
 
-    Only ``model.to_json()`` is called, so any backend will do, and the model is not changed.
+    Layers that are not Keras' own are opened, by calling them on symbolic tensors, on any backend;
+    the model is not changed, and its weights are not looked at. Of a model of tf.keras only
+    ``model.to_json()`` is called.
 
     Args:
-        model: a functional or sequential model of Keras 3 or of tf.keras.
+        model: a model of Keras 3; or a functional or sequential one of tf.keras.
         filter_rf: which paths through the network to keep: None keeps all, ``"inf"`` leaves out
             those with an infinite receptive field, a function gets a tuple of
             ``ReceptiveFieldInfo`` and returns those to keep.
+        input_res: the shape of its input, batch first, such as ``(1, 64, 64, 3)``; a list or dict
+            of shapes where it has several. None takes what the model says; a subclassed model that
+            has not been built says none.
         global_ops: how to look at layers that see the whole image: ``"ignore_gates"`` counts
             them, unless their result only re-weights or normalises the map that it came from;
             ``"count"`` counts all of them, ``"ignore"`` none.
@@ -103,11 +112,12 @@ def create_graph_from_model(
         The node of the model's first output. All the other nodes are in its ``all_layers``.
 
     Raises:
-        UnsupportedModelError: a ValueError, if this is no model, or a subclassed one, whose
-            JSON holds no layers.
+        UnsupportedModelError: a ValueError, if this is no model, or a subclassed one that was not
+            built or whose ``call`` cannot be followed.
 
     Warns:
-        UserWarning: if a Sequential holds a layer several times, as its JSON tells of one only.
+        UserWarning: if some layer is not known and cannot be opened; if a Sequential of tf.keras
+            holds a layer several times, as its JSON tells of one only.
 
     >>> import json
     >>> class Model:
@@ -117,9 +127,20 @@ def create_graph_from_model(
     >>> create_graph_from_model(Model()).receptive_field_max
     (5, 5)
     """
+    if is_live(model) and (input_res is not None or is_connected(model)):
+
+        def read(is_described: IsDescribed) -> ModelRecord:
+            return read_live(model, input_res, is_described)
+
+        return _graph(read, filter_rf, global_ops, handlers)
+    if input_res is not None:
+        raise UnsupportedModelError(
+            f"input_res is {input_res!r}, but this {type(model).__name__} is no model of Keras 3; "
+            "only those are read at another size than their own."
+        )
     model_dict = keras_model_to_dict(model)
     _warn_of_lost_calls(model, model_dict)
-    return _graph(model_dict, filter_rf, global_ops, handlers)
+    return _graph(lambda _: read_model(condensed(model_dict)), filter_rf, global_ops, handlers)
 
 
 def create_graph_from_keras_json(
@@ -149,7 +170,8 @@ def create_graph_from_keras_json(
     >>> create_graph_from_keras_json(text).receptive_field_max
     (3,)
     """
-    return _graph(load_model_dict(text_or_path), filter_rf, global_ops, handlers)
+    model = load_model_dict(text_or_path)
+    return _graph(lambda _: read_model(condensed(model)), filter_rf, global_ops, handlers)
 
 
 def keras_model_to_dict(model: Any) -> dict[str, Any]:
@@ -249,14 +271,18 @@ def model_dict_to_enriched_graph(
     handlers: HandlerChain[LayerCall] | None = None,
 ) -> EnrichedNetworkNode:
     """Return the graph of a model from what ``keras_model_to_dict`` returned."""
-    return _graph(model_dict, filter_rf, global_ops, handlers)
+    return _graph(lambda _: read_model(condensed(model_dict)), filter_rf, global_ops, handlers)
 
 
 # --- from records to nodes -------------------------------------------------------------------
 
 
+IsDescribed: TypeAlias = "Callable[[CallRecord, Sequence[tuple[int, ...]]], bool]"
+"""Whether a handler of a user describes a call, given the shapes that it reads."""
+
+
 def _graph(
-    model: Mapping[str, Any],
+    read: Callable[[IsDescribed], ModelRecord],
     filter_rf: str | InfoFilter | None,
     global_ops: GlobalOps,
     handlers: HandlerChain[LayerCall] | None,
@@ -276,6 +302,10 @@ def _graph(
 
     described: dict[str, LayerDefinition] = {}
 
+    def is_described(record: CallRecord, shapes: Sequence[tuple[int, ...]]) -> bool:
+        handler = chain.find(LayerCall(record, tuple(shapes)))
+        return type(handler) not in _OWN_TYPES or chain.rule_of(record.kind) is not None
+
     def describe(record: CallRecord, shapes: Sequence[tuple[int, ...]]) -> Told | None:
         call = LayerCall(record, tuple(shapes))
         rule = chain.rule_of(record.kind)
@@ -291,8 +321,7 @@ def _graph(
         return Told(layer)
 
     with in_one_line("JSON of the model"):
-        read = read_model(condensed(model))
-        return graph_of(read, describe, described, keep, global_ops).to_graph()
+        return graph_of(read(is_described), describe, described, keep, global_ops).to_graph()
 
 
 def _checked(layer: Any, handler: Any) -> LayerDefinition:

@@ -21,6 +21,8 @@ from rfa_toolbox.encodings.tensorflow_keras.model_json import (
     CallRecord,
     ModelRecord,
     Shape,
+    Weights,
+    weights_in,
 )
 from rfa_toolbox.encodings.tensorflow_keras.model_json import TensorRef as Written
 from rfa_toolbox.encodings.tensorflow_keras.sources import Constant
@@ -95,6 +97,8 @@ def constant_of(value: Any, number: int = -1) -> TensorRef:
     >>> constant_of([[1.0, 2.0], [1.0, 2.0]])
     TensorRef(number=-1, shape=(2, 2), even=(0,), made=0)
     """
+    if type(value) is Weights:
+        return TensorRef(number, value.shape)
     import numpy as np  # where there are constants; the package itself loads without it
 
     shape = sizes_of(value)
@@ -150,8 +154,8 @@ class Call:
 
     @property
     def kind(self) -> str:
-        """Exact class of the layer, or the name of the operation."""
-        return self.record.kind
+        """Exact class of the layer, or the one that it works as, or the name of the operation."""
+        return self.record.base or self.record.kind
 
     @property
     def x(self) -> TensorRef:
@@ -395,9 +399,24 @@ class Lowering:
             outputs = [call.emit("clone", one.shape, input=one) for one in outputs]
             if len(outputs) > 1:
                 outputs = outputs[:1]
+        self._count_weights(before, record)
         if any(one.number in self.guessed for one in found) and not self._is_written(place):
             self._say_guessed(before, outputs)
         self.made[place] = outputs
+
+    def _count_weights(self, before: int, record: CallRecord) -> None:
+        """Let an operation read the weights among its arguments, whatever its rule makes of them.
+
+        Layers have their weights in themselves.
+        """
+        weights = weights_in((record.arguments, record.keywords))
+        if not weights:
+            return
+        for at in range(before, len(self.operations)):
+            own = self.operations[at].parameters if not record.operation else ()
+            names = (*own, *weights) if at == before else own
+            self.operations[at] = attrs.evolve(self.operations[at], parameters=names)
+        self.parameters.update(weights)
 
     def _is_written(self, place: int) -> bool:
         """Whether the model wrote how many channels its tensors have in front of a call."""

@@ -123,6 +123,11 @@ _CONVOLUTION_KEYS = {"kernel_size", "strides", "padding", "data_format", "dilati
 def _unknown(call: Call) -> TensorRef:
     """Let every position see itself; a class made from a convolution is read as one."""
     kind = f"{'operation' if call.record.operation else 'layer'} '{call.kind}'"
+    if call.record.reason:
+        return call.unknown(
+            f"the {kind} is not known, and its call could not be followed "
+            f"({call.record.reason}); counted as neutral"
+        )
     if call.kind == "Lambda":
         return call.unknown("a Lambda holds Python code, which is not run; counted as neutral")
     if not call.record.known and _CONVOLUTION_KEYS.issubset(call.record.config):

@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import attrs
+
 from rfa_toolbox.encodings.tensorflow_keras import lowering_layers as layers
 from rfa_toolbox.encodings.tensorflow_keras.lowering import (
     Call,
@@ -21,6 +23,7 @@ from rfa_toolbox.encodings.tensorflow_keras.lowering import (
     per_axis,
     words,
 )
+from rfa_toolbox.encodings.tensorflow_keras.model_json import Weights
 from rfa_toolbox.encodings.tensorflow_keras.sources import Constant
 from rfa_toolbox.operators.record import TensorRef
 
@@ -61,7 +64,7 @@ def _places(call: Call, axis: Any, rank: int) -> list[int]:
 def _constants(argument: Any) -> Iterable[TensorRef]:
     """Yield the constants in an argument as tensors that depend on nothing."""
     if isinstance(argument, list | tuple) and any(
-        type(one) is TensorRef or isinstance(one, Mapping) for one in argument
+        type(one) in (TensorRef, Weights) or isinstance(one, Mapping) for one in argument
     ):
         for one in argument:
             yield from _constants(one)
@@ -284,14 +287,23 @@ def _matmul(call: Call) -> TensorRef:
 
 
 def _einsum(call: Call) -> TensorRef:
+    given = [*call.arguments, *call.keywords.values()]
     equation = call.get("subscripts", "equation")
     if equation is None:
-        equation = next((one for one in call.arguments if isinstance(one, str)), "")
+        equation = next((one for one in given if isinstance(one, str)), "")
+    operands = [
+        one if type(one) is TensorRef else constant_of(one)
+        for one in given
+        if one is not None and not isinstance(one, str | int | float)
+    ]
     inputs, _, result = str(equation).replace(" ", "").partition("->")
     letters = inputs.split(",")
-    if not result or "..." in equation or len(letters) != len(call.tensors):
+    if "..." in equation or [*map(len, letters)] != [len(one.shape) for one in operands]:
         return call.unknown(f"the equation {equation!r} is not understood")
-    return _product(call, list(zip(call.tensors, letters, strict=True)), result)
+    if "->" not in equation:
+        several = inputs.replace(",", "")
+        result = "".join(sorted(one for one in set(several) if several.count(one) == 1))
+    return _product(call, list(zip(operands, letters, strict=True)), result)
 
 
 def _tensordot(call: Call) -> TensorRef:
@@ -343,6 +355,40 @@ def _pool(call: Call) -> TensorRef:
     sizes = _window_sizes(call.get("pool_size", "ksize", "window_shape", default=2), place.count)
     strides = _window_sizes(call.get("strides", default=sizes), place.count)
     return layers.pooled(call, place, sizes, strides, _padding_name(call))
+
+
+_CONVOLUTIONS = {
+    "conv": ("Conv", -1),
+    "depthwiseconv": ("DepthwiseConv", -2),
+    "separableconv": ("SeparableConv", -1),
+    "convtranspose": ("Conv", -2),
+}
+"""The layer that does the same, and which dimension of the last kernel are the filters."""
+
+
+def _convolve(call: Call) -> TensorRef | list[TensorRef]:
+    """Lower a convolution of Keras 3, which says in its kernel how large it is."""
+    given = [*call.arguments[1:], *call.keywords.values()]
+    kernels = [constant_of(one) for one in given if type(one) is not TensorRef]
+    kernels = [one for one in kernels if len(one.shape) == len(call.x.shape)]
+    if not kernels:
+        return call.unknown("it convolves with a kernel that was computed from its input")
+    name = canonical(call.kind)
+    layer, filters = _CONVOLUTIONS[name]
+    count = len(call.x.shape) - 2
+    kind = f"{layer}{count}D{'Transpose' if name == 'convtranspose' else ''}"
+    first, last = kernels[0].shape, kernels[-1].shape
+    channels = call.x.shape[1 if layers.channels_first(call) else -1]
+    config = {
+        **call.record.config,
+        "kernel_size": first[:count],
+        "filters": last[filters],
+        "depth_multiplier": first[-1],
+        "groups": max(1, channels // first[-2]) if name == "conv" else 1,
+        "use_bias": False,
+    }
+    record = attrs.evolve(call.record, config=config, base=kind)
+    return layers.LAYERS[kind](attrs.evolve(call, record=record))
 
 
 def _padding_name(call: Call) -> str:
@@ -867,6 +913,7 @@ _FAMILIES: tuple[tuple[list[str], Lower], ...] = (
     (["broadcastto"], _broadcast_to),
     (words("concat concatenate"), _concatenate),
     (words("cropimages padimages"), _pad_images),
+    (list(_CONVOLUTIONS), _convolve),
     (["depthtospace"], _depth_to_space),
     (words("dot tensordot"), _tensordot),
     (["dotproductattention"], _attention),

@@ -21,15 +21,19 @@ import attrs
 from rfa_toolbox.errors import UnsupportedModelError
 
 __all__ = [
+    "OWN_MODULES",
+    "WRAPPERS",
     "CallRecord",
     "ModelRecord",
     "Shape",
     "TensorRef",
+    "Weights",
     "Wrapper",
     "layer_kind",
     "leaves",
     "read_model",
     "tensors_in",
+    "weights_in",
 ]
 
 Shape: TypeAlias = "tuple[int | None, ...]"
@@ -42,6 +46,17 @@ class TensorRef(NamedTuple):
     call: int
     output: int
     shape: Shape | None = None
+
+
+@attrs.frozen(slots=True)
+class Weights:
+    """A tensor of a live model that depends on no input, and whose numbers are not looked at.
+
+    ``sizes`` are those of the weights that it was computed from, by their paths.
+    """
+
+    shape: tuple[int, ...]
+    sizes: Mapping[str, int] = attrs.field(factory=dict)
 
 
 class Wrapper(NamedTuple):
@@ -68,6 +83,8 @@ class CallRecord:
         wrappers: the wrappers around the layer, outermost first.
         known: whether class and wrappers are those of Keras itself.
         number: 1 for the first call of the layer.
+        base: the class of Keras that it works as, where ``kind`` is another.
+        reason: why a layer of which nothing is known could not be opened.
     """
 
     name: str
@@ -80,6 +97,8 @@ class CallRecord:
     wrappers: tuple[Wrapper, ...] = ()
     known: bool = True
     number: int = 1
+    base: str = ""
+    reason: str = ""
 
     @property
     def label(self) -> str:
@@ -120,11 +139,28 @@ def tensors_in(value: Any) -> Iterator[TensorRef]:
             yield from tensors_in(item)
 
 
+def weights_in(value: Any) -> dict[str, int]:
+    """Return the sizes of the weights in an argument, at any depth, by their paths.
+
+    >>> weights_in([Weights((3, 2), {"net/scale": 6}), {"x": 3}])
+    {'net/scale': 6}
+    """
+    if type(value) is Weights:
+        return dict(value.sizes)
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    found: dict[str, int] = {}
+    if isinstance(value, list | tuple) and type(value) is not TensorRef:
+        for one in value:
+            found |= weights_in(one)
+    return found
+
+
 # --- layers ----------------------------------------------------------------------------------
 
-_OWN_MODULES = ("keras", "tensorflow", "tf_keras", "tensorflow_core")
+OWN_MODULES = ("keras", "tensorflow", "tf_keras", "tensorflow_core")
 _OPERATOR_LAYERS = ("TFOpLambda", "SlicingOpLambda", "ClassMethod", "InstanceMethod")
-_WRAPPERS = ("TimeDistributed", "Bidirectional", "SpectralNormalization", "Wrapper")
+WRAPPERS = ("TimeDistributed", "Bidirectional", "SpectralNormalization", "Wrapper")
 _SEQUENCES = ("Sequential", "Pipeline")
 _SEQUENTIAL_KEYS = {"name", "layers", "trainable", "dtype", "build_input_shape"}
 
@@ -149,7 +185,7 @@ def layer_kind(layer: Mapping[str, Any]) -> tuple[str, bool, bool]:
         return str(node.get("op") if isinstance(node, Mapping) else class_name), True, True
     own = (
         isinstance(module, str)
-        and module.split(".", 1)[0] in _OWN_MODULES
+        and module.split(".", 1)[0] in OWN_MODULES
         and ">" not in str(registered)
     )
     if own and (".ops." in module or module.endswith(".ops")):
@@ -348,7 +384,7 @@ class _Reader:
         inner = options.get("layer")
         if isinstance(inner, Mapping) and "class_name" in inner and "config" in inner:
             around = (*wrappers, Wrapper(kind, options))
-            known = known and kind in _WRAPPERS
+            known = known and kind in WRAPPERS
             if _sub_layers(inner) is not None:
                 return self.model(inner, (*path, name), node, around, known)
             return self.call({**inner, "name": name}, path, node, around, known)
