@@ -474,14 +474,15 @@ def test_keys_work_everywhere_but_in_fields(open_page: Open) -> None:
     assert page.locator("#picture .chosen").count() == 0
 
 
+@pytest.mark.parametrize("name", ["resnet18", "efficientnet_b0"])
 @pytest.mark.parametrize("size", [(1440, 900), (390, 844)])
 def test_the_page_opens_on_the_answer(
-    open_page: Open, torchvision: Any, size: tuple[int, int]
+    open_page: Open, torchvision: Any, size: tuple[int, int], name: str
 ) -> None:
-    graph = encoded(torchvision, "resnet18")
+    graph = encoded(torchvision, name)
     view = {"viewport": {"width": size[0], "height": size[1]}}
-    page = open_page({"resnet18": graph}, 32, view=view)
-    first = summarize(graph, 32).blocks_in("unproductive")[0]
+    page = open_page({name: graph}, 64, view=view)
+    first = summarize(graph, 64).blocks_in("unproductive")[0]
     assert page.locator("#picture .node.chosen").get_attribute("data-index") == str(
         graph.all_layers.index(first.main)
     )
@@ -589,12 +590,34 @@ def test_the_table_draws_only_what_is_in_view(open_page: Open) -> None:
     page.wait_for_selector("#table tr[data-index='600'].chosen")
 
 
-def test_paper_holds_one_to_three_pages(open_page: Open, torchvision: Any, tmp_path: Path) -> None:
-    page = open_page({"resnet18": encoded(torchvision, "resnet18")}, 32)
-    page.emulate_media(media="print")
-    pdf = page.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True)
-    pages = len(re.findall(rb"/Type\s*/Page\b", pdf))
-    assert 1 <= pages <= 3
+@pytest.mark.parametrize("names", [["resnet18"], ["resnet18", "vgg16"]])
+def test_paper_holds_one_to_three_pages_with_title_resolution_and_legend(
+    open_page: Open, names: list[str], tmp_path: Path
+) -> None:
+    from pypdf import PdfReader  # only where there is a browser to print with
+
+    known = {"resnet18": resnet18, "vgg16": vgg16}
+    page = open_page({name: known[name]() for name in names}, 32, refinements=3, compare_at=[64])
+    shown = page.evaluate("model().name")
+    page.evaluate("putOnPaper()")
+    boxes = page.evaluate(
+        "[...document.querySelectorAll('#picture .node .name')].map((one) => one.textContent)"
+    )
+    page.evaluate("takeFromPaper()")
+    page.pdf(path=tmp_path / "report.pdf", prefer_css_page_size=True)
+    sheets = [
+        " ".join(one.extract_text().split()) for one in PdfReader(tmp_path / "report.pdf").pages
+    ]
+    assert 1 <= len(sheets) <= 3
+    legend = ("unproductive: sees nothing new", "adds context", "sees everything by design")
+    for text in sheets:
+        assert f"{shown} at 32" in text
+        assert all(meaning in text for meaning in legend)
+    words = Counter(sheets[0].split())
+    for box in boxes:  # none is cut: all stand whole on the first sheet
+        assert not Counter(box.split()) - words, box
+    assert "Better architectures" in "".join(sheets)
+    assert page.locator("#picture").get_attribute("viewBox") is None, "taken from the paper"
 
 
 def test_the_table_sorts_and_filters_by_state(open_page: Open) -> None:

@@ -219,6 +219,18 @@ def test_a_module_that_is_left_and_entered_again_gets_no_frame() -> None:
     assert found["module"] == [0, 1, 1, 0, 0, 2, 2, 0, 0, 3, 3, 0, 0]
 
 
+def test_a_part_of_a_long_row_is_named_after_its_ends() -> None:
+    node = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+    for at in range(1, 31):
+        for name in (f"layer{at}.conv", f"layer{at}.more"):
+            node = EnrichedNetworkNode(name, LayerDefinition("Conv2d", 3), [node], module_path=name)
+    nodes = node.all_layers
+    names = [name for _, _, name in modules_of(nodes, blocks_of(node, nodes))["modules"] if name]
+    assert names[0].startswith("layer1 to ")
+    assert names[0].removeprefix("layer1 to ").isdigit()
+    assert names[-1].endswith(" to 30")
+
+
 def test_rows_are_cut_where_few_arrows_are() -> None:
     edges = {(at, at + 1) for at in range(59)} | {(at, at + 3) for at in range(57) if at % 12 < 9}
     cuts = _best_cuts(60, edges)

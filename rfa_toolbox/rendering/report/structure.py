@@ -6,6 +6,7 @@ after the other, so that none may hold very much: long rows of layers are cut in
 
 from __future__ import annotations
 
+import re
 from collections import defaultdict
 from collections.abc import Sequence
 from typing import Any
@@ -252,7 +253,8 @@ def _part_name(
     if first[0] or last[0] or modules[first[1]][2]:
         return f"layers {start + 1} to {start + width}"
     begin, end = (modules[item[1]][0].rpartition(".")[2] for item in (first, last))
-    return f"{begin} to {end}"
+    number = re.sub(r"^.*?(?=\d*$)", "", end)
+    return f"{begin} to {number if number and begin.startswith(end.removesuffix(number)) else end}"
 
 
 def _best_cuts(length: int, pairs: set[tuple[int, int]]) -> list[int]:

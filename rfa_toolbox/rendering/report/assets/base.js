@@ -158,6 +158,12 @@ function named(text) {
   return html("bdi", {}, visible(text) || "(no name)");
 }
 
+/** A sentence of which no size is broken: 64 × 64 px stays on one line. @param {Child} text @returns {Child[]} */
+function unbroken(text) {
+  if (typeof text !== "string") return [text];
+  return text.split(/(\d+(?: × \d+)+(?: px)?|[\d×]+ px)/).map((part, at) => (at % 2 ? html("span", { class: "unbroken" }, part) : part));
+}
+
 /** A text with everything that cannot be seen spelled out. @param {string} text */
 function visible(text) {
   return text.replace(/[\p{Cc}\p{Cf}\p{Cs}\p{Zl}\p{Zp}]/gu, (one) =>

@@ -46,15 +46,22 @@ function stageName(jump) {
   return over === under ? "full size" : over > under ? `1/${Number((over / under).toFixed(2))}` : `×${Number((under / over).toFixed(2))}`;
 }
 
-function drawFieldChart() {
+/** Width and height of a chart: those of its place, or those that it is given on paper. @param {HTMLElement} place @param {number} usual @param {Point} [paper] @returns {Point} */
+function chartSize(place, usual, paper) {
+  if (paper) return paper;
+  const width = Math.max(300, Math.round(place.clientWidth || usual));
+  return [width, width < 500 ? 260 : 320];
+}
+
+/** @param {Point} [paper] */
+function drawFieldChart(paper) {
   const one = model();
   const axes = one.axes ?? 1;
   fieldChart.axis = Math.min(fieldChart.axis, axes - 1);
   const axis = fieldChart.axis;
   const nodes = balance(one, view.states).all;
   const place = byId("field-chart");
-  const width = Math.max(320, Math.round(place.clientWidth || 860));
-  const height = width < 500 ? 260 : 320;
+  const [width, height] = chartSize(place, 860, paper);
   const floor = height - BOTTOM;
   const low = pixels(one.good.from, axis);
   const finite = nodes.flatMap((node) => [arriving(one, node, axis), pixels(one.nodes.smallest[node], axis)]).filter((size) => size < Infinity);
@@ -146,12 +153,11 @@ function paintFieldChart() {
 /** What moves the mark of the chart of resolutions. @type {(resolution: number[]) => void} */
 let followResolution = () => {};
 
-/** The unproductive layers, and their share of the compute, at every resolution. */
-function drawStateChart() {
+/** The unproductive layers, and their share of the compute, at every resolution. @param {Point} [paper] */
+function drawStateChart(paper) {
   const one = model();
   const place = byId("state-chart");
-  const width = Math.max(300, Math.round(place.clientWidth || 480));
-  const height = width < 500 ? 260 : 320;
+  const [width, height] = chartSize(place, 480, paper);
   const [floor, ceiling] = [height - BOTTOM, TOP];
   const nodes = balance(one, view.states).all;
   const layers = Math.max(1, nodes.length);
@@ -210,5 +216,8 @@ function drawStateChart() {
     line.setAttribute("x2", x);
   };
   followResolution(view.resolution);
-  place.replaceChildren(chart, html("p", { class: "key" }, html("i", { class: "swatch unproductive" }), "layers that cannot help", ...(share.length ? [html("i", { class: "swatch share" }), "their share of the compute"] : []), html("i", { class: "swatch good" }), "good resolutions"));
+  place.replaceChildren(chart, html("p", { class: "key" },
+    html("span", {}, html("i", { class: "swatch unproductive" }), "layers that cannot help"),
+    share.length > 0 && html("span", {}, html("i", { class: "swatch share" }), "their share of the compute"),
+    html("span", {}, html("i", { class: "swatch good" }), "good resolutions")));
 }

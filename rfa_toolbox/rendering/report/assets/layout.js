@@ -372,10 +372,10 @@ function columnFinder(cuts) {
   };
 }
 
-/** Arrows from one column to the next: each has a lane of its own beneath the one, between both, and above the other.
- * @typedef {{wire: number, x: number, lane: number}} Crossing */
+/** An arrow from one column to the next: where it leaves the one and enters the other, and its lanes beneath, between, and above them.
+ * @typedef {{wire: number, from: number, to: number, lane: number, above: number}} Crossing */
 
-/** The arrows that cross each cut, from the right to the left, so that their lanes lie within one another. @param {Scene} scene @param {number[]} cuts @returns {Crossing[][]} */
+/** The arrows that cross each cut. Their lanes lie within one another where they keep their order. @param {Scene} scene @param {number[]} cuts @returns {Crossing[][]} */
 function crossingsOf(scene, cuts) {
   const columnAt = columnFinder(cuts);
   /** @type {Crossing[][]} */
@@ -383,26 +383,33 @@ function crossingsOf(scene, cuts) {
   scene.wires.forEach(({ points }, wire) => {
     for (let at = 1; at < points.length; at += 1) {
       const [[x, y], [nextX, nextY]] = [points[at - 1], points[at]];
-      for (let cut = columnAt(y) + 1; cut < cuts.length - 1 && cuts[cut] < nextY; cut += 1) {
+      const [first, last] = [columnAt(y) + 1, columnAt(nextY)];
+      for (let cut = first; cut <= last; cut += 1) {
         const way = (cuts[cut] - y) / (nextY - y);
-        crossings[cut - 1].push({ wire, x: x + (nextX - x) * way * way * (3 - 2 * way), lane: 0 });
+        const there = x + (nextX - x) * way * way * (3 - 2 * way);
+        crossings[cut - 1].push({ wire, from: cut === first ? x : there, to: cut === last ? nextX : there, lane: 0, above: 0 });
       }
     }
   });
-  for (const row of crossings) {
-    row.sort((one, other) => other.x - one.x);
-    row.forEach((one, at) => {
-      const before = row[at - 1];
-      const isSame = before && before.x - one.x < 1 && scene.wires[before.wire].tail === scene.wires[one.wire].tail;
-      one.lane = before ? before.lane + (isSame ? 0 : 1) : 0;
-    });
-  }
+  for (const row of crossings) giveLanes(row, (one, other) => scene.wires[one].tail === scene.wires[other].tail);
   return crossings;
 }
 
-/** How many lanes some crossings take. @param {Crossing[]} crossings */
-function lanesOf(crossings) {
-  return crossings.length ? crossings[crossings.length - 1].lane + 1 : 0;
+/** Give every arrow across a cut its lanes: what leaves on the right turns first. @param {Crossing[]} row @param {(one: number, other: number) => boolean} isOfOne whether two wires come from the same box */
+function giveLanes(row, isOfOne) {
+  row.sort((one, other) => other.from - one.from || other.to - one.to);
+  row.forEach((one, at) => {
+    const before = row[at - 1];
+    if (before) one.lane = before.lane + (before.from - one.from < 1 && isOfOne(before.wire, one.wire) ? 0 : 1);
+  });
+  const entering = [...row].sort((one, other) => other.to - one.to || one.lane - other.lane);
+  entering.forEach((one, at) => {
+    const before = entering[at - 1];
+    if (!before) return;
+    one.above = before.above + 1;
+    // Two arrows to one place come side by side.
+    if (before.to - one.to < LANE) one.to = before.to - LANE;
+  });
 }
 
 /** How wide every column is, and where it stands. @param {Scene} scene @param {number[]} cuts */
@@ -419,11 +426,14 @@ function columnsOf(scene, cuts) {
   for (const { pieces } of scene.frames)
     for (const piece of pieces) for (let at = columnAt(piece.top); at <= columnAt(piece.bottom); at += 1) hold(at, piece.left, piece.right);
   for (const { points } of scene.wires) for (const [x, y] of points) hold(columnAt(y), x, x);
-  crossings.forEach((row, at) => row.forEach(({ x }) => [at, at + 1].forEach((column) => hold(column, x, x))));
+  crossings.forEach((row, at) => row.forEach(({ from, to }) => {
+    hold(at, from, from);
+    hold(at + 1, to, to);
+  }));
   let x = 0;
   const shifts = columns.map(([left, right], at) => {
     const shift = x - (left === Infinity ? 0 : left);
-    x += (left === Infinity ? 0 : right - left) + (crossings[at] ? GUTTER + LANE * lanesOf(crossings[at]) : 0);
+    x += (left === Infinity ? 0 : right - left) + (crossings[at] ? GUTTER + LANE * crossings[at].length : 0);
     return shift;
   });
   const ends = shifts.map((shift, at) => (columns[at][1] === -Infinity ? shift : columns[at][1] + shift));
@@ -433,7 +443,7 @@ function columnsOf(scene, cuts) {
 /** @param {Scene} scene @param {number[]} cuts @returns {Scene} */
 function moved(scene, cuts) {
   const { columnAt, crossings, shifts, ends, width } = columnsOf(scene, cuts);
-  const most = Math.max(...crossings.map(lanesOf));
+  const most = Math.max(...crossings.map((row) => row.length));
   const head = LANE * Math.max(0, most - 2); // the margin has room for two lanes
   const tallest = Math.max(...cuts.slice(1).map((end, at) => end - cuts[at]));
   /** @param {number} y @param {number} column */
@@ -458,12 +468,11 @@ function moved(scene, cuts) {
     let column = columnAt(wire.points[0][1]);
     for (const [x, y] of wire.points) {
       for (; column + 2 < cuts.length && cuts[column + 1] < y; column += 1) {
-        const { x: there, lane } = /** @type {Crossing} */ (places[column].get(number));
-        points.push([there + shifts[column], down(cuts[column + 1], column)]);
-        // The rightmost arrow turns first, and stays inside at the bottom and outside at the top.
-        const above = head - 8 - LANE * (lanesOf(crossings[column]) - 1 - lane);
-        turns.set(points.length, { under: down(cuts[column + 1], column) + LANE * lane, between: ends[column] + GUTTER / 2 + LANE * lane, above });
-        points.push([there + shifts[column + 1], down(cuts[column + 1], column + 1)]);
+        const { from, to, lane, above } = /** @type {Crossing} */ (places[column].get(number));
+        const floor = down(cuts[column + 1], column);
+        points.push([from + shifts[column], floor]);
+        turns.set(points.length, { under: floor + LANE * lane, between: ends[column] + GUTTER / 2 + LANE * lane, above: head - 8 - LANE * (crossings[column].length - 1 - above) });
+        points.push([to + shifts[column + 1], down(cuts[column + 1], column + 1)]);
       }
       points.push([x + shifts[column], down(y, column)]);
     }

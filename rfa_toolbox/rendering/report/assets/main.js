@@ -318,6 +318,13 @@ function pressPicture(target) {
   } else choose(node ? Number(node.getAttribute("data-index")) : -1);
 }
 
+/** @param {Point} [field] sizes on paper @param {Point} [state] */
+function drawCharts(field, state) {
+  drawFieldChart(field);
+  drawStateChart(state);
+  paintFieldChart();
+}
+
 /** @param {"light" | "dark"} theme */
 function setTheme(theme) {
   document.documentElement.dataset.theme = theme;
@@ -366,20 +373,21 @@ function begin() {
   addEventListener("resize", () => {
     if (innerWidth === wide) return;
     wide = innerWidth;
-    drawFieldChart();
-    drawStateChart();
-    paintFieldChart();
+    drawCharts();
     drawPicture();
     look();
   });
   addEventListener("beforeprint", () => {
+    drawSheetHead();
     putOnPaper();
+    drawCharts([400, 200], [232, 200]);
     const short = table.shown.length <= 60;
     byId("layers").classList.toggle("long", !short);
     drawRows(short);
   });
   addEventListener("afterprint", () => {
     takeFromPaper();
+    drawCharts();
     drawRows();
   });
 

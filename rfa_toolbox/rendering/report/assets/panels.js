@@ -68,7 +68,7 @@ function showSummary() {
   const one = model();
   const sum = balance(one, view.states);
   const resolution = judgedAt(one, view.resolution);
-  byId("headline").replaceChildren(...finding(one, sum, resolution).map((child) => (child instanceof Node ? child : String(child ?? ""))));
+  byId("headline").replaceChildren(...finding(one, sum, resolution).flatMap(unbroken).map((child) => (child instanceof Node ? child : String(child ?? ""))));
   const axes = perAxis(one, sum, resolution);
   const parameters = costs(one, view.states, one.nodes.parameters);
   const macs = costs(one, view.states, view.work);
@@ -400,7 +400,7 @@ function layerDetails(one, node) {
     html("h2", {}, level.kind[unit] === "input" ? "Image" : titleOf(layer)),
     html("p", { class: "path" }, named(nodes.name[node])),
     html("p", {}, badge(lookOf(one, node))),
-    html("p", { class: "why" }, ...why(one, node, resolution)),
+    html("p", { class: "why" }, ...why(one, node, resolution).flatMap(unbroken)),
     html(
       "dl",
       { class: "facts" },
@@ -540,6 +540,30 @@ function why(one, node, resolution) {
   else if (limit > 0) text.push(` Unproductive up to ${limit} px${axes.length > 1 ? " on every axis" : ""}.`);
   return text;
 }
+
+// --- on paper --------------------------------------------------------------------------------
+
+/** What stands on top of every sheet of paper: the model, its resolution, and what the colours say. */
+function drawSheetHead() {
+  const one = model();
+  const sum = balance(one, view.states);
+  /** @param {Look} look @param {string} text */
+  const sample = (look, text) => html("span", { class: "sample" },
+    svg("svg", { width: 30, height: 16 }, svg("g", { class: `node ${look}` }, svg("rect", { x: 2, y: 2, width: 26, height: 12, rx: 3 }))), text);
+  const shown = STATES.filter((state) => sum.counts[state]);
+  byId("sheet-head").replaceChildren(
+    html("p", {}, html("strong", {}, named(shortened(facts.models.length > 1 ? one.name : facts.title, 80))), ` at ${resolutionText(judgedAt(one, view.resolution))}`),
+    html("p", {}, ...shown.map((state) => sample(state, `${STATE_NAMES[state]}: ${MEANINGS[state]}`)), ...(sum.design ? [sample("design", "sees everything by design")] : [])),
+  );
+}
+
+/** @type {Record<State, string>} */
+const MEANINGS = {
+  unproductive: "sees nothing new",
+  critical: "sees beyond the image on all axes",
+  partially: "sees beyond the image on some axes",
+  productive: "adds context",
+};
 
 // --- side by side ----------------------------------------------------------------------------
 

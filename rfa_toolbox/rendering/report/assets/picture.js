@@ -78,7 +78,6 @@ function fitted(text, room, font) {
   return short;
 }
 
-
 /** What people call a layer: its kind, kernel and stride. @param {Layer} layer */
 function titleOf(layer) {
   /** @param {string} sizes */
@@ -88,7 +87,7 @@ function titleOf(layer) {
   const looks = layer.text.startsWith("kernel") || (layer.kernel !== "1" && !/^1(x1)*$/.test(layer.kernel));
   const bare = looks ? plain.replace(/\s*\d+([x×]\d+)+$/, "") || plain : plain;
   const kind = /^(Lazy)?(Depthwise|Separable)?Conv(Transpose|olution)?([123]D?)?(Transpose)?(d|D|Same|2dSame)?$/i.test(bare) ? (/transpose/i.test(plain) ? "Up-conv" : /depthwise/i.test(plain) ? "Depthwise conv" : "Conv") : bare;
-  const names = kind.replace(/^(Max|Avg|Average|LP)Pool(ing)?([123][dD](Same)?)?$/i, "$1 pool").replace(/^Linear$|^Dense$/, "Dense").replace(/^BatchNorm(alization)?[123]?d?$/, "Batch norm").replace(/^AdaptiveAvgPool\dd$|^GlobalAveragePooling\dD$/, "Global average pool");
+  const names = kind.replace(/^(Max|Avg|Average|LP) ?Pool(ing)?([123][dD](Same)?)?$/i, (_, which) => `${which[0].toUpperCase()}${which.slice(1)} pool`).replace(/^Linear$|^Dense$/, "Dense").replace(/^BatchNorm(alization)?[123]?d?$/, "Batch norm").replace(/^Adaptive ?Avg ?Pool\dd$|^GlobalAveragePooling\dD$/i, layer.kernel === "∞" || /global/i.test(kind) ? "Global average pool" : "Adaptive average pool");
   const kernel = looks && !layer.grows && layer.kernel !== "∞" ? ` ${sizes(/x/.test(layer.kernel) ? layer.kernel : Array.from({ length: model().axes ?? 2 }, () => layer.kernel).join("x"))}` : "";
   const alike = [...new Set(layer.stride.split("x"))];
   const stride = /^1(x1)*$/.test(layer.stride) || layer.stride === "" ? "" : ` /${alike.length === 1 ? alike[0] : sizes(layer.stride)}`;
@@ -96,11 +95,14 @@ function titleOf(layer) {
   return `${names}${kernel}${stride}${dilated}`;
 }
 
-/** @param {Model} one @param {number} node */
-function fieldText(one, node) {
+/** What a layer sees, without its largest field where there is no room for it. @param {Model} one @param {number} node @param {number} [room] */
+function fieldText(one, node, room = Infinity) {
   const [low, high] = [shortText(one.nodes.smallest[node]), shortText(one.nodes.largest[node])];
   const mark = { exact: "", bound: "≤ ", unknown: "? " }[one.certainties[one.nodes.certainty[node]][0]] ?? "";
-  return low === "∞" ? "sees everything" : low === high ? `sees ${mark}${low} px` : `sees ${mark}${low} to ${high} px`;
+  const text = low === "∞" ? "sees everything" : low === high ? `sees ${mark}${low} px` : `sees ${mark}${low} to ${high} px`;
+  const short = text.replaceAll(" × ", "×");
+  pen.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+  return pen.measureText(short).width <= room ? short : `sees ${mark}${low} px or more`.replaceAll(" × ", "×");
 }
 
 /** @param {Model} one @param {Level} level @param {Box} place */
@@ -123,7 +125,7 @@ function boxOf(one, level, place) {
       { x: 10, width: width - 30, height },
       svg("text", { class: "name", y: 17 }, fitted(title, width - 31, "620 12px") || "layer"),
       svg("text", { y: 31 }, fitted(visible(short), width - 31, "11px") || "layer"),
-      svg("text", { y: 45 }, level.kind[place.unit] === "input" ? "" : fieldText(one, node)),
+      svg("text", { y: 45 }, level.kind[place.unit] === "input" ? "" : fitted(fieldText(one, node, width - 22), width - 22, "11px")),
     ),
     svg("use", { href: "#sign-productive", x: width - 19, y: 7, width: 12, height: 12, class: "mark" }),
   );
@@ -363,17 +365,25 @@ function reveal(node) {
 function look(x = stage.x, y = stage.y, scale = stage.scale) {
   const { width, height } = pictureElement.getBoundingClientRect();
   stage.scale = Math.min(4, Math.max(0.02, scale));
-  /** @param {number} at @param {number} whole @param {number} shown */
-  const held = (at, whole, shown) =>
-    whole + 2 * MARGIN <= shown ? (whole - shown) / 2 : Math.min(Math.max(at, -MARGIN), whole - shown + MARGIN);
-  stage.x = held(x, stage.width, width / stage.scale);
-  stage.y = held(y, stage.height, height / stage.scale);
+  /** @param {number} at @param {number} whole @param {number} shown @param {number} hidden */
+  const held = (at, whole, shown, hidden) =>
+    whole + 2 * MARGIN <= shown - hidden ? (whole - shown + hidden) / 2 : Math.min(Math.max(at, -MARGIN), whole - shown + hidden + MARGIN);
+  stage.x = held(x, stage.width, width / stage.scale, 0);
+  stage.y = held(y, stage.height, height / stage.scale, hiddenHeight() / stage.scale);
   stage.layer.setAttribute("transform", `scale(${stage.scale}) translate(${-stage.x} ${-stage.y})`);
   overviewElement.classList.toggle("idle", Math.max(stage.width / width, stage.height / height) * stage.scale <= 1);
   const whole = { x: stage.x, y: stage.y, width: width / stage.scale, height: height / stage.scale };
   for (const [key, value] of Object.entries(whole)) stage.window.setAttribute(key, String(value));
   stage.window.setAttribute("stroke-width", String((2 * stage.height) / Math.max(height, 1)));
   showLabels(whole);
+}
+
+/** How much of the picture lies under the sheet that shows the details on a phone, while at least a box is left. */
+function hiddenHeight() {
+  const panel = byId("panel");
+  if (panel.classList.contains("empty") || getComputedStyle(panel).position !== "fixed") return 0;
+  const { top, bottom, height } = pictureElement.getBoundingClientRect();
+  return Math.min(Math.max(0, bottom - Math.max(top, panel.getBoundingClientRect().top)), Math.max(0, height - 90));
 }
 
 const SMALLEST_LABELS = 0.3;
@@ -404,7 +414,7 @@ function fitPicture() {
 
 /** Lay the picture out for paper, in columns that fit a page. */
 function putOnPaper() {
-  const [paperWidth, paperHeight] = [186, 200];
+  const [paperWidth, paperHeight] = [186, 195];
   drawPicture(paperWidth / paperHeight);
   stage.layer.removeAttribute("transform");
   const [width, height] = [stage.width + 2 * MARGIN, stage.height + 2 * MARGIN];
@@ -432,11 +442,8 @@ function beginPicture() {
 function bringIntoView(node) {
   const box = stage.scene.boxes.get(holderOf(node));
   if (!box) return;
-  const { width, height: whole, top: edge } = pictureElement.getBoundingClientRect();
-  // On a phone, the sheet with the details covers a part of the picture.
-  const panel = byId("panel");
-  const isSheet = getComputedStyle(panel).position === "fixed" && !panel.classList.contains("empty");
-  const height = isSheet ? Math.max(90, Math.min(whole, panel.getBoundingClientRect().top - edge)) : whole;
+  const { width, height: whole } = pictureElement.getBoundingClientRect();
+  const height = whole - hiddenHeight();
   const [left, top] = [(box.left - stage.x) * stage.scale, (box.top - stage.y) * stage.scale];
   const [right, bottom] = [(box.right - stage.x) * stage.scale, (box.bottom - stage.y) * stage.scale];
   if (left >= 0 && right <= width && top >= 0 && bottom <= height && stage.scale >= 0.45) return;
