@@ -40,6 +40,7 @@ __all__ = [
     "is_everywhere",
     "is_in_place",
     "join",
+    "leading_axis",
     "lost_pieces",
     "mixing",
     "offsets_between",
@@ -127,6 +128,22 @@ def axes_of(dimension: Iterable[Piece]) -> tuple[int, ...]:
             for part in piece.parts:  # type: ignore[union-attr]
                 found.update(dict.fromkeys(axes_of(part)))
     return tuple(found)
+
+
+def leading_axis(dimension: Dimension) -> int | None:
+    """Return the axis along which the positions of a dimension go on, the slowest one first.
+
+    >>> leading_axis((Atom(0, 8, step=7), Atom(1, 7))), leading_axis((Lost(8, (0,)),))
+    (0, None)
+    """
+    if len(dimension) == 1 and type(dimension[0]) is Joined:  # a class token and patches
+        carrying = [part for part in dimension[0].parts if axes_of(part)]
+        return leading_axis(carrying[0]) if len(carrying) == 1 else None
+    runs = [piece for piece in dimension if type(piece) is Atom and piece.size > 1]
+    if not runs or len(runs) < sum(piece.size > 1 for piece in dimension):
+        return None
+    several = [run.axis for run in runs]
+    return several[0] if several.count(several[0]) == 1 else None
 
 
 def spatial_axes(layout: Layout) -> tuple[int, ...]:

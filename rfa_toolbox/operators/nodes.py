@@ -749,7 +749,7 @@ def _composed_node(steps: Sequence[Step]) -> EnrichedNetworkNode:
 
 
 def _layer(label: str, windows: Sequence[Window], **counts: Any) -> LayerDefinition:
-    kernels, strides, dilations, begins, ends, upsamplings = zip(*windows, strict=True)
+    kernels, strides, dilations, begins, ends, upsamplings, scans = zip(*windows, strict=True)
     return LayerDefinition(
         label,
         kernels,
@@ -757,5 +757,6 @@ def _layer(label: str, windows: Sequence[Window], **counts: Any) -> LayerDefinit
         dilation=dilations,
         padding=tuple(zip(begins, ends, strict=True)),
         upsampling=upsamplings,
+        scan=scans if any(scans) else None,
         **counts,
     )

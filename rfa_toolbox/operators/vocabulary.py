@@ -108,7 +108,14 @@ ARGUMENTS: dict[str, tuple[str, ...]] = {
     "baddbmm": ("bias", "input", "other"),
     "einsum": ("equation", "operands"),
     "tensordot": ("input", "other", "dims"),
-    "scaled_dot_product_attention": ("query", "key", "value", "attn_mask"),
+    "scaled_dot_product_attention": (
+        "query",
+        "key",
+        "value",
+        "attn_mask",
+        "dropout_p",
+        "is_causal",
+    ),
     "multi_head_attention_forward": (
         "query",
         "key",

@@ -34,7 +34,8 @@ __all__ = [
 class Window(NamedTuple):
     """What a layer does along one axis, in the terms of a ``LayerDefinition``.
 
-    ``begin`` and ``end`` are None where the padding depends on a size that is not known.
+    ``begin`` and ``end`` are None where the padding depends on a size that is not known. ``scan``
+    is the side that an infinite kernel looks to, None where it looks to both.
     """
 
     kernel: int | float = 1
@@ -43,6 +44,7 @@ class Window(NamedTuple):
     begin: int | None = 0
     end: int | None = 0
     upsampling: int = 1
+    scan: str | None = None
 
     @property
     def reach(self) -> int | float:
@@ -183,11 +185,20 @@ def windows_of(layer: LayerDefinition, axes: int) -> tuple[Window, ...]:
     )
     padding = layer.padding
     sides = padding if isinstance(padding, tuple) else ((padding, padding),) * axes
+    scans = arithmetic.broadcast(layer.scan, axes)
     windows = []
     for axis in range(axes):
         begin, end = sides[axis] or (None, None)
         stride = 1 if kernels[axis] == math.inf else int(strides[axis])
         windows.append(
-            Window(kernels[axis], stride, int(dilations[axis]), begin, end, int(upsamplings[axis]))
+            Window(
+                kernels[axis],
+                stride,
+                int(dilations[axis]),
+                begin,
+                end,
+                int(upsamplings[axis]),
+                scans[axis],
+            )
         )
     return tuple(windows)

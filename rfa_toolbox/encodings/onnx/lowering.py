@@ -411,7 +411,8 @@ def _along(name: str, default: int = 0) -> Lower:
 
 def _cumulative(call: Call) -> None:
     (axis,) = call.node.known(1) or [0]
-    call.add("cumsum", {"input": call.x, "dim": axis})
+    reverse = bool(call.get("reverse", 0))
+    call.add("cumsum", {"input": call.x, "dim": axis, "reverse": reverse})
 
 
 def _softmax(name: str) -> Lower:
@@ -459,8 +460,9 @@ def _recurrent(name: str) -> Lower:
     def lower(call: Call) -> None:
         steps, batch = call.x.shape[:2]
         hidden = int(call.get("hidden_size"))
-        both = 2 if call.get("direction", "forward") == "bidirectional" else 1
-        read = {"input": call.x, "batch_first": False}
+        direction = call.get("direction", "forward")
+        both = 2 if direction == "bidirectional" else 1
+        read = {"input": call.x, "batch_first": False, "direction": direction}
         outputs = call.node.outputs
         made = call.add(name, read, (steps, batch, both * hidden))
         if outputs[0]:
@@ -468,7 +470,7 @@ def _recurrent(name: str) -> Lower:
             call.first_output_alone("permute", {"input": parts, "dims": (0, 2, 1, 3)})
         for place in range(1, len(outputs)):
             if outputs[place]:
-                last = call.add("select", {"input": made, "dim": 0, "index": -1}, made.shape[1:])
+                last = call.add("select_last", {"input": made, "dim": 0}, made.shape[1:])
                 call.one(place, "reshape", {"input": last}, ())
 
     return lower

@@ -682,6 +682,7 @@ def _attention(call: Call) -> TensorRef | list[TensorRef]:
         weights=weights,
         products=products,
         dims=tuple(place for place in places if place < len(value.shape)),
+        is_causal=bool(call.get("use_causal_mask")) and len(places) == 1 and value == query,
     )
 
 
@@ -767,7 +768,18 @@ def _recurrent(call: Call) -> list[TensorRef]:
             bias *= 2
         weights = {"kernel": twice * held, "bias": twice * bias}
         products = (twice * math.prod(x.shape[:-1]) * held, 0)
-    return call.emit_all("recurrent", shapes, weights, input=x, batch_first=True, products=products)
+    direction = "forward"
+    if both is not None or call.get("go_backwards") or call.get("return_state"):
+        direction = "bidirectional"  # or in another order, or together with what it is in the end
+    return call.emit_all(
+        "recurrent",
+        shapes,
+        weights,
+        input=x,
+        batch_first=True,
+        direction=direction,
+        products=products,
+    )
 
 
 def _differs(config: Mapping[str, Any]) -> bool:

@@ -182,8 +182,10 @@ def _reduce(call: Call) -> TensorRef | list[TensorRef]:
 
 def _scan(call: Call) -> TensorRef:
     x = call.x
-    places = _places(call, call.get("axis", default=-1), len(x.shape))
-    return call.emit("cumsum", x.shape, input=x, dim=tuple(places))
+    places = tuple(_places(call, call.get("axis", default=-1), len(x.shape)))
+    if "cumul" not in canonical(call.kind) and "cumsum" not in canonical(call.kind):
+        return call.emit("sort", x.shape, input=x, dim=places)
+    return call.emit("cumsum", x.shape, input=x, dim=places[0], reverse=call.flag("reverse"))
 
 
 def _fourier(call: Call) -> list[TensorRef]:
@@ -194,7 +196,7 @@ def _fourier(call: Call) -> list[TensorRef]:
     shape = list(x.shape)
     if "rfft" in name:
         shape[-1] = 2 * (shape[-1] - 1) if name.startswith("i") else shape[-1] // 2 + 1
-    return call.emit_all("cumsum", [shape] * 2, input=x, dim=places)
+    return call.emit_all("fft_fftn", [shape] * 2, input=x, dim=places)
 
 
 def _softmax(call: Call) -> TensorRef:

@@ -115,11 +115,13 @@ _REDUCTIONS = _names(
 
 _SCANS = _names(
     """
-    argsort cumprod cumsum cummax cummin fft_fft fft_fft2 fft_fftn fft_fftshift fft_hfft
+    argsort fft_fft fft_fft2 fft_fftn fft_fftshift fft_hfft
     fft_ifft fft_ifft2 fft_ifftn fft_ifftshift fft_ihfft fft_irfft fft_irfft2 fft_irfftn
-    fft_rfft fft_rfft2 fft_rfftn logcumsumexp msort sort topk unique
+    fft_rfft fft_rfft2 fft_rfftn msort sort topk unique
     """
 )
+
+_CUMULATIVE = _names("cumprod cumsum cummax cummin logcumsumexp")
 
 _CONSTANTS = _names(
     """
@@ -263,6 +265,7 @@ for _family, _rule in (
     (_RESHAPES, plumbing.reshape),
     (_REDUCTIONS, mixing.reduce),
     (_SCANS, mixing.scan),
+    (_CUMULATIVE, mixing.cumulate),
     (_SAMPLED, mixing.sampled),
     (_LOSSES, mixing.loss),
     (_MATRICES, mixing.matrices),
