@@ -71,6 +71,7 @@ class Effect:
         copies: how many units at the ends of it are copies of others, by axis.
         written: what was written to it so far.
         slides: over what its windows slide, if it takes some dimension for channels.
+        mirrored: axes along which its result is mirrored, as what it reads.
     """
 
     windows: Mapping[int, Window]
@@ -103,6 +104,7 @@ class Effect:
     copies: Mapping[int, int | float] = MappingProxyType({})
     written: Written | None = None
     slides: Slides | None = None
+    mirrored: frozenset[int] = frozenset()
 
     def facts(self) -> dict[str, Any]:
         """Return what goes into the step as it is."""
@@ -155,11 +157,13 @@ class Rule:
             does. "as it lies": plumbing goes on. "as filled": what a tensor is written to may have
             gaps that are filled in turn.
         cuts: the dimensions that plumbing cuts, and in which its operand has to be settled.
+        mirrors: whether it goes on with a single operand that is mirrored.
     """
 
     effect: Callable[[Known, Operation], Answer]
     takes: Takes = "settled"
     cuts: Callable[[Known, Operation], Sequence[int]] | None = None
+    mirrors: bool = False
 
     def __call__(self, known: Known, operation: Operation) -> Answer:
         """Return the effect of an operation."""
@@ -167,7 +171,9 @@ class Rule:
 
 
 def rule(
-    takes: Takes = "settled", cuts: Callable[[Known, Operation], Sequence[int]] | None = None
+    takes: Takes = "settled",
+    cuts: Callable[[Known, Operation], Sequence[int]] | None = None,
+    mirrors: bool = False,
 ) -> Callable[[Callable[[Known, Operation], Answer]], Rule]:
     """Return what makes a rule of a function; see :class:`Rule`."""
-    return lambda effect: Rule(effect, takes, cuts)
+    return lambda effect: Rule(effect, takes, cuts, mirrors)

@@ -44,8 +44,10 @@ __all__ = [
     "lost_pieces",
     "mixing",
     "offsets_between",
+    "overlap",
     "permute",
     "plain",
+    "repeated_in_blocks",
     "rescale",
     "reshape",
     "runs_by_axis",
@@ -241,6 +243,28 @@ def times_over(layout: Layout, axis: int) -> int:
     if extent > 1:
         times += max(1, int(math.log(math.prod(run.size for run in runs), extent) + 1e-9))
     return times
+
+
+def overlap(dimension: Dimension, others: Layout) -> bool:
+    """Return whether other dimensions run over all the places of a dimension as well.
+
+    They do as far as its axes go; runs over blocks and over the places in them are no such case.
+
+    >>> overlap((Atom(0, 7),), ((Atom(0, 8, step=7),), (Atom(0, 7),)))
+    True
+    >>> overlap((Atom(0, 7),), ((Atom(0, 8, step=7),),))
+    False
+    """
+    own, elsewhere = runs_by_axis((dimension,)), runs_by_axis(others)
+    return set(axes_of(dimension)) <= set(spatial_axes(others)) and all(
+        not elsewhere.get(axis)
+        or any(
+            one.step < other.step * other.size and other.step < one.step * one.size
+            for one in runs
+            for other in elsewhere[axis]
+        )
+        for axis, runs in own.items()
+    )
 
 
 def permute(layout: Layout, order: Sequence[int]) -> Layout:
@@ -617,6 +641,34 @@ def is_everywhere(layout: Layout, other: Layout) -> bool:
         if axes_of(theirs)
         for piece in own
     )
+
+
+def repeated_in_blocks(layout: Layout, other: Layout) -> tuple[Layout, dict[int, int]]:
+    """Return a layout where single units stand for blocks of another one, with all their places.
+
+    Also the sizes of these blocks by axis; none if the units are no such blocks.
+
+    >>> pooled, blocks = ((Atom(0, 4),), ()), ((Atom(0, 4, step=2),), (Atom(0, 2),))
+    >>> repeated_in_blocks(pooled, blocks) == (blocks, {0: 2})
+    True
+    """
+    count = len(layout) if len(layout) == len(other) else 0
+    inside = {
+        theirs[0].axis: (place, theirs[0])
+        for place, (own, theirs) in enumerate(zip(layout[:count], other[:count], strict=True))
+        if not axes_of(own) and len(theirs) == 1 and type(theirs[0]) is Atom
+        if theirs[0].step == 1 < theirs[0].size and theirs[0].axis is not None
+    }
+    found = list(layout)
+    blocks: dict[int, int] = {}
+    for place, (own, theirs) in enumerate(zip(layout[:count], other[:count], strict=True)):
+        if len(own) != 1 or type(own[0]) is not Atom or own[0].axis not in inside:
+            continue
+        at, run = inside[own[0].axis]
+        if theirs == (own[0]._replace(step=run.size),) and own[0].step == 1 and not own[0].origin:
+            found[place], found[at] = theirs, (run,)
+            blocks[own[0].axis] = run.size
+    return tuple(found), blocks
 
 
 def rescale(layout: Layout, axis: int, by: int, origin: int = 0) -> Layout:

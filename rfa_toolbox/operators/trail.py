@@ -141,6 +141,10 @@ class Trail(Known):
 
     def _prepare(self, rule: Rule, operation: Operation, operands: Sequence[TensorRef]) -> None:
         """Make steps of what plumbing did to operands, as far as a rule does not go on with it."""
+        mirrors = rule.mirrors and len(operands) == 1
+        for tensor in operands:
+            if self.values[tensor.number].mirrored and not mirrors:
+                self.settled(tensor)
         if rule.takes == "as it lies":
             tensor = self.main(operation)
             cuts = () if rule.cuts is None else rule.cuts(self, operation)
@@ -153,8 +157,10 @@ class Trail(Known):
                     self.settled(tensor)
         elif rule.takes == "settled" or len(operands) == 1:
             for tensor in operands:
-                self.settled(tensor)
+                self.settled(tensor, mirrored=mirrors)
         else:
+            if rule.takes == "one map":
+                self._repeat_in_blocks(operands, operation)
             values = self._on_one_grid(operands)
             if rule.takes == "one map" and not self.record.by_call:  # a call is one node
                 for tensor, value in zip(operands, values, strict=True):
@@ -308,10 +314,10 @@ class Trail(Known):
         value: Value,
         windows: Mapping[int, Window],
         layout: Layout,
-        **certainty: Any,
+        **more: Any,
     ) -> Value:
         name = "slice" if operation.name in _SLICES else operation.name
-        facts: dict[str, Any] = {"kind": "slice", **certainty}
+        facts: dict[str, Any] = {"kind": "slice", **more}
         _say_what_is_left_out(value, facts)
         slicing = Operation(name, {}, (), operation.scope)
         value = self._append(slicing, (value.step,), windows, value, layout, facts)
@@ -339,12 +345,15 @@ class Trail(Known):
         if operation.parameters:
             aside.update((tensor.number, operation.parameters) for tensor in operation.outputs)
 
-    def settled(self, tensor: TensorRef) -> Value:
+    def settled(self, tensor: TensorRef, mirrored: bool = False) -> Value:
         """Return where a tensor's positions are; what left units out or put some in becomes a step.
 
-        These are strided slices, and repetitions of units by views.
+        These are strided slices, and repetitions of units by views; and what mirrored a map, unless
+        that may stay ``mirrored``.
         """
         value = self.values[tensor.number]
+        if value.mirrored and not mirrored:
+            value = self._turned_around(tensor, value)
         repeated = self._is_map(value) and any(map(between, value.layout))
         if repeated and value.strided is None and max(_steps(value.layout).values(), default=1) > 1:
             value = value._replace(strided=self.steps[value.step].scope)
@@ -361,6 +370,17 @@ class Trail(Known):
             value = made
         self.values[tensor.number] = value
         return value
+
+    def _turned_around(self, tensor: TensorRef, value: Value) -> Value:
+        """Return a mirrored map; where windows lie is not followed from there on."""
+        flip = Operation("flip", {}, (), self._scope_of(tensor))
+        facts: dict[str, Any] = {"turned": value.mirrored, "position_dependent": True}
+        windows = dict.fromkeys(value.mirrored, SOMEWHERE)
+        made = self._appended(flip, tensor, value, windows, value.layout, **facts)
+        self._laid_as(tensor, value, made.step)
+        return made._replace(
+            parts=value.parts, picked=value.picked, apart=value.apart, sized=value.sized
+        )
 
     def _laid_as(self, tensor: TensorRef, before: Value, step: int) -> None:
         """Say that a tensor is the result of one more step, and remember what it was before."""
@@ -427,6 +447,32 @@ class Trail(Known):
         operation = self.moved.get(tensor.number)
         return () if operation is None else operation.scope
 
+    def _repeat_in_blocks(self, tensors: Sequence[TensorRef], operation: Operation) -> None:
+        """Let what was pooled from blocks of a map be what all units of a block meet."""
+        several = [self.values[tensor.number] for tensor in tensors]
+        for tensor, value in zip(tensors, several, strict=True):
+            for other in several:
+                layout, blocks = layouts.repeated_in_blocks(value.layout, other.layout)
+                if blocks:
+                    windows = {
+                        axis: Window(size, begin=size - 1, upsampling=size)
+                        for axis, size in blocks.items()
+                    }
+                    expanding = Operation("expand", {}, (), self._scope_beside(operation))
+                    made = self._append(
+                        expanding, (value.step,), windows, value, layout, {"kind": "slice"}
+                    )
+                    self._laid_as(tensor, value, made.step)
+                    self.values[tensor.number] = made
+                    break
+
+    def _scope_beside(self, operation: Operation) -> tuple[ModuleCall, ...]:
+        """Return where a step runs that belongs to an operation, but is a node of its own."""
+        if not self.record.by_call:
+            return operation.scope
+        call = operation.scope[-1]
+        return (*operation.scope[:-1], ModuleCall(f"{call.path}/expand", "expand", call.call))
+
     def _spread(self, tensor: TensorRef, value: Value, shape: Sequence[int]) -> None:
         """Let a map of one unit along some axes be what all units of a larger one meet."""
         units = self.steps[value.step].feature_map
@@ -459,8 +505,12 @@ class Trail(Known):
             return
         operation = answer.operation or ran
         operands = self.operands(operation)
-        lie = (lambda one: self.values[one.number]) if answer.as_it_lies else self.settled
-        read = [lie(tensor) for tensor in operands]
+        read = [
+            self.values[tensor.number]
+            if answer.as_it_lies
+            else self.settled(tensor, mirrored=bool(answer.mirrored))
+            for tensor in operands
+        ]
         sources = tuple(dict.fromkeys(value.step for value in read))
         read = [one for one in read if not self.steps[one.step].positionless] or read
         base = answer.base
@@ -494,6 +544,7 @@ class Trail(Known):
             )
             lost = parts is None and any(is_stacked(value.parts) for value in read)
             made = made._replace(parts=parts, apart=apart or (lost and not effect.mixed))
+        made = made._replace(mirrored=effect.mirrored)
         for place, tensor in enumerate(operation.outputs):
             layout = made.layout
             if place and place < len(effect.layouts):

@@ -115,7 +115,7 @@ class Value(NamedTuple):
     ``open`` are the axes whose size the model leaves open. ``frames`` are, by axis, the step that
     brought units into an order that is not followed; units of one frame keep their distances.
     Along the axes ``cropped`` units were cut off, and padding took the place of some along those
-    ``padded``; of those ``taken`` one unit was.
+    ``padded``; of those ``taken`` one unit was. Along those ``mirrored`` the last unit comes first.
     """
 
     step: int
@@ -133,6 +133,7 @@ class Value(NamedTuple):
     cropped: frozenset[int] = frozenset()
     padded: frozenset[int] = frozenset()
     taken: frozenset[int] = frozenset()
+    mirrored: frozenset[int] = frozenset()
 
 
 def between(dimension: Dimension) -> tuple[int, Atom] | None:

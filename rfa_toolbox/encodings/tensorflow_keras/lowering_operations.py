@@ -185,7 +185,7 @@ def _scan(call: Call) -> TensorRef:
     places = tuple(_places(call, call.get("axis", default=-1), len(x.shape)))
     if "cumul" not in canonical(call.kind) and "cumsum" not in canonical(call.kind):
         return call.emit("sort", x.shape, input=x, dim=places)
-    return call.emit("cumsum", x.shape, input=x, dim=places[0], reverse=call.flag("reverse"))
+    return call.emit("cumsum", x.shape, input=x, dim=places[0], reverse=bool(call.get("reverse")))
 
 
 def _fourier(call: Call) -> list[TensorRef]:

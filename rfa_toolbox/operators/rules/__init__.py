@@ -17,6 +17,7 @@ from rfa_toolbox.operators.rules import (
     plumbing,
     windows,
 )
+from rfa_toolbox.operators.states import with_states_apart
 from rfa_toolbox.operators.trail import Trail
 
 __all__ = ["RULES", "follow", "spatial_dimensions"]
@@ -30,7 +31,8 @@ def follow(record: Record, spatial: Sequence[Sequence[int]] | None = None) -> Tr
         spatial: per input its spatial dimensions, in axis order. By default all but the batch and
             what the first convolution or pooling takes for channels.
     """
-    return Trail(record, spatial_dimensions(record) if spatial is None else spatial, RULES).run()
+    spatial = spatial_dimensions(record) if spatial is None else spatial
+    return Trail(with_states_apart(record), spatial, RULES).run()
 
 
 def spatial_dimensions(record: Record) -> list[tuple[int, ...]]:

@@ -24,7 +24,7 @@ __all__ = ["constant", "embedding", "glu", "pointwise", "same_shape"]
 _SCALINGS = {"mul", "div", "sub", "add", "neg"}
 
 
-@rule("one map")
+@rule("one map", mirrors=True)
 def pointwise(known: Known, operation: Operation) -> Answer:
     """Combine tensors position by position."""
     tensors = known.operands(operation)
@@ -40,7 +40,7 @@ def pointwise(known: Known, operation: Operation) -> Answer:
         facts: dict[str, Any] = {"kind": kind, "position_dependent": uneven}
         if uneven and operation.name in _MASKS:
             facts |= {"certainty": "bound", "reason": _MASKED.format(operation.name)}
-        return Effect({}, (layout,), base=value, mixed=(), **facts)
+        return Effect({}, (layout,), base=value, mixed=(), mirrored=value.mirrored, **facts)
     values = [known.value(tensor) for tensor in tensors]
     layout = layouts.broadcast([value.layout for value in values], shape)
     base = max(values, key=lambda value: len(layouts.spatial_axes(value.layout)))

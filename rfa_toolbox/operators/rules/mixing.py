@@ -25,6 +25,7 @@ __all__ = [
     "attention",
     "attention_over",
     "cell",
+    "cumulate",
     "einsum",
     "einsum_terms",
     "flatten",
@@ -75,7 +76,7 @@ def reduce(known: Known, operation: Operation) -> Answer:
 
 @Rule
 def scan(known: Known, operation: Operation) -> Answer:
-    """Cumulative sums, sorting, Fourier transforms: every position may see every other one."""
+    """Sorting, Fourier transforms: every position may see every other one."""
     tensor = known.main(operation)
     value = known.value(tensor)
     rank = len(tensor.shape)
@@ -86,13 +87,44 @@ def scan(known: Known, operation: Operation) -> Answer:
         default = None
     dimensions = places_of(operation.get("dim", operation.get("2", default)), rank)
     windows = known.mixing(value, dimensions)
-    windows = {axis: Window(math.inf) for axis in windows}
     shape = operation.outputs[0].shape
+    if shape != tensor.shape:
+        windows = {axis: Window(math.inf) for axis in windows}
     layout = tuple(
         dimension if shape[place] == tensor.shape[place] else _resized(dimension, shape[place])
         for place, dimension in enumerate(value.layout[: len(shape)])
     )
-    return Effect(windows, (layout,), base=value)
+    return Effect(windows, (layout,), base=value, blockwise=in_blocks(windows))
+
+
+@rule(mirrors=True)
+def cumulate(known: Known, operation: Operation) -> Answer:
+    """Cumulative sums and the like: every position sees itself and those in front of it."""
+    value = known.value(known.main(operation))
+    dimension = operation.get("dim", -1) % max(1, len(value.layout))
+    windows = known.mixing(value, (dimension,))
+    facts = _one_sided(windows, value, dimension, bool(operation.get("reverse")))
+    return Effect(windows, (value.layout,), base=value, mirrored=value.mirrored, **facts)
+
+
+def _one_sided(
+    windows: dict[int, Window], value: Value, place: int, reverse: bool = False
+) -> dict[str, Any]:
+    """Let windows over a dimension look to one side of it only; return what to say of the step.
+
+    In what is several axes one after another, such as the pixels of an image line by line, that is
+    so along the first of them. Within blocks of a map some units see less than others.
+    """
+    leading = layouts.leading_axis(value.layout[place])
+    if leading in windows and windows[leading].kernel == math.inf:
+        backward = reverse != (leading in value.mirrored)
+        windows[leading] = Window(math.inf, scan="backward" if backward else "forward")
+    if in_blocks(windows):
+        return {"blockwise": True, "certainty": "bound", "reason": _IN_FRONT}
+    return {}
+
+
+_IN_FRONT = "within a block its units see only those in front of them, or behind them"
 
 
 def _resized(dimension: Dimension, size: int) -> Dimension:
@@ -104,27 +136,23 @@ def _resized(dimension: Dimension, size: int) -> Dimension:
 def softmax(known: Known, operation: Operation) -> Answer:
     """A softmax over positions mixes them, unless it normalises the scores of an attention.
 
-    Scores have the same axis in another dimension too; the product with the values that follows
+    Scores have the same places in another dimension too; the product with the values that follows
     does the mixing, and counting both would count the same window twice.
     """
     tensor = known.main(operation)
     value = known.value(tensor)
     dimensions = places_of(operation.get("dim", -1), max(1, len(tensor.shape)))
-    outside = {
-        axis
-        for place, pieces in enumerate(value.layout)
-        if place not in dimensions
-        for axis in layouts.axes_of(pieces)
-    }
+    rest = tuple(one for place, one in enumerate(value.layout) if place not in dimensions)
     mixed = [
         place
         for place in dimensions[: len(value.layout)]
-        if not outside.issuperset(layouts.axes_of(value.layout[place]))
+        if not layouts.overlap(value.layout[place], rest)
     ]
-    return Effect(known.mixing(value, mixed), (value.layout,), base=value)
+    windows = known.mixing(value, mixed)
+    return Effect(windows, (value.layout,), base=value, blockwise=in_blocks(windows))
 
 
-@Rule
+@rule(mirrors=True)
 def linear(known: Known, operation: Operation) -> Answer:
     """Mix the last dimension, whatever it carries."""
     tensor = known.main(operation)
@@ -133,7 +161,7 @@ def linear(known: Known, operation: Operation) -> Answer:
     shape = operation.outputs[0].shape
     layout = (*value.layout[:-1], plain(shape[-1]))
     windows = known.mixing(value, (last,)) or known.vector(value)
-    return Effect(windows, (layout,), base=value, units=shape[-1])
+    return Effect(windows, (layout,), base=value, units=shape[-1], mirrored=value.mirrored)
 
 
 @Rule
@@ -328,24 +356,29 @@ def attention(known: Known, operation: Operation) -> Answer:
     # What is summed up in a score are channels as a rule; in a map taken as it is, positions.
     everything = dependent(known, operation, "query", "key", "value")
     found += [known.mixing(known.value(one), (len(one.shape) - 1,)) for one in everything]
-    return _attend(known, operation, operation.arguments.get("query"), found)
+    place = len(operation.outputs[0].shape) - 2
+    return _attend(known, operation, operation.arguments.get("query"), found, place)
 
 
 def _attend(
-    known: Known, operation: Operation, query: Any, found: Sequence[dict[int, Window]]
+    known: Known, operation: Operation, query: Any, found: Sequence[dict[int, Window]], place: int
 ) -> Effect:
+    """Return what an attention does whose queries have their positions in one dimension."""
     shape = operation.outputs[0].shape
     windows = _widest(found)
     if known.depends(query):
         value = known.value(query)
         layout: Layout = (*value.layout[:-1], plain(shape[-1]))
         masks = [one for one in (operation.get("attn_mask"),) if type(one) is TensorRef]
+        facts: dict[str, Any] = {"blockwise": in_blocks(windows)}
+        if operation.get("is_causal") and _attends_to_itself(known, operation, place):
+            facts |= _one_sided(windows, value, place)
         return Effect(
             windows,
             (layout,),
             base=value,
-            blockwise=in_blocks(windows),
             position_dependent=known.uneven(masks, layout, value.extents, skipped=2),
+            **facts,
         )
     return Effect(
         windows,
@@ -362,13 +395,12 @@ def attention_over(known: Known, operation: Operation) -> Answer:
     (query, *_) = dependent(known, operation, "query", "value")
     value = known.value(query)
     layout = (*value.layout[:-1], plain(operation.outputs[0].shape[-1]))
-    return Effect(
-        windows,
-        (layout,),
-        base=value,
-        blockwise=in_blocks(windows),
-        position_dependent=bool(operation.get("masked")),
-    )
+    facts: dict[str, Any] = {"blockwise": in_blocks(windows)}
+    if operation.get("is_causal"):
+        for place in operation.get("dims", ()):
+            facts |= _one_sided(windows, value, place)
+    masked = bool(operation.get("masked"))
+    return Effect(windows, (layout,), base=value, position_dependent=masked, **facts)
 
 
 @Rule
@@ -376,12 +408,18 @@ def multi_head_attention(known: Known, operation: Operation) -> Answer:
     """The functional form has positions first: (positions, batch, channels)."""
     keys = dependent(known, operation, "key", "value")
     found = [known.mixing(known.value(tensor), (0,)) for tensor in keys]
-    return _attend(known, operation, operation.arguments.get("query"), found)
+    return _attend(known, operation, operation.arguments.get("query"), found, 0)
 
 
-@Rule
+def _attends_to_itself(known: Known, operation: Operation, place: int) -> bool:
+    """Whether queries and keys of an attention are the same positions in the same order."""
+    several = dependent(known, operation, "query", "key", "value")
+    return len(several) == 3 and len({known.value(one).layout[place] for one in several}) == 1
+
+
+@rule(mirrors=True)
 def recurrent(known: Known, operation: Operation) -> Answer:
-    """Read a sequence step by step: every step may depend on all the others."""
+    """Read a sequence step by step: every step depends on all in front of it, or behind it."""
     tensor = known.main(operation)
     value = known.value(tensor)
     rank = len(tensor.shape)
@@ -391,16 +429,21 @@ def recurrent(known: Known, operation: Operation) -> Answer:
     layout = (*value.layout[:-1], plain(shape[-1]))
     if len(shape) < rank:  # what it is at the end of the sequence
         layout = tuple(one for at, one in enumerate(layout) if at != sequence)
+        facts: dict[str, Any] = {}
+    elif _looks_to_both_sides(operation):
+        facts = {"mirrored": value.mirrored}
+    else:
+        reverse = operation.get("direction") == "reverse"
+        facts = {"mirrored": value.mirrored, **_one_sided(found, value, sequence, reverse)}
     rest = [layouts.broadcast((), one.shape) for one in operation.outputs[1:]]
-    return Effect(
-        found,
-        (
-            layout,
-            *rest,
-        ),
-        base=value,
-        units=shape[-1],
-    )
+    return Effect(found, (layout, *rest), base=value, units=shape[-1], **facts)
+
+
+def _looks_to_both_sides(operation: Operation) -> bool:
+    """Whether a recurrent layer does; packed sequences are in an order that is not followed."""
+    packed = type(hx := operation.get("hx")) is TensorRef and len(hx.shape) == 1
+    both = operation.get("bidirectional") or operation.get("direction") == "bidirectional"
+    return bool(packed or both)
 
 
 @Rule

@@ -136,7 +136,7 @@ def copied(known: Known, operation: Operation) -> Answer:
     return move(known, operation, layouts.broadcast((value.layout,), shape))
 
 
-@rule("as it lies")
+@rule("as it lies", mirrors=True)
 def permute(known: Known, operation: Operation) -> Answer:
     """Put the dimensions in another order."""
     tensor, value = _value(known, operation)
@@ -149,7 +149,7 @@ def permute(known: Known, operation: Operation) -> Answer:
     return Moved({number: moved._replace(parts=parts, apart=value.apart)})
 
 
-@rule("as it lies")
+@rule("as it lies", mirrors=True)
 def transpose(known: Known, operation: Operation) -> Answer:
     """Swap two dimensions."""
     tensor, value = _value(known, operation)
@@ -352,25 +352,16 @@ def repeat(known: Known, operation: Operation) -> Answer:
     return move(known, operation, tuple(layout))
 
 
-@Rule
+@rule(mirrors=True)
 def flip(known: Known, operation: Operation) -> Answer:
-    """Windows keep their size when a map is mirrored; where they lie is no longer followed."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    """Mirror a map: windows keep their size, and a scan of it looks to the other side."""
+    tensor, value = _value(known, operation)
     default = {"fliplr": (1,), "flipud": (0,)}.get(operation.name)
     places = places_of(operation.get("dims", default), len(tensor.shape))
-    axes = [axis for place in places for axis in layouts.axes_of(value.layout[place])]
-    if not axes:
-        return move(known, operation, value.layout)
-    mirrored = dict.fromkeys(axes, SOMEWHERE)
-    return Effect(
-        mirrored,
-        (value.layout,),
-        base=value,
-        kind="slice",
-        turned=frozenset(axes),
-        position_dependent=True,
-    )
+    axes = {axis for place in places for axis in layouts.axes_of(value.layout[place])}
+    output = operation.outputs[0]
+    made = with_layout(value, value.layout, output)
+    return Moved({output.number: made._replace(mirrored=value.mirrored ^ axes)})
 
 
 @rule("as it lies", cuts=_one_dimension)
@@ -406,12 +397,21 @@ def select(known: Known, operation: Operation) -> Answer:
     return move(known, operation, value.layout[:dimension] + value.layout[dimension + 1 :])
 
 
-@rule("as it lies")
+@rule("as it lies", mirrors=True)
 def select_last(known: Known, operation: Operation) -> Answer:
     """Take the state at the end of a sequence, which has seen all of it and has no place in it."""
     dimension = operation.get("dim", 0)
     _, value = _value(known, operation)
-    return move(known, operation, value.layout[:dimension] + value.layout[dimension + 1 :])
+    layout = value.layout[:dimension] + value.layout[dimension + 1 :]
+    made = known.steps[value.step].windows
+    scanned = [axis for axis in layouts.axes_of(value.layout[dimension]) if made[axis].scan]
+    laid = [layouts.broadcast((layout,), one.shape) for one in operation.outputs]
+    if scanned:
+        windows = dict.fromkeys(scanned, Window(math.inf))
+        return Effect(windows, tuple(laid), base=value, as_it_lies=True)
+    several = zip(operation.outputs, laid, strict=True)
+    last = value._replace(mirrored=frozenset())
+    return Moved({one.number: with_layout(last, own, one) for one, own in several})
 
 
 def _index_of(known: Known, operation: Operation) -> list[Any]:
