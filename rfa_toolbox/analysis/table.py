@@ -263,10 +263,6 @@ class Analysis:
 
         It is the page of ``rfa_toolbox.write_report``, which needs no network and no server.
 
-        Raises:
-            MissingRendererError: if no Graphviz is installed.
-            LayoutTimeoutError: if laying out the graph takes too long.
-
         >>> from rfa_toolbox.architectures.vgg import vgg16
         >>> analyze(vgg16(), 32).to_html()[:15]
         '<!doctype html>'
