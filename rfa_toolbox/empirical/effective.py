@@ -21,6 +21,7 @@ from rfa_toolbox.empirical.gradients import (
     ModelInExperiment,
     checked_seed,
     checked_shape,
+    images_at_once,
     numbers_in,
     put_into_experiment,
     times,
@@ -283,7 +284,7 @@ def effective_receptive_field(
         mode: how contributions are computed, see above.
         weights: what to call the weights in the result, such as "random" or "trained".
         seed: of the random inputs and signs; equal seeds give equal results.
-        batch_size: inputs per pass.
+        batch_size: inputs per pass, at most; fewer where they would take much memory.
         progress: show a progress bar. None shows one on a terminal, if rich or tqdm is installed.
 
     Returns:
@@ -465,6 +466,12 @@ class _Gatherer:
                 f"An input has the shape {batch.shape[1:]!r}, one before it {self.input_shape!r}; "
                 "all inputs must have one shape."
             )
+        step = images_at_once(self._experiment)
+        for first in range(0, len(batch), step):
+            self._gather(batch[first : first + step])
+
+    def _gather(self, batch: Array) -> None:
+        """Add the gradients of as many images as a pass can take."""
         (found,) = self._experiment.gradients(batch, {self.layer: self._signal}).values()
         self._cancelling &= self._cancels(found.output)
         channels = tuple(axis for axis in range(1, batch.ndim) if axis not in self._axes)

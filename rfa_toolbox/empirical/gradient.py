@@ -24,12 +24,15 @@ from rfa_toolbox.empirical.gradients import (
     Gradient,
     Maps,
     ModelInExperiment,
+    Reduce,
     Signal,
     checked_paths,
     checked_seed,
     checked_shape,
+    images_at_once,
     numbers_in,
     put_into_experiment,
+    unchanged,
 )
 from rfa_toolbox.empirical.maps import FeatureMap
 from rfa_toolbox.empirical.measurement import assembled, bench_for
@@ -148,7 +151,7 @@ def gradient_map(
     name = look.maps.chosen(layer)
     found = look.maps[name]
     unit = found.middle if position is None else found.check(position, name)
-    magnitude = look.gradients({name: [unit]})[name]
+    magnitude = look.gradients({name: [unit]}, unchanged)[name]
     return GradientMap(
         model=look.maps.model.name,
         layer=name,
@@ -352,12 +355,15 @@ def _signal_at(found: FeatureMap, units: Sequence[Unit], signed: int | None) -> 
     return signal
 
 
-def _magnitudes(gradient: Array | None, axes: tuple[int, ...]) -> Array | None:
-    if gradient is None:
-        return None
+def _magnitudes(gradient: Array, axes: tuple[int, ...]) -> Array:
     channels = tuple(axis for axis in range(1, gradient.ndim) if axis not in axes)
     magnitudes: Array = np.abs(np.nan_to_num(gradient, nan=1.0, posinf=1.0)).sum(axis=channels)
     return magnitudes
+
+
+def _extents(magnitudes: Array) -> list[list[tuple[int, int] | None]]:
+    """Return what there is along every axis of every image."""
+    return [[_extent(one, axis) for axis in range(one.ndim)] for one in magnitudes]
 
 
 def _extent(magnitude: Array, axis: int) -> tuple[int, int] | None:
@@ -418,15 +424,19 @@ class _Look:
         inputs = _one_image(self.maps.model, None, shape, self.seed)
         return _Look(Maps.of(self.maps.model, inputs), inputs, self.parts, self.seed)
 
-    def gradients(self, units: Mapping[str, Sequence[Unit]]) -> dict[str, Gradient]:
-        """Return the magnitude of the gradients of some units, one image for each."""
+    def gradients(self, units: Mapping[str, Sequence[Unit]], reduce: Reduce) -> dict[str, Gradient]:
+        """Return what is of interest in the magnitudes of the gradients of some units.
+
+        There is one image for each unit, and the same number of units for every layer.
+        """
         signed = None if "weights" in self.parts else self.seed
         signals = {name: _signal_at(self.maps[name], units[name], signed) for name in units}
         images = np.repeat(self.inputs, max(map(len, units.values())), axis=0)
-        return {
-            name: attrs.evolve(back, gradient=_magnitudes(back.gradient, self.maps.axes))
-            for name, back in self.maps.model.gradients(images, signals).items()
-        }
+
+        def reduced(gradient: Array) -> Any:
+            return reduce(_magnitudes(gradient, self.maps.axes))
+
+        return dict(self.maps.model.gradients(images, signals, reduced))
 
     def fields(self, units: Mapping[str, Unit]) -> dict[str, list[AxisField] | str]:
         """Return by name the field along every axis, or why there is none at all."""
@@ -468,15 +478,16 @@ class _Look:
         seen: dict[str, list[Seen]] = {name: [{} for _ in self.maps.axes] for name in units}
         problems: dict[str, str] = {}
         most = max(map(len, units.values()), default=0)
-        for first in range(0, most, 2 * _NEAR):
-            part = {name: chosen[first : first + 2 * _NEAR] for name, chosen in units.items()}
-            for name, back in self.gradients(part).items():
+        step = min(2 * _NEAR, images_at_once(self.maps.model))
+        for first in range(0, most, step):
+            part = {name: chosen[first : first + step] for name, chosen in units.items()}
+            for name, back in self.gradients(part, _extents).items():
                 if back.gradient is None:
                     problems[name] = back.problem(name)
                     continue
-                for unit, magnitude in zip(part[name], back.gradient, strict=True):
+                for unit, extents in zip(part[name], back.gradient, strict=True):
                     for axis, place in enumerate(unit):
-                        seen[name][axis][place] = _extent(magnitude, axis)
+                        seen[name][axis][place] = extents[axis]
         for name, along in seen.items():
             if name not in problems and not any(along[0].values()):
                 problems[name] = (

@@ -25,6 +25,12 @@ Array: TypeAlias = "np.ndarray[Any, Any]"
 Signal: TypeAlias = Callable[[Array], Array]
 """Gets the output of a layer and returns the gradient to send back from there."""
 
+Reduce: TypeAlias = Callable[[Array], Any]
+"""Gets a gradient at the input, (batch, ...), and returns what is of interest in it."""
+
+_MEMORY = 2**27
+"""Bytes of results of layers that a pass may hold; their history takes as much again."""
+
 _MOST_SEEDS = 2**64
 _MOST_NUMBERS = 2**27
 """In one input: a gigabyte, and as much again for each of some units and layers."""
@@ -34,11 +40,11 @@ _MOST_NUMBERS = 2**27
 class Gradient:
     """What came back to the input, (batch, ...), for a signal at one output.
 
-    ``gradient`` is None if nothing leads back from there.
+    ``gradient`` is None if nothing leads back from there, and what a ``Reduce`` made of it.
     """
 
     output: Array
-    gradient: Array | None
+    gradient: Any
 
     def problem(self, path: str) -> str:
         """Say why there is no gradient; "" if there is one."""
@@ -49,7 +55,7 @@ class Gradient:
             "rounds, or does not depend on the input. method='structural' needs no gradients."
         )
 
-    def arrived(self, path: str) -> Array:
+    def arrived(self, path: str) -> Any:
         """Return the gradient.
 
         Raises:
@@ -60,12 +66,21 @@ class Gradient:
         return self.gradient
 
 
+def unchanged(gradient: Array) -> Array:
+    """Return a gradient as it is."""
+    return gradient
+
+
 class ModelInExperiment(Protocol):
-    """A model that runs forwards and backwards, and that its user does not get back."""
+    """A model that runs forwards and backwards, and that its user does not get back.
+
+    ``bytes`` are those of all results of layers for one image, once ``shapes`` was asked for them.
+    """
 
     name: str
     channels_last: bool
     paths: Sequence[str]
+    bytes: int
 
     def shape_of_input(self) -> tuple[int, ...]:
         """Return a shape with batch that the model runs with."""
@@ -73,7 +88,9 @@ class ModelInExperiment(Protocol):
     def shapes(self, inputs: Array) -> Mapping[str, tuple[int, ...]]:
         """Return the shape of what every call of a layer returns, by name and in their order."""
 
-    def gradients(self, inputs: Array, signals: Mapping[str, Signal]) -> Mapping[str, Gradient]:
+    def gradients(
+        self, inputs: Array, signals: Mapping[str, Signal], reduce: Reduce = unchanged
+    ) -> Mapping[str, Gradient]:
         """Return for every call named in ``signals`` what its signal becomes at the input."""
 
     def kinds(self, names: Sequence[str]) -> Mapping[str, str]:
@@ -84,6 +101,11 @@ class ModelInExperiment(Protocol):
 
     def reinitialised(self, seed: int) -> Any:
         """Return a copy of the user's model with new random weights."""
+
+
+def images_at_once(model: ModelInExperiment) -> int:
+    """Return how many images one pass of a model may take, so that its memory stays small."""
+    return max(1, _MEMORY // max(1, model.bytes))
 
 
 def put_into_experiment(

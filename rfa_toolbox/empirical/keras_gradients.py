@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from rfa_toolbox.empirical.gradients import Array, Gradient, Signal
+from rfa_toolbox.empirical.gradients import Array, Gradient, Reduce, Signal, unchanged
 from rfa_toolbox.empirical.neutral import Part
 from rfa_toolbox.empirical.results import call_name, path_and_call
 from rfa_toolbox.errors import CaptureError, MeasurementError, UnsupportedModelError
@@ -23,6 +23,8 @@ USUAL_SIZE = 224
 
 class KerasModelInExperiment:
     """A Keras model that is watched while it runs, or a neutral copy of it."""
+
+    bytes = 0
 
     def __init__(self, model: Any, neutral: frozenset[Part]) -> None:
         self.name = model.name
@@ -73,9 +75,12 @@ class KerasModelInExperiment:
 
         with self._watching(self.paths, note):
             self._call(keras.ops.convert_to_tensor(inputs, dtype=self._dtype))
+        self.bytes = 4 * sum(map(math.prod, found.values())) // len(inputs)
         return found
 
-    def gradients(self, inputs: Array, signals: Mapping[str, Signal]) -> Mapping[str, Gradient]:
+    def gradients(
+        self, inputs: Array, signals: Mapping[str, Signal], reduce: Reduce = unchanged
+    ) -> Mapping[str, Gradient]:
         """Return for every call named in ``signals`` what its signal becomes at the input."""
         start = keras.ops.convert_to_tensor(inputs, dtype=self._dtype)
         outputs: dict[str, Any] = {}
@@ -88,7 +93,7 @@ class KerasModelInExperiment:
                 "environment variable KERAS_BACKEND to 'torch', 'tensorflow' or 'jax'."
             )
         with self._watching({self._path_of(name) for name in signals}, outputs.__setitem__):
-            return run(start, outputs, signals)
+            return run(start, outputs, signals, reduce)
 
     def _call(self, inputs: Any) -> None:
         try:
@@ -107,7 +112,7 @@ class KerasModelInExperiment:
         return outputs[path]
 
     def _torch(
-        self, start: Any, outputs: dict[str, Any], signals: Mapping[str, Signal]
+        self, start: Any, outputs: dict[str, Any], signals: Mapping[str, Signal], reduce: Reduce
     ) -> dict[str, Gradient]:
         import torch
 
@@ -124,11 +129,11 @@ class KerasModelInExperiment:
                     (back,) = torch.autograd.grad(
                         output, start, sent, retain_graph=True, allow_unused=True
                     )
-                results[path] = Gradient(values, None if back is None else _array(back))
+                results[path] = Gradient(values, None if back is None else reduce(_array(back)))
         return results
 
     def _tensorflow(
-        self, start: Any, outputs: dict[str, Any], signals: Mapping[str, Signal]
+        self, start: Any, outputs: dict[str, Any], signals: Mapping[str, Signal], reduce: Reduce
     ) -> dict[str, Gradient]:
         import tensorflow as tf
 
@@ -141,11 +146,11 @@ class KerasModelInExperiment:
             values = _array(output)
             sent = tf.convert_to_tensor(signal(values), dtype=output.dtype)
             back = tape.gradient(output, start, output_gradients=sent)
-            results[path] = Gradient(values, None if back is None else _array(back))
+            results[path] = Gradient(values, None if back is None else reduce(_array(back)))
         return results
 
     def _jax(
-        self, start: Any, outputs: dict[str, Any], signals: Mapping[str, Signal]
+        self, start: Any, outputs: dict[str, Any], signals: Mapping[str, Signal], reduce: Reduce
     ) -> dict[str, Gradient]:
         import jax
 
@@ -161,7 +166,7 @@ class KerasModelInExperiment:
             values = _array(found[path])
             sent = keras.ops.convert_to_tensor(signal(values), dtype=found[path].dtype)
             (back,) = pull_back({**nothing, path: sent})
-            results[path] = Gradient(values, None if back is None else _array(back))
+            results[path] = Gradient(values, None if back is None else reduce(_array(back)))
         return results
 
     @contextlib.contextmanager

@@ -4,24 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import math
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn import functional
-from torch.overrides import TorchFunctionMode
 
-from rfa_toolbox.empirical.gradients import Array, Gradient, Signal
+from rfa_toolbox.empirical.gradients import Array, Gradient, Reduce, Signal, unchanged
 from rfa_toolbox.empirical.neutral import Part
 from rfa_toolbox.empirical.results import call_name, path_and_call
 from rfa_toolbox.empirical.torch_models import shared_parameter, with_numbers
-from rfa_toolbox.encodings.pytorch.capture import ModuleScopes, describe_call, undisturbed
+from rfa_toolbox.empirical.torch_neutral import Neutral, make_weights_positive, one_channel
+from rfa_toolbox.encodings.pytorch.capture import ModuleScopes, undisturbed
 from rfa_toolbox.encodings.pytorch.inputs import DEFAULT_INPUT, usual_examples
 from rfa_toolbox.encodings.pytorch.meta import twin_of
-from rfa_toolbox.encodings.pytorch.signatures import bind
 from rfa_toolbox.errors import CaptureError, MeasurementError
 
 __all__ = ["TorchModelInExperiment", "reinitialised"]
@@ -35,6 +32,7 @@ class TorchModelInExperiment:
     """A copy of a PyTorch module in eval mode; it shares the weights unless it is exact."""
 
     channels_last = False
+    bytes = 0
 
     @torch.inference_mode(False)
     def __init__(self, model: nn.Module, neutral: frozenset[Part], exact: bool) -> None:
@@ -46,8 +44,10 @@ class TorchModelInExperiment:
         else:
             self._model = twin_of(self._given, shared_parameter, lambda one: one.detach().clone())
         self._model.eval()
+        self._equal: set[int] = set()
         if "weights" in neutral:
-            _make_weights_positive(self._model)
+            make_weights_positive(self._model)
+            self._equal = {id(one) for one in self._model.parameters() if one.dim() > 1}
         self._modules = dict(self._model.named_modules(remove_duplicate=False))
         if len(self._modules) == 1:  # it is a layer itself, and named as graphs name it
             self._modules = {self.name: self._model}
@@ -87,16 +87,29 @@ class TorchModelInExperiment:
     def shapes(self, inputs: Array) -> Mapping[str, tuple[int, ...]]:
         """Return the shape of what every module returns in every call."""
         found: dict[str, tuple[int, ...]] = {}
+        held: list[tuple[int, int]] = [(0, 0)]
 
         def note(path: str, output: torch.Tensor) -> None:
             found[path] = tuple(output.shape)
+            memory = output.untyped_storage()
+            if memory.data_ptr() != held[-1][0]:  # it was not returned from inside, or written to
+                held.append((memory.data_ptr(), memory.nbytes()))
 
         with undisturbed():
-            self._run(self._tensor(inputs), None, note)
+            try:
+                self._run(self._tensor(inputs), None, note)
+            except CaptureError:
+                if not self._equal:
+                    raise
+                self._equal.clear()  # it may write into one of several equal channels
+                self._run(self._tensor(inputs), None, note)
+        self.bytes = sum(size for _, size in held) // len(inputs)
         return found
 
     @torch.inference_mode(False)
-    def gradients(self, inputs: Array, signals: Mapping[str, Signal]) -> Mapping[str, Gradient]:
+    def gradients(
+        self, inputs: Array, signals: Mapping[str, Signal], reduce: Reduce = unchanged
+    ) -> Mapping[str, Gradient]:
         """Return for every call named in ``signals`` what its signal becomes at the input."""
         outputs: dict[str, tuple[torch.Tensor, tuple[int, int]]] = {}
         alive: list[torch.Tensor] = []
@@ -106,7 +119,9 @@ class TorchModelInExperiment:
             # return one and the same tensor, such as a block and its last layer, share it.
             same = (id(output), output._version)
             known = next((clone for clone, other in outputs.values() if other == same), None)
-            outputs[path] = (output.clone() if known is None else known, same)
+            if known is None:  # to what repeats one channel nobody can write
+                known = output.clone() if one_channel(output) is None else output
+            outputs[path] = (known, same)
             alive.append(output)
 
         results: dict[str, Gradient] = {}
@@ -122,10 +137,15 @@ class TorchModelInExperiment:
                 output, _ = outputs[path]
                 values = _array(output)
                 signalled = signal(values)
+                repeats = one_channel(output)
+                if repeats is not None:  # what is sent to all of its channels arrives at the one
+                    dimension, output = repeats
+                    signalled = signalled.sum(dimension, keepdims=True)
                 before = sent.setdefault(id(output), [])
                 found = next((one for old, one in before if np.array_equal(old, signalled)), None)
                 if found is None:
-                    found = Gradient(values, _back(start, output, signalled))
+                    back = _back(start, output, signalled)
+                    found = Gradient(values, None if back is None else reduce(back))
                     before.append((signalled, found))
                 results[path] = found
         return results
@@ -177,8 +197,7 @@ class TorchModelInExperiment:
 
     @contextlib.contextmanager
     def _neutralised(self) -> Iterator[None]:
-        functions = self._neutral - {"weights"}
-        with _Neutral(functions) if functions else contextlib.nullcontext():
+        with Neutral(self._neutral, self._equal) if self._neutral else contextlib.nullcontext():
             yield
 
 
@@ -213,109 +232,6 @@ def _first_tensor(output: Any) -> torch.Tensor | None:
     elif not isinstance(output, tuple | list):
         return None
     return next((one for one in map(_first_tensor, output) if one is not None), None)
-
-
-# --- neutral copies --------------------------------------------------------------------------
-
-_ACTIVATIONS = {
-    "relu", "relu6", "leaky_relu", "prelu", "rrelu", "elu", "selu", "celu", "gelu", "silu", "mish",
-    "hardswish", "hardsigmoid", "hardtanh", "softplus", "softsign", "tanhshrink", "hardshrink",
-    "softshrink", "threshold", "sigmoid", "tanh", "logsigmoid", "log_sigmoid",
-}  # fmt: skip
-_NORMS = {
-    "batch_norm", "layer_norm", "group_norm", "instance_norm", "rms_norm", "local_response_norm",
-}  # fmt: skip
-
-
-class _Neutral(TorchFunctionMode):
-    """Replaces functions while a model runs, whether a module calls them or ``forward`` itself."""
-
-    def __init__(self, parts: frozenset[Part]) -> None:
-        super().__init__()
-        self._identities = set()
-        if "activations" in parts:
-            self._identities |= _ACTIVATIONS
-        if "norms" in parts:
-            self._identities |= _NORMS
-        self._average = "pooling" in parts
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        described = describe_call(function)
-        name = "" if described is None else described.name
-        if name in self._identities:
-            return args[0] if args else kwargs["input"]
-        if self._average and not kwargs.get("return_indices", False):
-            if name.startswith("max_pool"):
-                return _average_pool(**bind(name, args, kwargs))
-            if name.startswith("adaptive_max_pool"):
-                values = bind(name, args, kwargs)
-                average = getattr(functional, name.replace("max", "avg"))
-                return average(values["input"], values["output_size"])
-        return function(*args, **kwargs)
-
-
-def _average_pool(
-    input: torch.Tensor,  # noqa: A002 - PyTorch's name
-    kernel_size: Any,
-    stride: Any = None,
-    padding: Any = 0,
-    dilation: Any = 1,
-    ceil_mode: bool = False,
-    return_indices: bool = False,
-) -> torch.Tensor:
-    """Return the mean where a maximum was asked for, over the same windows.
-
-    Padding counts as zeros, and so do the units behind the end that ``ceil_mode`` reaches.
-    """
-    count = input.dim() - 2
-
-    def per_axis(value: Any) -> list[int]:
-        values = list(value) if isinstance(value, tuple | list) else [value]
-        return values * count if len(values) == 1 else values
-
-    kernel, gap = per_axis(kernel_size), per_axis(dilation)
-    step = kernel if stride is None or stride == [] else per_axis(stride)
-    before = per_axis(padding)
-    behind = list(before)
-    if ceil_mode:
-        for axis in range(count):
-            length = input.shape[2 + axis]
-            span = gap[axis] * (kernel[axis] - 1) + 1
-            steps = math.ceil((length + 2 * before[axis] - span) / step[axis])
-            if steps * step[axis] >= length + before[axis]:
-                steps -= 1  # a window that would begin behind the end is left out
-            behind[axis] = max(0, steps * step[axis] + span - length - before[axis])
-    sides = [side for pair in zip(reversed(before), reversed(behind), strict=True) for side in pair]
-    channels = input.shape[1]
-    weight = input.new_full((channels, 1, *kernel), 1 / math.prod(kernel))
-    convolve = (functional.conv1d, functional.conv2d, functional.conv3d)[count - 1]
-    padded = functional.pad(input, sides)
-    return convolve(padded, weight, stride=step, dilation=gap, groups=channels)
-
-
-def _make_weights_positive(model: nn.Module) -> None:
-    """Give all weights of a layer one positive value, and biases zero.
-
-    The value lets a long chain of layers neither vanish at the rim of the field nor explode in its
-    middle: the sum over channels is 1, and that over a window the root of its size.
-    """
-    with torch.no_grad():
-        for name, weight in model.named_parameters():
-            if not weight.is_floating_point():
-                continue
-            if weight.dim() >= 2:
-                inputs = max(1, weight.shape[1])
-                weight.fill_(1 / (inputs * math.sqrt(max(1, math.prod(weight.shape[2:])))))
-            else:
-                weight.fill_(0.0 if name.rpartition(".")[2].endswith("bias") else 1.0)
-        for module in model.modules():
-            for name, value in (("running_mean", 0.0), ("running_var", 1.0)):
-                statistics = getattr(module, name, None)
-                if isinstance(statistics, torch.Tensor):
-                    statistics.fill_(value)
 
 
 def reinitialised(model: nn.Module, seed: int) -> nn.Module:

@@ -16,8 +16,10 @@ import pytest
 import torch
 from torch import nn
 
-from rfa_toolbox.empirical import gradient_map, measure_receptive_field
+from rfa_toolbox.empirical import gradient_map, gradients, measure_receptive_field, torch_neutral
+from rfa_toolbox.empirical.gradient import measure
 from rfa_toolbox.empirical.maps import FeatureMap, find_map
+from rfa_toolbox.empirical.torch_gradients import TorchModelInExperiment
 from rfa_toolbox.errors import CaptureError, MeasurementError, UnsupportedModelError
 
 CHAIN = (9, 3, 3, 3, 9, 3, 3, 7, 3)
@@ -540,3 +542,77 @@ def test_calls_of_a_module_that_many_hold_are_measured_where_they_were_made() ->
         torch.nn.Sequential(*blocks), (1, 1, 32, 32), layers=["1.1", "2.1"], method="gradient"
     )
     assert (found["1.1"].size, found["2.1"].size) == ((5, 5), (7, 7))
+
+
+# --- one channel in place of many ------------------------------------------------------------
+
+
+class _Writes(nn.Module):
+    """Writes into results of convolutions in ways that one channel cannot follow, or can."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.other = nn.Conv2d(3, 8, 5, padding=2)
+        self.after = nn.Conv2d(8, 8, 3, padding=1, groups=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        made, wide = self.conv(x), self.other(x)
+        if self.how == "rebound":
+            made += wide
+        elif self.how == "statement":
+            made.add_(wide)
+        elif self.how == "behind a view":
+            half = made[:, :4]
+            made += wide
+            made = torch.cat((half, made[:, 4:]), 1)
+        elif self.how == "a slice":
+            made[:, 2:4] = wide[:, :2]
+        elif self.how == "scaled":
+            made = 2 - made * wide / (1 + wide)
+        return self.after(made)
+
+
+def _mixed() -> nn.Module:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, stride=2, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU(True),
+        nn.Conv2d(8, 8, 5, padding=4, dilation=2, groups=8), nn.Hardswish(),
+        nn.ConvTranspose2d(8, 12, 4, stride=2, padding=1, groups=2), nn.MaxPool2d(3, 2, 1),
+        nn.Upsample(scale_factor=2), nn.ZeroPad2d(1), nn.Conv2d(12, 4, 1), nn.Dropout(),
+    )  # fmt: skip
+
+
+WRITES = ("rebound", "statement", "behind a view", "a slice", "scaled")
+
+
+@pytest.mark.parametrize(
+    ("model", "neutralise"),
+    [(_mixed(), True), (_mixed(), ("weights",)), *((_Writes(how), True) for how in WRITES)],
+    ids=["mixed", "with activations", *WRITES],
+)
+def test_one_channel_says_what_all_channels_say(
+    model: nn.Module, neutralise: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = measure(model, (1, 3, 32, 32), neutralise=neutralise)
+    with monkeypatch.context() as patch:
+        patch.setattr(torch_neutral.Neutral, "_on_one_channel", lambda *_: None)
+        expected = measure(model, (1, 3, 32, 32), neutralise=neutralise)
+    assert found.to_dict() == expected.to_dict()
+    assert any(field.size is not None for field in found.fields)
+
+
+def test_a_pass_takes_as_many_images_as_memory_lets_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, 8, 3))
+    expected = measure(model, (1, 3, 32, 32), neutralise=False).to_dict()
+    passes: list[int] = []
+    run = TorchModelInExperiment.gradients
+
+    def counted(self: Any, inputs: Any, *more: Any) -> Any:
+        passes.append(len(inputs))
+        return run(self, inputs, *more)
+
+    monkeypatch.setattr(TorchModelInExperiment, "gradients", counted)
+    monkeypatch.setattr(gradients, "_MEMORY", 100_000)
+    assert measure(model, (1, 3, 32, 32), neutralise=False).to_dict() == expected
+    assert 1 <= max(passes) < 8
