@@ -97,10 +97,12 @@ def million(count: int = 1_000_000) -> None:
     )
     front = pareto(screen(candidates, 224, jobs=2, isolate=False))
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    worker = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
     seconds = time.perf_counter() - start
     print(
         f"{count:,} mobile networks in {seconds:.0f} s, {_processors() - used:.0f} s of CPUs, "
-        f"{len(front)} on the front, memory of this process grown by {grown:.0f} MB"
+        f"{len(front)} on the front; memory of this process grown by {grown:.0f} MB, largest of a "
+        f"worker {worker:.0f} MB"
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 
 import attrs
@@ -10,7 +11,7 @@ from rfa_toolbox import arithmetic
 from rfa_toolbox.analysis.blocks import blocks
 from rfa_toolbox.analysis.costs import TotalCosts, compute_at_each, sum_of_costs
 from rfa_toolbox.analysis.states import axes_of, smallest_fields
-from rfa_toolbox.arithmetic import LayerState
+from rfa_toolbox.arithmetic import LayerState, Size
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import InvalidResolutionError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
@@ -43,9 +44,11 @@ class ResolutionProfile:
 
     Attributes:
         points: one per resolution, in the order in which they were asked for.
+        good_from: smallest good resolution in pixels, per axis (``Summary.good_from``).
     """
 
     points: tuple[ProfilePoint, ...]
+    good_from: tuple[Size, ...] = ()
 
     def counts_of(self, state: LayerState) -> tuple[int, ...]:
         """Return how many blocks are in a state, one number per resolution."""
@@ -104,19 +107,28 @@ def resolution_profile(
         }
         total = sum_of_costs(TotalCosts(node.parameters, work[node][place]) for node in nodes)
         points.append(ProfilePoint(resolution, counts, costs, total))
-    return ResolutionProfile(tuple(points))
+    good = tuple(
+        max((one.good_from(axis) for one, _ in judged), default=1) for axis in range(axes or 1)
+    )
+    return ResolutionProfile(tuple(points), good)
 
 
 @attrs.frozen
 class _Limits:
     """From which resolutions on a layer is in which state, per axis; see ``arithmetic``."""
 
-    field: tuple[arithmetic.Size, ...]
-    unproductive: tuple[tuple[arithmetic.Size, ...], tuple[arithmetic.Size, ...]]
+    field: tuple[Size, ...]
+    unproductive: tuple[tuple[Size, ...], tuple[Size, ...]]
 
     @classmethod
     def of(cls, node: EnrichedNetworkNode) -> _Limits:
         return cls(smallest_fields(node), node.unproductive_limits())
+
+    def good_from(self, axis: int) -> Size:
+        """Return from where on the layer can help along an axis, and fits into the image."""
+        useful = max(limit[axis] for limit in self.unproductive)
+        both = (1 + useful, self.field[axis])
+        return max((one for one in both if one != math.inf), default=1)
 
     def state(self, resolution: tuple[int, ...]) -> LayerState:
         if len(resolution) > len(self.field):  # a scalar holds for every axis

@@ -7,7 +7,7 @@ import errno
 import io
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -51,13 +51,25 @@ class Target:
         Raises:
             UsageError: if the file cannot be written.
         """
+        self.stream([content])
+
+    def stream(self, parts: Iterable[str | bytes]) -> None:
+        """Write a result of which nobody has to hold the whole, part by part; see ``deliver``.
+
+        Raises:
+            UsageError: if the file cannot be written.
+        """
         if self.path is None:
-            if isinstance(content, str) and self.format != "table" and _is_terminal():
-                content = printable(content, kept="\t\r\n")
-            _print(content)
+            for part in parts:
+                if isinstance(part, str) and self.format != "table" and _is_terminal():
+                    part = printable(part, kept="\t\r\n")  # noqa: PLW2901 - the same, made safe
+                if not _print(part):
+                    return
             return
         try:
-            write_whole(self.path, content if isinstance(content, bytes) else _encoded(content))
+            write_whole(
+                self.path, (one if isinstance(one, bytes) else _encoded(one) for one in parts)
+            )
         except OSError as error:
             raise _unwritable(self.path, error.strerror or str(error)) from error
         sys.stderr.write(f"Wrote {printable(str(self.path))}\n")
@@ -142,8 +154,8 @@ def _is_terminal() -> bool:
     return sys.stdout.isatty()
 
 
-def _print(content: str | bytes) -> None:
-    """Write to standard output as far as somebody reads it."""
+def _print(content: str | bytes) -> bool:
+    """Write to standard output; return whether somebody reads it."""
     try:
         if isinstance(content, bytes):
             sys.stdout.buffer.write(content)
@@ -161,6 +173,8 @@ def _print(content: str | bytes) -> None:
             raise UsageError(
                 f"Standard output cannot be written: {error.strerror}. Name a file with --output."
             ) from error
+        return False
+    return True
 
 
 @contextlib.contextmanager

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import heapq
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from pathlib import Path
@@ -11,22 +12,25 @@ from typing import Annotated, Any
 
 import typer
 
+from rfa_toolbox import arithmetic
 from rfa_toolbox.analysis.table import TextColumn, aligned
 from rfa_toolbox.analysis.words import one_line
 from rfa_toolbox.cli import arguments, tables
 from rfa_toolbox.cli.options import Debug, Format, Output
 from rfa_toolbox.cli.output import Target, target
 from rfa_toolbox.cli.problems import UsageError, complain
+from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import MissingFrameworkError
 from rfa_toolbox.rendering.candidates import Candidates, Point
-from rfa_toolbox.screening import ScreeningRow, pareto, rows_to_csv, screen, top
+from rfa_toolbox.screening import AtResolution, ScreeningRow, pareto, screen, top
 from rfa_toolbox.screening.candidates import named
-from rfa_toolbox.screening.rows import is_column
+from rfa_toolbox.screening.rows import csv_lines, is_column
 
 __all__ = ["screen_command"]
 
 GIBIBYTE = 2**30
 _SHOWN = 20
+_ERRORS_KEPT = 1_000
 _COLUMNS = (
     "key", "r_min", "r_max", "blocks", "unproductive", "critical", "parameters", "macs", "waste",
 )  # fmt: skip
@@ -112,10 +116,11 @@ def screen_command(
     where = target(output, format_name, ("table", "json", "csv"), "table")
     _check(by, plot, page)
     shapes = arguments.parse_shapes([input_shape] if input_shape else ())
+    resolutions = arguments.parse_resolutions(input_res or ["224"])
     with _executor(dask) as executor:
         rows = screen(
             _candidates(space),
-            arguments.parse_resolutions(input_res or ["224"]),
+            resolutions,
             executor,
             keep,
             store,
@@ -125,15 +130,44 @@ def screen_command(
             input_shape=shapes[0] if shapes else None,
             isolate=not in_process,
         )
-        found = list(rows) if best is None or plot or page else _slim(rows, best, by)
-    good = [row for row in found if row.ok]
-    if plot or page:
-        _draw(good, plot, page)
-    chosen = pareto(good) if front else good
-    chosen = top(chosen, best, by) if best is not None else sorted(chosen, key=lambda row: row.key)
-    errors = [row for row in found if not row.ok]
-    _deliver(where, chosen, errors)
+        failed = _Failed()
+        streamed = where.format == "csv" and not (front or best or plot or page)
+        judged: Iterable[ScreeningRow] = failed.noted(rows, streamed)
+        if plot or page:
+            judged = list(judged)
+            _draw(judged, plot, page)
+        if front:
+            judged = pareto(judged)
+        if best is not None:
+            judged = top(judged, best, by)
+        _deliver(where, judged, [] if streamed else failed.first, resolutions)
+        failed.complain()
     return 0
+
+
+class _Failed:
+    """Rows with errors, of which there may be any number: how many, and the first ones."""
+
+    def __init__(self) -> None:
+        self.first: list[ScreeningRow] = []
+        self.count = 0
+
+    def noted(self, rows: Iterable[ScreeningRow], keep: bool) -> Iterator[ScreeningRow]:
+        """Yield the rows, with or without errors."""
+        for row in rows:
+            if not row.ok:
+                self.count += 1
+                if len(self.first) < _ERRORS_KEPT:
+                    self.first.append(row)
+            if keep or row.ok:
+                yield row
+
+    def complain(self) -> None:
+        """Say what went wrong, a few times."""
+        for row in heapq.nsmallest(3, self.first, key=lambda row: row.key):
+            complain(f"{row.key}: {row.error}: {row.message}")
+        if self.count > 3:
+            complain(f"{self.count - 3} more candidates failed.")
 
 
 def _check(by: str, plot: str | None, page: str | None) -> None:
@@ -188,20 +222,6 @@ def _executor(address: str | None) -> Iterator[Executor | None]:
         yield client.get_executor()
 
 
-def _slim(rows: Iterable[ScreeningRow], best: int, by: str) -> list[ScreeningRow]:
-    """Return the best rows and the first errors: no more than fits, of any number of rows."""
-    errors: list[ScreeningRow] = []
-
-    def good() -> Iterator[ScreeningRow]:
-        for row in rows:
-            if row.ok:
-                yield row
-            elif len(errors) < _SHOWN:
-                errors.append(row)
-
-    return [*top(good(), best, by), *errors]
-
-
 def _draw(rows: Sequence[ScreeningRow], plot: str | None, page: str | None) -> None:
     on_front = {row.key for row in pareto(rows)}
     points = [
@@ -224,22 +244,41 @@ def _draw(rows: Sequence[ScreeningRow], plot: str | None, page: str | None) -> N
         drawn.save_page(page)
 
 
-def _deliver(where: Target, rows: Sequence[ScreeningRow], errors: Sequence[ScreeningRow]) -> None:
+def _deliver(
+    where: Target,
+    rows: Iterable[ScreeningRow],
+    errors: Sequence[ScreeningRow],
+    resolutions: Sequence[Resolution],
+) -> None:
+    """Write rows: as CSV one by one as they come, else sorted by key if they are not by value."""
     if where.format == "csv":
-        where.deliver(rows_to_csv([*rows, *errors]))
-    elif where.format == "json":
-        content = {"rows": [row.to_dict() for row in [*rows, *errors]]}
+        at = [
+            AtResolution.of(arithmetic.normalise_resolution(one, 2), (0,) * 4, None, None)
+            for one in dict.fromkeys(resolutions)
+        ]
+        where.stream(csv_lines(itertools.chain(rows, errors), at))
+        return
+    if where.format == "json":
+        several = rows if isinstance(rows, list) else sorted(rows, key=lambda row: row.key)
+        content = {"rows": [row.to_dict() for row in (*several, *errors)]}
         where.deliver(tables.as_json("screening", content))
     else:
         where.deliver(_table(rows))
-    for row in heapq.nsmallest(3, errors, key=lambda row: row.key):
-        complain(f"{row.key}: {row.error}: {row.message}")
-    if len(errors) > 3:
-        complain(f"{len(errors) - 3} more candidates failed.")
 
 
-def _table(rows: Sequence[ScreeningRow]) -> str:
-    shown = rows[:_SHOWN]
+def _table(rows: Iterable[ScreeningRow]) -> str:
+    """Return the first rows; those that are in no order of their own are sorted by key."""
+    count = 0
+
+    def counted() -> Iterator[ScreeningRow]:
+        nonlocal count
+        for row in rows:
+            count += 1
+            yield row
+
+    in_order = isinstance(rows, list)
+    shown = heapq.nsmallest(_SHOWN, counted(), key=lambda row: count if in_order else row.key)
+    hidden = count - len(shown)
     text = aligned(
         TextColumn(
             name,
@@ -248,6 +287,5 @@ def _table(rows: Sequence[ScreeningRow]) -> str:
         )
         for name in _COLUMNS
     )
-    hidden = len(rows) - len(shown)
     more = f"\n{hidden} more; --output FILE.csv has all." if hidden else ""
     return f"{text}{more}\n"

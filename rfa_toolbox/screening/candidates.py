@@ -33,11 +33,12 @@ class Candidate:
 
     Attributes:
         model: a ``GraphSpec``; a graph; what their ``to_dict`` returns; a Keras model as JSON (text
-            or mapping), or the path of a file with any of these; or code that makes a PyTorch or
-            Keras model, a graph or a spec: a function, or a text such as "package.module:callable"
-            or "path/to/file.py:callable".
+            or mapping); the path of a file with any of these, or of an ONNX file; or code that
+            makes a PyTorch or Keras model, a graph or a spec: a function, or a text such as
+            "package.module:callable" or "path/to/file.py:callable".
         kwargs: arguments for the code.
-        key: what tells this candidate from others; None makes it from the rest. Functions without
+        key: what tells this candidate from others; None makes it from the rest. Of files it is
+            their content that counts, of code only its name and arguments. Functions without
             a name of their own, such as lambdas, need one.
 
     >>> Candidate("torchvision.models:resnet18", {"num_classes": 10}).kwargs
@@ -140,7 +141,8 @@ def _job_of_text(text: str, key: str | None) -> Job:
             f"A candidate is {text!r}; there is no such file, and code is named as "
             "'package.module:callable' or 'path/to/file.py:callable'."
         )
-    return Job(key or text, "stored", str(path.resolve()))
+    content = hashlib.blake2b(path.read_bytes(), digest_size=16).hexdigest()
+    return Job(key or f"{text} {content}", "stored", str(path.resolve()))
 
 
 def _hash_of(config: Mapping[str, Any]) -> str:

@@ -112,8 +112,8 @@ def _term(node: ast.AST, text: str) -> _Term:
         if not is_column(name):
             raise ScreeningError(
                 f"The condition {text!r} names {name!r}, which is no column; columns are key, "
-                "r_min, r_min_layers, r_max, parameters, certainty, blocks, unproductive, "
-                "critical, partially_critical, productive, macs and waste, those "
+                "r_min, r_min_layers, r_max, good_from, parameters, certainty, blocks, "
+                "unproductive, critical, partially_critical, productive, macs and waste, those "
                 "from blocks on also at one resolution, as in macs_at_64."
             )
         return lambda row: row[name]

@@ -120,6 +120,8 @@ class Effect:
         top: the most that is added to a largest field inside.
         extent: the most that is added to the pixels that a unit sees.
         of_map: largest ``kernel * jump``.
+        good: the most that is added to a smallest field of a main layer.
+        good_map: smallest resolution at which maps are larger than the windows of main layers.
         inexact: whether a field inside is not exact.
         parameters: of all layers.
         works: multiply-accumulates of all layers.
@@ -137,6 +139,8 @@ class Effect:
     top: Size
     extent: Size
     of_map: int
+    good: Size
+    good_map: int
     inexact: bool
     parameters: int
     works: Works
@@ -174,6 +178,8 @@ class Tally:
         top: largest field of a path.
         extent: most pixels that a unit sees near.
         of_map: largest ``kernel * jump``.
+        good: smallest resolution at which every block can help and sees no more than the image.
+        good_map: what of ``good`` does not depend on the field in front.
         inexact: whether a field is not exact.
         parameters: of all layers.
     """
@@ -184,6 +190,8 @@ class Tally:
     top: Size = 1
     extent: Size = 1
     of_map: int = 1
+    good: Size = 1
+    good_map: int = 1
     inexact: bool = False
     parameters: int = 0
 
@@ -194,6 +202,8 @@ class Tally:
         self.top = max(self.top, high + effect.top)
         self.extent = max(self.extent, span + effect.extent)
         self.of_map = max(self.of_map, effect.of_map)
+        self.good = max(self.good, low + effect.good)
+        self.good_map = max(self.good_map, effect.good_map)
         self.inexact = self.inexact or effect.inexact
         self.pay(effect.parameters, effect.works)
 
@@ -235,6 +245,7 @@ class Composition(Tally):
     in_front: Size = NEVER
     top: Size = NEVER
     extent: Size = NEVER
+    good: Size = NEVER
     parts: list[tuple[Effect, int]] = attrs.field(factory=list)
 
     @staticmethod
@@ -262,6 +273,8 @@ class Composition(Tally):
             self.top - FARTHER,
             self.extent - (2 * FARTHEST + 1),
             self.of_map,
+            self.good - FAR,
+            self.good_map,
             self.inexact,
             self.parameters,
             self.works,

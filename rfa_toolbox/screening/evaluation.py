@@ -71,6 +71,7 @@ class SpecJudge:
             tuple(at),
             found.parameters,
             "bound" if found.inexact else "exact",
+            max(found.good, found.good_map),
         )
 
 

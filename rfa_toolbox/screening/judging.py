@@ -24,7 +24,7 @@ from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
 )
 from rfa_toolbox.encodings.tensorflow_keras.sources import load_model_dict
 from rfa_toolbox.errors import ScreeningError
-from rfa_toolbox.frameworks import create_graph_from_pytorch_model
+from rfa_toolbox.frameworks import create_graph_from_onnx, create_graph_from_pytorch_model
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.screening.candidates import Job, is_stored_graph, is_stored_spec, unpacked
 from rfa_toolbox.screening.evaluation import SpecJudge
@@ -125,6 +125,8 @@ def _read(job: Job, question: Question) -> tuple[EnrichedNetworkNode | GraphSpec
     if job.kind in ("spec", "graph"):
         return job.payload, ""
     if job.kind == "stored":
+        if isinstance(job.payload, str) and job.payload.lower().endswith(".onnx"):
+            return create_graph_from_onnx(job.payload, question.input_shape), ""
         config = job.payload if isinstance(job.payload, Mapping) else load_model_dict(job.payload)
         if is_stored_graph(config):
             return EnrichedNetworkNode.from_dict(config), ""
@@ -206,6 +208,7 @@ def judge_graph(graph: EnrichedNetworkNode, question: Question) -> ScreeningRow:
         r_min=max(strict),
         r_min_layers=max(by_layers),
         r_max=max(largest),
+        good_from=max(profile.good_from),
         at=at,
         parameters=profile.points[0].total.parameters,
         certainty=max(certainties, key=_CERTAINTIES.index, default="exact"),

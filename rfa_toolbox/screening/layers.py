@@ -119,7 +119,21 @@ class Layers:
         if kernel == math.inf or jump is None:
             behind = kind_of(None, sizes, (cost.channels,), exact or kernel == math.inf)
             return Effect(
-                behind, 0, 0, 0, 0, NEVER, NEVER, NEVER, NEVER, 1, False, cost.parameters, works
+                behind,
+                0,
+                0,
+                0,
+                0,
+                NEVER,
+                NEVER,
+                NEVER,
+                NEVER,
+                1,
+                NEVER,
+                1,
+                False,
+                cost.parameters,
+                works,
             )
         (span,), (expands,) = window.spans, window.expands
         reach = window.dilations[0] * (int(kernel) - 1) * jump
@@ -135,6 +149,8 @@ class Layers:
             top=reach,
             extent=reach,
             of_map=int(span) * jump,
+            good=reach if window.is_main else NEVER,
+            good_map=(int(span) + 1) * jump if window.is_main else 1,
             inexact=not exact,
             parameters=cost.parameters,
             works=works,
@@ -205,6 +221,9 @@ class Layers:
                 beyond = [size - 1 for size in low]
                 limits = (tuple(map(min, beyond, *(one.low for one in before))), of_map)
                 self._count(tally, low, limits, works)
+                useful = [1 + one for one in map(max, *limits) if one != math.inf]
+                finite = [one for one in low if one != math.inf]
+                tally.good = max(tally.good, *useful, *finite)
         elif not window.plain and math.inf in window.kernels:
             exact = True  # it sees everything by itself, whatever came before
         return Map(paths, low, grids, seen, near, sizes, cost.channels, exact)

@@ -6,12 +6,12 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeAlias
 
 import attrs
 
-__all__ = ["AtResolution", "ScreeningRow", "columns_of", "rows_to_csv"]
+__all__ = ["AtResolution", "ScreeningRow", "columns_of", "csv_lines", "rows_to_csv"]
 
 Value: TypeAlias = "int | float | str | None"
 
@@ -80,6 +80,9 @@ class ScreeningRow:
         r_min_layers: smallest resolution at which no layer that expands the field is
             unproductive (``lower_bound=True``).
         r_max: largest resolution at which a unit sees the whole image; inf if it always does.
+        good_from: smallest resolution at which every block can help, and sees no more than the
+            image (``Summary.good_from``). It leaves out what has no weights and looks at nothing
+            but its own unit, which ``r_min`` takes into account.
         at: what holds at each resolution that was asked for, in their order.
         parameters: number of parameters; None if unknown.
         certainty: how the fields are known, the worst of all layers of the feature extractor.
@@ -98,6 +101,7 @@ class ScreeningRow:
     at: tuple[AtResolution, ...] = ()
     parameters: int | None = None
     certainty: str | None = None
+    good_from: int | float | None = None
     graph_key: str | None = None
     error: str = ""
     message: str = ""
@@ -164,7 +168,7 @@ _OWN = tuple(field.name for field in attrs.fields(ScreeningRow) if field.name !=
 _COMPARED = tuple(
     field.name for field in attrs.fields(ScreeningRow) if field.eq and field.name != "at"
 )
-_BEFORE = ("key", "r_min", "r_min_layers", "r_max", "parameters", "certainty")
+_BEFORE = ("key", "r_min", "r_min_layers", "r_max", "good_from", "parameters", "certainty")
 _BEHIND = tuple(name for name in _OWN if name not in _BEFORE)
 
 
@@ -194,13 +198,21 @@ def rows_to_csv(rows: Iterable[ScreeningRow]) -> str:
     """
     several = list(rows)
     longest = max((row.at for row in several), key=len, default=())
-    columns = columns_of(longest)
+    return "".join(csv_lines(several, longest))
+
+
+def csv_lines(rows: Iterable[ScreeningRow], at: Sequence[AtResolution]) -> Iterator[str]:
+    """Yield a header with columns for some resolutions, and rows one by one as they come."""
+    columns = columns_of(at)
     text = io.StringIO()
     writer = csv.writer(text)
     writer.writerow(columns)
-    for row in several:
+    for row in rows:
+        yield text.getvalue()
+        text.seek(0)
+        text.truncate()
         writer.writerow(["" if row[name] is None else row[name] for name in columns])
-    return text.getvalue()
+    yield text.getvalue()
 
 
 def _plain(value: Any) -> Any:

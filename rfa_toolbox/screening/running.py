@@ -6,7 +6,7 @@ import contextlib
 import itertools
 import operator
 import os
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Executor
 from typing import Any, TypeAlias
@@ -28,6 +28,9 @@ __all__ = ["screen"]
 
 GIBIBYTE = 2**30
 
+REMEMBERED = 10_000
+"""So many of the last rows are kept in memory: a candidate that comes again is one of them."""
+
 PathLike: TypeAlias = "str | os.PathLike[str]"
 
 
@@ -48,13 +51,14 @@ def screen(
 ) -> Iterator[ScreeningRow]:
     """Yield one row per candidate, as it is done; a candidate that fails is a row with an error.
 
-    Candidates are read as they are needed, so there may be any number of them. Their rows do not
-    depend on the executor, its workers, or the order in which they work.
+    Candidates are read as they are needed, so there may be any number of them. Those with equal
+    keys are computed once: with a store always, without one if less than 10,000 others came in
+    between. Rows do not depend on the executor, its workers, or the order in which they work.
 
     Args:
         candidates: each a ``Candidate`` or its ``model``: a ``GraphSpec``, a graph, the JSON of
-            a graph or of a Keras model, a function, or "package.module:callable"; or a pair
-            (function, arguments).
+            a graph or of a Keras model, the path of a file with one of these or of an ONNX file, a
+            function, or "package.module:callable"; or a pair (function, arguments).
         input_res: resolutions in pixels: one number, or several, each one number or
             (height, width). The first is that of columns without a suffix, such as ``macs``.
         executor: where to work: any ``concurrent.futures.Executor``, such as that of dask's
@@ -181,11 +185,12 @@ class _Feed:
         self.ended = False
         self._numbered = enumerate(candidates)
         self._store = store
+        self._recent: OrderedDict[str, ScreeningRow] = OrderedDict()
         self._waiting: Counter[str] = Counter()
 
     def some(self, count: int) -> tuple[list[ScreeningRow], list[ScreeningRow], list[Job]]:
-        """Take at most ``count`` candidates: rows in the store, those that are none, and jobs."""
-        stored: list[ScreeningRow] = []
+        """Take at most ``count`` candidates: rows that are known, those that are none, and jobs."""
+        known: list[ScreeningRow] = []
         refused: list[ScreeningRow] = []
         jobs: list[Job] = []
         taken = 0
@@ -196,19 +201,22 @@ class _Feed:
             except ScreeningError as error:
                 refused.append(error_row(f"candidate {number}", "ScreeningError", str(error)))
                 continue
-            if self._store is None:
-                jobs.append(job)
-                continue
-            row = self._store.get(job.key)
+            row = self._recent.get(job.key)
+            if row is None and self._store is not None:
+                row = self._store.get(job.key)
             if row is not None:
-                stored.append(row)
+                known.append(row)
                 continue
             self._waiting[job.key] += 1
             if self._waiting[job.key] == 1:
                 jobs.append(job)
         self.ended = taken < count
-        return stored, refused, jobs
+        return known, refused, jobs
 
     def with_repeats(self, rows: list[ScreeningRow]) -> list[ScreeningRow]:
         """Return rows as often as their candidates came while they were at work."""
+        for row in rows:
+            self._recent[row.key] = row
+            if len(self._recent) > REMEMBERED:
+                self._recent.popitem(last=False)
         return [row for row in rows for _ in range(self._waiting.pop(row.key, 1))]

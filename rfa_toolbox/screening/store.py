@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import sqlite3
 from collections.abc import Iterable, Iterator
@@ -23,7 +24,9 @@ FORMAT = "rfa_toolbox.screening"
 VERSION = 1
 
 _TEXTS = ("key", "certainty", "graph_key", "error", "message", "built_on")
-"""Columns that are texts; the others are numbers."""
+"""Columns that are texts; the others are numbers, and most of them whole."""
+
+_FRACTIONS = ("seconds", "waste")
 
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS facts (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -125,31 +128,36 @@ class Store:
         return (_row(*found) for found in cursor)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Write all rows into a Parquet file, one column per column of a row.
+        """Write all rows into a Parquet file, column by column; whole numbers stay so.
 
         Raises:
-            MissingFrameworkError: an ImportError, if pandas or pyarrow is not installed.
+            MissingFrameworkError: an ImportError, if pyarrow is not installed.
         """
         try:
-            import pandas as pd
             import pyarrow as pa
             import pyarrow.parquet as pq
         except ModuleNotFoundError as error:
-            if error.name not in ("pandas", "pyarrow"):
+            if error.name != "pyarrow":
                 raise
             raise MissingFrameworkError(
-                f"Parquet needs {error.name}, which is not installed: pip install pandas pyarrow. "
+                "Parquet needs pyarrow, which is not installed: pip install pyarrow. "
                 "CSV needs nothing: rows_to_csv(store)."
             ) from error
         longest = max((row.at for row in self), key=len, default=())
-        columns = columns_of(longest)
-        types = [pa.string() if name in _TEXTS else pa.float64() for name in columns]
-        schema = pa.schema(list(zip(columns, types, strict=True)))
+        endless = any(math.inf in (row.r_min, row.r_min_layers, row.r_max) for row in self)
+        types = {
+            name: pa.string()
+            if name in _TEXTS
+            else pa.float64()
+            if name.startswith(_FRACTIONS) or (endless and name.startswith("r_m"))
+            else pa.int64()
+            for name in columns_of(longest)
+        }
+        schema = pa.schema(list(types.items()))
         with pq.ParquetWriter(path, schema) as writer:
             for some in _chunks(self):
-                values = [[row[name] for name in columns] for row in some]
-                frame = pd.DataFrame(values, columns=list(columns))
-                writer.write_table(pa.Table.from_pandas(frame, schema, preserve_index=False))
+                values = {name: [row[name] for row in some] for name in types}
+                writer.write_table(pa.table(values, schema))
 
     def close(self) -> None:
         """Close the file, and let others write to it."""

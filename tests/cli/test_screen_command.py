@@ -61,6 +61,18 @@ def test_the_best_go_into_a_file(rfa: Rfa, space: str, tmp_path: Path) -> None:
     assert [row["error"] for row in rows if row["error"]] == ["InvalidGraphError"]
 
 
+def test_all_rows_go_into_a_file_as_they_come(rfa: Rfa, space: str, tmp_path: Path) -> None:
+    words = ("--input-res", "32", "--input-res", "64x32", "--output", "all.csv")
+    run = rfa("screen", f"{space}:candidates", *words)
+    assert run.code == 0
+    assert "A section has no steps" in run.err
+    rows = list(csv.DictReader(io.StringIO((tmp_path / "all.csv").read_text())))
+    assert len(rows) == 9
+    assert [bool(row["error"]) for row in rows] == [False] * 8 + [True]
+    assert all(row["macs_at_64x32"] for row in rows[:8])
+    assert rfa("screen", f"{space}:candidates", "-r", "32", "--format", "csv").out.count("\n") == 10
+
+
 def test_a_second_call_goes_on_from_the_store(rfa: Rfa, space: str) -> None:
     words = ("screen", f"{space}:several", "-r", "32", "--store", "rows.db", "--format", "json")
     first, second = rfa(*words), rfa(*words)

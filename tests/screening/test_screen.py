@@ -19,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from rfa_toolbox.analysis import summarize
 from rfa_toolbox.architectures import resnet18, vgg16
 from rfa_toolbox.errors import InvalidResolutionError, ScreeningError
 from rfa_toolbox.screening import (
@@ -76,6 +77,7 @@ def mixed() -> list[Any]:
 def test_a_row_says_what_the_functions_for_one_graph_say() -> None:
     (row,) = screen([resnet18()], (32, (64, 48)), progress=False)
     assert (row.r_min, row.r_min_layers, row.r_max) == (139, 96, 435)
+    assert row.good_from == summarize(resnet18(), 32).good_from[0]
     assert (row["blocks"], row["unproductive"], row["critical"]) == (21, 7, 2)
     assert row["unproductive_at_64x48"] is not None
     assert row.parameters is None
@@ -398,6 +400,39 @@ def test_a_store_does_nothing_twice(tmp_path: Path) -> None:
         assert in_bytes(list(stored)) == in_bytes(list({row.key: row for row in rows}.values()))
 
 
+def test_equal_candidates_are_computed_once_also_without_a_store(tmp_path: Path) -> None:
+    candidates = [code("counted", folder=str(tmp_path), number=number % 3) for number in range(30)]
+    for jobs in (1, 2):
+        rows = list(screen(candidates, 32, jobs=jobs, progress=False))
+        assert Counter(row.key for row in rows) == Counter(dict.fromkeys({r.key for r in rows}, 10))
+    assert made(tmp_path) == Counter({0: 2, 1: 2, 2: 2})
+
+
+def test_a_file_is_known_by_its_content(tmp_path: Path) -> None:
+    file, store = tmp_path / "net.json", tmp_path / "rows.db"
+    found = []
+    for seed in (1, 1, 2):
+        file.write_text(json.dumps(random_spec(seed).to_dict()))
+        found += list(screen([str(file)], 64, store=store, progress=False))
+    assert found[0] == found[1] != found[2]
+    assert found[2].r_min == next(screen([random_spec(2)], 64, progress=False)).r_min
+    with Store(store) as stored:
+        assert len(stored) == 2
+
+
+def test_an_onnx_file_is_a_candidate(tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    helper, floats = onnx.helper, onnx.TensorProto.FLOAT
+    weight = helper.make_tensor("weight", floats, (4, 3, 5, 5), [0.0] * 300)
+    node = helper.make_node("Conv", ["image", "weight"], ["map"], name="conv")
+    shapes = {"image": (1, 3, 32, 32), "map": (1, 4, 28, 28)}
+    inputs, outputs = ([helper.make_tensor_value_info(n, floats, shapes[n])] for n in shapes)
+    graph = helper.make_graph([node], "net", inputs, outputs, [weight])
+    onnx.save(helper.make_model(graph), tmp_path / "net.onnx")
+    (row,) = screen([tmp_path / "net.onnx"], 32, progress=False)
+    assert (row.r_min, row.parameters, row["macs"]) == (5, 300, 300 * 28 * 28)
+
+
 def test_rows_that_are_not_kept_are_stored(tmp_path: Path) -> None:
     store = tmp_path / "rows.db"
     specs = [random_spec(seed) for seed in range(5)]
@@ -496,3 +531,6 @@ def test_a_store_becomes_a_parquet_file(tmp_path: Path) -> None:
     frame = pd.read_parquet(tmp_path / "rows.parquet")
     assert list(frame["key"]) == [rows[0].key]
     assert frame["macs_at_64"][0] == rows[0]["macs_at_64"]
+    whole = frame.dtypes[frame.dtypes == "int64"].index
+    assert {"r_min", "r_max", "good_from", "parameters", "macs", "unproductive_at_64"} <= {*whole}
+    assert frame.dtypes["waste"] == frame.dtypes["seconds"] == "float64"

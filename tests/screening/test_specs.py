@@ -8,7 +8,7 @@ import random
 
 import pytest
 
-from rfa_toolbox.analysis import graph_key
+from rfa_toolbox.analysis import graph_key, summarize
 from rfa_toolbox.errors import GraphFormatError, InvalidGraphError, InvalidLayerError
 from rfa_toolbox.screening import (
     GraphSpec,
@@ -60,6 +60,13 @@ def test_networks_of_repeated_sections_are_judged_like_their_graphs() -> None:
     for spec in [*specs, *specs]:
         graph = spec.to_graph(64)
         assert judge.judge(spec) == judge_graph(graph, Question(judge.resolutions))
+
+
+def test_good_resolutions_are_those_of_summaries() -> None:
+    for seed in range(0, 40, 3):
+        spec = random_spec(seed, square=bool(seed % 2))
+        row = SpecJudge(((64, 64),)).judge(spec)
+        assert row.good_from == max(summarize(spec.to_graph(64), 64).good_from), seed
 
 
 def test_what_was_judged_before_changes_no_row() -> None:
