@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import random
 import warnings
 from typing import Any
@@ -221,32 +222,30 @@ def test_a_layer_whose_shape_is_not_that_of_its_base_is_opened(keras: Any) -> No
 # --- what stays closed -----------------------------------------------------------------------
 
 
-def test_code_that_cannot_be_followed_is_said(keras: Any) -> None:
+def outside(keras: Any, **options: Any) -> Any:
+    """Return a layer whose code is that of the backend, which knows no symbolic tensors."""
+    backend = keras.backend.backend()
+    name = {"torch": "torch.nn.functional", "tensorflow": "tensorflow.nn", "jax": "jax.nn"}[backend]
+
     class Outside(keras.layers.Layer):  # type: ignore[misc]
         def call(self, x: Any) -> Any:
-            return keras.ops.convert_to_tensor(np.asarray(x))
+            return importlib.import_module(name).relu(x)
 
-        def compute_output_shape(self, shape: Any) -> Any:
-            return shape
+    return Outside(**options)
 
+
+def test_code_that_cannot_be_followed_is_said(keras: Any) -> None:
     with pytest.warns(UserWarning, match="Outside"):
-        graph = through(keras, Outside())
+        graph = through(keras, outside(keras))
     assert graph.certainty == "unknown"
     assert "could not be followed" in graph.all_layers[1].certainty_reason
 
 
 def test_only_the_layer_that_cannot_be_followed_stays_closed(keras: Any) -> None:
-    class Outside(keras.layers.Layer):  # type: ignore[misc]
-        def call(self, x: Any) -> Any:
-            return keras.ops.convert_to_tensor(np.asarray(x))
-
-        def compute_output_shape(self, shape: Any) -> Any:
-            return shape
-
     class Outer(keras.layers.Layer):  # type: ignore[misc]
         def __init__(self) -> None:
             super().__init__(name="outer")
-            self.inner = Outside(name="inner")
+            self.inner = outside(keras, name="inner")
             self.conv = keras.layers.Conv2D(3, 5, name="conv")
 
         def call(self, x: Any) -> Any:
