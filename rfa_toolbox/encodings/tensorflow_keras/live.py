@@ -29,7 +29,17 @@ from rfa_toolbox.encodings.tensorflow_keras.lowering_layers import LAYERS
 from rfa_toolbox.encodings.tensorflow_keras.model_json import OWN_MODULES, WRAPPERS
 from rfa_toolbox.errors import UnsupportedModelError
 
-__all__ = ["LiveGraph", "Step", "base_of", "function_of", "is_connected", "is_live", "opened"]
+__all__ = [
+    "LiveGraph",
+    "Step",
+    "base_of",
+    "class_of",
+    "function_of",
+    "is_array",
+    "is_connected",
+    "is_live",
+    "opened",
+]
 
 Tensor: TypeAlias = Any
 """A KerasTensor."""
@@ -114,6 +124,8 @@ def _is_own(kind: type) -> bool:
     return kind.__module__.split(".", 1)[0] in OWN_MODULES
 
 
+_HOOK = "_opened_by_rfa_toolbox"
+
 _OF_NO_CONSEQUENCE = {
     "build",
     "build_from_config",
@@ -128,6 +140,12 @@ _OF_NO_CONSEQUENCE = {
     "save_own_variables",
 }
 """Methods that a subclass may override and still work as its base does."""
+
+
+def class_of(operation: Any) -> type:
+    """Return the class that a layer has while nobody looks into it."""
+    kind = type(operation)
+    return kind.__mro__[1] if _HOOK in vars(kind) else kind
 
 
 def base_of(operation: Any) -> str | None:
@@ -206,7 +224,7 @@ def _opened(model: Any, shapes: Any, keep: Keep) -> LiveGraph:
         opener.follows = shapes is not None or function is None or opener.is_composite(model)
         if opener.follows:
             for layer in layers:
-                vars(layer)["compute_output_spec"] = functools.partial(opener.spec, layer)
+                opener.hook(layer)
         if function is None:
             return opener.subclassed(model, shapes)
         given = [one.shape for one in function.inputs] if shapes is None else _listed(shapes)
@@ -246,6 +264,8 @@ class _Opener:
         self.path: tuple[str, ...] = ()
         self.insides: dict[int, tuple[LiveGraph | None, str, Any]] = {}
         """What calls did inside, why that is not known, and what they made, by the id of it."""
+        self.packed: dict[int, Any] = {}
+        """What calls return that is not only tensors, by the id of its first tensor."""
 
     def tensor(self, shape: Sequence[int | None], dtype: Any) -> Tensor:
         """Return a symbolic tensor of a shape without open sizes."""
@@ -308,28 +328,57 @@ class _Opener:
     def _made(self, operation: Any, inputs: Any, outputs: Sequence[Tensor]) -> list[Tensor]:
         """Return what a call makes, with all sizes known."""
         arguments, keywords = inputs
+        reason = ""
         try:
             made = self.flat(operation.compute_output_spec(*arguments, **keywords))
+        except _NotFollowedError as error:
+            made, reason = [], str(error)
         except Exception:  # noqa: BLE001 what a layer raises where a size does not fit is its own
             made = []
         if len(made) != len(outputs) or any(None in one.shape for one in made):
-            return [self.tensor(one.shape, one.dtype) for one in outputs]
+            made = [self.tensor(one.shape, one.dtype) for one in outputs]
+            self.insides[id(made[0])] = None, reason, made
         return made
+
+    def hook(self, layer: Any) -> None:
+        """Let a layer say what it does inside whenever it is called on symbolic tensors."""
+        vars(layer)["compute_output_spec"] = functools.partial(self.spec, layer)
+        if function_of(layer) is None and self.is_composite(layer):
+            kind: Any = type(layer)
+            names = {"__module__": kind.__module__, "__qualname__": kind.__qualname__}
+            call = functools.partialmethod(_packed, kind, self)
+            layer.__class__ = type(kind)(
+                kind.__name__, (kind,), {**names, "__call__": call, _HOOK: True}
+            )
 
     def spec(self, layer: Any, *arguments: Any, **keywords: Any) -> Any:
         """Return what a layer makes of symbolic tensors, and keep what it does inside."""
         inner, reason = self.inside(layer, arguments, keywords)
         if inner is not None and not _is_wrapper(layer):
             made = self.keras.tree.map_structure(
-                lambda one: self.tensor(inner.shape(one), one.dtype), inner.outputs
+                lambda one: self.tensor(inner.shape(one), one.dtype) if is_array(one) else one,
+                inner.outputs,
             )
+            flat = self.flat(made)
+            if len(flat) != len(self.keras.tree.flatten(made)) and flat:
+                self.packed[id(flat[0])] = made  # Keras takes nothing but tensors here
+                made = flat
         else:
-            made = type(layer).compute_output_spec(layer, *arguments, **keywords)
-            if any(None in one.shape for one in self.flat(made)):
-                # Some layers tell what was open when they were built.
-                made = self.keras.Operation.compute_output_spec(layer, *arguments, **keywords)
+            try:
+                made = self._own_spec(layer, arguments, keywords)
+            except Exception as error:
+                if not reason:
+                    raise
+                raise _NotFollowedError(reason) from error
         for one in self.flat(made)[:1]:
             self.insides[id(one)] = inner, reason, made
+        return made
+
+    def _own_spec(self, layer: Any, arguments: Any, keywords: Any) -> Any:
+        made = type(layer).compute_output_spec(layer, *arguments, **keywords)
+        if any(None in one.shape for one in self.flat(made)):
+            # Some layers tell what was open when they were built.
+            made = self.keras.Operation.compute_output_spec(layer, *arguments, **keywords)
         return made
 
     # -- layers
@@ -517,6 +566,18 @@ def _step(
     return Step(node.operation, name, arguments, keywords, outputs, given, inner, reason)
 
 
+def _packed(layer: Any, kind: Any, opener: _Opener, *arguments: Any, **keywords: Any) -> Any:
+    """Call a layer; return what its own code returns, also where that is not only tensors."""
+    made = kind.__call__(layer, *arguments, **keywords)
+    first = next(iter(opener.flat(made)), None)
+    return made if first is None else opener.packed.get(id(first), made)
+
+
+def is_array(value: Any) -> bool:
+    """Return whether this is an array of some library, a weight, or a symbolic tensor."""
+    return hasattr(value, "shape") and hasattr(value, "dtype")
+
+
 def _node_of(tensor: Tensor) -> Any:
     history = getattr(tensor, "_keras_history", None)
     if history is None or history.operation is None:
@@ -618,11 +679,15 @@ def _unchanged(model: Any) -> Iterator[list[Any]]:
                 if hasattr(one, "_flatten_layers")
             ]
     trackers = [one._tracker for one in layers.values() if hasattr(one, "_tracker")]
+    kinds = [(one, type(one)) for one in layers.values()]
     states = [(one, dict(vars(one))) for one in (*layers.values(), *trackers)]
     contents = [(one, _content(one)) for _, state in states for one in _containers(state)]
     try:
         yield list(layers.values())
     finally:
+        for layer, kind in kinds:
+            if type(layer) is not kind:
+                layer.__class__ = kind
         for layer, state in states:
             values = vars(layer)
             for name in values.keys() - state.keys():

@@ -10,7 +10,14 @@ from typing import Any
 
 import attrs
 
-from rfa_toolbox.encodings.tensorflow_keras.live import LiveGraph, Step, base_of, opened
+from rfa_toolbox.encodings.tensorflow_keras.live import (
+    LiveGraph,
+    Step,
+    base_of,
+    class_of,
+    is_array,
+    opened,
+)
 from rfa_toolbox.encodings.tensorflow_keras.model_json import (
     WRAPPERS,
     CallRecord,
@@ -99,16 +106,15 @@ class _Writer:
                 config = {"name": own, "batch_shape": [None, *tensor.shape[1:]]}
                 entry = _Entry("InputLayer", False, True, config)
                 found[id(tensor)] = self._added(_Place(), own, entry)
-        outputs = self.graph(graph, _Place(), found)
-        tensors = tuple(tensors_in(outputs))
+        tensors = tuple(tensors_in(self.graph(graph, _Place(), found)))
         if not tensors:
             raise UnsupportedModelError(
                 f"None of the outputs of the model {name!r} depends on its inputs."
             )
         return ModelRecord(name, tuple(self.calls), tensors)
 
-    def graph(self, graph: LiveGraph, place: _Place, found: dict[int, Any]) -> Any:
-        """Read all calls of a graph; return its outputs, in their nesting.
+    def graph(self, graph: LiveGraph, place: _Place, found: dict[int, Any]) -> list[Any]:
+        """Read all calls of a graph; return its outputs in order.
 
         Args:
             graph: what is called.
@@ -123,7 +129,8 @@ class _Writer:
             keywords = {key: _plain(one, found) for key, one in step.keywords.items()}
             made = self._call(step, place, arguments, keywords, graph, found)
             found.update(zip(map(id, step.outputs), made, strict=False))
-        return _plain(graph.outputs, found)
+        flat = sys.modules["keras"].tree.flatten(graph.outputs)
+        return [found.get(id(one), _constant(one)) for one in flat if is_array(one)]
 
     def _call(
         self,
@@ -146,13 +153,13 @@ class _Writer:
                 kind, operation, known = layer_kind(wrapped)
                 entry = _Entry(kind, operation, known, wrapped["config"])
         inner = step.inner
-        if inner is not None and (inner.function or inner.steps):
+        if inner is not None and (inner.function or inner.steps or not _hands_on(inner)):
             given = {
                 id(own): found.get(id(one), _constant(one))
                 for own, one in zip(inner.inputs, step.given, strict=False)
             }
             deeper = attrs.evolve(place, path=(*place.path, step.name))
-            return _flat(self.graph(inner, deeper, given))
+            return self.graph(inner, deeper, given)
         if inner is not None:  # it hands on what it gets
             entry = attrs.evolve(entry, base="Identity")
         if entry.kind == "InputLayer" and self.given:
@@ -201,7 +208,7 @@ class _Writer:
 def _entry(operation: Any) -> _Entry:
     """Return what the JSON of a model says of a layer or an operation."""
     keras = sys.modules["keras"]
-    kind = type(operation)
+    kind = class_of(operation)
     named = {
         "class_name": kind.__name__,
         "module": kind.__module__,
@@ -216,7 +223,7 @@ def _entry(operation: Any) -> _Entry:
 def _config_of(operation: Any, base: str) -> dict[str, Any]:
     """Return the configuration of a layer, as far as it has one; of a base, what that needs."""
     keras = sys.modules["keras"]
-    kinds: Sequence[Any] = type(operation).__mro__
+    kinds: Sequence[Any] = class_of(operation).__mro__
     own = next((one for one in kinds if one.__name__ == base), kinds[0])
     try:
         config = keras.saving.serialize_keras_object(own.get_config(operation))
@@ -269,7 +276,7 @@ def _plain(value: Any, found: Mapping[int, Any]) -> Any:
         return {"class_name": "__slice__", "config": bounds}
     if isinstance(value, keras.Variable):
         return _constant(value)
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
+    if is_array(value):
         return _numbers(value)
     try:
         return _listed(keras.saving.serialize_keras_object(value))
@@ -298,10 +305,8 @@ def _constant(value: Any) -> Weights:
     return Weights(shape, {} if path is None else {str(path): math.prod(shape)})
 
 
-def _flat(value: Any) -> list[Any]:
-    """Return the tensors and constants in what a graph returns, in order."""
-    if type(value) in (TensorRef, Weights):
-        return [value]
-    if isinstance(value, Mapping):
-        return [one for key in sorted(value, key=str) for one in _flat(value[key])]
-    return [one for part in value for one in _flat(part)] if isinstance(value, list) else []
+def _hands_on(graph: LiveGraph) -> bool:
+    """Return whether a layer returns what it is given, and nothing else."""
+    given = set(map(id, graph.inputs))
+    flat = sys.modules["keras"].tree.flatten(graph.outputs)
+    return all(id(one) in given for one in flat if is_array(one))
