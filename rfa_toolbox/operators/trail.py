@@ -223,9 +223,16 @@ class Trail(Known):
         if tensor in self.record.outputs:
             layout, blocks = layouts.as_blocks(layout, range(self.axes))
             windows = {axis: Window(size) for axis, size in blocks.items()}
-        made = self._append(operation, (value.step,), windows, value, layout, facts)
+            base = value
+        else:  # copies of units count where something looks at them
+            base = value._replace(beyond=())
+        made = self._append(operation, (value.step,), windows, base, layout, facts)
         self.values[tensor.number] = made._replace(
-            parts=value.parts, picked=value.picked, apart=value.apart, sized=value.sized
+            parts=value.parts,
+            picked=value.picked,
+            apart=value.apart,
+            sized=value.sized,
+            beyond=() if base.beyond else value.beyond,
         )
         self.results[made.step] = tensor
 
