@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that everybody uses
 from torch import nn
 
-SIZES = {1: (64,), 2: (32, 32), 3: (12, 12, 12)}
+SIZES = {1: (32,), 2: (32, 32), 3: (12, 12, 12)}
 CHANNELS = 4
 
 

@@ -26,9 +26,15 @@ from tests.both.families import FAMILIES, Case, Network, keras_model, shape_of
 from tests.both.test_parity import CASES
 from tests.onnx.test_exporters import exported
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::DeprecationWarning",
+    "ignore:Exporting a model to ONNX:UserWarning",
+    "ignore:The tensor attributes:UserWarning",
+)
 NO_LAYER = {"cropping 1, 0", "cropping 2, 3"}
 """Where Keras has a layer for what is no layer in PyTorch: tiles of the latter are refused."""
+OTHERWISE = {*(f"mean to {size}" for size in (4, 7, 16)), "largest to 5", "largest of all"}
+"""What PyTorch's exporter for ONNX refuses, or writes down as a pooling of fixed size."""
 EVERY = pytest.mark.parametrize("case", FAMILIES.values(), ids=list(FAMILIES))
 
 
@@ -68,6 +74,8 @@ def test_files_of_exporters_give_the_same_answers(case: Case) -> None:
     model, graph = ours(case)
     program = torch.export.export(model, (torch.rand(shape_of(case)),))
     assert answers(create_graph_from_pytorch_model(program)) == answers(graph)
+    if case.name in OTHERWISE:
+        return
     file = exported(model, shape_of(case), dynamo=False)
     assert answers(create_graph_from_onnx(file)) == answers(graph)
 

@@ -352,16 +352,17 @@ def _resize(call: Call) -> None:
     if plain and rounding != "floor" and any(shape[at] < call.x.shape[at] for at in resized):
         call.add(f"Resize ({coordinates}, {rounding})", {"input": call.x})
         return
+    places = list(range(2, rank)) if resized[0] >= 2 else resized
     facts = {
         "mode": "nearest-exact" if mode == "nearest" and exact else mode,
         "align_corners": coordinates == "align_corners",
         "antialias": bool(call.get("antialias", 0)),
-        "size": tuple(shape[at] for at in resized),
+        "size": tuple(shape[at] for at in places),
     }
     scales = call.node.known(2) or call.node.known(1, "scales")
     if scales and len(scales) == rank:
-        facts |= {"scale_factor": tuple(scales[at] for at in resized), "size": None}
-    if resized[0] >= 2 and resized == list(range(2, rank)):
+        facts |= {"scale_factor": tuple(scales[at] for at in places), "size": None}
+    if resized[0] >= 2:
         call.add("interpolate", {"input": call.x, **facts})
         return
     others = [at for at in range(rank) if at not in resized]
@@ -548,7 +549,7 @@ def _slice(call: Call) -> None:
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         place = axis % call.rank
         if step > 0:
-            index[place] = slice(*slice(start, end, step).indices(call.x.shape[place]))
+            index[place] = slice(start, end, step)  # counted from where the file counts
         elif call.shape[place] == call.x.shape[place]:
             turned.append(place)
         else:
@@ -563,8 +564,8 @@ def _slice(call: Call) -> None:
     made = call.add("getitem", {"input": x, "index": tuple(index)})
     cut = [at for at in range(call.rank) if made.shape[at] != x.shape[at]]
     if len(cut) == 1 and index[cut[0]].step == 1:
-        part = index[cut[0]]
-        call.slices[made.number] = (x.number, cut[0], part.start, part.stop)
+        start, stop, _ = index[cut[0]].indices(x.shape[cut[0]])
+        call.slices[made.number] = (x.number, cut[0], start, stop)
 
 
 def _gather(call: Call) -> None:
