@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from rfa_toolbox.operators.effects import Rule
+
 TURNS = 10_000
 """No loop of the arithmetic turns as often; one that does never ends."""
 
@@ -228,6 +230,8 @@ def _placed(
     scope = dict(vars(module))
     exec(code, scope)
     new = scope[name]
+    if isinstance(old, Rule):
+        old, new = old.effect, new.effect
     with pytest.MonkeyPatch.context() as patch:
         if isinstance(old, FunctionType | type):
             # The objects stay the same, so that whoever has imported them gets the mutant.
