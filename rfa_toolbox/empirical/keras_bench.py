@@ -32,8 +32,10 @@ from rfa_toolbox.encodings.tensorflow_keras import (
     create_graph_from_model,
     keras_model_to_dict,
 )
+from rfa_toolbox.encodings.tensorflow_keras.layer_handlers import LayerCall
 from rfa_toolbox.errors import InvalidResolutionError, UnsupportedModelError
 from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.operators.chain import HandlerChain
 
 __all__ = ["KerasBench", "KerasSetting"]
 
@@ -64,6 +66,7 @@ class KerasBench:
         global_ops: which global operations count, "ignore_gates" or "count".
         max_length: the longest image to try.
         shortcuts: spend no time on channels that are NaN together; see ``keras_poison``.
+        handlers: a chain of handlers to describe layers with, in place of the default one.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class KerasBench:
         global_ops: Literal["ignore_gates", "count"] = "ignore_gates",
         max_length: int | None = None,
         shortcuts: bool = True,
+        handlers: HandlerChain[LayerCall] | None = None,
     ) -> None:
         functional = getattr(model, "_functional", None) or model
         if not hasattr(functional, "_run_through_graph"):
@@ -88,7 +92,8 @@ class KerasBench:
         self.functional = functional
         self.model_name = str(model.name)
         self.global_ops = global_ops
-        graph = create_graph_from_model(model, global_ops=global_ops)
+        self.handlers = handlers
+        graph = create_graph_from_model(model, global_ops=global_ops, handlers=handlers)
         self.architecture = keras_model_to_dict(model)
         self.names = frozenset(node.name for node in graph.all_layers)
         self.gated = _in_gates(graph.all_layers)
@@ -123,7 +128,9 @@ class KerasBench:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the graph of the model has warned
             graph = create_graph_from_keras_json(
-                _resized(self.architecture, iter([[None, *shape[1:]]])), global_ops=self.global_ops
+                _resized(self.architecture, iter([[None, *shape[1:]]])),
+                global_ops=self.global_ops,
+                handlers=self.handlers,
             )
         return {node.name: node for node in graph.all_layers}
 

@@ -36,7 +36,9 @@ from rfa_toolbox.operators.rules import spatial_dimensions
 
 __all__ = ["GRAPH_OPTIONS", "TorchBench", "TorchSetting"]
 
-GRAPH_OPTIONS = ("custom_layers", "display_se_modules", "filter_rf", "substitutors", "until")
+GRAPH_OPTIONS = (
+    *("custom_layers", "display_se_modules", "filter_rf", "handlers", "substitutors", "until"),
+)
 """Options of the encoder that experiments pass on."""
 
 _LENGTHS = tuple(224 * 2**step for step in range(7))
@@ -234,10 +236,9 @@ class TorchSetting:
         digraph = Digraph(
             bench.twin,
             self.record,
-            handlers=utils.current_chain(),
             global_ops=bench.global_ops,
             spatial=bench.spatial,
-            **bench.graph_options,
+            **{"handlers": utils.current_chain(), **bench.graph_options},
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of unknown operations, at every size

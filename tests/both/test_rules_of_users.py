@@ -171,15 +171,28 @@ def test_a_rule_may_return_an_effect_with_a_reason(kind: str) -> None:
     assert (graph.certainty, graph.certainty_reason) == ("bound", "its weights may be 0")
 
 
-def test_the_fields_behind_a_rule_are_what_an_experiment_finds() -> None:
-    add_rule("acme::blur", padded)
-    try:
-        result = verify(Model(), (1, 3, SIZE, SIZE))
-    finally:
-        remove_rule("acme::blur")
-    assert result.ok
-    (last,) = (one for one in result.nodes if one.name == "after")
-    assert (last.verdict, last.size, last.start) == ("agrees", (11, 11), (-5, -5))
+@pytest.mark.parametrize(
+    ("model", "shape", "chain", "padding", "start"),
+    [
+        (Model, (1, 3, SIZE, SIZE), default_chain(), 2, -5),
+        (keras_model, None, DEFAULT_HANDLERS, ((1, 2), (1, 2)), -4),  # as "same" puts less in front
+    ],
+)
+def test_the_fields_behind_a_rule_are_what_an_experiment_finds(
+    model: Any, shape: Any, chain: HandlerChain[Any], padding: Any, start: int
+) -> None:
+    told = {"kernel_size": 5, "stride_size": 2, "padding": padding}
+    right = verify(
+        model(), shape, handlers=chain.with_rule("acme::blur", lambda shapes, arguments: told)
+    )
+    assert right.ok
+    last = right.nodes[-1]
+    assert (last.verdict, last.size, last.start) == ("agrees", (11, 11), (start, start))
+    small = {"kernel_size": 3, "stride_size": 2, "padding": 1}
+    wrong = verify(
+        model(), shape, handlers=chain.with_rule("acme::blur", lambda shapes, arguments: small)
+    )
+    assert wrong.disagreements
 
 
 @pytest.fixture
