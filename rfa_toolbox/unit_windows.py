@@ -339,6 +339,6 @@ def window_at(windows: Sequence[UnitWindows]) -> InputWindow:
 
 def centre_of(first: Size, last: Size) -> Fraction:
     """Return the middle between two pixels; 0 where there is none."""
-    if math.inf in (-first, last):
+    if math.inf in (first, -first, last):
         return Fraction(0)
     return Fraction(int(first) + int(last), 2)

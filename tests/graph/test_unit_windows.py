@@ -193,6 +193,8 @@ def test_everything_stays_everything():
 def test_what_has_no_place_has_the_centre_0():
     assert unit_windows.centre_of(-math.inf, math.inf) == 0
     assert unit_windows.centre_of(math.inf, -math.inf) == 0
+    assert unit_windows.centre_of(-math.inf, 3) == 0
+    assert unit_windows.centre_of(3, math.inf) == 0
     gaps = unit_windows.slid(IMAGE, 1, stride=2, upsampling=2, begin=1)
     assert gaps.size == 0
     assert unit_windows.window_at([gaps]).centre == (0,)
