@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeGuard
 
 from rfa_toolbox.operators import layout as layouts
 from rfa_toolbox.operators.effects import Written
@@ -44,14 +44,14 @@ class Known:
         """Return the tensors of an operation that depend on the input."""
         return [one for one in tensors_in(operation.arguments) if one.number in self.values]
 
-    def depends(self, argument: Any) -> bool:
+    def depends(self, argument: Any) -> TypeGuard[TensorRef]:
         """Return whether an argument is a tensor that depends on the input."""
         return type(argument) is TensorRef and argument.number in self.values
 
     def main(self, operation: Operation) -> TensorRef:
         """Return the tensor that an operation works on."""
         tensor = operation.arguments.get("input")
-        return tensor if self.depends(tensor) else self.operands(operation)[0]  # type: ignore[return-value]
+        return tensor if self.depends(tensor) else self.operands(operation)[0]
 
     def value(self, tensor: TensorRef) -> Value:
         """Return what is known of a tensor that depends on the input."""

@@ -642,7 +642,13 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
         return _layer(label, _chained(steps), **counts)
     if not decisive:
         return _layer(label, (NEUTRAL,) * axes, **counts)
-    node = _composed_node(steps)
+    return _along_paths(label, _composed_node(steps), counts)
+
+
+def _along_paths(
+    label: str, node: EnrichedNetworkNode, counts: Mapping[str, Any]
+) -> LayerDefinition:
+    """Return the layer that does along its longest and its shortest paths what a node does."""
     paths = node.paths
     longest = [max(axis, key=arithmetic.field_of) for axis in paths]
     shortest = [min(axis, key=arithmetic.field_of) for axis in paths]
@@ -655,7 +661,7 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
         return LayerDefinition(
             label,
             blocks,
-            (1,) * axes,
+            (1,) * len(paths),
             padding=_sides(begins),
             blockwise=True,
             shortest_kernel_size=None if least == blocks else least,

@@ -616,25 +616,11 @@ class Trail(Known):
         if turned:
             grid = grid.without_places(turned)
         carried = layouts.spatial_axes(grid.layout)
-        positions = bool(runs) or bool(carried)
-        nowhere = tuple(source for source in sources if self.steps[source].positionless)
+        facts |= self._whereabouts(grid.windows, bool(runs) or bool(carried), sources)
+        facts |= {"turned": turned, "feature_map": None if opened.intersection(carried) else units}
         number = len(self.steps)
-        self.steps.append(
-            Step(
-                number,
-                operation.name,
-                operation.scope,
-                sources,
-                grid.windows,
-                turned=turned,
-                positions=positions,
-                pooled=not positions and self._is_pooled(grid.windows, sources),
-                feature_map=None if opened.intersection(carried) else units,
-                positionless=bool(sources) and nowhere == sources,
-                nowhere=nowhere,
-                **facts,
-            )
-        )
+        step = Step(number, operation.name, operation.scope, sources, grid.windows, **facts)
+        self.steps.append(step)
         cropped, pads = _cropped(read, grid.windows, padded)
         return Value(
             number,
@@ -647,11 +633,19 @@ class Trail(Known):
             taken=_taken(runs, base, grid),
         )
 
-    def _is_pooled(self, windows: Sequence[Window], sources: Sequence[int]) -> bool:
-        """Whether what has no positions left is made of whole images."""
-        return any(window.kernel == math.inf for window in windows) or any(
-            self.steps[source].pooled for source in sources
-        )
+    def _whereabouts(
+        self, windows: Sequence[Window], positions: bool, sources: tuple[int, ...]
+    ) -> dict[str, Any]:
+        """Return whether a step has positions; if it has none, whether it ever had any."""
+        before = [self.steps[source] for source in sources]
+        nowhere = tuple(step.number for step in before if step.positionless)
+        whole = any(window.kernel == math.inf for window in windows)
+        return {
+            "positions": positions,
+            "pooled": not positions and (whole or any(step.pooled for step in before)),
+            "positionless": bool(sources) and nowhere == sources,
+            "nowhere": nowhere,
+        }
 
     def _certainty(
         self,

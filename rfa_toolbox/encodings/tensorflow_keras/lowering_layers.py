@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import attrs
 
@@ -184,66 +184,91 @@ def _sizes(call: Call, count: int, *names: str, default: Any = 1) -> tuple[int, 
 # --- convolutions and pooling ----------------------------------------------------------------
 
 
+class _Kernel(NamedTuple):
+    """What a convolution slides over its map, per axis."""
+
+    sizes: tuple[int, ...]
+    strides: tuple[int, ...]
+    dilations: tuple[int, ...]
+    padding: str
+
+    @property
+    def reaches(self) -> list[int]:
+        """From the first unit under it to the last one."""
+        return [d * (k - 1) for k, d in zip(self.sizes, self.dilations, strict=True)]
+
+
+def _kernel_and_map(call: Call) -> tuple[_Kernel, Map | None]:
+    """Return the kernel of a convolution, and the map that it slides over, if there is one."""
+    count = count_of(call, "kernel_size")
+    kernel = _Kernel(
+        _sizes(call, count, "kernel_size", default=None),
+        _sizes(call, count, "strides"),
+        _sizes(call, count, "dilation_rate"),
+        padding_of(call),
+    )
+    return kernel, map_of(call, count)
+
+
 def convolution(call: Call) -> TensorRef:
     """Lower a convolution, also a depthwise, separable or local one."""
-    count = count_of(call, "kernel_size")
-    kernels = _sizes(call, count, "kernel_size", default=None)
-    strides = _sizes(call, count, "strides")
-    dilations = _sizes(call, count, "dilation_rate")
-    padding = padding_of(call)
-    place = map_of(call, count)
+    kernel, place = _kernel_and_map(call)
     if place is None:
         return _too_few(call)
-    sizes = slid_over(call, place.sizes, kernels, strides, dilations, padding)
-    channels = place.channels
-    several = int(call.get("depth_multiplier", default=1))
-    filters = _positive(call, "filters", channels)
-    bias = {"bias": filters} if call.flag("use_bias") else {}
+    sizes = slid_over(call, place.sizes, *kernel)
     options: dict[str, Any] = {
-        "stride": strides,
-        "padding": _sides(padding, [d * (k - 1) for k, d in zip(kernels, dilations, strict=True)]),
-        "dilation": dilations,
+        "stride": kernel.strides,
+        "padding": _sides(kernel.padding, kernel.reaches),
+        "dilation": kernel.dilations,
     }
-    name = f"conv{count}d"
     if "Depthwise" in call.kind or "Separable" in call.kind:
-        inner = channels * several
-        made = call.emit(
-            name,
-            place.shape(inner, sizes),
-            input=place.tensor,
-            groups=channels,
-            **options,
-            weight=TensorRef(-1, (inner, 1, *kernels)),
-            weights={"depthwise": math.prod(kernels) * inner}
-            | ({"bias": inner} if call.flag("use_bias") and "Depthwise" in call.kind else {}),
-        )
-        if "Depthwise" in call.kind:
-            return place.back(made)
-        made = call.emit(
-            name,
-            place.shape(filters, sizes),
-            input=made,
-            weight=TensorRef(-1, (filters, inner, *(1,) * count)),
-            weights={"pointwise": inner * filters, **bias},
-        )
-        return place.back(made)
+        return place.back(_each_by_itself(call, place, kernel, sizes, options))
+    filters = _positive(call, "filters", place.channels)
     groups = int(call.get("groups", default=1))
-    weight = (filters, channels // groups, *kernels)
-    held = math.prod(weight)
+    weight = (filters, place.channels // groups, *kernel.sizes)
     local = call.kind.startswith("Locally")  # other weights at every position
     times = math.prod(sizes) if local else 1
-    bias = {"bias": filters * times} if bias else {}
+    bias = {"bias": filters * times} if call.flag("use_bias") else {}
     return place.back(
         call.emit(
-            name,
+            f"conv{place.count}d",
             place.shape(filters, sizes),
             input=place.tensor,
             weight=TensorRef(-1, weight),
             groups=groups,
-            weights={"kernel": held * times, **bias},
+            weights={"kernel": math.prod(weight) * times, **bias},
             local=local,
             **options,
         )
+    )
+
+
+def _each_by_itself(
+    call: Call, place: Map, kernel: _Kernel, sizes: Sequence[int], options: Mapping[str, Any]
+) -> TensorRef:
+    """Return what a depthwise convolution makes; a separable one mixes channels behind it."""
+    depthwise = "Depthwise" in call.kind
+    inner = place.channels * int(call.get("depth_multiplier", default=1))
+    biased = call.flag("use_bias")
+    made = call.emit(
+        f"conv{place.count}d",
+        place.shape(inner, sizes),
+        input=place.tensor,
+        groups=place.channels,
+        **options,
+        weight=TensorRef(-1, (inner, 1, *kernel.sizes)),
+        weights={"depthwise": math.prod(kernel.sizes) * inner}
+        | ({"bias": inner} if biased and depthwise else {}),
+    )
+    if depthwise:
+        return made
+    filters = _positive(call, "filters", place.channels)
+    return call.emit(
+        f"conv{place.count}d",
+        place.shape(filters, sizes),
+        input=made,
+        weight=TensorRef(-1, (filters, inner, *(1,) * place.count)),
+        weights={"pointwise": inner * filters} | ({"bias": filters} if biased else {}),
     )
 
 
@@ -255,39 +280,35 @@ def _positive(call: Call, name: str, default: int) -> int:
 
 
 def _transposed(call: Call) -> TensorRef:
-    count = count_of(call, "kernel_size")
-    kernels = _sizes(call, count, "kernel_size", default=None)
-    strides = _sizes(call, count, "strides")
-    dilations = _sizes(call, count, "dilation_rate")
-    padding = padding_of(call)
+    kernel, place = _kernel_and_map(call)
+    if place is None:
+        return _too_few(call)
+    count, same = place.count, kernel.padding == "same"
     extra = call.get("output_padding")
     extras = (
         whole_numbers(extra, count, "output_padding", 0) if extra is not None else (None,) * count
     )
-    place = map_of(call, count)
-    if place is None:
-        return _too_few(call)
     sizes, sides = [], []
-    for size, k, s, d, more in zip(place.sizes, kernels, strides, dilations, extras, strict=True):
-        reach, fine = d * (k - 1), (size - 1) * s + 1
+    for size, reach, s, more in zip(
+        place.sizes, kernel.reaches, kernel.strides, extras, strict=True
+    ):
+        fine = (size - 1) * s + 1
         if more is not None:
-            half = (reach + 1) // 2 if padding == "same" else 0
-            wanted = fine + reach - 2 * half + more
+            wanted = fine + reach - (2 * ((reach + 1) // 2) if same else 0) + more
         else:
-            wanted = size * s if padding == "same" else fine + max(reach, s - 1)
-        total = max(fine + reach - wanted, 0) if padding == "same" else 0
+            wanted = size * s if same else fine + max(reach, s - 1)
         sizes.append(wanted)
-        sides.append((total // 2, 0))
+        sides.append((max(fine + reach - wanted, 0) // 2 if same else 0, 0))
     filters = _positive(call, "filters", place.channels)
-    held = math.prod(kernels) * place.channels * filters
+    held = math.prod(kernel.sizes) * place.channels * filters
     return place.back(
         call.emit(
             f"conv_transpose{count}d",
             place.shape(filters, sizes),
             input=place.tensor,
-            weight=TensorRef(-1, (place.channels, filters, *kernels)),
-            stride=strides,
-            dilation=dilations,
+            weight=TensorRef(-1, (place.channels, filters, *kernel.sizes)),
+            stride=kernel.strides,
+            dilation=kernel.dilations,
             padding=tuple(sides),
             weights={"kernel": held, **({"bias": filters} if call.flag("use_bias") else {})},
         )

@@ -31,42 +31,30 @@ def cat(known: Known, operation: Operation) -> Answer:
     dimension = operation.get("dim", _CAT_DIMENSION.get(operation.name, 0)) % len(shape)
     if len(tensors[0].shape) != len(shape):
         return pointwise(known, operation)
-    several = [known.value(one) for one in tensors if known.depends(one)]
-    row = _row(known, several) if len(several) == len(tensors) else None
-    if row is not None:
-        several = list(row.values)
-    single = len(several) == len(tensors) and all(one.shape[dimension] == 1 for one in tensors)
-    rows = _side_by_side([value.layout for value in several]) if single else None
-    if rows is not None:
-        several = [
-            value._replace(layout=(*rest[:dimension], piece, *rest[dimension + 1 :]))
-            for value, (rest, piece) in zip(several, rows, strict=True)
-        ]
+    several, row = _in_their_places(known, tensors, dimension)
     found = iter(several)
     values = [
         next(found).layout if known.depends(one) else layouts.broadcast((), one.shape)
         for one in tensors
     ]
     rest = layouts.broadcast(
-        [
-            tuple(d if place != dimension else () for place, d in enumerate(layout))
-            for layout in values
-        ],
+        [_without_dimension(layout, dimension) for layout in values],
         tuple(size if place != dimension else 1 for place, size in enumerate(shape)),
     )
     base = max(several, key=lambda value: len(layouts.spatial_axes(value.layout)))
     pieces = [layout[dimension] for layout in values]
     padded = _padded(pieces, base.extents)
-    seam = _seam(several, [value.layout[dimension] for value in several], len(tensors))
     joined = layouts.join(pieces) if padded is None else padded[0]
-    layout = tuple(joined if place == dimension else d for place, d in enumerate(rest))
-    uneven = known.uneven(tensors, layout, base.extents)
-    cropped = padded is not None and padded[1]
-    facts: dict[str, Any] = {"position_dependent": uneven or cropped}
+    layout = (*rest[:dimension], joined, *rest[dimension + 1 :])
     crossed = layouts.crossed([_without_dimension(one, dimension) for one in values])
     windows = dict.fromkeys(crossed, Window(math.inf))
-    carried = [axis for one in values for axis in set(layouts.axes_of(one[dimension]))]
+    facts: dict[str, Any] = {
+        "position_dependent": known.uneven(tensors, layout, base.extents)
+        or (padded is not None and padded[1])
+    }
+    carried = [axis for piece in pieces for axis in set(layouts.axes_of(piece))]
     twice = [axis for axis in dict.fromkeys(carried) if carried.count(axis) > 1]
+    seam = _seam(several, [value.layout[dimension] for value in several], len(tensors))
     if twice and row is not None and type(joined[0]) is Atom:
         facts |= row.facts
         facts["position_dependent"] |= known.record.by_call
@@ -74,20 +62,52 @@ def cat(known: Known, operation: Operation) -> Answer:
         facts |= _facts_of(seam, several, dimension, known.axes)
         layout = (*layout[:dimension], (seam[0],), *layout[dimension + 1 :])
     elif twice:
-        if len({value.step for value in several}) > 1 or type(joined[0]) is not Atom:
-            facts |= {"certainty": "bound", "reason": _IN_ROW}
-        if type(joined[0]) is Atom:  # every part stands where it was
-            reads = [
-                (one.step, (*one.layout[:dimension], joined, *one.layout[dimension + 1 :]))
-                for one in several
-            ]
-            sources = list(dict.fromkeys(value.step for value in several))
-            facts["offsets"] = layouts.offsets_between(reads, sources, known.axes)
-        else:
-            windows |= dict.fromkeys(twice, SOMEWHERE)
+        facts |= _facts_of_parts(several, joined, dimension, known.axes)
+        windows |= {} if type(joined[0]) is Atom else dict.fromkeys(twice, SOMEWHERE)
     if not layouts.axes_of(joined) and len(tensors) > 1:
         facts["parts"] = Parts(dimension, tuple(one.shape[dimension] for one in tensors))
     return Effect(windows, (layout,), base=base, mixed=(), **facts)
+
+
+def _in_their_places(
+    known: Known, tensors: Sequence[TensorRef], dimension: int
+) -> tuple[list[Value], _Row | None]:
+    """Return the tensors of a row that depend on the input, as places of the map that they are of.
+
+    Those of one index each have that index along the dimension.
+    """
+    several = [known.value(one) for one in tensors if known.depends(one)]
+    if len(several) < len(tensors):
+        return several, None
+    row = _row(known, several)
+    if row is not None:
+        several = list(row.values)
+    single = all(one.shape[dimension] == 1 for one in tensors)
+    rows = _side_by_side([value.layout for value in several]) if single else None
+    if rows is not None:
+        several = [
+            value._replace(layout=(*rest[:dimension], piece, *rest[dimension + 1 :]))
+            for value, (rest, piece) in zip(several, rows, strict=True)
+        ]
+    return several, row
+
+
+def _facts_of_parts(
+    several: Sequence[Value], joined: Dimension, dimension: int, axes: int
+) -> dict[str, Any]:
+    """Return what is to be said of a step that puts parts of one map in a row, or of several."""
+    facts: dict[str, Any] = {}
+    in_place = type(joined[0]) is Atom  # every part stands where it was
+    if not in_place or len({value.step for value in several}) > 1:
+        facts |= {"certainty": "bound", "reason": _IN_ROW}
+    if in_place:
+        reads = [
+            (one.step, (*one.layout[:dimension], joined, *one.layout[dimension + 1 :]))
+            for one in several
+        ]
+        sources = list(dict.fromkeys(value.step for value in several))
+        facts["offsets"] = layouts.offsets_between(reads, sources, axes)
+    return facts
 
 
 def _seam(
@@ -368,6 +388,41 @@ def _sight(known: Known, value: Value) -> tuple[int, Layout]:
     return step.number, value.layout
 
 
+@attrs.frozen(slots=True)
+class _Write:
+    """What is written to which part of a tensor.
+
+    Attributes:
+        target: the tensor that is written to.
+        index: as Python has it.
+        region: what the index takes of every dimension, None where slices alone do not tell.
+        shape: that of the whole tensor.
+        whole: what is known of it, None if it does not depend on the input.
+        part: what is known of what is written, None if that does not.
+        laid: where positions of the part are in the whole tensor.
+        layout: where positions are in it afterwards.
+    """
+
+    target: Any
+    index: Any
+    region: tuple[range, ...] | None
+    shape: tuple[int, ...]
+    whole: Value | None
+    part: Value | None
+    laid: Layout
+    layout: Layout
+
+    @property
+    def somewhere(self) -> tuple[range, ...]:
+        """The places of dimensions with positions of which only some are written."""
+        carried = zip(self.layout, self.region or (), self.shape, strict=False)
+        return tuple(
+            places
+            for dimension, places, size in carried
+            if layouts.axes_of(dimension) and not _covers(places, size)
+        )
+
+
 @rule("as filled")
 def setitem(known: Known, operation: Operation) -> Answer:
     """Write into a part of a tensor; the output is the whole tensor after that."""
@@ -377,67 +432,81 @@ def setitem(known: Known, operation: Operation) -> Answer:
     region = _region(index, output.shape)
     if region is not None and all(map(_covers, region, output.shape)):
         return _overwritten(known, output, written)
-    whole = None
-    if type(target) is TensorRef and known.depends(target):
-        whole = known.value(target)  # with what is between units, as it is filled in turn
-    part = known.value(written) if known.depends(written) else None  # type: ignore[arg-type]
+    # With what is between units of the whole, as it is filled in turn.
+    whole = known.value(target) if known.depends(target) else None
+    part = known.value(written) if known.depends(written) else None
     laid: Layout = ()
-    if part is not None:
-        laid = _laid(part.layout, index, region, output.shape, written.shape)  # type: ignore[union-attr]
-    facts: dict[str, Any] = {"kind": "pointwise"}
+    if known.depends(written):
+        laid = _laid(known.value(written).layout, index, region, output.shape, written.shape)
     base, layout = (part, laid) if whole is None else (whole, whole.layout)
     if base is None:  # only which places are written depends on the input
         mask = max(known.operands(operation), key=lambda one: len(one.shape))
         base = known.value(mask)
         layout = layouts.broadcast((base.layout,), output.shape)
+    write = _Write(target, index, region, output.shape, whole, part, laid, layout)
+    facts: dict[str, Any] = {"kind": "pointwise", **_certainty_of(known, write)}
     if whole is not None and part is not None:
         reads = [(whole.step, whole.layout), (part.step, laid)]
         sources = list(dict.fromkeys(step for step, _ in reads))
         facts["offsets"] = layouts.offsets_between(reads, sources, known.axes)
-    carried = [bool(layouts.axes_of(dimension)) for dimension in layout]
-    partial = [
-        places
-        for here, places, size in zip(carried, region or (), output.shape, strict=False)
-        if here and not _covers(places, size)
-    ]
-    somewhere = region is None and not _chooses(known, index)
-    number = target.number if type(target) is TensorRef else -1
-    dependent, before = known.written.get(number, Written(whole is not None))
-    if part is not None and not _is_followed(part, laid, layout):
-        facts |= {"certainty": "bound", "reason": _NOT_FOLLOWED}
-    elif (
-        whole is not None
-        and (
-            somewhere
-            or any(dependent or places.step == 1 for places in partial)
-            or _gone(known, target, region, part, output.shape)
-        )
-        and not (part is not None and _is_in_turn(known, target, region, part, laid == layout))
-    ):
-        facts |= {"certainty": "bound", "reason": _OVERWRITTEN}
     constants = [one for one in (target, written) if type(one) is TensorRef]
     facts["position_dependent"] = (
-        somewhere
-        or bool(partial and whole is not None)
+        (region is None and not _chooses(known, index))
+        or bool(write.somewhere and whole is not None)
         or (part is not None and _is_pinned(part))
         or (whole is None and part is not None and _pads(part, laid, region, known))
         or known.uneven(constants, layout, base.extents)
     )
     in_gaps = whole is not None and any(map(between, whole.layout)) and whole.strided is None
-    if region is not None:
-        filled = Written(dependent, (*before, (region, None if part is None else part.step)))
-        facts["written"] = filled
-        gaps = {
-            layouts.axes_of(dimension)[0]: places.start
-            for places, dimension in zip(region, laid, strict=False)
-            if between(dimension)
-        }
-        if gaps and whole is None:
-            facts["gaps"] = gaps
-        elif gaps:
-            facts["apart"] = len(set(_windows_of(known, filled.places))) > 1
-        facts["parts"] = _parts_of(region, carried, output.shape)
-    return Effect({}, (layout,), base=base, mixed=(), as_it_lies=in_gaps, **facts)
+    filled = {} if region is None else _filled(known, write, region)
+    return Effect({}, (layout,), base=base, mixed=(), as_it_lies=in_gaps, **facts, **filled)
+
+
+def _certainty_of(known: Known, write: _Write) -> dict[str, str]:
+    """Return that a write makes a bound, if some units may see less than is counted then."""
+    part, whole, target = write.part, write.whole, write.target
+    if part is not None and not _is_followed(part, write.laid, write.layout):
+        return {"certainty": "bound", "reason": _NOT_FOLLOWED}
+    if whole is None:
+        return {}
+    dependent = _written_to(known, target, True).dependent
+    in_place = write.laid == write.layout
+    lost = (
+        (write.region is None and not _chooses(known, write.index))
+        or any(dependent or places.step == 1 for places in write.somewhere)
+        or _gone(known, target, write.region, part, write.shape)
+    )
+    if lost and not (part and _is_in_turn(known, target, write.region, part, in_place)):
+        return {"certainty": "bound", "reason": _OVERWRITTEN}
+    return {}
+
+
+def _written_to(known: Known, target: Any, dependent: bool) -> Written:
+    """Return what was written to a tensor before."""
+    number = target.number if type(target) is TensorRef else -1
+    return known.written.get(number, Written(dependent))
+
+
+def _filled(known: Known, write: _Write, region: tuple[range, ...]) -> dict[str, Any]:
+    """Return what was written to a tensor by now, and what of it holds what."""
+    before = _written_to(known, write.target, write.whole is not None)
+    made = None if write.part is None else write.part.step
+    written = before._replace(places=(*before.places, (region, made)))
+    carried = [bool(layouts.axes_of(dimension)) for dimension in write.layout]
+    found: dict[str, Any] = {
+        "written": written,
+        "parts": _parts_of(region, carried, write.shape),
+    }
+    gaps = {
+        layouts.axes_of(dimension)[0]: places.start
+        for places, dimension in zip(region, write.laid, strict=False)
+        if between(dimension)
+    }
+    if gaps and write.whole is None:
+        found["gaps"] = gaps
+    elif gaps:
+        found["apart"] = len(set(_windows_of(known, written.places))) > 1
+    return found
 
 
 def _windows_of(known: Known, written: Iterable[tuple[Any, int | None]]) -> Iterator[Any]:

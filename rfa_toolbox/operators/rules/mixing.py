@@ -285,59 +285,43 @@ def _contract(
     known: Known, operation: Operation, terms: Sequence[tuple[TensorRef, str]], result: str
 ) -> Effect:
     """Multiply tensors and sum over every letter that the result does not have."""
-    found = []
-    by_letter: dict[str, list[Dimension]] = {}
-    base: Value | None = None
-    for tensor, letters in terms:
-        if not known.depends(tensor):
-            continue
-        value = known.value(tensor)
-        if base is None or len(layouts.spatial_axes(value.layout)) > len(
-            layouts.spatial_axes(base.layout)
-        ):
-            base = value
-        summed = [place for place, letter in enumerate(letters) if letter not in result]
-        found.append(known.mixing(value, summed))
-        for letter, dimension in zip(letters, value.layout, strict=False):
-            by_letter.setdefault(letter, []).append(dimension)
+    values = [(known.value(one), letters) for one, letters in terms if known.depends(one)]
+    base = max((one for one, _ in values), key=lambda one: len(layouts.spatial_axes(one.layout)))
+    found = [
+        known.mixing(value, [at for at, letter in enumerate(letters) if letter not in result])
+        for value, letters in values
+    ]
+    laid = [dict(zip(letters, value.layout, strict=False)) for value, letters in values]
     shape = operation.outputs[0].shape
-    layout: list[Dimension] = []
-    for letter, size in zip(result, shape, strict=False):
-        candidates = [
-            one
-            for one in by_letter.get(letter, ())
-            if layouts.axes_of(one) and math.prod(piece.size for piece in one) == size
-        ]
-        layout.append(candidates[0] if candidates else plain(size))
-    both = len(found) > 1
-    crossed = layouts.crossed(
-        [
-            tuple(
-                known.values[tensor.number].layout[letters.index(letter)]
-                if letter in letters
-                else ()
-                for letter in result
-            )
-            for tensor, letters in terms
-            if known.depends(tensor)
-        ]
+    layout = tuple(
+        _dimension_of([one[letter] for one in laid if letter in one], size)
+        for letter, size in zip(result, shape, strict=False)
     )
+    crossed = layouts.crossed([tuple(one.get(letter, ()) for letter in result) for one in laid])
     windows = _widest(found) | dict.fromkeys(crossed, Window(math.inf))
-    constants = [(tensor, letters) for tensor, letters in terms if not known.depends(tensor)]
-    uneven = base is not None and any(
-        known.uneven([_in_order(tensor, letters, result)], tuple(layout), base.extents)
-        for tensor, letters in constants
-    )
+    constants = [
+        _in_order(one, letters, result) for one, letters in terms if not known.depends(one)
+    ]
     contracts = any(letter not in result for _, letters in terms for letter in letters)
     return Effect(
         windows,
-        (tuple(layout),),
+        (layout,),
         base=base,
         mixed=None if contracts else (),
         blockwise=in_blocks(windows),
-        units=None if both or not shape else shape[-1],
-        position_dependent=uneven,
+        units=None if len(found) > 1 or not shape else shape[-1],
+        position_dependent=any(known.uneven([one], layout, base.extents) for one in constants),
     )
+
+
+def _dimension_of(several: Sequence[Dimension], size: int) -> Dimension:
+    """Return the first dimension that has positions and this size; a plain one if none does."""
+    fitting = (
+        one
+        for one in several
+        if layouts.axes_of(one) and math.prod(piece.size for piece in one) == size
+    )
+    return next(fitting, plain(size))
 
 
 def _in_order(tensor: TensorRef, letters: str, result: str) -> TensorRef:

@@ -188,26 +188,9 @@ def convolution(known: Known, operation: Operation) -> Answer:
     count = len(kernel)
     rank = len(tensor.shape)
     first = rank - count
-    transposed = operation.name.startswith("conv_transpose") or bool(operation.get("transposed"))
-    strides = per_axis(operation.get("stride", 1), count)
-    dilations = per_axis(operation.get("dilation", 1), count)
     groups = operation.get("groups", 1)
     shape = operation.outputs[0].shape
-    windows = []
-    for place in range(count):
-        k, s, d = kernel[place], strides[place], dilations[place]
-        reach = d * (k - 1)
-        sizes = tensor.shape[first + place], shape[first + place]
-        begin, end = sides(operation, place, count, reach, s, sizes)
-        if transposed:
-            before = reach - begin
-            fine = (tensor.shape[first + place] - 1) * s + 1
-            after = shape[first + place] + reach - fine - before
-            windows.append(Window(k, 1, d, before, after, s))
-        elif is_guess(known, operation, value, first + place, s):
-            windows.append(Window(k, s, d, None, None))
-        else:
-            windows.append(Window(k, s, d, begin, end))
+    windows = _kernel_windows(known, operation, value, kernel)
     channel = first - 1
     channels_in = tensor.shape[channel]
     apart = groups > 1 and (groups == channels_in or value.apart)
@@ -228,6 +211,30 @@ def convolution(known: Known, operation: Operation) -> Answer:
         filters=shape[channel],
         position_dependent=bool(operation.get("local")),  # other weights at every position
     )
+
+
+def _kernel_windows(
+    known: Known, operation: Operation, value: Value, kernel: Sequence[int]
+) -> list[Window]:
+    """Return the windows of a convolution, along the last dimensions of its tensor."""
+    count = len(kernel)
+    transposed = operation.name.startswith("conv_transpose") or bool(operation.get("transposed"))
+    strides = per_axis(operation.get("stride", 1), count)
+    dilations = per_axis(operation.get("dilation", 1), count)
+    before, behind = known.main(operation).shape, operation.outputs[0].shape
+    windows = []
+    for place, (k, s, d) in enumerate(zip(kernel, strides, dilations, strict=True)):
+        at = place - count
+        reach = d * (k - 1)
+        begin, end = sides(operation, place, count, reach, s, (before[at], behind[at]))
+        if transposed:
+            fine = (before[at] - 1) * s + 1
+            windows.append(Window(k, 1, d, reach - begin, behind[at] - fine + begin, s))
+        elif is_guess(known, operation, value, at, s):
+            windows.append(Window(k, s, d, None, None))
+        else:
+            windows.append(Window(k, s, d, begin, end))
+    return windows
 
 
 @Rule
