@@ -20,8 +20,8 @@ from onnx import helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
 from rfa_toolbox.operators.chain import HandlerChain
-from rfa_toolbox.operators.described import shape_behind, told_by
 from rfa_toolbox.operators.record import ModuleCall
+from rfa_toolbox.operators.told import shape_behind, told_by
 
 __all__ = ["Node", "Program"]
 

@@ -29,7 +29,7 @@ from rfa_toolbox.encodings.tensorflow_keras.sources import (
 from rfa_toolbox.errors import InvalidGraphError, UnsupportedModelError
 from rfa_toolbox.graphs import EnrichedNetworkNode, InfoFilter, LayerDefinition, resolve_filter
 from rfa_toolbox.operators.chain import HandlerChain
-from rfa_toolbox.operators.described import Told, told_by
+from rfa_toolbox.operators.told import Told, told_by
 
 if TYPE_CHECKING:
     from rfa_toolbox.operators.nodes import GlobalOps

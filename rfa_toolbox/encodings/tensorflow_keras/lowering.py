@@ -27,8 +27,8 @@ from rfa_toolbox.encodings.tensorflow_keras.model_json import (
 from rfa_toolbox.encodings.tensorflow_keras.model_json import TensorRef as Written
 from rfa_toolbox.encodings.tensorflow_keras.sources import Constant
 from rfa_toolbox.errors import UnsupportedModelError
-from rfa_toolbox.operators.described import Told, shape_behind
 from rfa_toolbox.operators.record import ModuleCall, Operation, Record, TensorRef, tensors_in
+from rfa_toolbox.operators.told import Told, shape_behind
 
 __all__ = [
     "STAND_IN",
