@@ -276,9 +276,8 @@ def _start(field: AxisField) -> int | float | None:
 def _centre(field: AxisField) -> Fraction | None:
     if field.problem:
         return None
-    if not field.windows or field.windows[0] is None:
-        return Fraction(0)
-    return Fraction(sum(field.windows[0]), 2)
+    ends = sum(field.windows[0] or ()) if field.windows else 0
+    return Fraction(int(ends), 2) if math.isfinite(ends) else Fraction(0)
 
 
 def _whole(jump: Fraction) -> int | Fraction:

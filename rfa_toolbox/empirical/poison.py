@@ -31,7 +31,14 @@ from rfa_toolbox.encodings.pytorch.intermediate_graph import GlobalOps
 from rfa_toolbox.encodings.pytorch.signatures import bind
 from rfa_toolbox.operators.rules.common import per_axis
 
-__all__ = ["PoisonedCalls", "narrowed", "wide_dimensions"]
+__all__ = [
+    "NORMS",
+    "PoisonedCalls",
+    "narrowed",
+    "repeated_dimensions",
+    "takes_statistics",
+    "wide_dimensions",
+]
 
 _CONVOLUTIONS = {f"conv{kind}{count}d" for kind in ("", "_transpose") for count in "123"}
 _POOLS = {
@@ -40,7 +47,7 @@ _POOLS = {
     for kind in ("max", "avg")
     for count in "123"
 } | {"interpolate"}
-_NORMS = {
+NORMS = {
     *("batch_norm", "group_norm", "instance_norm", "layer_norm", "rms_norm", "normalize"),
     *("local_response_norm", "native_layer_norm", "native_batch_norm"),
 }
@@ -162,10 +169,10 @@ class PoisonedCalls:
         self, name: str, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]
     ) -> Any:
         """Call a function on something that the input reaches."""
-        if name in _NORMS:
+        if name in NORMS:
             bound = bind(name, args, keywords)
             tensor: torch.Tensor = bound["input"] if "input" in bound else args[0]
-            frozen = bound.get("running_mean") is not None  # it takes no statistics at all
+            frozen = not takes_statistics(name, args, keywords)
             as_it_is = not self.shortcuts if frozen else self.global_ops == "count"
             if not as_it_is:
                 return _kept(tensor)
@@ -343,20 +350,34 @@ def _writes(function: Any) -> bool:
     )
 
 
-def _opened(weight: torch.Tensor, other: torch.Tensor, batch: int) -> torch.Tensor:
-    """Return a weight, without NaN for those images in which it is a gate and has seen NaN."""
+def takes_statistics(name: str, args: Sequence[Any], keywords: Mapping[str, Any]) -> bool:
+    """Return whether a norm takes statistics of what it is given, and has none of its own."""
+    return bind(name, args, keywords).get("running_mean") is None
+
+
+def repeated_dimensions(weight: torch.Tensor, other: torch.Tensor) -> list[int]:
+    """Return the dimensions of a tensor along which one that it is multiplied with is the same.
+
+    >>> repeated_dimensions(torch.zeros(1, 3, 1), torch.zeros(1, 3, 8))
+    [2]
+    """
     rank = other.dim()
     ahead = rank - weight.dim()
-    if ahead < 0 or not weight.dim() or weight.shape[0] % batch:
-        return weight
-    repeated = [
+    if ahead < 0 or not weight.dim():
+        return []
+    return [
         place
         for place in range(1, rank)
         if other.shape[place] > 1
         and other.stride()[place] != 0
         and (place < ahead or weight.shape[place - rank] == 1 or weight.stride()[place - rank] == 0)
     ]
-    if not repeated:
+
+
+def _opened(weight: torch.Tensor, other: torch.Tensor, batch: int) -> torch.Tensor:
+    """Return a weight, without NaN for those images in which it is a gate and has seen NaN."""
+    repeated = repeated_dimensions(weight, other)
+    if not repeated or weight.shape[0] % batch:
         return weight
     small = narrowed(weight, wide_dimensions(weight))
     poisoned = small.isnan().reshape(batch, -1).all(-1)

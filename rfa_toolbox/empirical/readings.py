@@ -17,11 +17,19 @@ import attrs
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["AxisField", "Pattern", "field_between", "find_pattern", "known_rows"]
+__all__ = [
+    "AxisField",
+    "Pattern",
+    "field_between",
+    "field_on_one_side",
+    "find_pattern",
+    "known_rows",
+]
 
 Mask = npt.NDArray[np.bool_]
-Seen: TypeAlias = "tuple[int, int] | None"
-"""The first and the last pixel that a unit sees; None if it sees nothing."""
+Seen: TypeAlias = "tuple[int | float, int | float] | None"
+"""The first and the last pixel that a unit sees, -inf and inf where there is no end; None if it
+sees nothing."""
 
 
 @attrs.frozen(slots=True)
@@ -207,6 +215,19 @@ def field_between(first: Pattern, last: Pattern) -> AxisField:
             "stand several times, or in an order that is not followed"
         )
     return AxisField(_shortest(windows, advance), Fraction(advance, period))
+
+
+def field_on_one_side(rows: Pattern, in_front: bool) -> AxisField:
+    """Return the windows of units that see everything in front of these rows, or behind them.
+
+    >>> field_on_one_side(Pattern(1, 2, {3: 7}), in_front=True).windows
+    ((-inf, 1),)
+    """
+    found = map(rows.row_of, range(rows.units))
+    windows = tuple(
+        None if one is None else (-math.inf, one) if in_front else (one, math.inf) for one in found
+    )
+    return AxisField(_shortest(windows, rows.rows), Fraction(rows.rows, rows.units))
 
 
 def _shortest(windows: Sequence[Seen], advance: int) -> tuple[Seen, ...]:

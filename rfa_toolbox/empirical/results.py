@@ -51,9 +51,9 @@ class MeasuredField:
         start: first pixel that unit 0 sees; negative in the padding, -inf if it sees everything.
         size: pixels under the largest window; inf if every unit sees everything.
         jump: pixels between neighbouring units; 1 where they see everything.
-        centre: middle of the window of unit 0; 0 where it sees everything.
-        phases: per axis (first, last) pixel of as many units as it takes until they repeat; None
-            for units that see nothing.
+        centre: middle of the window of unit 0; 0 where it sees everything, also on one side.
+        phases: per axis (first, last) pixel of as many units as it takes until they repeat, -inf
+            and inf where they see everything on one side; None for units that see nothing.
         certainty: "exact"; "bound" if the true window may be larger; "unknown" if it could not
             be measured on some axis.
         notes: what there is to know, one sentence each.
@@ -68,7 +68,7 @@ class MeasuredField:
     size: tuple[int | float | None, ...]
     jump: tuple[int | Fraction | None, ...]
     centre: tuple[Fraction | None, ...]
-    phases: tuple[tuple[tuple[int, int] | None, ...], ...] = ()
+    phases: tuple[tuple[tuple[int | float, int | float] | None, ...], ...] = ()
     certainty: Certainty = "exact"
     notes: tuple[str, ...] = ()
 
@@ -92,7 +92,9 @@ class MeasuredField:
             "size": [plain_number(one) for one in self.size],
             "jump": [plain_number(one) for one in self.jump],
             "centre": [plain_number(one) for one in self.centre],
-            "phases": [[one and list(one) for one in axis] for axis in self.phases],
+            "phases": [
+                [one and [plain_number(end) for end in one] for one in axis] for axis in self.phases
+            ],
             "certainty": self.certainty,
             "notes": list(self.notes),
         }

@@ -22,6 +22,7 @@ from rfa_toolbox.empirical.readings import (
     Pattern,
     common_period,
     field_between,
+    field_on_one_side,
     find_pattern,
     known_rows,
     predicted_rows,
@@ -311,6 +312,8 @@ class _Survey:
         self.sized: set[str] = set()
         self.backwards: set[str] = set()
         self.parted: set[str] = set()
+        self.in_front: set[str] = set()
+        self.behind: set[str] = set()
         self.unconfirmed: set[str] = set()
         self.silent: dict[str, set[int]] = {}
         self.needed = self.longest = 1
@@ -329,18 +332,19 @@ class _Survey:
                 self.parted.add(name)
             elif name in setting.unplaced or (first[name].all() and last[name].all()):
                 self.everything.add(name)
-                # A large field does so, too: an image that it would fit into tells.
-                analysed = field_along(setting.nodes[name], axis)
-                if analysed < math.inf and name not in self.fixed and longer is not None:
-                    same = longer.nodes.get(name)
-                    if same is not None and field_along(same, axis) == analysed:
-                        self.longest = max(self.longest, int(analysed))
-                if longer is None or may_fill(length, analysed):
-                    self.unconfirmed.add(name)
+                self._leave_room(name, axis, longer)
             elif across == below[name].size or length == 1:
                 (self.sized if name in self.fixed else self.too_large).add(name)
             elif _is_backwards(first[name], last[name]):
                 self.backwards.add(name)
+            elif name not in self.fixed and (first[name].all() or last[name].all()):
+                # All units see the first pixels, or all of them the last ones.
+                (self.in_front if first[name].all() else self.behind).add(name)
+                self._leave_room(name, axis, longer)
+                jump = _jump(setting, longer, name)
+                others = last[name] if first[name].all() else first[name]
+                self.needed = max(self.needed, int(others.sum() * jump))
+                jumps.append(jump)
             else:
                 jump = _jump(setting, longer, name)
                 size = (across * units / below[name].size + 1) * jump
@@ -352,6 +356,16 @@ class _Survey:
                 if name not in self.fixed or jump <= _COARSE:
                     jumps.append(jump)
         self.period = common_period(jumps, limit=max(1, length // 3))
+
+    def _leave_room(self, name: str, axis: int, longer: Setting | None) -> None:
+        """See to it that an infinite field is told from a large one: by an image that this fits."""
+        analysed = field_along(self.setting.nodes[name], axis)
+        if analysed < math.inf and name not in self.fixed and longer is not None:
+            same = longer.nodes.get(name)
+            if same is not None and field_along(same, axis) == analysed:
+                self.longest = max(self.longest, int(analysed))
+        if longer is None or may_fill(self.setting.length, analysed):
+            self.unconfirmed.add(name)
 
     @property
     def roomy(self) -> bool:
@@ -371,12 +385,12 @@ class _Survey:
         """Return whether layers see everything, nothing, or too much if they do so for another."""
         return self.roomy and all(
             getattr(self, one) == getattr(other, one)
-            for one in ("everything", "nothing", "too_large", "backwards")
+            for one in ("everything", "nothing", "too_large", "backwards", "in_front", "behind")
         )
 
     def confirmed(self, longer: Setting | None) -> bool:
         """Return whether what sees everything does so on an image twice as long, too."""
-        if longer is None or not self.everything:
+        if longer is None or not self.everything | self.in_front | self.behind:
             return True
         apart = _apart(longer.length) if longer.unplaced else []
         first, last, *sides = longer.masks([*_ends(longer.length), *apart], numbers=True)
@@ -384,8 +398,9 @@ class _Survey:
         return all(
             (sides[0][name] & sides[1][name]).any()
             if name in longer.unplaced
-            else first[name].all() and last[name].all()
-            for name in self.everything
+            else (first[name].all() or name in self.behind)
+            and (last[name].all() or name in self.in_front)
+            for name in self.everything | self.in_front | self.behind
         )
 
 
@@ -448,7 +463,9 @@ class _Reading:
             and name not in survey.everything | survey.nothing | survey.too_large
             and name not in survey.backwards | survey.parted
         ]
-        self.sides = (_Side(setting, wanted, survey, False), _Side(setting, wanted, survey, True))
+        begins = [name for name in wanted if name not in survey.in_front]
+        ends = [name for name in wanted if name not in survey.behind]
+        self.sides = (_Side(setting, begins, survey, False), _Side(setting, ends, survey, True))
         for side in self.sides:
             side.run(max_passes, deadline)
         self.cut_short = {name for side in self.sides for name in side.cut_short} - survey.fixed
@@ -465,10 +482,7 @@ class _Reading:
             elif name in survey.nothing:
                 fields[name] = AxisField(problem="it depends on no pixel")
             elif name in survey.everything:
-                note = (
-                    f"sees all of the {setting.length} pixels; no longer image could be tried",
-                ) * (name in survey.unconfirmed)
-                fields[name] = AxisField(notes=note)
+                fields[name] = AxisField(notes=self._unconfirmed(name))
             elif name in survey.parted:
                 fields[name] = AxisField(
                     problem=f"no number of it sees as much as {most} of {setting.length} pixels",
@@ -486,7 +500,7 @@ class _Reading:
                     "on the size of the image"
                 )
             else:
-                fields[name] = _combined(setting, name, *self.sides)
+                fields[name] = self._measured(name)
                 if name in survey.fixed and fields[name].problem:
                     problem = f"{fields[name].problem}; {_FIXED}"
                     fields[name] = attrs.evolve(fields[name], problem=problem)
@@ -500,19 +514,29 @@ class _Reading:
                 )
         return fields
 
+    def _unconfirmed(self, name: str) -> tuple[str, ...]:
+        note = f"sees all of the {self.setting.length} pixels; no longer image could be tried"
+        return (note,) * (name in self.survey.unconfirmed)
+
+    def _measured(self, name: str) -> AxisField:
+        """Return what both sides, or the one that has an end, tell of a layer."""
+        start, end = self.sides
+        in_front = name in self.survey.in_front
+        if not in_front and name not in self.survey.behind:
+            return _combined(self.setting, name, start, end)
+        side = end if in_front else start
+        if name in side.problems:
+            return AxisField(problem=side.problems[name])
+        field = field_on_one_side(side.pattern_of(name), in_front)
+        return attrs.evolve(field, notes=self._unconfirmed(name))
+
 
 def _combined(setting: Setting, name: str, start: _Side, end: _Side) -> AxisField:
     for side in (start, end):
         if name in side.problems:
             return AxisField(problem=side.problems[name])
-    mirrored = end.patterns[name]
-    units, length = setting.units[name], setting.length
-    last = Pattern(
-        mirrored.units,
-        mirrored.rows,
-        {units - 1 - unit: length - 1 - row for unit, row in mirrored.at.items()},
-    )
-    first = start.patterns[name]
+    length = setting.length
+    first, last = start.pattern_of(name), end.pattern_of(name)
     ends = [last.row_of(unit) for unit in first.at]
     starts = [first.row_of(unit) for unit in last.at]
     if any(one is not None and one >= length for one in ends) or any(
@@ -555,6 +579,15 @@ class _Side:
             self._look(max_passes, deadline)
         if deadline.over:
             self.problems.update(dict.fromkeys(self._open(), deadline.reason))
+
+    def pattern_of(self, name: str) -> Pattern:
+        """Return how the rows repeat that the units of a layer see first, or last, of all."""
+        found = self.patterns[name]
+        if not self.mirrored:
+            return found
+        units, length = self.setting.units[name], self.setting.length
+        at = {units - 1 - unit: length - 1 - row for unit, row in found.at.items()}
+        return Pattern(found.units, found.rows, at)
 
     def _look(self, max_passes: int, deadline: Deadline) -> None:
         span = min(self.period, max_passes // 2)

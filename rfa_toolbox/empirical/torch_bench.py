@@ -10,7 +10,6 @@ import contextlib
 import functools
 import math
 import warnings
-import weakref
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -22,9 +21,17 @@ from torch import nn
 from rfa_toolbox.empirical.poison import PoisonedCalls, narrowed, wide_dimensions
 from rfa_toolbox.empirical.readings import Mask
 from rfa_toolbox.empirical.structural import Interval
+from rfa_toolbox.empirical.torch_differences import Changed, holds_zeros, random_twin
 from rfa_toolbox.empirical.torch_models import shared_parameter, with_numbers
+from rfa_toolbox.empirical.torch_recording import Forgetful, plain_kernels
 from rfa_toolbox.encodings.pytorch import meta, utils
-from rfa_toolbox.encodings.pytorch.capture import Ending, Example, ModuleScopes, origins_of
+from rfa_toolbox.encodings.pytorch.capture import (
+    Ending,
+    Example,
+    ModuleScopes,
+    origins_of,
+    tensors_of,
+)
 from rfa_toolbox.encodings.pytorch.inputs import example_of
 from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
 from rfa_toolbox.encodings.pytorch.recording import record_model
@@ -115,7 +122,10 @@ class TorchBench:
         self.failure: Exception | None = None
         self.with_memory = False
         """Whether the model is recorded with real tensors: it does something else without."""
-        self._tried = False
+        self.tried = False
+        """Whether a setting ran."""
+        self.weighing: frozenset[int] = frozenset()
+        """The results of operators that give weights of zero to some of what they read."""
         self._settings: dict[tuple[int, int], TorchSetting | None] = {}
         self._width: int | None = None
 
@@ -173,27 +183,32 @@ class TorchBench:
 
     def _tried_out(self, axis: int, sizes: tuple[int, ...]) -> TorchSetting:
         """Return a setting; the first one only if real tensors take the way of the record."""
-        if self._tried:
+        if self.tried:
             return TorchSetting(self, axis, sizes)
         try:
             setting = TorchSetting(self, axis, sizes)
-            self._tried = setting.runs()
+            self.tried = setting.runs()
         except _RAISED:
             self.with_memory = True
             try:
                 setting = TorchSetting(self, axis, sizes)
-                self._tried = setting.runs()
+                self.tried = setting.runs()
             except _RAISED:
                 self.with_memory = False  # it was not the way of recording
                 raise
         return setting
+
+    @functools.cached_property
+    def random(self) -> nn.Module:
+        """The model with random numbers for parameters."""
+        return random_twin(self.model)
 
     def recorded(self, example: Example) -> Record:
         """Return what the model does with inputs of these shapes."""
         if not self.with_memory:
             return meta.capture(self.twin, example, self.ending)
         scopes = ModuleScopes(self.twin)
-        recorder = _Forgetful(scopes, meta.held_by(self.twin), origins_of(self.twin), self.ending)
+        recorder = Forgetful(scopes, meta.held_by(self.twin), origins_of(self.twin), self.ending)
         return recorder.record(self.twin, example)
 
     def example_with(self, sizes: Sequence[int]) -> Example:
@@ -285,6 +300,7 @@ class TorchSetting:
             if tap.tensor.number in hidden
         }
         self.bytes = 4 * _most_at_once(self.record)
+        self._find_weighed()
         self._batch: int | None = None
 
     @property
@@ -302,7 +318,41 @@ class TorchSetting:
         if self.bytes > self.bench.memory:
             return False
         self.masks([(0, 0)])
+        self._find_weighed()
         return True
+
+    def _find_weighed(self) -> None:
+        """Find the layers whose differences are looked at, as NaN would tell too much of them."""
+        behind = set(self.bench.weighing)
+        for operation in self.record.operations:
+            if any(one.number in behind for one in tensors_in(operation.arguments)):
+                behind.update(one.number for one in operation.outputs)
+        self.weighed = {name for name, tap in self.taps.items() if tap.tensor.number in behind}
+        self._changed: Changed | None = None
+        for name in self.weighed & self.twice:
+            self.blind[name] = "it has every position twice, and some of them have no weight"
+        self.weighed -= self.twice
+        if not self.weighed:
+            return
+        wanted = {self.taps[name].tensor.number for name in self.weighed}
+        dimensions = [
+            one[self.axis] if self.axis < len(one) else None for one in self.bench.spatial
+        ]
+        try:
+            self._changed = Changed(
+                self.bench.random,
+                self.example,
+                dimensions,
+                wanted,
+                self.gates,
+                self.bench.global_ops,
+            )
+        except _RAISED as error:
+            reason = f"some weights are zero, which NaN does not show; with other numbers: {error}"
+            self.blind.update(dict.fromkeys(self.weighed, reason))
+            self.weighed = set()
+        for name in self.weighed:
+            self.doubtful.pop(name, None)  # that something hides NaN is of no interest any more
 
     @torch.inference_mode(False)
     def masks(self, intervals: Sequence[Interval], numbers: bool = False) -> list[dict[str, Mask]]:
@@ -316,6 +366,12 @@ class TorchSetting:
         for place in range(0, len(intervals), batch):
             some = intervals[place : place + batch]
             found.extend(self._run(some, spots if numbers else self.spots))
+        if self._changed is not None:
+            for masks, (start, stop) in zip(found, intervals, strict=True):
+                changed = self._changed.within(start, stop)
+                for name in self.weighed:
+                    spot = spots[name] if numbers else self.spots[name]
+                    masks[name] = spot.read(changed[self.taps[name].tensor.number], 1)[0]
         return found
 
     def _batch_size(self) -> int:
@@ -363,9 +419,10 @@ class TorchSetting:
         observer = _Observer(self.bench, scopes, wanted, len(intervals), self.gates)
         if self.record.stopped:
             observer.limit = len(self.record.operations)
-        with _plain_kernels():
+        with plain_kernels():
             record = observer.record(self.bench.twin, inputs)
         _require_same(self.record, record)
+        self.bench.weighing |= observer.weighing
         del record, inputs
         # Copies, as what stays for long must not lie between the tensors, whose memory would be
         # lost to the next pass: after hundreds of passes that is gigabytes.
@@ -542,21 +599,6 @@ def spot_of(shape: Sequence[int], layout: Layout, axis: int) -> Spot:
 # --- running -----------------------------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def _plain_kernels() -> Iterator[None]:
-    """Keep to kernels that mix nothing but what is under the window: no Winograd, no FFT.
-
-    With those of oneDNN for 16 bits, NaN gets a column too far.
-    """
-    with contextlib.ExitStack() as stack:
-        stack.enter_context(torch.backends.nnpack.flags(enabled=False))
-        stack.enter_context(torch.backends.cudnn.flags(enabled=False))
-        stack.enter_context(warnings.catch_warnings())
-        warnings.filterwarnings("ignore", message="TF32 acceleration", category=UserWarning)
-        stack.enter_context(torch.backends.mkldnn.flags(enabled=False))
-        yield
-
-
 _NEW = {f"new_{kind}" for kind in ("empty", "full", "ones", "zeros", "tensor")}
 """Operators that take nothing but a type from a tensor."""
 
@@ -615,21 +657,7 @@ def _require_same(expected: Record, found: Record) -> None:
         )
 
 
-def _forget(numbers: dict[int, int], key: int, _: object) -> None:
-    numbers.pop(key, None)
-
-
-class _Forgetful(meta.Recorder):
-    """Records what a model does with real tensors, and frees them as the model does."""
-
-    def keep(self, tensor: torch.Tensor) -> None:
-        """Forget the number of a tensor that is freed, as memory for all of them would be much."""
-        forget = functools.partial(_forget, self._numbers, id(tensor))
-        self._watched: list[weakref.ref[torch.Tensor]] = getattr(self, "_watched", [])
-        self._watched.append(weakref.ref(tensor, forget))
-
-
-class _Observer(PoisonedCalls, _Forgetful):
+class _Observer(PoisonedCalls, Forgetful):
     """Records what a model does with real tensors, and which units are NaN on the way."""
 
     def __init__(
@@ -646,7 +674,23 @@ class _Observer(PoisonedCalls, _Forgetful):
         self.shortcuts = bench.shortcuts
         self.wanted = wanted
         self.batch = batch
+        self.tried = bench.tried
+        self.weighing: set[int] = set()
         self.masks: dict[int, dict[Spot, Mask]] = {}
+
+    def call(
+        self, name: str, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]
+    ) -> Any:
+        """Call a function on poison; the first time, see whether it gives weights of zero."""
+        if not self.tried:
+            constants = [
+                one
+                for one in tensors_of((*args, *keywords.values()))
+                if not self.knows(one) and not isinstance(one, nn.Parameter)
+            ]
+            if holds_zeros(name, args, keywords, constants):
+                self.weighing.add(self.next_number)
+        return super().call(name, function, args, keywords)
 
     def makes_gate(self) -> bool:
         """Return whether the function that is called now makes the product of a gate."""

@@ -283,7 +283,7 @@ def _judged(
         return _without_positions(setting, node, size, measured)
     found = measured.size
     gated = node.name in setting.gated and not measured.windows and setting.units[node.name] == 1
-    if not gated and not measured.windows and measured.notes and may_fill(setting.length, size):
+    if not gated and found == math.inf and measured.notes and may_fill(setting.length, size):
         # The only image is too small to tell a large field from an infinite one.
         return (
             "not measured",
@@ -302,6 +302,8 @@ def _judged(
         return "bound", node.certainty_reason
     if measured.bound and found is not None and found <= size:
         return "not measured", setting.doubtful[node.name]
+    if expected == unit_windows.EVERYTHING and found == math.inf and node.resized_to is None:
+        return "differs", f"unit 0 sees {measured.region(0)} as measured, everything as analysed"
     if node.layer_info.resolution_dependent or (found == math.inf and _grows(node)):
         return "not measured", "its windows depend on the size of the image"
     if FIXED_SIZE in measured.notes:
