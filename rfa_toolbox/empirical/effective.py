@@ -22,6 +22,7 @@ from rfa_toolbox.empirical.gradients import (
     checked_seed,
     checked_shape,
     images_at_once,
+    holds_several,
     numbers_in,
     put_into_experiment,
     times,
@@ -239,7 +240,8 @@ def effective_receptive_field(
     inputs: Any = None,
     layer: str | None = None,
     *,
-    input_shape: Sequence[int] | None = None,
+    input_shape: Any = None,
+    input: int | str | None = None,  # noqa: A002 - what everybody calls it
     samples: int | None = None,
     position: Sequence[int] | None = None,
     mode: Mode = "default",
@@ -271,14 +273,17 @@ def effective_receptive_field(
       Kernels to 31x31", CVPR 2022, arXiv:2203.06717, and the scripts published with it).
 
     Args:
-        model: a PyTorch module or a Keras model with one input.
+        model: a PyTorch module or a Keras model.
         inputs: an array or tensor of images, (number, channels, height, width) or as the model
             wants them; or an iterable of such batches, of which pairs with labels may be part, as a
             data loader yields them. None draws random numbers from a normal distribution.
         layer: path of the layer, or the name of a later call of it, such as "conv#2"; None takes
             the last that returns a map of several positions.
         input_shape: shape of the random inputs with batch (whose number does not matter) and
-            channels; None takes the shape that the model is made for.
+            channels, or (batch, samples) for plain signals; None takes the shape that the model is
+            made for. For several inputs a list of shapes, or shapes by name.
+        input: which of several inputs is looked at, by its place or the name of its argument; None
+            is the first. The others hold the same random numbers for every sample.
         samples: how many inputs to use; None takes 32 random ones, or all that are given.
         position: another unit than the one in the middle, as (row, column) on the layer's map.
         mode: how contributions are computed, see above.
@@ -318,6 +323,13 @@ def effective_receptive_field(
         )
     seed = checked_seed(seed)
     experiment = put_into_experiment(model)
+    if holds_several(input_shape):
+        input_shape = experiment.look_at(input_shape, input, seed)
+    elif input is not None:
+        raise MeasurementError(
+            f"input is {input!r}, but input_shape is {input_shape!r}; pass the shapes of all "
+            "inputs."
+        )
     batches: Iterator[Array]
     if inputs is None:
         samples = 32 if samples is None else samples
@@ -596,10 +608,10 @@ def _iterated(inputs: Any) -> Iterable[Any]:
 
 def _as_array(batch: Any) -> Array:
     images = numbers_in(batch, "a batch of inputs")
-    if images.ndim < 3:
+    if images.ndim < 2:
         raise MeasurementError(
             f"A batch of inputs has the shape {images.shape!r}; it must have a batch and channels, "
-            "as in (8, 3, 224, 224)."
+            "as in (8, 3, 224, 224), or be a batch of signals, as in (8, 16000)."
         )
     return images
 

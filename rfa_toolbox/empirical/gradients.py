@@ -85,6 +85,9 @@ class ModelInExperiment(Protocol):
     def shape_of_input(self) -> tuple[int, ...]:
         """Return a shape with batch that the model runs with."""
 
+    def look_at(self, input_shape: Any, wanted: int | str | None, seed: int) -> tuple[int, ...]:
+        """Give the model several inputs, of which one is looked at, and return its shape."""
+
     def shapes(self, inputs: Array) -> Mapping[str, tuple[int, ...]]:
         """Return the shape of what every call of a layer returns, by name and in their order."""
 
@@ -143,13 +146,27 @@ def put_into_experiment(
 
 
 def input_axes(model: ModelInExperiment, dimensions: int) -> tuple[int, ...]:
-    """Return the spatial dimensions of an input with batch and channels."""
-    if dimensions < 3:
+    """Return the spatial dimensions of an input with batch and channels, or of plain signals."""
+    if dimensions < 2:
         raise MeasurementError(
             f"The input has {dimensions} dimensions; it needs a batch, channels, and at least one "
-            "spatial axis, as in (1, 3, 224, 224)."
+            "spatial axis, as in (1, 3, 224, 224), or a batch of signals, as in (1, 16000)."
         )
+    if dimensions == 2:
+        return (1,)
     return tuple(range(1, dimensions - 1) if model.channels_last else range(2, dimensions))
+
+
+def holds_several(input_shape: Any) -> bool:
+    """Return whether a shape is that of several inputs: a list of shapes, or shapes by name.
+
+    >>> holds_several(((1, 3, 8, 8), (1, 2))), holds_several((1, 3, 8, 8))
+    (True, False)
+    """
+    if isinstance(input_shape, Mapping):
+        return True
+    several = isinstance(input_shape, tuple | list)
+    return several and not all(hasattr(one, "__index__") for one in input_shape)
 
 
 def checked_shape(model: ModelInExperiment, input_shape: Any) -> tuple[int, ...]:
@@ -165,12 +182,13 @@ def checked_shape(model: ModelInExperiment, input_shape: Any) -> tuple[int, ...]
         shape = tuple(input_shape)
     except TypeError:
         shape = ()
-    if len(shape) < 3 or not all(
+    if len(shape) < 2 or not all(
         hasattr(one, "__index__") and not isinstance(one, bool) and one > 0 for one in shape
     ):
         raise MeasurementError(
             f"input_shape is {input_shape!r}; it must be the shape of the input with batch and "
-            f"channels, such as {usual}. Sizes are positive whole numbers."
+            f"channels, such as {usual}, or (1, 16000) for plain signals. Sizes are positive whole "
+            "numbers."
         )
     if math.prod(shape) > _MOST_NUMBERS:
         raise MeasurementError(

@@ -35,11 +35,34 @@ class KerasModelInExperiment:
         self._dtype = next((one for one in types if "float" in one), keras.config.floatx())
         self._layers = dict(_named_layers(self._model))
         self.paths: Sequence[str] = list(self._layers)
+        self._others: list[Any] = []
+        self._place = 0
         formats = [getattr(one, "data_format", None) for one in self._layers.values()]
         known = [one for one in formats if one is not None]
         self.channels_last = (
             known[0] if known else keras.config.image_data_format()
         ) == "channels_last"
+
+    def look_at(self, input_shape: Any, wanted: int | str | None, seed: int) -> tuple[int, ...]:
+        """Give the model several inputs, of which one is looked at, and return its shape."""
+        inputs = list(getattr(self._model, "inputs", None) or ())
+        names = [one.name for one in inputs]
+        named = isinstance(input_shape, Mapping)
+        given = [input_shape.get(name) for name in names] if named else list(input_shape)
+        place = names.index(wanted) if wanted in names else wanted or 0
+        if len(given) != len(inputs) or None in given or place not in range(len(inputs)):
+            raise MeasurementError(
+                f"input_shape is {input_shape!r} and input is {wanted!r}; {self.name} takes "
+                f"{len(inputs)} inputs, {names!r}: pass a shape with batch for each, in this order "
+                "or by name, and name one by its place or its name."
+            )
+        random = np.random.default_rng(seed)
+        self._place = int(place)
+        self._others = [
+            keras.ops.convert_to_tensor(random.standard_normal((1, *shape[1:])), dtype=one.dtype)
+            for one, shape in zip(inputs, given, strict=True)
+        ]
+        return tuple(given[self._place])
 
     def kinds(self, names: Sequence[str]) -> Mapping[str, str]:
         """Return the class of the layer of each of these calls."""
@@ -97,12 +120,21 @@ class KerasModelInExperiment:
 
     def _call(self, inputs: Any) -> None:
         try:
-            self._model(inputs, training=False)
+            self._model(self._with_others(inputs), training=False)
         except Exception as error:
             raise CaptureError(
                 f"{self.name} does not run with an input of the shape {tuple(inputs.shape)!r}: "
                 f"{type(error).__name__}: {error}"
             ) from error
+
+    def _with_others(self, inputs: Any) -> Any:
+        """Return what the model is called with: this, and the other inputs as often."""
+        if not self._others:
+            return inputs
+        count = int(inputs.shape[0])
+        given = [keras.ops.repeat(one, count, axis=0) for one in self._others]
+        given[self._place] = inputs
+        return given
 
     def _output(self, outputs: Mapping[str, Any], path: str) -> Any:
         if path not in outputs:

@@ -20,7 +20,7 @@ from torch import nn
 
 from rfa_toolbox.empirical.poison import PoisonedCalls, narrowed, wide_dimensions
 from rfa_toolbox.empirical.readings import Mask
-from rfa_toolbox.empirical.structural import Interval
+from rfa_toolbox.empirical.structural import Interval, field_along
 from rfa_toolbox.empirical.torch_differences import Changed, holds_zeros, random_twin
 from rfa_toolbox.empirical.torch_models import shared_parameter, with_numbers
 from rfa_toolbox.empirical.torch_recording import Forgetful, plain_kernels
@@ -115,10 +115,11 @@ class TorchBench:
             self.base = record_model(self.twin, input_shape, until=until)
         self.ending = Ending(until, (Exception,) if self.base.stopped else ())
         self.spatial = spatial_dimensions(self.base)
-        if len(self.base.inputs[0].shape) < 3:
-            self.spatial = [() for _ in self.spatial]
+        if not any(len(one.shape) > 2 for one in self.base.inputs) and not self._slides():
+            self.spatial = [() for _ in self.spatial]  # a vector of features, and no signal
         self.axes = max(map(len, self.spatial))
-        self.sizes = tuple(self.base.inputs[0].shape[dimension] for dimension in self.spatial[0])
+        main = next((place for place, one in enumerate(self.spatial) if one), 0)
+        self.sizes = tuple(self.base.inputs[main].shape[one] for one in self.spatial[main])
         self.failure: Exception | None = None
         self.with_memory = False
         """Whether the model is recorded with real tensors: it does something else without."""
@@ -128,6 +129,14 @@ class TorchBench:
         """The results of operators that give weights of zero to some of what they read."""
         self._settings: dict[tuple[int, int], TorchSetting | None] = {}
         self._width: int | None = None
+
+    def _slides(self) -> bool:
+        """Return whether some layer looks at a part of the input, as at a signal over time."""
+        graph = Digraph(self.twin, self.base, spatial=self.spatial, **self.graph_options)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)
+            node = graph.to_graph()
+        return any(1 < field_along(one, 0) < math.inf for one in node.all_layers)
 
     @property
     def model_name(self) -> str:

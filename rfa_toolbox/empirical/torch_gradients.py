@@ -14,6 +14,7 @@ from torch import nn
 from rfa_toolbox.empirical.gradients import Array, Gradient, Reduce, Signal, unchanged
 from rfa_toolbox.empirical.neutral import Part
 from rfa_toolbox.empirical.results import call_name, path_and_call
+from rfa_toolbox.empirical.torch_inputs import OneOfSeveral
 from rfa_toolbox.empirical.torch_models import shared_parameter, with_numbers
 from rfa_toolbox.empirical.torch_neutral import Neutral, make_weights_positive, one_channel
 from rfa_toolbox.encodings.pytorch.capture import ModuleScopes, undisturbed
@@ -45,6 +46,7 @@ class TorchModelInExperiment:
             self._model = twin_of(self._given, shared_parameter, lambda one: one.detach().clone())
         self._model.eval()
         self._equal: set[int] = set()
+        self._inputs: OneOfSeveral | None = None
         if "weights" in neutral:
             make_weights_positive(self._model)
             self._equal = {id(one) for one in self._model.parameters() if one.dim() > 1}
@@ -52,6 +54,11 @@ class TorchModelInExperiment:
         if len(self._modules) == 1:  # it is a layer itself, and named as graphs name it
             self._modules = {self.name: self._model}
         self.paths: Sequence[str] = [path for path in self._modules if path]
+
+    def look_at(self, input_shape: Any, wanted: int | str | None, seed: int) -> tuple[int, ...]:
+        """Give the model several inputs, of which one is looked at, and return its shape."""
+        self._inputs = OneOfSeveral(self._model, input_shape, wanted, seed)
+        return self._inputs.shape
 
     def kinds(self, names: Sequence[str]) -> Mapping[str, str]:
         """Return the class of the layer of each of these calls."""
@@ -183,7 +190,11 @@ class TorchModelInExperiment:
         scopes.on_result = seen
         try:
             with self._neutralised(), scopes.recording():
-                self._model(inputs)
+                if self._inputs is None:
+                    self._model(inputs)
+                else:
+                    given = self._inputs.with_one(inputs)
+                    self._model(*given.arguments, **given.keywords)
         except _AllReached:
             pass
         except Exception as error:
