@@ -172,6 +172,17 @@ TILED: dict[str, tuple[Any, dict[str, Any]]] = {
         lambda s, x: s.c(x * s.p.expand(1, 2, *x.shape[2:])), PER_CHANNEL,
     ),
     "a number per channel, expanded as": (lambda s, x: s.c(x * s.p.expand_as(x)), PER_CHANNEL),
+    "a number per channel, repeated": (
+        lambda s, x: s.c(x * s.p.repeat(1, *x.shape[2:])), PER_CHANNEL,
+    ),
+    "a number per channel, tiled": (
+        lambda s, x: s.c(x * torch.tile(s.p, (1, *x.shape[2:]))), PER_CHANNEL,
+    ),
+    "a number per channel, times ones": (
+        lambda s, x: s.c(x + s.p.exp() * torch.ones(1, 1, *x.shape[2:], dtype=x.dtype)),
+        PER_CHANNEL,
+    ),
+    "prelu per channel": (lambda s, x: s.c(s.a(s.c(x))), {"a": nn.PReLU(2), "c": conv()}),
     "zeros beside": (
         lambda s, x: s.c(torch.cat([x, torch.zeros(1, 2, *x.shape[2:]).to(x)], 1)), WIDE,
     ),
@@ -247,6 +258,17 @@ REFUSED: dict[str, tuple[Any, dict[str, Any]]] = {
     "coordinates multiplied": (lambda s, x: s.c(x * coordinates(x)), C),
     "coordinates expanded": (
         lambda s, x: s.c(x + torch.arange(x.shape[3], dtype=x.dtype).expand_as(x)), C,
+    ),
+    "coordinates per channel": (
+        lambda s, x: s.c(x + s.p * torch.linspace(0, 1, x.shape[3], dtype=x.dtype)), PER_CHANNEL,
+    ),
+    "a pattern repeated": (
+        lambda s, x: s.c(x * s.b.repeat(x.shape[2] // 4, x.shape[3] // 4)),
+        {"b": nn.Parameter(torch.randn(4, 4)), "c": conv()},
+    ),
+    "repeated, then written to": (
+        lambda s, x: s.c(x + s.p.repeat(1, *x.shape[2:]).index_fill_(1, torch.tensor([3]), 9.0)),
+        PER_CHANNEL,
     ),
     "coordinates counted": (lambda s, x: s.c(x + torch.ones_like(x).cumsum(-1) / 32), C),
     "coordinates written": (with_coordinates_written, {"c": conv(3)}),

@@ -26,6 +26,7 @@ from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
 from rfa_toolbox.operators.record import ModuleCall, TensorRef
 
 __all__ = [
+    "ALIGNED",
     "FILLED",
     "KEEP_EVEN",
     "WHOLE",
@@ -36,6 +37,7 @@ __all__ = [
     "ModuleScopes",
     "OperatorCall",
     "describe_call",
+    "even_along",
     "expanded",
     "fields_of",
     "first_line",
@@ -260,6 +262,37 @@ KEEP_EVEN = frozenset({
     "unsqueeze", "view",
 })  # fmt: skip
 """Operators whose result is the same everywhere if that is true of what they are given."""
+
+
+ALIGNED = frozenset({
+    "abs", "add", "bfloat16", "clamp", "clone", "contiguous", "detach", "div", "double", "exp",
+    "expand", "float", "half", "log", "mul", "neg", "pow", "relu", "repeat", "sigmoid", "softplus",
+    "sqrt", "square", "sub", "tanh", "tile", "to", "type_as",
+})  # fmt: skip
+"""Operators whose result is the same along a dimension, counted from the last, if all that they are
+given is so, or has one index there."""
+
+
+def even_along(name: str, shape: Sequence[int], tensors: Iterable[TensorRef]) -> tuple[int, ...]:
+    """Return the dimensions along which a result of constants is the same everywhere.
+
+    >>> even_along("repeat", (3, 8, 9), [TensorRef(-1, (3, 1, 1))])
+    (1, 2)
+    """
+    given = list(tensors)
+    if name not in ALIGNED:
+        return ()
+    return tuple(
+        place
+        for place, size in enumerate(shape)
+        if size > 1 and all(_repeats(one, len(shape) - place) for one in given)
+    )
+
+
+def _repeats(tensor: TensorRef, back: int) -> bool:
+    """Whether a tensor has one value along the dimension ``back``, counted from the last as 1."""
+    place = len(tensor.shape) - back
+    return place < 0 or tensor.shape[place] == 1 or place in tensor.even
 
 
 def is_even(tensors: Iterable[TensorRef]) -> bool:

@@ -20,6 +20,7 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._pytree import tree_map
 
 from rfa_toolbox.encodings.pytorch.capture import (
+    ALIGNED,
     FILLED,
     KEEP_EVEN,
     WHOLE,
@@ -30,6 +31,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     ModuleScopes,
     calling_line,
     describe_call,
+    even_along,
     expanded,
     first_line,
     is_compiled,
@@ -275,6 +277,7 @@ class Recorder(TorchFunctionMode):
         self._kept: list[torch.Tensor] = []
         self._meta_twins: dict[int, torch.Tensor] = {}
         self._even: dict[int, _Even] = {}
+        self._repeating: dict[int, tuple[int, tuple[int, ...]]] = {}
         self._shadows: dict[int, tuple[int, torch.Tensor]] = {}
         self._made: dict[int, int] = {}
         self._sized = False
@@ -367,8 +370,11 @@ class Recorder(TorchFunctionMode):
         made = self._made.get(id(tensor), 0)
         if self._is_even(tensor):
             return TensorRef(-1, shape, tuple(range(len(shape))), made)
-        strides = tensor.stride() if tensor.layout == torch.strided else ()
-        return TensorRef(-1, shape, expanded(shape, strides), made)
+        version, along = self._repeating.get(id(tensor), (-1, ()))
+        if version != tensor._version:
+            strides = tensor.stride() if tensor.layout == torch.strided else ()
+            along = expanded(shape, strides)
+        return TensorRef(-1, shape, along, made)
 
     def _is_even(self, tensor: torch.Tensor) -> bool:
         """Whether a constant was made the same everywhere, and not written to since then."""
@@ -445,6 +451,11 @@ class Recorder(TorchFunctionMode):
                 self._note_even(made, number)
             elif described.name in KEEP_EVEN and found and all(map(self._is_even, found)):
                 self._note_even(made, self._number(described.name, function, args, keywords, found))
+            elif described.name in ALIGNED and found:
+                given = [self.reference(one) for one in found]
+                for one in made:
+                    along = even_along(described.name, one.shape, given)
+                    self._repeating[id(one)] = one._version, along
             if parameters:
                 self._origins.update((id(tensor), parameters) for tensor in made)
             if self._sized:  # what was made before depends on no size
@@ -697,6 +708,7 @@ class Recorder(TorchFunctionMode):
                 self._even[id(twin)] = _Even(twin._version, self._even[id(value)].number)
             else:
                 self._even.pop(id(twin), None)
+            self._repeating[id(twin)] = twin._version, self.reference(value).even
             return twin
         if type(value) is tuple or type(value) is list:
             return type(value)(self._twin(one) for one in value)

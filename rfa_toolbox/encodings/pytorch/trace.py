@@ -16,6 +16,7 @@ from torch.overrides import TorchFunctionMode
 
 from rfa_toolbox.encodings.pytorch.aten import normalised
 from rfa_toolbox.encodings.pytorch.capture import (
+    ALIGNED,
     FILLED,
     KEEP_EVEN,
     WHOLE,
@@ -24,6 +25,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     Failure,
     ModuleScopes,
     describe_call,
+    even_along,
     expanded,
     is_compiled,
     is_even,
@@ -568,10 +570,13 @@ class _Reader:
             name, arguments = normalised(node.kind(), values, _argument_names(node))
             made = self._outputs(node)
             tensors = [one for one in values if type(one) is TensorRef]
-            if name in FILLED or (name in KEEP_EVEN and tensors and is_even(tensors)):
+            everywhere = name in FILLED or (name in KEEP_EVEN and tensors and is_even(tensors))
+            constant = self._dependent.isdisjoint(one.number for one in tensors)
+            if everywhere or (name in ALIGNED and tensors and constant):
                 for value, one in zip(node.outputs(), made, strict=False):
-                    everywhere = tuple(range(len(one.shape)))
-                    self._values[value.debugName()] = one._replace(even=everywhere)
+                    along = tuple(range(len(one.shape)))
+                    along = along if everywhere else even_along(name, one.shape, tensors)
+                    self._values[value.debugName()] = one._replace(even=along)
             self._finish(name, arguments, made, scope)
             if self._dependent.isdisjoint(one.number for one in made):
                 for value in node.outputs():

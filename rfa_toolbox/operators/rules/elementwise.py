@@ -84,6 +84,8 @@ _MASKED = "'{}' replaces some units of a map by numbers that see nothing"
 def _uneven(known: Known, operation: Operation, layout: Layout, extents: Sequence[int]) -> bool:
     """Whether an operation does something else at some positions than at others."""
     constants = list(tensors_in(operation.arguments))
+    if operation.name == "prelu":
+        constants = [one for one in constants if len(one.shape) > 1]  # else one per channel
     if operation.name in ("tril", "triu"):
         constants.append(TensorRef(-1, operation.outputs[0].shape[-2:]))
     return known.uneven(constants, layout, extents)
