@@ -17,6 +17,7 @@ from rfa_toolbox import arithmetic
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
+from rfa_toolbox.graphs.maps import map_behind
 from rfa_toolbox.unit_windows import UnitWindows
 
 __all__ = ["Tile", "TilePlan", "tile_plan"]
@@ -191,17 +192,18 @@ def _right_units(before: Sequence[EnrichedNetworkNode], axis: int, size: int) ->
 
     Both are units of the tile, of which the image goes on in front and behind.
     """
-    found: dict[EnrichedNetworkNode, tuple[int, int]] = {}
+    found: dict[EnrichedNetworkNode, tuple[int, int, int]] = {}
     for node in before:
         reads = [
-            (found[one][0] - offset, found[one][1] - offset)
+            tuple(number - offset for number in found[one])
             for place, one in enumerate(node.predecessors)
             if one.has_position
             for offset in _offsets(node, place, axis)
-        ] or [(0, size)]
-        first, behind = max(one for one, _ in reads), min(one for _, one in reads)
-        found[node] = _right_behind(node, axis, first, behind, size)
-    return found[before[-1]]
+        ] or [(0, size, size)]
+        first, behind = max(one for one, _, _ in reads), min(one for _, one, _ in reads)
+        made = _made(node, axis, size, min(one for _, _, one in reads))
+        found[node] = *_right_behind(node, axis, first, behind, made), made
+    return found[before[-1]][:2]
 
 
 def _offsets(node: EnrichedNetworkNode, place: int, axis: int) -> list[int]:
@@ -209,9 +211,12 @@ def _offsets(node: EnrichedNetworkNode, place: int, axis: int) -> list[int]:
 
 
 def _right_behind(
-    node: EnrichedNetworkNode, axis: int, first: int, behind: int, size: int
+    node: EnrichedNetworkNode, axis: int, first: int, behind: int, made: int
 ) -> tuple[int, int]:
-    """Return the same behind a layer that reads the units first to behind - 1 rightly."""
+    """Return the same behind a layer that reads the units first to behind - 1 rightly.
+
+    ``made`` is how many units it makes of the tile.
+    """
     layer, axes = node.layer_info, len(node.paths)
     kernel, stride, dilation, fine, padding = (
         arithmetic.broadcast(value, axes)[axis if axes > 1 else 0]
@@ -226,16 +231,19 @@ def _right_behind(
     else:
         first = (fine * (first - 1) + begin) // stride + 1
         behind = -(-(fine * behind + begin - dilation * (kernel - 1)) // stride)
-    return max(first, 0), min(behind, _made(node, axis, size))
+    return max(first, 0), min(behind, made)
 
 
-def _made(node: EnrichedNetworkNode, axis: int, size: int) -> int:
-    """Return how many units a layer makes at least of a tile."""
+def _made(node: EnrichedNetworkNode, axis: int, size: int, read: int) -> int:
+    """Return how many units a layer makes at least of a tile; ``read`` are those in front of it."""
     windows = _along(node, axis)
     units, image = node.feature_map, node.encoded_resolution
-    if units is None or image is None:
-        return _own(windows, size - 1 + windows.advance)
-    return units[axis] + _own(windows, size - image[axis])
+    if units is not None and image is not None:
+        return units[axis] + _own(windows, size - image[axis])
+    if not node.predecessors:
+        return size
+    counted = map_behind(node.layer_info, (read,) * len(node.paths))[axis]
+    return _own(windows, size - 1 + windows.advance) if counted is None else counted
 
 
 def _starts(right: tuple[int, int], step: int, image: int, size: int, alignment: int) -> list[int]:
