@@ -452,9 +452,9 @@ class Recorder(TorchFunctionMode):
             elif described.name in KEEP_EVEN and found and all(map(self._is_even, found)):
                 self._note_even(made, self._number(described.name, function, args, keywords, found))
             elif described.name in ALIGNED and found:
-                given = [self.reference(one) for one in found]
+                known = [self.reference(one) for one in found]
                 for one in made:
-                    along = even_along(described.name, one.shape, given)
+                    along = even_along(described.name, one.shape, known)
                     self._repeating[id(one)] = one._version, along
             if parameters:
                 self._origins.update((id(tensor), parameters) for tensor in made)
