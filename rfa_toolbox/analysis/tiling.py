@@ -52,6 +52,8 @@ class TilePlan:
             behind, in pixels per axis. Tiles must overlap by at least both together.
         alignment: tiles start at multiples of this many pixels, per axis.
         tiles: the tiles, row by row.
+        differences: why the result differs from that of the whole image, layer by layer; nothing
+            if it is equal.
     """
 
     tile_size: tuple[int, ...]
@@ -59,9 +61,16 @@ class TilePlan:
     margin: tuple[tuple[int, int], ...]
     alignment: tuple[int, ...]
     tiles: tuple[Tile, ...]
+    differences: tuple[str, ...] = ()
 
 
-def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Resolution) -> TilePlan:
+def tile_plan(
+    node: EnrichedNetworkNode,
+    image_size: Resolution,
+    tile_size: Resolution,
+    *,
+    approximate: bool = False,
+) -> TilePlan:
     """Return the tiles with which tiled inference gives what the whole image would give.
 
     For every tile run the network on ``image[..., *tile.source]`` and put
@@ -73,6 +82,9 @@ def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Reso
             is also the order of the slices, wherever the output has these axes.
         tile_size: how large tiles may be. They are made a little smaller where needed, so that
             paddings that depend on the size stay what they are on the whole image.
+        approximate: plan for networks, too, of which some layers depend on the whole image, as
+            norms over space, gates and attention do. Margins are then those of all that is finite,
+            and ``differences`` of the plan says which layers take a tile for the image.
 
     Raises:
         InvalidGraphError: a ValueError, if some layer depends on the whole image, also in a way
@@ -89,18 +101,13 @@ def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Reso
     [(slice(0, 14, None), slice(0, 11, None)), (slice(6, 20, None), slice(5, None, None))]
     """
     require_node(node)
-    before = _all_before(node)
-    for layer in before:
-        info = layer.layer_info
-        if info.ignored_global or info.resolution_dependent or info.position_dependent:
-            raise InvalidGraphError(
-                f"{layer.name!r} ({info.name}) depends on the whole image, its size, or the place "
-                "in it, though its receptive field does not count that; no tile can stand for the "
-                "whole. Ask a layer in front of it."
-            )
-    if node.certainty == "unknown":
-        raise InvalidGraphError(f"{node.name!r} cannot be tiled: {node.certainty_reason}.")
-    windows = node.known_unit_windows()
+    before, differences = _all_before(node), []
+    if approximate:
+        differences = [said for one in before if (said := _difference(one))]
+        before = [one for one in before if _is_finite(one)]
+    else:
+        _require_exact(node, before)
+    windows = _windows_of(node)
     if any(min(one.firsts) == math.inf for one in windows):
         raise InvalidGraphError(
             f"The units of {node.name!r} see no pixel at all, so they belong to no tile; ask a "
@@ -144,7 +151,59 @@ def tile_plan(node: EnrichedNetworkNode, image_size: Resolution, tile_size: Reso
         alignments.append(alignment)
         per_axis.append(_slices(one, images[axis], size, starts, behind))
     tiles = tuple(Tile(*zip(*parts, strict=True)) for parts in itertools.product(*per_axis))
-    return TilePlan(tuple(sizes), tuple(overlaps), tuple(margins), tuple(alignments), tiles)
+    parts = (tuple(sizes), tuple(overlaps), tuple(margins), tuple(alignments), tiles)
+    return TilePlan(*parts, tuple(differences) if len(tiles) > 1 else ())
+
+
+def _require_exact(node: EnrichedNetworkNode, before: Sequence[EnrichedNetworkNode]) -> None:
+    """Refuse a network in which something takes a tile for the image."""
+    for layer in before:
+        info = layer.layer_info
+        if info.ignored_global or info.resolution_dependent or info.position_dependent:
+            raise InvalidGraphError(
+                f"{layer.name!r} ({info.name}) depends on the whole image, its size, or the place "
+                "in it, though its receptive field does not count that; no tile can stand for the "
+                "whole. Ask a layer in front of it, or pass approximate=True."
+            )
+    if node.certainty == "unknown":
+        raise InvalidGraphError(f"{node.name!r} cannot be tiled: {node.certainty_reason}.")
+    if any(one.size == math.inf for one in node.known_unit_windows()):
+        raise InvalidGraphError(
+            f"The units of {node.name!r} see the whole image, or all on one side of them, so no "
+            "tile can stand for it; ask a layer in front of the first one that sees everything, or "
+            "pass approximate=True."
+        )
+
+
+def _difference(layer: EnrichedNetworkNode) -> str:
+    """Say why a layer does something else in a tile than in the whole image; "" if it does not."""
+    info = layer.layer_info
+    kernels = info.kernel_size if isinstance(info.kernel_size, tuple) else (info.kernel_size,)
+    what = f"{layer.name!r} ({info.name})"
+    if info.ignored_global:
+        return f"{what} takes statistics of each tile, not of the image"
+    if math.inf in kernels:
+        return f"{what} sees all of each tile, not all of the image"
+    if info.resolution_dependent:
+        return f"{what} depends on the size of a tile, not on that of the image"
+    if info.position_dependent:
+        return f"{what} depends on the place in a tile, not on that in the image"
+    if layer.certainty == "unknown" and all(
+        one.certainty != "unknown" for one in layer.predecessors
+    ):
+        return f"{what} is not known, and may look farther than the margin"
+    return ""
+
+
+def _is_finite(node: EnrichedNetworkNode) -> bool:
+    """Return whether there is a way to a layer that does not see everything, on all axes."""
+    return all(one is None or one.size < math.inf for one in node.lasting_unit_windows)
+
+
+def _windows_of(node: EnrichedNetworkNode) -> list[UnitWindows]:
+    """Return what the units see over the ways that are finite."""
+    known = [one for one in node.lasting_unit_windows if one is not None]
+    return known if len(known) == len(node.paths) else node.known_unit_windows()
 
 
 def _all_before(node: EnrichedNetworkNode) -> list[EnrichedNetworkNode]:
@@ -160,7 +219,7 @@ def _all_before(node: EnrichedNetworkNode) -> list[EnrichedNetworkNode]:
 
 
 def _along(node: EnrichedNetworkNode, axis: int) -> UnitWindows:
-    windows = node.known_unit_windows()
+    windows = _windows_of(node)
     return windows[axis if len(windows) > 1 else 0]
 
 
@@ -197,7 +256,7 @@ def _right_units(before: Sequence[EnrichedNetworkNode], axis: int, size: int) ->
         reads = [
             tuple(number - offset for number in found[one])
             for place, one in enumerate(node.predecessors)
-            if one.has_position
+            if one in found
             for offset in _offsets(node, place, axis)
         ] or [(0, size, size)]
         first, behind = max(one for one, _, _ in reads), min(one for _, one, _ in reads)

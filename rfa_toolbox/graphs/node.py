@@ -732,6 +732,21 @@ class EnrichedNetworkNode:
         return known
 
     @property
+    def lasting_unit_windows(self) -> tuple[UnitWindows | None, ...]:
+        """What the units see over the paths that are finite at any resolution, per axis.
+
+        They differ from ``unit_windows`` behind what sees everything, beside which there is a way
+        that does not, as beside an attention. ``EVERYTHING`` where there is none.
+
+        >>> image = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+        >>> mixed = EnrichedNetworkNode("mix", LayerDefinition("Attention", math.inf), [image])
+        >>> residual = EnrichedNetworkNode("add", LayerDefinition("Add", 1), [image, mixed])
+        >>> residual.unit_windows[0].size, residual.lasting_unit_windows[0].size
+        (inf, 1)
+        """
+        return self._near
+
+    @property
     def axes(self) -> int | None:
         """Number of spatial axes; None where every number is a scalar that holds for any axis."""
         return None if self._scalar else len(self._paths)
