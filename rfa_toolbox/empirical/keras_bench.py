@@ -12,7 +12,7 @@ import importlib
 import math
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -53,56 +53,49 @@ _COMPILED_BATCH = 8
 _NUMBERS = 2**27
 """How many numbers an image may have, all channels of all layers together."""
 
+_ONLY = ""
+"""The input of a model that has no other one, whatever its name."""
+
 _MOVING = {"Reshape", "Permute"}
 
 
 class KerasBench:
-    """A functional or sequential model of Keras 3.
+    """A model of Keras 3; a subclassed one is called on symbolic tensors.
 
     Args:
         model: is not touched.
         input_shape: (batch, height, width, channels), in the model's own order; None takes that of
-            the model, and 224 pixels where it says none.
+            the model, and 224 pixels where it says none. For several inputs a list of shapes, or a
+            mapping from names to shapes.
         global_ops: which global operations count, "ignore_gates" or "count".
         max_length: the longest image to try.
         shortcuts: spend no time on channels that are NaN together; see ``keras_poison``.
-        handlers: a chain of handlers to describe layers with, in place of the default one.
+        handlers: a chain of handlers in place of the default one.
     """
 
     def __init__(
         self,
         model: Any,
-        input_shape: Sequence[int] | None = None,
+        input_shape: Any = None,
         global_ops: Literal["ignore_gates", "count"] = "ignore_gates",
         max_length: int | None = None,
         shortcuts: bool = True,
         handlers: HandlerChain[LayerCall] | None = None,
     ) -> None:
-        functional = getattr(model, "_functional", None) or model
-        if not hasattr(functional, "_run_through_graph"):
-            raise UnsupportedModelError(
-                f"{type(model).__name__} is no functional or built sequential model of Keras 3; "
-                "its layers cannot be run one by one."
-            )
-        if len(functional.inputs) != 1:
-            raise UnsupportedModelError(
-                f"The model {model.name!r} has {len(functional.inputs)} inputs; the experiment "
-                "poisons models with one."
-            )
+        functional = _functional(model, input_shape)
         self.functional = functional
         self.model_name = str(model.name)
         self.global_ops = global_ops
         self.handlers = handlers
+        model = model if hasattr(model, "_functional") or model is functional else functional
         graph = create_graph_from_model(model, global_ops=global_ops, handlers=handlers)
         self.architecture = keras_model_to_dict(model)
         self.names = frozenset(node.name for node in graph.all_layers)
         self.gated = _in_gates(graph.all_layers)
-        own = tuple(functional.inputs[0].shape)
-        given = own if input_shape is None else tuple(input_shape)
-        if len(given) != len(own):
-            raise InvalidResolutionError(
-                f"input_shape is {given!r}; the model takes {len(own)} dimensions: {own!r}."
-            )
+        self.inputs = {str(one.name): tuple(one.shape) for one in functional.inputs}
+        several = _shapes_by_name(self.inputs, input_shape)
+        self.main = max(several, key=lambda name: len(self.inputs[name]))
+        own, given = self.inputs[self.main], several[self.main]
         self.channels_first = first = _has_channels_first(functional)
         self.shortcuts = shortcuts
         self.spatial = tuple(range(2, len(own))) if first else tuple(range(1, len(own) - 1))
@@ -118,17 +111,33 @@ class KerasBench:
             1 if place == 0 else size or (_DEFAULT if place in self.spatial else 3)
             for place, size in enumerate(given)
         )
+        self.beside = {name: tuple(one or 1 for one in shape) for name, shape in several.items()}
         self.axes = len(self.spatial)
         self.max_length = max_length
         self.failure: Exception | None = None
         self._settings: dict[tuple[int, int], KerasSetting | None] = {}
 
+    def shapes_at(self, shape: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of all inputs if the image has this one.
+
+        Inputs of as many dimensions are images, too, as large as the first; others stay.
+        """
+        found = {}
+        for name, beside in self.beside.items():
+            alike = len(beside) == len(shape)
+            sizes = {place: shape[place] for place in self.spatial if alike}
+            found[name] = tuple(sizes.get(place, size) for place, size in enumerate(beside))
+        return found
+
     def nodes_at(self, shape: Sequence[int]) -> dict[str, EnrichedNetworkNode]:
         """Return the nodes of the graph for inputs of a shape, which paddings may depend on."""
+        shapes = {**self.shapes_at(shape), self.main: tuple(shape)}
+        if len(shapes) == 1:
+            shapes = {_ONLY: tuple(shape)}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the graph of the model has warned
             graph = create_graph_from_keras_json(
-                _resized(self.architecture, iter([[None, *shape[1:]]])),
+                _resized(self.architecture, shapes),
                 global_ops=self.global_ops,
                 handlers=self.handlers,
             )
@@ -270,8 +279,23 @@ class KerasSetting:
             shortcuts=bench.shortcuts,
         )
         with _undisturbed(keras), passing_nan_on(keras):
-            _Walk(layers, look).through(bench.functional, layers.poisoned(images), "")
+            _Walk(layers, look).through(bench.functional, self._inputs(layers, images), "")
         return found
+
+    def _inputs(self, layers: PoisonedLayers, images: Flags) -> Any:
+        """Return what to call the model with: the same rows of all images are poisoned."""
+        bench = self.bench
+        if len(bench.inputs) == 1:
+            return layers.poisoned(images)
+        channels = next(place for place in range(1, images.ndim) if place not in bench.spatial)
+        poisoned = images.take([0], channels)
+        given = []
+        for shape in bench.shapes_at(self.shape).values():
+            flags = np.zeros((len(images), *shape[1:]), np.bool_)
+            if len(shape) == images.ndim:
+                flags |= poisoned
+            given.append(layers.poisoned(flags))
+        return given
 
     def _units(self, flags: Flags, count: int, order: tuple[int, ...] | None) -> Flags:
         """Return which units are NaN, per image: of any channel, wherever on the other axes.
@@ -315,9 +339,13 @@ class _Walk:
 
     def through(self, model: Any, inputs: Any, path: str) -> Any:
         """Run a model; ``path`` are the names of the models around it."""
+        given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+        if isinstance(inputs, dict):
+            given = [inputs[key] for key in sorted(inputs)]
+        makers = [one._keras_history.operation for one in model.inputs]
         for layer in model.operations:
-            if type(layer).__name__ == "InputLayer":
-                self.look(self._name(path, layer), inputs)
+            if layer in makers:
+                self.look(self._name(path, layer), given[makers.index(layer)])
         return model._run_through_graph(
             inputs, operation_fn=lambda operation: self._called(operation, path)
         )
@@ -376,8 +404,11 @@ def _permutation(operation: Any, args: Any) -> tuple[int, ...] | None:
     return np.moveaxis(numbered, operation.source, operation.destination).shape
 
 
-def _resized(value: Any, shapes: Iterator[list[int | None]]) -> Any:
-    """Return the JSON of a model with another shape of its (first) input, and no other shapes."""
+def _resized(value: Any, shapes: dict[str, tuple[int, ...]]) -> Any:
+    """Return the JSON of a model with other shapes of its inputs, by name, and no other shapes.
+
+    The first input of a name is that of the model, and one of another is that of a model in it.
+    """
     if isinstance(value, list):
         return [_resized(one, shapes) for one in value]
     if not isinstance(value, dict):
@@ -386,10 +417,79 @@ def _resized(value: Any, shapes: Iterator[list[int | None]]) -> Any:
     kind, config = value.get("class_name"), value.get("config") or {}
     for key in ("shape", "batch_shape"):
         if kind in ("InputLayer", "__keras_tensor__") and key in config:
-            opened = [None] * len(config[key])
-            made = next(shapes, opened) if kind == "InputLayer" else opened
+            made: list[int | None] = [None] * len(config[key])
+            name = config["name"] if config.get("name") in shapes else _ONLY
+            if kind == "InputLayer" and name in shapes:
+                made = [None, *shapes.pop(name)[1:]]
             return {**kept, "config": {**config, key: made}}
     return {key: _resized(one, shapes) for key, one in kept.items()}
+
+
+def _functional(model: Any, input_shape: Any) -> Any:
+    """Return the graph of layers that a model is; a subclassed one is called on symbolic tensors.
+
+    Raises:
+        UnsupportedModelError: if its layers cannot be run one by one.
+    """
+    functional = getattr(model, "_functional", None) or model
+    if hasattr(functional, "_run_through_graph"):
+        return functional
+    problem = f"{type(model).__name__} is no functional or built sequential model of Keras 3, "
+    if not hasattr(model, "call") or input_shape is None:
+        raise UnsupportedModelError(
+            f"{problem}so its layers cannot be run one by one. Pass input_shape, with which a "
+            "subclassed model of Keras 3 is called."
+        )
+    keras = importlib.import_module("keras")
+    shapes = input_shape if isinstance(input_shape, Mapping) else None
+    several = shapes or (input_shape if _holds_shapes(input_shape) else None)
+    try:
+        if several is None:
+            inputs = keras.Input(batch_shape=(None, *input_shape[1:]))
+        elif shapes is not None:
+            inputs = {
+                key: keras.Input(batch_shape=(None, *one[1:]), name=key)
+                for key, one in shapes.items()
+            }
+        else:
+            inputs = [keras.Input(batch_shape=(None, *one[1:])) for one in input_shape]
+        return keras.Model(inputs, model.call(inputs), name=str(model.name))
+    except Exception as error:  # whatever its code raises on symbolic tensors
+        raise UnsupportedModelError(
+            f"{problem}and calling it on symbolic tensors of the shape {input_shape!r} fails: "
+            f"{type(error).__name__}: {error}"
+        ) from error
+
+
+def _holds_shapes(value: Any) -> bool:
+    return isinstance(value, list | tuple) and any(isinstance(one, list | tuple) for one in value)
+
+
+def _shapes_by_name(
+    inputs: Mapping[str, tuple[int | None, ...]], given: Any
+) -> dict[str, tuple[int | None, ...]]:
+    """Return the shapes of all inputs, those that a user passed where there are such.
+
+    Raises:
+        InvalidResolutionError: if they are not as many, or of other dimensions.
+    """
+    shapes: dict[str, Any] = dict(inputs)
+    if isinstance(given, Mapping):
+        shapes.update(given)
+    elif _holds_shapes(given):
+        shapes = dict(zip(inputs, given, strict=False)) if len(given) == len(inputs) else {}
+    elif given is not None:
+        shapes = {**shapes, next(iter(inputs)): given}
+    fitting = shapes.keys() == inputs.keys() and all(
+        len(shapes[name]) == len(own) for name, own in inputs.items()
+    )
+    if not fitting:
+        dimensions = ", ".join(f"{len(own)} dimensions: {own!r}" for own in inputs.values())
+        raise InvalidResolutionError(
+            f"input_shape is {given!r}; the model takes {dimensions}. Name several inputs "
+            f"{list(inputs)!r} by a list of shapes in this order, or by a mapping."
+        )
+    return {name: tuple(shape) for name, shape in shapes.items()}
 
 
 def _in_gates(nodes: Iterable[EnrichedNetworkNode]) -> frozenset[str]:

@@ -37,6 +37,7 @@ from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
 from rfa_toolbox.encodings.pytorch.recording import record_model
 from rfa_toolbox.errors import CaptureError, InvalidResolutionError, RFAError, UnsupportedModelError
 from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.operators.chain import HandlerChain
 from rfa_toolbox.operators.layout import Atom, Joined, Layout, axes_of, runs_by_axis
 from rfa_toolbox.operators.record import Operation, Record, TensorRef, tensors_in
 from rfa_toolbox.operators.rules import spatial_dimensions
@@ -96,6 +97,14 @@ class TorchBench:
         self.memory = memory
         self.max_length = max_length
         self.graph_options = graph_options
+        chain = graph_options.setdefault("handlers", None)
+        if chain is None:
+            graph_options["handlers"] = utils.current_chain()
+        elif not isinstance(chain, HandlerChain):
+            raise UnsupportedModelError(
+                f"handlers is {chain!r}; it must be a HandlerChain, such as "
+                "encodings.pytorch.layer_handlers.default_chain().with_handler(...)."
+            )
         if input_shape is not None:
             _require_room(input_shape, memory)
         for tensor in () if input_shape is None else example_of(input_shape, self.twin).tensors[:1]:
@@ -262,7 +271,7 @@ class TorchSetting:
             self.record,
             global_ops=bench.global_ops,
             spatial=bench.spatial,
-            **{"handlers": utils.current_chain(), **bench.graph_options},
+            **bench.graph_options,
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of unknown operations, at every size

@@ -176,7 +176,7 @@ def verify(
         time_limit: seconds after which to stop; the report keeps what was measured by then, and
             says that it stopped. No single pass is interrupted.
         **options: ``global_ops`` ("ignore_gates" or "count"), ``max_length``, and those of the
-            encoder: ``handlers``; for PyTorch also ``custom_layers``, ``display_se_modules``.
+            encoder: ``handlers``, and for PyTorch ``custom_layers`` and ``display_se_modules``.
 
     Raises:
         UnsupportedModelError: a ValueError, if ``model`` is nothing that can be run, or

@@ -12,7 +12,9 @@ import torch.nn.functional as F  # noqa: N812 - the name that everybody uses
 from torch import nn
 
 from rfa_toolbox.empirical import measure_receptive_field, verify
-from rfa_toolbox.errors import MeasurementError
+from rfa_toolbox.encodings.pytorch.layer_handlers import default_chain
+from rfa_toolbox.errors import MeasurementError, UnsupportedModelError
+from rfa_toolbox.graphs import LayerDefinition
 from tests.pytorch.measure import Function
 
 IMAGE = (1, 3, 64, 64)
@@ -155,3 +157,35 @@ def test_a_time_limit_in_the_middle_leaves_whole_axes(monkeypatch: pytest.Monkey
 def test_a_time_limit_is_a_number_of_seconds(limit: Any) -> None:
     with pytest.raises(MeasurementError, match="time_limit is"):
         verify(deep(1), IMAGE, time_limit=limit)
+
+
+class Blur(nn.Module):
+    """Averages three neighbours, in an operation that nothing knows."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return F.avg_pool2d(x, 3, 1)
+
+
+class Handler:
+    """Describes a blur, rightly or not."""
+
+    def __init__(self, kernel: int) -> None:
+        self.kernel = kernel
+
+    def can_handle(self, call: Any, /) -> bool:
+        return str(call.class_name) == "Blur"
+
+    def __call__(self, call: Any, /) -> LayerDefinition:
+        return LayerDefinition("Blur", kernel_size=self.kernel, padding=0)
+
+
+@pytest.mark.parametrize(("kernel", "agrees"), [(3, True), (5, False)])
+def test_a_chain_of_handlers_is_held_against_the_experiment(kernel: int, agrees: bool) -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2), Blur(), nn.Conv2d(4, 4, 3))
+    chain = default_chain().with_handler(Handler(kernel))
+    report = verify(model, IMAGE, handlers=chain)
+    assert report.ok is agrees
+    assert [one.name for one in report.disagreements] == ([] if agrees else ["1", "2"])
+    assert verify(model, IMAGE).ok
+    with pytest.raises(UnsupportedModelError, match="handlers is"):
+        verify(model, IMAGE, handlers=[Handler(3)])
