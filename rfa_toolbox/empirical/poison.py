@@ -180,8 +180,9 @@ class PoisonedCalls:
             args = self._without_gates(args)
         if name.startswith("max_unpool"):
             return _unpooled(name, function, args, keywords)
-        if name in _PLACES and len(args) > _PLACES[name]:
-            return _looked_up(function, args, _PLACES[name], keywords)
+        place = _PLACES.get(name.rpartition("::")[2])  # behind the library that it is from
+        if place is not None and len(args) > place:
+            return _looked_up(function, args, place, keywords)
         if self.shortcuts:
             short = self._in_short(name, function, args, keywords)
             if short is not None:

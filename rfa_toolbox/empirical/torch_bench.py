@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import attrs
 import numpy as np
 import torch
 from torch import nn
@@ -21,6 +20,14 @@ from torch import nn
 from rfa_toolbox.empirical.poison import PoisonedCalls, narrowed, wide_dimensions
 from rfa_toolbox.empirical.readings import Mask
 from rfa_toolbox.empirical.structural import Interval, field_along
+from rfa_toolbox.empirical.tensors import (
+    EVERY_NUMBER,
+    Spot,
+    behind_hidden_poison,
+    has_twice,
+    listed,
+    spot_of,
+)
 from rfa_toolbox.empirical.torch_differences import Changed, holds_zeros, random_twin
 from rfa_toolbox.empirical.torch_models import shared_parameter, with_numbers
 from rfa_toolbox.empirical.torch_recording import Forgetful, plain_kernels
@@ -38,7 +45,7 @@ from rfa_toolbox.encodings.pytorch.recording import record_model
 from rfa_toolbox.errors import CaptureError, InvalidResolutionError, RFAError, UnsupportedModelError
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.operators.chain import HandlerChain
-from rfa_toolbox.operators.layout import Atom, Joined, Layout, axes_of, runs_by_axis
+from rfa_toolbox.operators.layout import Layout
 from rfa_toolbox.operators.record import Operation, Record, TensorRef, tensors_in
 from rfa_toolbox.operators.rules import spatial_dimensions
 
@@ -303,15 +310,15 @@ class TorchSetting:
             name: spot_of(tap.tensor.shape, tap.layout, axis) for name, tap in self.taps.items()
         }
         self.units = {name: spot.units for name, spot in self.spots.items()}
-        lists = _lists(self.record)
+        lists = listed(self.record)
         self.unplaced = {
             name
             for name, spot in self.spots.items()
             if not spot.kept and self.taps[name].tensor.number not in lists
         }
         self.blind: dict[str, str] = {}
-        self.twice = {name for name, tap in self.taps.items() if _has_twice(tap.layout, axis)}
-        hidden = _behind_hidden_poison(self.record)
+        self.twice = {name for name, tap in self.taps.items() if has_twice(tap.layout, axis)}
+        hidden = behind_hidden_poison(self.record)
         self.doubtful = {
             name: f"'{hidden[tap.tensor.number]}' may have hidden NaN from it"
             for name, tap in self.taps.items()
@@ -389,7 +396,7 @@ class TorchSetting:
                 changed = self._changed.within(start, stop)
                 for name in self.weighed:
                     spot = spots[name] if numbers else self.spots[name]
-                    masks[name] = spot.read(changed[self.taps[name].tensor.number], 1)[0]
+                    masks[name] = _read(spot, changed[self.taps[name].tensor.number], 1)[0]
         return found
 
     def _batch_size(self) -> int:
@@ -453,37 +460,6 @@ class TorchSetting:
         ]
 
 
-_HIDING = {
-    *("gt", "ge", "lt", "le", "eq", "ne", "isnan", "isfinite", "isinf", "argmax", "argmin"),
-    *("bool", "int", "long", "short", "topk", "sort", "argsort", "one_hot", "bucketize"),
-    *("logical_not", "logical_and", "logical_or", "searchsorted", "unique", "nonzero"),
-}
-"""Operators whose results are no numbers that could be NaN."""
-
-
-def _behind_hidden_poison(record: Record) -> dict[int, str]:
-    """Return the tensors that poison may have failed to reach, with the operator that hid it."""
-    found: dict[int, str] = {}
-    for operation in record.operations:
-        reason = next(
-            (found[one.number] for one in tensors_in(operation.arguments) if one.number in found),
-            operation.name if operation.name in _HIDING else "",
-        )
-        if reason:
-            found.update((one.number, reason) for one in operation.outputs)
-    return found
-
-
-def _lists(record: Record) -> set[int]:
-    """Return the tensors that list all positions of a map: by definition they see everything."""
-    return {
-        one.number
-        for operation in record.operations
-        if operation.name in ("flatten", "reshape", "view")
-        for one in operation.outputs
-    }
-
-
 _ATTENTION = {"scaled_dot_product_attention", "multi_head_attention_forward"}
 
 
@@ -515,106 +491,31 @@ def _aside(operation: Operation) -> int:
     return 8 * math.prod(query) * math.prod(key) // max(1, query[-1] * key[-1])
 
 
-# --- where positions are in a tensor -----------------------------------------------------------
-
-
-@attrs.frozen
-class Spot:
-    """How to find the units along one axis in a tensor.
-
-    Attributes:
-        shape: the shape with every dimension split into its runs of positions.
-        kept: the dimensions of ``shape`` that tell units apart, the coarsest first.
-        parts: (dimension of the tensor, start, size): where to cut a part out before.
-    """
-
-    shape: tuple[int, ...]
-    kept: tuple[int, ...]
-    parts: tuple[tuple[int, int, int], ...] = ()
-
-    @property
-    def units(self) -> int:
-        """Number of units along the axis."""
-        return math.prod(self.shape[one] for one in self.kept)
-
-    def read(self, tensor: torch.Tensor, batch: int) -> Mask:
-        """Return which units are NaN, per image: of any channel, wherever on the other axes."""
-        for dimension, start, size in self.parts:
-            tensor = tensor.narrow(dimension, start, size)
-        if tensor.is_complex():
-            tensor = torch.view_as_real(tensor).sum(-1)
-        if self is EVERY_NUMBER:
-            tensor = narrowed(tensor, [one for one in wide_dimensions(tensor) if one])
-            numbers: Mask = tensor.isnan().reshape(batch, -1).cpu().numpy()
-            return numbers
-        split = tensor.reshape(batch, *self.shape)
-        rest = [one + 1 for one in range(len(self.shape)) if one not in self.kept]
-        for one in rest:
-            if one in wide_dimensions(split):  # the same at all of its indices
-                split = split.narrow(one, 0, 1)
-        if rest:
-            split = split.amax(rest)
-        remaining = sorted(self.kept)
-        order = [remaining.index(one) + 1 for one in self.kept]
-        flags = split.isnan().permute(0, *order).reshape(batch, -1)
-        result: Mask = flags.cpu().numpy().astype(np.bool_)
-        return result
-
-
-EVERY_NUMBER = Spot((), ())
-"""Every number of a tensor as if it were a unit."""
-
-
-def _has_twice(layout: Layout, axis: int) -> bool:
-    """Whether positions along an axis stand in two dimensions, each with all the others.
-
-    >>> _has_twice(((Atom(0, 4),), (Atom(0, 4),)), 0), _has_twice(((Atom(0, 4), Atom(1, 4)),), 0)
-    (True, False)
-    """
-    steps = [atom.step for atom in runs_by_axis(layout).get(axis, ())]
-    return len(set(steps)) < len(steps)
-
-
-def spot_of(shape: Sequence[int], layout: Layout, axis: int) -> Spot:
-    """Return how to find the units along an axis in a tensor with this layout.
-
-    >>> spot_of((1, 8, 4, 5), ((), (Atom(None, 8),), (Atom(0, 4),), (Atom(1, 5),)), 1).kept
-    (3,)
-    """
-    sizes: list[int] = []
-    kept: dict[int, int] = {}
-    parts = []
-    for place, (size, dimension) in enumerate(zip(shape, layout, strict=True)):
-        pieces = dimension
-        if len(pieces) == 1 and type(pieces[0]) is Joined and axis in axes_of(pieces):
-            start = 0
-            carrying = []
-            for part in pieces[0].parts:
-                count = math.prod(piece.size for piece in part)
-                if axis in axes_of(part):
-                    carrying.append((start, count, part))
-                start += count
-            if len(carrying) == 1:
-                start, count, pieces = carrying[0]
-                parts.append((place, start, count))
-                size = count  # noqa: PLW2901 - of what was cut out
-        if axis not in axes_of(pieces):
-            sizes.append(size)
-            continue
-        if math.prod(piece.size for piece in pieces) != size:
-            sizes.append(size)
-            kept[len(sizes) - 1] = 0
-            continue
-        for piece in pieces:
-            sizes.append(piece.size)
-            if axis in axes_of((piece,)):
-                step = abs(piece.step) if type(piece) is Atom else 0
-                if step not in kept.values() or not step:
-                    kept[len(sizes) - 1] = step
-    return Spot(tuple(sizes), tuple(sorted(kept, key=lambda one: -kept[one])), tuple(parts))
-
-
 # --- running -----------------------------------------------------------------------------------
+
+
+def _read(spot: Spot, tensor: torch.Tensor, batch: int) -> Mask:
+    """Return which units are NaN, per image: of any channel, wherever on the other axes."""
+    for dimension, start, size in spot.parts:
+        tensor = tensor.narrow(dimension, start, size)
+    if tensor.is_complex():
+        tensor = torch.view_as_real(tensor).sum(-1)
+    if spot is EVERY_NUMBER:
+        tensor = narrowed(tensor, [one for one in wide_dimensions(tensor) if one])
+        numbers: Mask = tensor.isnan().reshape(batch, -1).cpu().numpy()
+        return numbers
+    split = tensor.reshape(batch, *spot.shape)
+    rest = [one + 1 for one in range(len(spot.shape)) if one not in spot.kept]
+    for one in rest:
+        if one in wide_dimensions(split):  # the same at all of its indices
+            split = split.narrow(one, 0, 1)
+    if rest:
+        split = split.amax(rest)
+    remaining = sorted(spot.kept)
+    order = [remaining.index(one) + 1 for one in spot.kept]
+    flags = split.isnan().permute(0, *order).reshape(batch, -1)
+    result: Mask = flags.cpu().numpy().astype(np.bool_)
+    return result
 
 
 _NEW = {f"new_{kind}" for kind in ("empty", "full", "ones", "zeros", "tensor")}
@@ -718,5 +619,5 @@ class _Observer(PoisonedCalls, Forgetful):
         """Give a tensor its number, and look at it if it is one of those to observe."""
         reference = super().register(tensor)
         for spot in self.wanted.get(reference.number, ()):
-            self.masks.setdefault(reference.number, {})[spot] = spot.read(tensor, self.batch)
+            self.masks.setdefault(reference.number, {})[spot] = _read(spot, tensor, self.batch)
         return reference
