@@ -98,9 +98,12 @@ def test_an_exported_program_that_takes_one_size() -> None:
 
 @pytest.fixture
 def deformable() -> Iterator[Any]:
-    """A convolution whose kernel would read memory at the place NaN, as that of torchvision."""
+    """A convolution whose kernel would read memory at the place NaN, as that of torchvision.
+
+    "fb" is one of the libraries whose operators go by the names of PyTorch.
+    """
     with contextlib.ExitStack() as stack:
-        library = stack.enter_context(torch.library._scoped_library("rfa_faults", "FRAGMENT"))
+        library = stack.enter_context(torch.library._scoped_library("fb", "FRAGMENT"))
         library.define("deform_conv2d(Tensor input, Tensor weight, Tensor offset) -> Tensor")
 
         def kernel(x: torch.Tensor, weight: torch.Tensor, offset: torch.Tensor) -> torch.Tensor:
@@ -110,7 +113,7 @@ def deformable() -> Iterator[Any]:
 
         library.impl("deform_conv2d", kernel, "CPU")
         library.impl("deform_conv2d", lambda x, w, o: F.conv2d(x, w, padding=1), "Meta")
-        yield torch.ops.rfa_faults.deform_conv2d
+        yield torch.ops.fb.deform_conv2d
 
 
 @pytest.mark.parametrize("shortcuts", [True, False])
