@@ -581,6 +581,14 @@ def _before_and_after(model: _Model, graph: EnrichedNetworkNode, resolution: Res
 @app.command("verify", epilog="Example: rfa verify torchvision.models:resnet18")
 def verify_command(
     spec: Spec,
+    time_limit: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS",
+            min=0.001,
+            help="Stop after so many seconds, with what was measured by then.",
+        ),
+    ] = None,
     input_shape: InputShape = None,
     kwargs: Kwargs = None,
     format_name: Format = None,
@@ -593,7 +601,7 @@ def verify_command(
     values = arguments.parse_kwargs(kwargs or ())
     with progress(f"Measuring {spec}"):
         source = specs.load(spec, values)
-        found = source.verified(shapes)
+        found = source.verified(shapes, time_limit)
     content = {**found.to_dict(), "model": source.title}
     if where.format == "json":
         where.deliver(tables.as_json("verification", content))

@@ -65,7 +65,6 @@ _NO_WEIGHTS: Mapping[str, Any] = {
 Kind = Literal["graph", "PyTorch", "Keras", "ONNX", "exported program"]
 _FILES: Mapping[Kind, str] = {
     "graph": "a graph",
-    "ONNX": "an ONNX file",
     "exported program": "an exported program",
 }
 """What an experiment cannot run."""
@@ -121,11 +120,14 @@ class ModelSource:
         graph: EnrichedNetworkNode = self.model
         return graph
 
-    def verified(self, shapes: tuple[tuple[int, ...], ...] = ()) -> VerificationReport:
+    def verified(
+        self, shapes: tuple[tuple[int, ...], ...] = (), time_limit: float | None = None
+    ) -> VerificationReport:
         """Return what an experiment on the model says of its graph.
 
         Args:
             shapes: as for ``graph``.
+            time_limit: seconds after which to stop.
 
         Raises:
             UsageError: if this is a graph, which cannot be run.
@@ -140,7 +142,8 @@ class ModelSource:
         from rfa_toolbox.empirical import verify
 
         with _output_to_stderr():
-            return verify(self.model, shapes if len(shapes) > 1 else next(iter(shapes), None))
+            given = shapes if len(shapes) > 1 else next(iter(shapes), None)
+            return verify(self.model, given, time_limit=time_limit)
 
     def refined(
         self, refinement: Refinement, shapes: tuple[tuple[int, ...], ...] = ()

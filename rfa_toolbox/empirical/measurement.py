@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
+from os import PathLike
 from typing import Any
 
 from rfa_toolbox.domain import Certainty
@@ -136,6 +137,13 @@ def bench_for(model: Any, input_shape: Any = None, **options: Any) -> Bench:
         known_options(options, {*inspect.signature(KerasBench).parameters} - _ARGUMENTS)
         keras_bench: Bench = KerasBench(model, input_shape, **options)
         return keras_bench
+    if "onnx" in homes or isinstance(model, str | PathLike):
+        require("onnx", extra="onnx")
+        require("onnxruntime", extra="onnx-verify")
+        from rfa_toolbox.empirical.onnx_bench import OnnxBench
+
+        known_options(options, {*inspect.signature(OnnxBench).parameters} - _ARGUMENTS)
+        return OnnxBench(model, input_shape, **options)
     require("torch", extra="torch")
     from rfa_toolbox.empirical.torch_bench import GRAPH_OPTIONS, TorchBench
 

@@ -18,7 +18,7 @@ from rfa_toolbox.operators.chain import HandlerChain
 from rfa_toolbox.operators.handlers import LayerCall
 from rfa_toolbox.operators.nodes import RESOLVING_STRATEGY, Digraph, GlobalOps
 
-__all__ = ["create_graph_from_model"]
+__all__ = ["create_graph_from_model", "input_sizes", "loaded"]
 
 _STAND_IN = 224
 """Pixels for a size that a model leaves open."""
@@ -37,9 +37,8 @@ def create_graph_from_model(
     This is ``rfa_toolbox.create_graph_from_onnx``, which describes the arguments.
     """
     keep = resolve_filter(filter_rf)
-    proto = _loaded(model)
-    given = _given(proto, input_shape)
-    sizes, left_open = _sizes(proto, given)
+    proto = loaded(model)
+    sizes, left_open = input_sizes(proto, input_shape)
     lowering = Lowering(Program(proto, sizes, handlers), left_open)
     record = lowering.record()
     if record.stopped:
@@ -54,7 +53,12 @@ def create_graph_from_model(
     ).to_graph()
 
 
-def _loaded(model: Any) -> onnx.ModelProto:
+def loaded(model: Any, weights: bool = False) -> onnx.ModelProto:
+    """Return the model of a file, or one that is given; its external data only for ``weights``.
+
+    Raises:
+        UnsupportedModelError: if it is no ONNX model.
+    """
     if isinstance(model, onnx.ModelProto):
         return model
     if not isinstance(model, str | Path):
@@ -63,7 +67,7 @@ def _loaded(model: Any) -> onnx.ModelProto:
             "the path of a file."
         )
     try:
-        loaded = onnx.load(model, load_external_data=False)
+        loaded = onnx.load(model, load_external_data=weights)
     except DecodeError as error:
         raise UnsupportedModelError(f"{str(model)!r} is no ONNX file: {error}.") from error
     if not loaded.graph.node:
@@ -107,10 +111,15 @@ def _is_shape(value: Any) -> bool:
     )
 
 
-def _sizes(
-    model: onnx.ModelProto, given: Mapping[str, tuple[int, ...]]
+def input_sizes(
+    model: onnx.ModelProto, input_shape: Any
 ) -> tuple[dict[str, tuple[int, ...]], dict[str, tuple[int, ...]]]:
-    """Return the shape of every input, and which dimensions have a stand-in for an open size."""
+    """Return the shape of every input, and which dimensions have a stand-in for an open size.
+
+    Raises:
+        InvalidResolutionError: if the shapes that a user named do not fit, or some are missing.
+    """
+    given = _given(model, input_shape)
     sizes: dict[str, tuple[int, ...]] = {}
     left_open: dict[str, tuple[int, ...]] = {}
     for value in _inputs(model):

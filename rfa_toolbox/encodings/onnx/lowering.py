@@ -34,7 +34,7 @@ class Lowering:
 
     def record(self) -> Record:
         """Return the record of the whole program, as far as sizes are known."""
-        given = {name: self.tensor(name) for name in self._open_inputs()}
+        given = {name: self.tensor(name) for name in self.inputs}
         self._dependent.update(one.number for one in given.values())
         stopped = ""
         for node in self.program.nodes():
@@ -54,7 +54,14 @@ class Lowering:
             open={given[name].number: dims for name, dims in self._open.items() if dims},
         )
 
-    def _open_inputs(self) -> list[str]:
+    @property
+    def names(self) -> dict[int, str]:
+        """The names of the file's tensors by their numbers in the record."""
+        return {one.number: name for name, one in self._tensors.items()}
+
+    @property
+    def inputs(self) -> list[str]:
+        """The names of what the model is given."""
         held = self.program.constants
         return [one.name for one in self.program.graph.input if one.name not in held]
 

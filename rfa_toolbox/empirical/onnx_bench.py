@@ -1,0 +1,323 @@
+"""ONNX models on the bench of the structural experiment, with ONNX Runtime.
+
+A model is rewritten so that poison goes where operators look (see ``onnx_poison``), and returns the
+tensors of all nodes of its graph. Where sizes are fixed inside of a file, other sizes do not run,
+and the experiment says so.
+"""
+
+from __future__ import annotations
+
+import math
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+import onnxruntime
+from onnx import numpy_helper
+
+from rfa_toolbox.empirical.onnx_poison import poisonable, reached
+from rfa_toolbox.empirical.readings import Mask
+from rfa_toolbox.empirical.structural import Interval
+from rfa_toolbox.empirical.tensors import (
+    EVERY_NUMBER,
+    behind_hidden_poison,
+    has_twice,
+    listed,
+    spot_of,
+)
+from rfa_toolbox.encodings.onnx.ingest import input_sizes, loaded
+from rfa_toolbox.encodings.onnx.lowering import Lowering
+from rfa_toolbox.encodings.onnx.program import Program
+from rfa_toolbox.errors import CaptureError, InvalidResolutionError, UnsupportedModelError
+from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.operators.chain import HandlerChain
+from rfa_toolbox.operators.handlers import LayerCall
+from rfa_toolbox.operators.nodes import RESOLVING_STRATEGY, Digraph
+from rfa_toolbox.operators.rules import spatial_dimensions
+
+__all__ = ["OnnxBench", "OnnxSetting"]
+
+_LENGTHS = tuple(224 * 2**step for step in range(6))
+_WIDTHS = (32, 64, 96, 128, 192, 224)
+_FINITE = 0.5
+_NUMBERS = 2**27
+"""How many numbers the tensors of a pass may have, all together."""
+
+_MASKED = -1e3
+_MOSTLY = 0.1
+"""What share of a constant is zero that is a mask, and no weights that were learned."""
+
+
+class OnnxBench:
+    """A model that ONNX Runtime runs.
+
+    Args:
+        model: the path of a file, or an ``onnx.ModelProto``; it is not changed.
+        input_shape: as for ``create_graph_from_onnx``.
+        global_ops: which global operations count, "ignore_gates" or "count".
+        max_length: the longest image to try.
+        handlers: a chain of handlers in place of the default one.
+    """
+
+    def __init__(
+        self,
+        model: Any,
+        input_shape: Any = None,
+        global_ops: Literal["ignore_gates", "count"] = "ignore_gates",
+        max_length: int | None = None,
+        handlers: HandlerChain[LayerCall] = RESOLVING_STRATEGY,
+    ) -> None:
+        self.proto = loaded(model, weights=True)
+        self.handlers = handlers
+        self.global_ops = global_ops
+        self.max_length = max_length
+        self.failure: Exception | None = None
+        self.base, _ = input_sizes(self.proto, input_shape)
+        lowering = self.lowered(self.base)
+        record = lowering.record()
+        self.model_name = record.model_name
+        self.spatial = spatial_dimensions(record)
+        self.names = [lowering.names[one.number] for one in record.inputs]
+        self.types = {one.name: one.type.tensor_type.elem_type for one in self.proto.graph.input}
+        main = next((place for place, one in enumerate(self.spatial) if one), 0)
+        self.image = self.names[main]
+        kind = onnx.TensorProto.DataType.Name(self.types[self.image])
+        if kind != "FLOAT":
+            raise UnsupportedModelError(
+                f"The input {self.image!r} holds {kind}; "
+                "NaN, which the experiment puts into it, needs 32-bit floating-point numbers."
+            )
+        self.axes = len(self.spatial[main])
+        self.sizes = tuple(self.base[self.image][one] for one in self.spatial[main])
+        self._settings: dict[tuple[int, int], OnnxSetting | None] = {}
+
+    def lowered(self, sizes: dict[str, tuple[int, ...]]) -> Lowering:
+        """Return the model on its way to a record, for inputs of these shapes."""
+        plain = onnx.ModelProto()
+        plain.CopyFrom(self.proto)
+        del plain.graph.value_info[:]  # what a file says of its own sizes holds for those alone
+        for value in plain.graph.output:
+            value.type.tensor_type.ClearField("shape")
+        return Lowering(Program(plain, sizes, self.handlers), {})
+
+    def shapes_at(self, sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of all inputs where images have these sizes."""
+        found = {}
+        for name, dimensions in zip(self.names, self.spatial, strict=True):
+            shape = list(self.base[name])
+            for dimension, size in zip(dimensions, sizes, strict=False):
+                shape[dimension] = size
+            found[name] = tuple(shape)
+        return found
+
+    def lengths(self, axis: int) -> Sequence[int]:
+        """Lengths of the image to try along an axis; only the given one if no other runs."""
+        limit = self.max_length or _LENGTHS[-1]
+        lengths = sorted({one for one in (*_LENGTHS, limit) if one <= limit})
+        if any(self.setting(axis, one) is not None for one in lengths):
+            return lengths
+        return (self.sizes[axis],)
+
+    def setting(self, axis: int, length: int) -> OnnxSetting | None:
+        """Return the model on an image that is as narrow as it may be along the other axes."""
+        key = (axis, length)
+        if key not in self._settings:
+            self._settings[key] = next(self._that_run(axis, length), None)
+        return self._settings[key]
+
+    def _that_run(self, axis: int, length: int) -> Iterator[OnnxSetting]:
+        tried = set()
+        for width in (*_WIDTHS, None, length):
+            sizes = tuple(
+                length if place == axis else size if width is None or 1 < size < width else width
+                for place, size in enumerate(self.sizes)
+            )
+            if sizes in tried:
+                continue
+            tried.add(sizes)
+            try:
+                setting = OnnxSetting(self, axis, sizes)
+                setting.masks([(0, 0)])
+            except Exception as error:  # noqa: BLE001 - what a runtime raises is up to it
+                self.failure = error
+                continue
+            yield setting
+
+
+class OnnxSetting:
+    """An ONNX model on an image of one size, ready for poison along one axis."""
+
+    def __init__(self, bench: OnnxBench, axis: int, sizes: tuple[int, ...]) -> None:
+        self.bench = bench
+        self.axis = axis
+        self.length = sizes[axis]
+        self.shapes = bench.shapes_at(sizes)
+        self.shape = self.shapes[bench.image]
+        lowering = bench.lowered(self.shapes)
+        record = lowering.record()
+        made = sum(math.prod(one.shape) for every in record.operations for one in every.outputs)
+        if made > _NUMBERS:
+            raise InvalidResolutionError(f"An image of {sizes} pixels takes {made} numbers.")
+        digraph = Digraph(
+            None,
+            record,
+            handlers=bench.handlers,
+            global_ops=bench.global_ops,
+            spatial=bench.spatial,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of unknown operators, at every size
+            digraph.to_graph()
+        names = lowering.names
+        taps = {node: tap for node, tap in digraph.results.items() if tap[0].number in names}
+        nameless = [node for node in digraph.results if node not in taps]
+        self.nodes: dict[str, EnrichedNetworkNode] = {node.name: node for node in digraph.results}
+        self.tensors = {node.name: names[tensor.number] for node, (tensor, _) in taps.items()}
+        self.output_shapes = {
+            node.name: tensor.shape for node, (tensor, _) in digraph.results.items()
+        }
+        self.spots = {
+            node.name: spot_of(tensor.shape, layout, axis)
+            for node, (tensor, layout) in taps.items()
+        }
+        self.units = {
+            **{node.name: 1 for node in nameless},
+            **{name: spot.units for name, spot in self.spots.items()},
+        }
+        self.units = {name: self.units[name] for name in self.nodes}
+        self.twice = {node.name for node, (_, layout) in taps.items() if has_twice(layout, axis)}
+        lists = listed(record)
+        self.unplaced = {
+            node.name
+            for node, (tensor, _) in taps.items()
+            if not self.spots[node.name].kept and tensor.number not in lists
+        }
+        self.blind = {node.name: "the file has no name for its tensor" for node in nameless}
+        masked = _behind_masks(lowering, self.bench.proto)
+        self.blind |= {
+            name: "some weights are zero by a mask, which NaN does not show"
+            for name, tensor in self.tensors.items()
+            if tensor in masked
+        }
+        hidden = behind_hidden_poison(record)
+        self.doubtful = {
+            node.name: f"'{hidden[tensor.number]}' may have hidden NaN from it"
+            for node, (tensor, _) in taps.items()
+            if tensor.number in hidden
+        }
+        self.gated = _in_gates(digraph, bench.global_ops)
+        self._session = self._made(digraph, names)
+
+    def _made(self, digraph: Digraph, names: dict[int, str]) -> onnxruntime.InferenceSession:
+        """Return the rewritten model, ready to run."""
+        trail = digraph.trail
+        assert trail is not None  # noqa: S101 - a graph was made
+        weights = {
+            names.get(trail.results[gate.product].number, ""): names.get(
+                trail.results[gate.weight].number, ""
+            )
+            for gate in digraph.gates
+        }
+        weights = {product: weight for product, weight in weights.items() if product and weight}
+        model = poisonable(
+            self.bench.proto,
+            self.bench.names,
+            [name for name in self.tensors.values() if name not in self.bench.names],
+            weights,
+            self.bench.global_ops == "ignore_gates",
+            {name: len(shape) for name, shape in self._ranked(digraph, names)},
+        )
+        options = onnxruntime.SessionOptions()
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        options.log_severity_level = 4
+        return onnxruntime.InferenceSession(
+            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+        )
+
+    @staticmethod
+    def _ranked(digraph: Digraph, names: dict[int, str]) -> Iterator[tuple[str, tuple[int, ...]]]:
+        for tensor in digraph.record.inputs:
+            yield names[tensor.number], tensor.shape
+        for operation in digraph.record.operations:
+            for tensor in operation.outputs:
+                if tensor.number in names:
+                    yield names[tensor.number], tensor.shape
+
+    def masks(self, intervals: Sequence[Interval], numbers: bool = False) -> list[dict[str, Mask]]:
+        """Poison each of the intervals of rows in turn; return which units are NaN, per layer."""
+        return [self._run(interval, numbers) for interval in intervals]
+
+    def _run(self, interval: Interval, numbers: bool) -> dict[str, Mask]:
+        bench = self.bench
+        given: dict[str, npt.NDArray[Any]] = {}
+        for name, dimensions in zip(bench.names, bench.spatial, strict=True):
+            kind = onnx.helper.tensor_dtype_to_np_dtype(bench.types[name])
+            given[name] = np.full(self.shapes[name], _FINITE).astype(kind)
+            if self.axis < len(dimensions):
+                rows = np.moveaxis(given[name], dimensions[self.axis], 0)
+                rows[interval[0] : interval[1]] = math.nan
+        wanted = list(dict.fromkeys(one for one in self.tensors.values() if one not in given))
+        found = {**given, **dict(zip(wanted, self._session.run(wanted, given), strict=True))}
+        masks: dict[str, Mask] = {name: np.zeros(1, np.bool_) for name in self.blind}
+        for name, tensor in self.tensors.items():
+            array = found[tensor]
+            if array.shape != tuple(self.output_shapes[name]):
+                raise CaptureError(
+                    f"{name!r} has the shape {array.shape!r} when the model runs, and "
+                    f"{self.output_shapes[name]!r} in its graph."
+                )
+            real = np.issubdtype(array.dtype, np.inexact)
+            flags = np.isnan(array) if real else np.zeros(array.shape, np.bool_)
+            spot = EVERY_NUMBER if numbers and name in self.unplaced else self.spots[name]
+            masks[name] = spot.read(np.asarray(flags))
+        return masks
+
+
+def _behind_masks(lowering: Lowering, model: onnx.ModelProto) -> set[str]:
+    """Return the names of the tensors behind operators that give weights of zero.
+
+    A zero times NaN is NaN, so that poison goes where they do not look.
+    """
+    constants = {one.name: one for one in model.graph.initializer}
+    numbers = lowering.program.numbers
+    dependent = reached(model, list(lowering.inputs))
+    found: set[str] = set()
+    for node in model.graph.node:
+        if not dependent.intersection(node.input):
+            continue
+        masks = [
+            numpy_helper.to_array(constants[name]) if name in constants else numbers.get(name)
+            for name in node.input
+            if name not in dependent and name
+        ]
+        if found.intersection(node.input) or any(_is_mask(node.op_type, one) for one in masks):
+            found.update(node.output)
+    return found
+
+
+def _is_mask(kind: str, values: npt.NDArray[Any] | None) -> bool:
+    if kind not in ("Add", "Sub", "Mul", "MatMul", "Where", "Attention"):
+        return False
+    if values is None:  # it is large, or computed in a way that is not followed
+        return kind in ("Where", "Attention")
+    if values.size < 2:
+        return False
+    if values.dtype == np.bool_:
+        return True
+    if kind in ("Add", "Sub", "Attention"):
+        return bool((np.abs(values) > -_MASKED).any())
+    return kind != "Where" and bool((values == 0).mean() > _MOSTLY)
+
+
+def _in_gates(digraph: Digraph, global_ops: str) -> set[str]:
+    """Return the names of the nodes between a map and its gate."""
+    trail = digraph.trail
+    if trail is None or global_ops != "ignore_gates":
+        return set()
+    weights = {
+        trail.results[step].number for gate in digraph.gates for step in gate.steps - {gate.product}
+    }
+    return {node.name for node, (tensor, _) in digraph.results.items() if tensor.number in weights}
