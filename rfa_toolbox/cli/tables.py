@@ -398,8 +398,9 @@ def verification_text(found: Mapping[str, Any], plain: bool) -> str:
         if any(cells)
     ]
     counts = ", ".join(f"{count} {verdict}" for verdict, count in found["counts"].items() if count)
+    stopped = f"; {found['stopped']}" if found["stopped"] else ""
     below = (
-        f"{len(nodes)} nodes of {one_line(found['model'])}: {counts}.\n"
+        f"{len(nodes)} nodes of {one_line(found['model'])}: {counts}{stopped}.\n"
         "analysis, experiment: first pixel that unit 0 sees / pixels that a unit sees / pixels "
         "between neighbouring units."
     )

@@ -55,7 +55,7 @@ def measure_receptive_field(
     runs in eval mode and is left as it was.
 
     Args:
-        model: a PyTorch module or a Keras model.
+        model: a PyTorch module, a Keras model, or an ONNX model or the path of its file.
         input_shape: shape of an input, (batch, channels, height, width), or what else
             ``create_graph_from_pytorch_model`` takes as ``input_res``. It says how many channels
             and axes there are; the size is chosen by the experiment where the model takes any.

@@ -170,7 +170,8 @@ def verify(
     last pixel of every unit are compared.
 
     Args:
-        model: a PyTorch module or a Keras model; it is left as it was.
+        model: a PyTorch module, a Keras model, or an ONNX model or the path of its file; it is left
+            as it was.
         input_shape: as for ``measure_receptive_field``.
         max_passes: forward passes from one side after which to give a layer up.
         time_limit: seconds after which to stop; the report keeps what was measured by then, and

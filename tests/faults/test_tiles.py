@@ -40,9 +40,9 @@ class Attention(nn.Module):
         self.attention = nn.MultiheadAttention(4, 1, batch_first=True)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        tokens = x.flatten(2).mT
+        tokens = x.flatten(2).transpose(1, 2)
         seen = self.attention(tokens, tokens, tokens, need_weights=False)[0]
-        return x + seen.mT.reshape(x.shape)  # type: ignore[no-any-return]
+        return x + seen.transpose(1, 2).reshape(x.shape)  # type: ignore[no-any-return]
 
 
 def pooled_beside(s: Any, x: torch.Tensor) -> torch.Tensor:
