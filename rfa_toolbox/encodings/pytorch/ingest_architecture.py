@@ -49,6 +49,37 @@ def create_graph_from_model(
     >>> create_graph_from_model(nn.Conv2d(3, 8, 5)).receptive_field_max
     (5, 5)
     """
+    _check_options(capture, global_ops, custom_layers, handlers)
+    keep = resolve_filter(filter_rf)
+    program = _exported(model)
+    if program is None:
+        model = unwrapped(model)
+        opaque = _custom_layers(model, custom_layers or ())
+        record = record_model(
+            model, input_res, capture, input_kwargs=input_kwargs, until=until, partial=partial
+        )
+    else:
+        if input_res is not DEFAULT_INPUT or input_kwargs or until:
+            raise UnsupportedModelError(
+                "An exported program has the inputs that it was exported with, and ends where it "
+                "ends; leave input_res, input_kwargs and until out, or pass the module itself."
+            )
+        from rfa_toolbox.encodings.pytorch.exported import read_exported
+
+        model, record = None, compared(read_exported(program), None)
+        opaque = tuple(map(_class_name, custom_layers or ()))
+    return Digraph(
+        model,
+        record,
+        filter_rf=keep,
+        handlers=utils.current_chain() if handlers is None else handlers,
+        custom_layers=opaque,
+        display_se_modules=display_se_modules,
+        global_ops=global_ops,
+    ).to_graph()
+
+
+def _check_options(capture: Any, global_ops: Any, custom_layers: Any, handlers: Any) -> None:
     _check_choice("capture", capture, _CAPTURES)
     _check_choice("global_ops", global_ops, _GLOBAL_OPS)
     if isinstance(custom_layers, str):
@@ -61,41 +92,10 @@ def create_graph_from_model(
             f"handlers is {handlers!r}; it must be a HandlerChain, such as "
             "RESOLVING_STRATEGY.with_handler(my_handler)."
         )
-    keep = resolve_filter(filter_rf)
-    program = _exported(model)
-    if program is not None:
-        if input_res is not DEFAULT_INPUT or input_kwargs or until:
-            raise UnsupportedModelError(
-                "An exported program has the inputs that it was exported with, and ends where it "
-                "ends; leave input_res, input_kwargs and until out, or pass the module itself."
-            )
-        from rfa_toolbox.encodings.pytorch.exported import read_exported
 
-        return Digraph(
-            None,
-            compared(read_exported(program), None),
-            filter_rf=keep,
-            handlers=utils.current_chain() if handlers is None else handlers,
-            custom_layers=tuple(
-                one.__name__ if isinstance(one, type) else one for one in custom_layers or ()
-            ),
-            display_se_modules=display_se_modules,
-            global_ops=global_ops,
-        ).to_graph()
-    model = unwrapped(model)
-    opaque = _custom_layers(model, custom_layers or ())
-    record = record_model(
-        model, input_res, capture, input_kwargs=input_kwargs, until=until, partial=partial
-    )
-    return Digraph(
-        model,
-        record,
-        filter_rf=keep,
-        handlers=utils.current_chain() if handlers is None else handlers,
-        custom_layers=opaque,
-        display_se_modules=display_se_modules,
-        global_ops=global_ops,
-    ).to_graph()
+
+def _class_name(given: str | type[nn.Module]) -> str:
+    return given.__name__ if isinstance(given, type) else given
 
 
 def make_graph(
@@ -144,7 +144,7 @@ def make_graph(
 
 def _custom_layers(model: nn.Module, given: Iterable[str | type[nn.Module]]) -> tuple[str, ...]:
     """Return the names of module classes that a model must have to be shown as one node each."""
-    names = tuple(one.__name__ if isinstance(one, type) else one for one in given)
+    names = tuple(map(_class_name, given))
     known = {name_of_class(module) for module in model.modules()}
     for name in names:
         if name not in known:

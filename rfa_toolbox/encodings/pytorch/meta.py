@@ -29,6 +29,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     Failure,
     Finished,
     ModuleScopes,
+    OperatorCall,
     calling_line,
     describe_call,
     even_along,
@@ -405,14 +406,9 @@ class Recorder(TorchFunctionMode):
             found.extend(_tensors(tuple(keywords.values())))
         numbers = self._numbers
         dependent = any(id(tensor) in numbers for tensor in found)
-        if dependent:
-            self._check_origin(found)
         spelled = function.__name__ if hasattr(function, "__name__") else described.name
-        if dependent and spelled in _READ_VALUES:
-            raise DataDependentControlFlowError(
-                f"'{spelled}' asks for the value of a tensor that depends on the input, at "
-                f"{calling_line()}"
-            )
+        if dependent:
+            self._check_values(spelled, found)
         written = args[0] if args and isinstance(args[0], torch.Tensor) else None
         if found and any(tensor.is_meta for tensor in found):
             args, keywords = self._on_meta(spelled, args, keywords)
@@ -429,39 +425,19 @@ class Recorder(TorchFunctionMode):
             else:
                 result = self._constant(spelled, function, args, keywords, found)
         except Exception as error:
-            if self.failure is None:
-                self.failure = Failure(
-                    described.name,
-                    self.scopes.current,
-                    tuple(tuple(tensor.shape) for tensor in found),
-                )
+            self._note_failure(described.name, found)
             if dependent and _is_shaped_by_values(described.name, found):
                 raise DataDependentControlFlowError(
                     f"the size of what '{spelled}' returns depends on the values of the input, at "
                     f"{calling_line()}"
                 ) from error
             raise
-        parameters = self._parameters_of(found)
         if arguments is None:
             result = self._told(described.name, found, result)
             made = list(tensors_of(result if result is not None else first))
-            self._constants.update((id(tensor), tensor) for tensor in made)
-            if described.name in FILLED:
-                number = _filled_with(described.name, args, keywords)
-                self._note_even(made, number)
-            elif described.name in KEEP_EVEN and found and all(map(self._is_even, found)):
-                self._note_even(made, self._number(described.name, function, args, keywords, found))
-            elif described.name in ALIGNED and found:
-                known = [self.reference(one) for one in found]
-                for one in made:
-                    along = even_along(described.name, one.shape, known)
-                    self._repeating[id(one)] = one._version, along
-            if parameters:
-                self._origins.update((id(tensor), parameters) for tensor in made)
-            if self._sized:  # what was made before depends on no size
-                given = plain_arguments(described, args, keywords, self.reference)
-                self._made.update((id(one), check_sum(described.name, given)) for one in made)
+            self._note_constants(described, function, args, keywords, found, made)
             return result
+        parameters = self._parameters_of(found)
         if spelled == "copy_" and first is not None:
             source = args[1] if len(args) > 1 else keywords["src"]
             self._overwritten(first, source)
@@ -470,6 +446,48 @@ class Recorder(TorchFunctionMode):
         if written is not first and written is not None and first is not None and self.knows(first):
             self._written_on_meta(written, first)
         return result
+
+    def _check_values(self, name: str, found: Sequence[torch.Tensor]) -> None:
+        """Refuse what asks for values of the input, or was computed where nobody saw it."""
+        self._check_origin(found)
+        if name in _READ_VALUES:
+            raise DataDependentControlFlowError(
+                f"'{name}' asks for the value of a tensor that depends on the input, at "
+                f"{calling_line()}"
+            )
+
+    def _note_failure(self, name: str, found: Sequence[torch.Tensor]) -> None:
+        """Remember what failed first."""
+        if self.failure is None:
+            shapes = tuple(tuple(tensor.shape) for tensor in found)
+            self.failure = Failure(name, self.scopes.current, shapes)
+
+    def _note_constants(
+        self,
+        call: OperatorCall,
+        function: Any,
+        args: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        found: Sequence[torch.Tensor],
+        made: Sequence[torch.Tensor],
+    ) -> None:
+        """Remember constants: of which parameters they are, where they are even, with what made."""
+        self._constants.update((id(tensor), tensor) for tensor in made)
+        if call.name in FILLED:
+            self._note_even(made, _filled_with(call.name, args, keywords))
+        elif call.name in KEEP_EVEN and found and all(map(self._is_even, found)):
+            self._note_even(made, self._number(call.name, function, args, keywords, found))
+        elif call.name in ALIGNED and found:
+            known = [self.reference(one) for one in found]
+            for one in made:
+                along = even_along(call.name, one.shape, known)
+                self._repeating[id(one)] = one._version, along
+        parameters = self._parameters_of(found)
+        if parameters:
+            self._origins.update((id(tensor), parameters) for tensor in made)
+        if self._sized:  # what was made before depends on no size
+            given = plain_arguments(call, args, keywords, self.reference)
+            self._made.update((id(one), check_sum(call.name, given)) for one in made)
 
     def _constant(
         self,
