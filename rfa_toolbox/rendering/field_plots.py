@@ -726,7 +726,7 @@ def _draw_layers(
         panel.axhline(top, color="0.6", linewidth=0.8, zorder=0)
         panel.annotate(
             "∞ sees everything", (0, top), xycoords=("axes fraction", "data"), ha="left",
-            va="bottom", fontsize="small", xytext=(4, 2), textcoords="offset points",
+            va="top", fontsize="small", xytext=(4, -2), textcoords="offset points",
         )  # fmt: skip
     panel.set_ylim(0.8, 1.5 * top)
     panel.set_xlim(-0.8, len(nodes) - 0.2)

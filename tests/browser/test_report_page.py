@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import functools
 import io
 import re
 import xml.etree.ElementTree as ET
@@ -63,6 +64,7 @@ def set_pixels(page: Any, *sizes: int) -> None:
         page.locator(f"#pixels-{axis}").fill(str(size))
 
 
+@functools.cache
 def encoded(torchvision: Any, name: str) -> Any:
     model = torchvision.models.get_model(name, weights=None).eval()
     return create_graph_from_pytorch_model(model, input_res=(1, 3, 224, 224))
@@ -834,6 +836,10 @@ def test_refinements_are_shown_beside_the_original(open_page: Open, torchvision:
         if not any(set(one.edits) == set(other.edits) for other in expected):
             expected.append(one)
     page = open_page({"resnet18": graph}, 32, refinements=3)
+    then, now = (sum(filter(None, compute_at(graph, size).values())) for size in (139, 32))
+    advice = page.locator("#advice").inner_text()
+    assert "Use images of 139 px or more" in advice
+    assert f"{round(then / now)} times the compute" in advice
     items = page.locator("#refinements li")
     assert items.count() == len(expected[:3]) == 3
     for at, one in enumerate(expected[:3]):

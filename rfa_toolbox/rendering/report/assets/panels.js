@@ -169,12 +169,19 @@ function advice(one, sum) {
       "Let the field grow more slowly",
       ...(early.length ? ["Smaller strides early on, at ", ...early.flatMap((node, at) => [at ? " or " : "", chooser(one, node, 30)]), ", about halve all fields behind them, at the price of compute."] : ["Smaller kernels early on slow down all growth behind them."]),
     ]);
-    found.push([`${use} ${enoughText} px or more`, goodReason(one)]);
+    found.push([`${use} ${enoughText} px or more`, priceOf(one, enough)]);
     return found;
   }
-  if (sum.counts.critical + sum.counts.partially) return [[`${use} ${enoughText} px: there every layer is used fully`, goodReason(one)]];
+  if (sum.counts.critical + sum.counts.partially) return [[`${use} ${enoughText} px or more`, priceOf(one, enough)]];
   if (resolution.some((size, axis) => size > pixels(one.good.to, axis))) return [["Nothing is wasted, but no unit sees the whole image", `The largest field is ${inShort(one.good.to)} px. Where the task needs the whole image, let the field grow faster.`]];
-  return [["Nothing to do at this resolution", goodReason(one)]];
+  return [["Nothing to do at this resolution", "Every layer can help, none sees beyond the image, and some unit sees all of it."]];
+}
+
+/** What larger images bring, and cost. @param {Model} one @param {number[]} resolution */
+function priceOf(one, resolution) {
+  const [then, now] = [resolution, view.resolution].map((size) => costs(one, view.states, workAt(one, size))?.total);
+  const price = one.resized || !then || !now ? "" : `, at ${then >= 9.5 * now ? Math.round(then / now) : (then / now).toFixed(1)} times the compute`;
+  return `There every layer is used fully${price}.`;
 }
 
 // --- better architectures --------------------------------------------------------------------
