@@ -418,6 +418,9 @@ def test_refinements_are_searched_only_where_they_help_and_are_soon_found() -> N
     assert told(resnet18(), 32, refinements=0) is None
     assert told(resnet18(), 224) == {"found": [], "note": ""}, "every layer is of use"
     assert len(told(resnet18(), 32, refinements=1)["found"]) == 1
+    fixed = told(chain("only"), 2)
+    assert fixed["found"] == []
+    assert fixed["note"].startswith("No change of strides")
     large = told(chain(*(f"layer{at}" for at in range(MOST_NODES + 1))), 32)
     assert large["found"] == []
     assert "1,000 operations" in large["note"]

@@ -18,6 +18,8 @@ __all__ = ["MOST_NODES", "TOO_LARGE", "refinement_facts"]
 MOST_NODES = 1_000
 """Operations of all graphs of a report together, up to which refinements are searched."""
 
+NONE_FOUND = "No change of strides, poolings or depth was found that lets every layer help here."
+
 TOO_LARGE: dict[str, Any] = {
     "found": [],
     "note": f"They are searched for up to {MOST_NODES:,} operations; rfa refine searches for more.",
@@ -60,7 +62,7 @@ def refinement_facts(
     for one in _different(advice.best)[:most]:
         refined = graph_facts(facts["name"], edit(graph, one.edits), filter_kernel_size_1)
         found.append({**_words(one), "model": changed(facts, refined)})
-    return {"found": found, "note": "" if found else " ".join(advice.notes[-1:])}
+    return {"found": found, "note": "" if found else NONE_FOUND}
 
 
 def _different(refinements: Sequence[Refinement]) -> list[Refinement]:
