@@ -361,7 +361,11 @@ class Trail(Known):
         value = self.values[tensor.number]
         if value.mirrored and not mirrored:
             value = self._turned_around(tensor, value)
-        repeated = self._is_map(value) and any(map(between, value.layout))
+        repeated = any(len(one) == 2 and between(one) for one in value.layout)
+        repeated = repeated and self._is_map(value)
+        if not repeated and value.strided is None:
+            self.values[tensor.number] = value
+            return value
         if repeated and value.strided is None and max(_steps(value.layout).values(), default=1) > 1:
             value = value._replace(strided=self.steps[value.step].scope)
         if value.strided is not None:
