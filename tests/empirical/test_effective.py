@@ -417,7 +417,7 @@ def test_the_model_is_left_as_it_was() -> None:
         ({"position": (33, 0)}, MeasurementError, "from (0, 0) to (32, 32)"),
         ({"inputs": []}, MeasurementError, "inputs is empty"),
         ({"inputs": "images"}, MeasurementError, "inputs is 'images'"),
-        ({"inputs": [np.zeros((3, 33))]}, MeasurementError, "shape (3, 33)"),
+        ({"inputs": [np.zeros((3, 33))]}, CaptureError, "shape (3, 33)"),
         ({"inputs": [np.array(["a"])]}, MeasurementError, "must hold numbers"),
         ({"inputs": [images(1), torch.ones(1, 3, 16, 16)]}, MeasurementError, "one shape"),
         ({"inputs": np.ones((2, 4, 33, 33))}, CaptureError, "(1, 4, 33, 33)"),

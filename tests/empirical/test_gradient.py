@@ -436,7 +436,7 @@ class Detaches(nn.Module):
         ({"layers": "first", "position": (14, 0)}, MeasurementError, "from (0, 0) to (13, 13)"),
         ({"layers": "first", "position": (3,)}, MeasurementError, "position is (3,)"),
         ({"neutralise": "everything"}, MeasurementError, "it must be True, False, or some of"),
-        ({"input_shape": (3, 16)}, MeasurementError, "with batch and channels"),
+        ({"input_shape": (3, 16)}, CaptureError, "does not run with an input of the shape"),
         ({"input_shape": 224}, MeasurementError, "input_shape is 224"),
         ({"input_shape": (1, 1, 2, 2)}, CaptureError, "(1, 1, 2, 2)"),
     ],

@@ -268,7 +268,8 @@ def test_a_field_that_grows_with_the_image_ends_the_experiment_soon() -> None:
     assert "depend on the size" in add.reason
     assert add.size == (3, None)
     twice = verify(Function(lambda self, x: x.flip(2).flip(2) + x), (1, 1, 64))
-    assert [one.size for one in twice.nodes] == [(1,), (None,), (1,), (1,)]
+    assert twice.nodes[-1].size == (1,)
+    assert twice.ok
 
 
 @pytest.mark.parametrize("count", [1, 2])
