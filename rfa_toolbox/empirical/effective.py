@@ -64,8 +64,8 @@ class CentredSquare:
     Attributes:
         share: the share asked for, in (0, 1].
         side: its side in input pixels, an odd number; None if no square in the image holds it.
-        side_share: its side, relative to that of the image (the geometric mean of its sides);
-            above 1 if the square reaches over the border, as its middle need not be the image's.
+        side_share: its side relative to that of the image, the geometric mean over all axes; of a
+            square that reaches over a border, what of it lies in the image counts.
         area_share: the share of the image's pixels in it.
     """
 
@@ -653,8 +653,8 @@ def _smallest_square(
     contribution: Array, centre: Sequence[int], mode: Mode, share: float
 ) -> CentredSquare:
     shares, areas = _shares_of_squares(contribution, centre)
-    mean_side = contribution.size ** (1 / contribution.ndim)
     if mode == "replknet":
+        mean_side = contribution.size ** (1 / contribution.ndim)
         # As the published script: the share must be exceeded, from 3x3 pixels on, within the image.
         last = contribution.shape[0] // 2
         fitting = (one for one in range(1, min(last, len(shares))) if shares[one] > share)
@@ -668,7 +668,8 @@ def _smallest_square(
     # What all pixels together hold is 1 up to rounding.
     reach = int(np.searchsorted(shares, share * (1 - 1e-12)))
     side = 2 * reach + 1
-    return CentredSquare(share, side, side / mean_side, float(areas[reach]))
+    area = float(areas[reach])
+    return CentredSquare(share, side, area ** (1 / contribution.ndim), area)
 
 
 def _size_of_luo(contribution: Array) -> float:

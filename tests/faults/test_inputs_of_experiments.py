@@ -83,3 +83,14 @@ def test_an_input_is_named_by_its_argument() -> None:
         effective_receptive_field(Named(), input_shape=shapes, input="sound")
     with pytest.raises(MeasurementError, match="pass the shapes of all inputs"):
         effective_receptive_field(two(), input_shape=(1, 3, 32, 32), input=1)
+
+
+def test_no_square_is_larger_than_the_image() -> None:
+    volumes = nn.Sequential(*(nn.Conv3d(1, 1, 7, padding=3) for _ in range(4)))
+    field = effective_receptive_field(volumes, input_shape=(1, 1, 6, 40, 40), samples=2)
+    for square in field.squares:
+        assert square.side_share is not None
+        assert square.area_share is not None
+        assert square.side_share <= 1
+        assert square.side_share**3 == pytest.approx(square.area_share)
+    assert field.square(1.0).side == 25
