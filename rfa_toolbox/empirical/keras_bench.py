@@ -92,6 +92,9 @@ class KerasBench:
         self.architecture = keras_model_to_dict(model)
         self.names = frozenset(node.name for node in graph.all_layers)
         self.gated = _in_gates(graph.all_layers)
+        self.before = {
+            node.name: {one.name for one in node.predecessors} for node in graph.all_layers
+        }
         self.inputs = {str(one.name): tuple(one.shape) for one in functional.inputs}
         several = _shapes_by_name(self.inputs, input_shape)
         self.main = max(several, key=lambda name: len(self.inputs[name]))
@@ -202,12 +205,17 @@ class KerasSetting:
         self._compiled = importlib.import_module("keras").backend.backend() == "jax"
         self._batch = _COMPILED_BATCH if self._compiled else 1
         self.blind: dict[str, str] = {}
+        self._masked: set[str] = set()
         clean = self.masks([(0, 0)])[0]
         self.numbers = sum(self._sizes.values())
         self.units = {name: mask.size for name, mask in clean.items()}
         for name, mask in clean.items():
             if mask.any():
                 self.blind[name] = "it is NaN without poison"
+        for name, before in bench.before.items():  # in order of execution
+            if name in self._masked or before & self._masked:
+                self._masked.add(name)
+                self.blind[name] = "some weights are zero by a mask, which NaN does not show"
         self.doubtful: dict[str, str] = {}
         self.twice: frozenset[str] = frozenset()
         self.unplaced: frozenset[str] = frozenset()
@@ -279,7 +287,9 @@ class KerasSetting:
             shortcuts=bench.shortcuts,
         )
         with _undisturbed(keras), passing_nan_on(keras):
-            _Walk(layers, look).through(bench.functional, self._inputs(layers, images), "")
+            walk = _Walk(layers, look)
+            walk.through(bench.functional, self._inputs(layers, images), "")
+        self._masked |= walk.masked
         return found
 
     def _inputs(self, layers: PoisonedLayers, images: Flags) -> Any:
@@ -333,6 +343,8 @@ class _Walk:
     def __init__(self, layers: PoisonedLayers, look: Callable[..., None]) -> None:
         self.layers = layers
         self.look = look
+        self.masked: set[str] = set()
+        """Calls that were given a mask."""
         self._calls: Counter[str] = Counter()
         self._orders: dict[int, tuple[Any, tuple[int, ...]]] = {}
         """Of results with permuted dimensions: themselves, by id, and which dimensions they had."""
@@ -368,6 +380,11 @@ class _Walk:
             moves = type(operation).__name__ in _MOVING and hasattr(args[0], "shape")
             order = self._order(operation, args, result)
             name = self._name(path, operation)
+            if any(
+                key.endswith("mask") and one is not None and one is not False
+                for key, one in keywords.items()
+            ):
+                self.masked.add(name)
             self.look(name, result, len(args[0].shape) if moves else 0, order)
             return result
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
+from rfa_toolbox.analysis import tile_plan
 from rfa_toolbox.empirical import effective_receptive_field, verify
+from rfa_toolbox.encodings.tensorflow_keras import create_graph_from_model
 from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import DEFAULT_HANDLERS
 from rfa_toolbox.errors import InvalidResolutionError, UnsupportedModelError
 from rfa_toolbox.graphs import LayerDefinition
@@ -96,3 +99,51 @@ def test_a_chain_of_handlers_is_held_against_the_experiment(
     assert report.ok is agrees
     (blur,) = (one for one in report.nodes if one.kind == "Blur")
     assert (blur.size, blur.expected_size) == ((3, 3), (kernel, kernel))
+
+
+CROPPED = {
+    "crop, pad": lambda layers: [
+        layers.Cropping2D(((3, 2), (0, 0))),
+        layers.ZeroPadding2D(((3, 2), (0, 0))),
+    ],
+    "same, crop": lambda layers: [layers.Conv2D(4, 3, padding="same"), layers.Cropping2D(2)],
+    "crop": lambda layers: [layers.Cropping2D(((3, 2), (0, 0)))],
+}
+
+
+@pytest.mark.parametrize("name", CROPPED)
+@pytest.mark.parametrize("size", [None, 96])
+def test_tiles_behind_a_crop_are_right_also_where_the_size_is_open(
+    keras: Any, name: str, size: int | None
+) -> None:
+    layers = keras.layers
+    image = x = keras.Input((size, 64, 3))
+    for layer in (*CROPPED[name](layers), layers.Conv2D(2, 3)):
+        x = layer(x)
+    plan = tile_plan(create_graph_from_model(keras.Model(image, x)), (96, 64), (48, 64))
+    opened = keras.Model(image, x) if size is None else None
+    if opened is None:
+        free = y = keras.Input((None, None, 3))
+        for layer in (*CROPPED[name](layers), layers.Conv2D(2, 3)):
+            y = layer(y)
+        opened = keras.Model(free, y)
+    pixels = np.random.default_rng(0).normal(size=(1, 96, 64, 3)).astype("float32")
+    whole = opened.predict(pixels, verbose=0)
+    result = np.full_like(whole, np.nan)
+    for tile in plan.tiles:
+        made = opened.predict(pixels[(slice(None), *tile.source)], verbose=0)
+        result[(slice(None), *tile.target)] = made[(slice(None), *tile.keep)]
+    assert len(plan.tiles) > 1
+    assert np.abs(result - whole).max() < 1e-5
+
+
+def test_what_a_mask_hides_is_not_said_to_agree(keras: Any) -> None:
+    layers = keras.layers
+    image = keras.Input((64, 8))
+    x = layers.Conv1D(8, 3, padding="same")(image)
+    seen = {}
+    for causal in (True, False):
+        attention = layers.MultiHeadAttention(1, 8)(x, x, use_causal_mask=causal)
+        model = keras.Model(image, layers.Conv1D(2, 3, name="last")(attention))
+        seen[causal] = verify(model, max_length=512).nodes[-1].verdict
+    assert seen == {True: "not measured", False: "agrees"}
