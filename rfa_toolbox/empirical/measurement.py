@@ -8,6 +8,7 @@ import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from os import PathLike
+from pathlib import PurePath
 from typing import Any
 
 from rfa_toolbox.domain import Certainty
@@ -137,7 +138,8 @@ def bench_for(model: Any, input_shape: Any = None, **options: Any) -> Bench:
         known_options(options, {*inspect.signature(KerasBench).parameters} - _ARGUMENTS)
         keras_bench: Bench = KerasBench(model, input_shape, **options)
         return keras_bench
-    if "onnx" in homes or isinstance(model, str | PathLike):
+    is_path = isinstance(model, str | PathLike)
+    if "onnx" in homes or (is_path and PurePath(model).suffix.lower() == ".onnx"):
         require("onnx", extra="onnx")
         require("onnxruntime", extra="onnx-verify")
         from rfa_toolbox.empirical.onnx_bench import OnnxBench
