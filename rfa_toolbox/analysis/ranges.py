@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import NamedTuple
 
 from rfa_toolbox import arithmetic
 from rfa_toolbox.analysis.states import axes_of
@@ -11,7 +12,7 @@ from rfa_toolbox.arithmetic import Jump, Size
 from rfa_toolbox.errors import InvalidResolutionError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 
-__all__ = ["input_resolution_range"]
+__all__ = ["input_resolution_range", "ranges_of_both_kinds"]
 
 
 def input_resolution_range(
@@ -72,51 +73,87 @@ def input_resolution_range(
     smallest: list[Size] = []
     largest: list[Size] = []
     for axis in range(axes or 1):
-        low, high = _range_on_axis(
-            nodes, axis, filter_all_inf_rf, filter_kernel_size_1, lower_bound, feature_map_bound
-        )
-        smallest.append(low)
-        largest.append(high)
+        bounds = _bounds_on_axis(nodes, axis, filter_all_inf_rf, filter_kernel_size_1)
+        low = bounds.reached if lower_bound else bounds.seen
+        # A map that is smaller than the kernel on it is of no use, however small its units' fields.
+        smallest.append(max(low, bounds.covered) if feature_map_bound else low)
+        largest.append(max(smallest[-1], bounds.largest))
     repeats = count if axes is None else 1
     return tuple(smallest) * repeats, tuple(largest) * repeats
 
 
-def _range_on_axis(
+def ranges_of_both_kinds(
+    graph: EnrichedNetworkNode,
+) -> tuple[tuple[Size, ...], tuple[Size, ...], tuple[Size, ...]]:
+    """Return what ``input_resolution_range`` says without and with ``lower_bound``, in one pass.
+
+    Returns:
+        The smallest resolution, the smallest one with ``lower_bound``, and the largest one.
+
+    >>> from rfa_toolbox.architectures.resnet import resnet18
+    >>> ranges_of_both_kinds(resnet18())
+    ((139, 139), (96, 96), (435, 435))
+    """
+    nodes = require_node(graph).all_layers
+    axes = axes_of(nodes)
+    found = [_bounds_on_axis(nodes, axis) for axis in range(axes or 1)]
+    found *= 1 if axes else 2
+    strict = tuple(max(one.seen, one.covered) for one in found)
+    layers = tuple(max(one.reached, one.covered) for one in found)
+    largest = tuple(max(low, one.largest) for low, one in zip(strict, found, strict=True))
+    return strict, layers, largest
+
+
+class _Bounds(NamedTuple):
+    """What decides about resolutions along one axis, in pixels.
+
+    Attributes:
+        seen: the most that units of a layer see on their shortest way.
+        reached: the same of what reaches the layers that look at more than one unit.
+        covered: the most that a kernel covers on the map in front of it.
+        largest: the most that any unit sees.
+    """
+
+    seen: Size
+    reached: Size
+    covered: Size
+    largest: Size
+
+
+def _bounds_on_axis(
     nodes: Iterable[EnrichedNetworkNode],
     axis: int,
-    filter_all_inf_rf: bool,
-    filter_kernel_size_1: bool,
-    lower_bound: bool,
-    feature_map_bound: bool,
-) -> tuple[Size, Size]:
-    low: Size = 1
-    high: Size = 1
+    filter_all_inf_rf: bool = True,
+    filter_kernel_size_1: bool = False,
+) -> _Bounds:
+    seen: Size = 1
+    reached: Size = 1
+    covered: Size = 1
+    largest: Size = 1
     smallest: dict[EnrichedNetworkNode, Size] = {}
     jumps: dict[EnrichedNetworkNode, Jump | None] = {}
     for node in nodes:
         if not node.has_position:
             continue
         layer, position = node.layer_info, axis if node.axes else 0
+        slide = layer.slides[position if layer.axes else 0]
         paths = node.lasting_paths[position]
         own = smallest[node] = arithmetic.smallest_field(paths)
         jumps[node] = arithmetic.largest_jump(paths)
         if own == math.inf:  # not a part of the feature extractor
             continue
         infinite = not filter_all_inf_rf and arithmetic.largest_field(paths) == math.inf
-        high = max(high, math.inf if infinite else node.largest_finite_field(position))
-        count = node.axes or 1
-        if filter_kernel_size_1 and arithmetic.broadcast(layer.kernel_size, count)[position] == 1:
+        largest = max(largest, math.inf if infinite else node.largest_finite_field(position))
+        if filter_kernel_size_1 and slide.kernel == 1:
             continue
         placed = [one for one in node.predecessors if one.has_position]
         before = [smallest[one] for one in placed] or [1]
-        if not lower_bound:
-            low = max(low, own if filter_all_inf_rf else max(before))
-        elif layer.expands(count)[position]:
-            low = max(low, min(before))
-        window = layer.window(count)[position]
-        if feature_map_bound and window != math.inf:
+        seen = max(seen, own if filter_all_inf_rf else max(before))
+        if arithmetic.window_of(slide.kernel, slide.upsampling, slide.dilation) > 1:
+            reached = max(reached, min(before))
+        window = arithmetic.window_of(slide.kernel, slide.upsampling)
+        if window != math.inf:
             in_front = [jumps[one] for one in placed] or [1]
             jump = max((jump for jump in in_front if jump is not None), default=1)
-            low = max(low, math.ceil(window * jump))
-    # A map that is smaller than the kernel on it is of no use, however small its units' fields.
-    return low, max(low, high)
+            covered = max(covered, math.ceil(window * jump))
+    return _Bounds(seen, reached, covered, largest)

@@ -16,6 +16,7 @@ from rfa_toolbox.graphs.layers import LayerDefinition, Measures
 from rfa_toolbox.graphs.layers import Padding as Padding
 from rfa_toolbox.graphs.node import (
     EnrichedNetworkNode,
+    copy_behind,
     keep_together,
     receptive_field_provider,
     receptive_field_provider_with_1x1_handling,
@@ -34,6 +35,7 @@ __all__ = [
     "Measures",
     "ReceptiveFieldInfo",
     "compute_receptive_field_sizes",
+    "copy_behind",
     "filter_all_rf_info_with_infinite_receptive_field",
     "keep_together",
     "naive_minmax_filter",

@@ -45,6 +45,7 @@ from rfa_toolbox.unit_windows import InputWindow, UnitWindows
 __all__ = [
     "EnrichedNetworkNode",
     "Offsets",
+    "copy_behind",
     "keep_together",
     "pixel_sets_of",
     "receptive_field_provider",
@@ -417,7 +418,8 @@ class EnrichedNetworkNode:
         layer = self.layer_info
         axes = len(self._paths)
         before = [node._paths for node in placed]
-        if layer.upsampling == 1 and not any(map(arithmetic.is_uneven, before)):
+        even = all(slide.upsampling == 1 for slide in layer.slides)
+        if even and not any(map(arithmetic.is_uneven, before)):
             return True
         kernels, strides, dilations, upsamplings = (
             arithmetic.broadcast(value, axes)
@@ -1034,8 +1036,8 @@ class EnrichedNetworkNode:
     @property
     def successors(self) -> tuple[EnrichedNetworkNode, ...]:
         """The living nodes that read this one, in the order in which they were made."""
-        found = (reference() for reference in self._links.successors)
-        return tuple(node for node in found if node is not None)
+        found = [reference() for reference in self._links.successors]
+        return tuple([node for node in found if node is not None])
 
     @property
     def succecessors(self) -> tuple[EnrichedNetworkNode, ...]:
@@ -1151,11 +1153,13 @@ def _connected(start: EnrichedNetworkNode) -> list[EnrichedNetworkNode]:
     waiting = [start]
     while waiting:
         node = waiting.pop()
-        for near in itertools.chain(node.predecessors, node.successors, node._links.companions):
-            if near not in found:
+        links = node._links
+        behind = [reference() for reference in links.successors]
+        for near in (*node.predecessors, *behind, *links.companions):
+            if near not in found and near is not None:
                 found.add(near)
                 waiting.append(near)
-    return sorted(found, key=lambda node: node._serial)
+    return sorted(found, key=operator.attrgetter("_serial"))
 
 
 def require_node(value: Any) -> EnrichedNetworkNode:
@@ -1188,6 +1192,36 @@ def require_nodes(value: Any) -> list[EnrichedNetworkNode]:
     if not isinstance(value, Iterable):
         require_node(value)
     return [require_node(node) for node in value]
+
+
+def copy_behind(
+    node: EnrichedNetworkNode, predecessors: Sequence[EnrichedNetworkNode]
+) -> EnrichedNetworkNode:
+    """Return a copy of a node that reads copies of what the node reads; nothing is found anew.
+
+    >>> first = EnrichedNetworkNode("first", LayerDefinition("Conv", 3), [])
+    >>> second = EnrichedNetworkNode("second", LayerDefinition("Conv", 3), [first])
+    >>> copy_behind(second, [copy_behind(first, [])]).receptive_field_max
+    5
+    """
+    new: EnrichedNetworkNode = object.__new__(type(node))
+    setter = object.__setattr__
+    for name in _COPIED:
+        setter(new, name, getattr(node, name))
+    setter(new, "predecessors", tuple(predecessors))
+    setter(new, "_serial", next(_serial_numbers))
+    setter(new, "_links", _Links())
+    own = weakref.ref(new)
+    for before in dict.fromkeys(new.predecessors):
+        before._links.successors.append(own)
+    return new
+
+
+_COPIED = tuple(
+    field.name
+    for field in attrs.fields(EnrichedNetworkNode)
+    if field.name not in {"predecessors", "_serial", "_links"}
+)
 
 
 def keep_together(nodes: Sequence[EnrichedNetworkNode]) -> None:

@@ -166,6 +166,7 @@ class _Search:
     ) -> None:
         self.graph = graph
         self.network = Network.of(graph, resolution)
+        self._exact: dict[tuple[Edit, ...], Refinement | None] = {}
         self.resolution = resolution
         self.criterion = criterion
         self.max_compute = max_compute
@@ -260,9 +261,16 @@ class _Search:
 
     def exact(self, one: _Candidate) -> Refinement | None:
         """Return a refinement with its exact prediction; None if it is not possible after all."""
+        if one.edits not in self._exact:
+            self._exact[one.edits] = self._predicted(one)
+        return self._exact[one.edits]
+
+    def _predicted(self, one: _Candidate) -> Refinement | None:
         source = STRATEGIES[one.strategy].source
         try:
-            found = refined_further(self._plain, self.graph, one.edits, one.strategy, source)
+            found = refined_further(
+                self._plain, self.network.source, one.edits, one.strategy, source
+            )
         except RefinementError:
             return None  # maps that no longer meet, or weights of a fixed size: no such network
         ratio, after = found.compute_ratio, found.after

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import attrs
 
@@ -19,6 +19,7 @@ from rfa_toolbox.graphs import (
     EnrichedNetworkNode,
     LayerDefinition,
     Measures,
+    copy_behind,
     keep_together,
     require_node,
 )
@@ -51,7 +52,7 @@ from rfa_toolbox.refinement.nodes import (
 )
 from rfa_toolbox.refinement.repeats import RepeatedBlock, block_named
 
-__all__ = ["edit", "with_window"]
+__all__ = ["Editable", "edit", "with_window"]
 
 Sizes: TypeAlias = "tuple[int, ...]"
 
@@ -81,38 +82,63 @@ def edit(graph: EnrichedNetworkNode, edits: Iterable[Edit]) -> EnrichedNetworkNo
     >>> input_resolution_range(edit(graph, [SetWindow(stem, stride=1)]))[0]
     (73, 73)
     """
-    nodes = require_node(graph).all_layers
-    editor = _Editor(nodes, tuple(edits))
-    for node in nodes:
-        editor.visit(node)
-    made = [one for one in editor.made if one is not None]
-    keep_together(made)
-    return editor.place_of(graph)
+    return Editable(graph).edited(edits)
 
 
-@attrs.frozen
-class _Place:
+class Editable:
+    """A graph that is edited many times: what is known of its layers is found out once."""
+
+    def __init__(self, graph: EnrichedNetworkNode) -> None:
+        self.graph = require_node(graph)
+        self.nodes = graph.all_layers
+        self.by_name = {node.name: node for node in self.nodes}
+        self._counting_open = {
+            node.layer_info.name
+            for node in self.nodes
+            if counts_open_windows(node.layer_info) and is_pooling(node)
+        }
+        self.measures: dict[object, Measures] = {}
+        """What layers have and do, by all that it depends on."""
+        self._rules: dict[EnrichedNetworkNode, tuple[MapRule, ...]] = {}
+
+    def edited(self, edits: Iterable[Edit]) -> EnrichedNetworkNode:
+        """Return the graph with some edits, as ``edit`` does."""
+        editor = _Editor(self, tuple(edits))
+        for node in self.nodes:
+            editor.visit(node)
+        keep_together(editor.made)
+        return editor.place_of(self.graph)
+
+    def rules(self, node: EnrichedNetworkNode, before: Sizes) -> tuple[MapRule, ...]:
+        """Return how a layer makes the size of its map, which was made of one of this size."""
+        found = self._rules.get(node)
+        if found is None:
+            layer = node.layer_info
+            counts_open = layer.name in self._counting_open
+            found = map_rules(layer, before, node.feature_map or (), counts_open)
+            self._rules[node] = found
+        return found
+
+
+class _Place(NamedTuple):
     """What a node became: a new node, and the sizes of its map before and after."""
 
     node: EnrichedNetworkNode | None
     then: Sizes | None
     now: Sizes | None
-    channels: int | None
     source: EnrichedNetworkNode | None = None
     """Where the map comes from; the original node in which its size was decided."""
+    alike: bool = False
+    """Whether nothing changed up to here, so that the node is a mere copy."""
 
 
 class _Editor:
     """Builds the edited graph, node by node in the order of execution."""
 
-    def __init__(self, nodes: Sequence[EnrichedNetworkNode], edits: Sequence[Edit]) -> None:
-        by_name = {node.name: node for node in nodes}
-        self._counting_open = {
-            node.layer_info.name
-            for node in nodes
-            if counts_open_windows(node.layer_info) and is_pooling(node)
-        }
-        self.made: list[EnrichedNetworkNode | None] = []
+    def __init__(self, network: Editable, edits: Sequence[Edit]) -> None:
+        nodes, by_name = network.nodes, network.by_name
+        self._network = network
+        self.made: list[EnrichedNetworkNode] = []
         self._places: dict[EnrichedNetworkNode, _Place] = {}
         self._windows: dict[EnrichedNetworkNode, SetWindow] = {}
         self._removed: set[EnrichedNetworkNode] = set()
@@ -139,6 +165,9 @@ class _Editor:
                 self._inserted.setdefault(node, []).append(one)
             elif isinstance(one, CutBehind):
                 self._plan_cut(nodes, node)
+        self._padders = {
+            node.predecessors[0] for node in self._windows if self._pads_in_front(node)
+        }
 
     def _merged(self, node: EnrichedNetworkNode, new: SetWindow) -> SetWindow:
         _check_window(node)
@@ -217,12 +246,25 @@ class _Editor:
             self._places[node] = self._leave_out(node)
             return
         before = [self._place_read(node, one) for one in node.predecessors]
-        place = self._renewed(node, before)
+        if all(one.alike for one in before) and not self._is_changed(node):
+            place = self._as_it_was(node, before)
+        else:
+            place = self._renewed(node, before)
         if node in self._repeated:
             block, times = self._repeated[node]
             for number in range(2, times + 1):
                 place = self._copied(block, place, number)
         self._places[node] = self._finished(node, place)
+
+    def _is_changed(self, node: EnrichedNetworkNode) -> bool:
+        return node in self._windows or node in self._padders or node in self._widened
+
+    def _as_it_was(self, node: EnrichedNetworkNode, before: Sequence[_Place]) -> _Place:
+        new = copy_behind(node, [one.node for one in before if one.node is not None])
+        self.made.append(new)
+        units = node.feature_map
+        source = before[0].source if before and before[0].now == units else node
+        return _Place(new, units, units, source, alike=True)
 
     def _finished(self, node: EnrichedNetworkNode, place: _Place) -> _Place:
         """Put what stands behind a node there."""
@@ -232,11 +274,11 @@ class _Editor:
 
     def _copied(self, block: RepeatedBlock, front: _Place, number: int) -> _Place:
         """Put a copy of a block behind a place, and return the place behind it."""
-        places = {block.front: attrs.evolve(front, then=block.front.feature_map)}
+        places = {block.front: front._replace(then=block.front.feature_map, alike=False)}
         for node in block.nodes:
             before = [places[one] for one in node.predecessors]
             if node in self._removed:
-                places[node] = attrs.evolve(before[0], then=node.feature_map)
+                places[node] = before[0]._replace(then=node.feature_map, alike=False)
                 continue
             name = block.copy_of_name(node.name, number) or node.name
             path = block.copy_of_name(node.module_path, number)
@@ -248,12 +290,12 @@ class _Editor:
         """Return what a node reads now in place of another one."""
         if node not in self._cut:
             return self._places[before]
-        return attrs.evolve(self._places[self._cut[node]], then=before.feature_map)
+        return self._places[self._cut[node]]._replace(then=before.feature_map, alike=False)
 
     def _leave_out(self, node: EnrichedNetworkNode) -> _Place:
         if not node.predecessors:
-            return _Place(None, node.feature_map, node.feature_map, None, node)
-        return attrs.evolve(self._places[node.predecessors[0]], then=node.feature_map)
+            return _Place(None, node.feature_map, node.feature_map, node)
+        return self._places[node.predecessors[0]]._replace(then=node.feature_map, alike=False)
 
     def _renewed(
         self,
@@ -280,7 +322,7 @@ class _Editor:
         self.made.append(new)
         decides = units != now or node in self._windows or not before
         source = node if decides else before[0].source
-        return _Place(new, node.feature_map, units, channels_of(node), source)
+        return _Place(new, node.feature_map, units, source)
 
     def _sizes_in_front(
         self, node: EnrichedNetworkNode, before: Sequence[_Place]
@@ -305,10 +347,10 @@ class _Editor:
         new = layer if wanted is None else with_window(layer, wanted, node.axes or 1)
         if then is None or now is None or node.feature_map is None:
             return new, None
-        pads = node in self._padders()
+        pads = node in self._padders
         if wanted is None and then == now and not pads:
             return layer, node.feature_map
-        rules = map_rules(layer, then, node.feature_map, layer.name in self._counting_open)
+        rules = self._network.rules(node, then)
         if wanted is not None and wanted.upsampling is not None:
             rules = tuple(_resized_rule(new, axis, rule) for axis, rule in enumerate(rules))
         elif wanted is not None:
@@ -335,9 +377,6 @@ class _Editor:
     def _pads_in_front(self, node: EnrichedNetworkNode) -> bool:
         """Whether a layer of its own pads for a node."""
         return len(node.predecessors) == 1 and _is_padding(node.predecessors[0])
-
-    def _padders(self) -> set[EnrichedNetworkNode]:
-        return {node.predecessors[0] for node in self._windows if self._pads_in_front(node)}
 
     def _repaired(self, node: EnrichedNetworkNode, rules: Sequence[MapRule]) -> Iterable[MapRule]:
         """Yield the padding that keeps the size of a map in front of a layer that was changed."""
@@ -368,19 +407,37 @@ class _Editor:
         before: Sequence[_Place],
     ) -> Measures:
         """Return what a layer has and does after the changes."""
+        wide = self._widened.get(node, Fraction(1))
+        sizes = tuple((one.then, one.now) for one in before)
+        known = self._network.measures
+        key = (node, layer.kernel_size, wide, units, sizes)
+        if key not in known:
+            known[key] = self._measured(node, layer, units, before, wide)
+        return known[key]
+
+    @staticmethod
+    def _measured(
+        node: EnrichedNetworkNode,
+        layer: LayerDefinition,
+        units: Sizes | None,
+        before: Sequence[_Place],
+        wide: Fraction,
+    ) -> Measures:
         old = node.measures
-        if old.work is None and old.parameters is None:
-            return attrs.evolve(old, feature_map=units)
+        if wide == 1 and layer.kernel_size == node.layer_info.kernel_size:
+            if units == old.feature_map and all(one.then == one.now for one in before):
+                return old
+            if not old.work:
+                return Measures(old.encoded_resolution, units, old.parameters, old.work)
         axes = node.axes or 1
         area = _area(layer, axes) / _area(node.layer_info, axes)
-        wide = self._widened.get(node, Fraction(1))
         growth = _growth(node.feature_map, units, axes)
         # What multiplies all positions with all others may read the others from a smaller map.
         others = _growth(before[-1].then, before[-1].now, axes) if before else growth
         if units is not None and set(units) == {1} == set(node.feature_map or ()):
             growth = others  # a sum over all positions takes work for each, and leaves none
         work = old.work and tuple(
-            (round(count * area * wide * _product(growth, others, powers)), powers)
+            (_times(count, area * wide, growth, others, powers), powers)
             for count, powers in old.work
         )
         return Measures(old.encoded_resolution, units, _parameters(node, area * wide), work)
@@ -397,7 +454,7 @@ class _Editor:
         name = f"{node.name}/pooling"
         new = EnrichedNetworkNode(name, layer, [place.node], measures=measures)
         self.made.append(new)
-        return attrs.evolve(place, node=new, now=units, source=node)
+        return place._replace(node=new, now=units, source=node, alike=False)
 
 
 # --- questions about nodes ---------------------------------------------------------------------
@@ -535,22 +592,27 @@ def _area(layer: LayerDefinition, axes: int) -> Fraction:
     return Fraction(math.prod(1 if one == math.inf else int(one) for one in kernels))
 
 
-def _growth(then: Sizes | None, now: Sizes | None, axes: int) -> list[Fraction]:
-    """Return how many times as large a map is as it was, per axis."""
+_Growth: TypeAlias = "Sequence[tuple[int, int]]"
+"""The size of a map as it is and as it was, per axis."""
+
+
+def _growth(then: Sizes | None, now: Sizes | None, axes: int) -> _Growth:
     if then is None or now is None:
-        return [Fraction(1)] * axes
-    return [Fraction(new, max(1, old)) for new, old in zip(now, then, strict=True)]
+        return [(1, 1)] * axes
+    return [(new, max(1, old)) for new, old in zip(now, then, strict=True)]
 
 
-def _product(
-    growth: Sequence[Fraction], others: Sequence[Fraction], powers: Sequence[int]
-) -> Fraction:
+def _times(
+    count: int, factor: Fraction, growth: _Growth, others: _Growth, powers: Sequence[int]
+) -> int:
     """Return how work grows: with a map, and where it grows twice, with the map of the others."""
-    factors = (
-        (other if power > 1 else 1) * one ** min(power, 1)
-        for one, other, power in zip(growth, others, powers, strict=True)
-    )
-    return math.prod(factors, start=Fraction(1))
+    now, then = count * factor.numerator, factor.denominator
+    for one, other, power in zip(growth, others, powers, strict=True):
+        if power > 0:
+            now, then = now * one[0], then * one[1]
+        if power > 1:
+            now, then = now * other[0], then * other[1]
+    return now // then if now % then == 0 else round(Fraction(now, then))
 
 
 def _parameters(node: EnrichedNetworkNode, factor: Fraction) -> int | None:

@@ -150,7 +150,9 @@ def _is_of_keras(layer: LayerDefinition) -> bool:
 
 def with_padding(layer: LayerDefinition, paddings: Sequence[tuple[int, int]]) -> LayerDefinition:
     """Return a layer with another padding; one that is not known stays so."""
-    return layer if layer.padding is None else attrs.evolve(layer, padding=tuple(paddings))
+    if layer.padding is None or layer.padding == tuple(paddings):
+        return layer
+    return attrs.evolve(layer, padding=tuple(paddings))
 
 
 def resampled(

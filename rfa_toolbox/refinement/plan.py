@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import attrs
 
-from rfa_toolbox.analysis.ranges import input_resolution_range
-from rfa_toolbox.analysis.summary import summarize
+from rfa_toolbox.analysis.blocks import blocks
+from rfa_toolbox.analysis.costs import total_costs
+from rfa_toolbox.analysis.ranges import ranges_of_both_kinds
+from rfa_toolbox.analysis.states import resolution_of
 from rfa_toolbox.arithmetic import LayerState, Size
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
-from rfa_toolbox.refinement.editing import edit
+from rfa_toolbox.refinement.editing import Editable
 from rfa_toolbox.refinement.edits import Edit, edit_from_dict, edit_to_dict, words_of
 from rfa_toolbox.refinement.nodes import is_pooling
 
@@ -61,17 +64,16 @@ def predict(graph: EnrichedNetworkNode, input_res: Resolution) -> Prediction:
     >>> predict(resnet18(), 32).states["unproductive"]
     7
     """
-    strict, largest = input_resolution_range(graph)
-    layers, _ = input_resolution_range(graph, lower_bound=True)
-    summary = summarize(graph, input_res)
-    costs = summary.costs_of()
+    strict, layers, largest = ranges_of_both_kinds(graph)
+    costs = total_costs(graph, input_res)
+    states = Counter(one.state(input_res) for one in blocks(graph) if one.counted)
     return Prediction(
         strict,
         layers,
         largest,
         costs.parameters,
         costs.multiply_accumulates,
-        {state: len(summary.blocks_in(state)) for state in _STATES},
+        {state: states[state] for state in _STATES},
     )
 
 
@@ -235,7 +237,8 @@ def refinement_of(
     >>> found.before.resolution, found.after.resolution
     ((139, 139), (73, 73))
     """
-    return refined_further(unchanged(graph, input_res, before), graph, edits, strategy, source)
+    plain = unchanged(graph, input_res, before)
+    return refined_further(plain, Editable(graph), edits, strategy, source)
 
 
 def unchanged(
@@ -245,35 +248,34 @@ def unchanged(
     nodes = require_node(graph).all_layers
     encoded = next((one.encoded_resolution for one in nodes if one.encoded_resolution), None)
     known = predict(graph, input_res) if before is None else before
-    size = summarize(graph, input_res).input_resolution
+    size = resolution_of(nodes, input_res)
     key = architecture_key(graph)
     return Refinement((), "by hand", "", "kept", size, encoded, key, known, known)
 
 
 def refined_further(
     plain: Refinement,
-    graph: EnrichedNetworkNode,
+    network: Editable,
     edits: Iterable[Edit],
     strategy: str,
     source: str,
 ) -> Refinement:
     """Return a refinement of a graph, given the one that changes nothing."""
     several = tuple(edits)
-    edited = edit(graph, several)
+    edited = network.edited(several)
     return attrs.evolve(
         plain,
         edits=several,
         strategy=strategy,
         source=source,
-        weights=_weights_after(graph, edited),
+        weights=_weights_after(network, edited),
         after=predict(edited, plain.input_res),
     )
 
 
-def _weights_after(graph: EnrichedNetworkNode, edited: EnrichedNetworkNode) -> str:
+def _weights_after(network: Editable, edited: EnrichedNetworkNode) -> str:
     """Return what becomes of weights: "kept", "summed" or "new"."""
-    known = {node.name: node for node in graph.all_layers}
-    pairs = [(known.get(node.name), node) for node in edited.all_layers]
+    pairs = [(network.by_name.get(node.name), node) for node in edited.all_layers]
     if any(one is None and _has_weights(other) for one, other in pairs):
         return "new"  # copies of a block
     changed = [

@@ -12,7 +12,7 @@ from rfa_toolbox import arithmetic
 from rfa_toolbox.analysis.blocks import blocks
 from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode
-from rfa_toolbox.refinement.editing import edit
+from rfa_toolbox.refinement.editing import Editable
 from rfa_toolbox.refinement.edits import (
     CutBehind,
     Edit,
@@ -55,6 +55,10 @@ class Network:
     places: tuple[EnrichedNetworkNode, ...]
     looking: tuple[EnrichedNetworkNode, ...]
     resolution: tuple[int, ...]
+    source: Editable
+    """The same graph, to be edited many times."""
+    without: Mapping[int, Edits]
+    """The edits that leave a step out, by its index."""
 
     @classmethod
     def of(cls, graph: EnrichedNetworkNode, resolution: Sequence[int]) -> Network:
@@ -63,11 +67,13 @@ class Network:
         places = tuple(places_on_all_paths(graph))
         looking = tuple(node for node in places if _looks(node))
         editable = tuple(step for step in steps if step.editable)
-        return cls(graph, steps, editable, places, looking, tuple(resolution))
+        left_out = {step.index: without(graph, step) for step in editable}
+        source = Editable(graph)
+        return cls(graph, steps, editable, places, looking, tuple(resolution), source, left_out)
 
     def dropped(self, steps: Sequence[DownsamplingStep]) -> Edits:
         """Return the edits that leave some steps out."""
-        return tuple(itertools.chain.from_iterable(without(self.graph, one) for one in steps))
+        return tuple(itertools.chain.from_iterable(self.without[one.index] for one in steps))
 
 
 def _looks(node: EnrichedNetworkNode) -> bool:
@@ -103,7 +109,7 @@ def delay(network: Network) -> Iterator[Edits]:
         for node in network.looking:
             if order[node.name] <= start or is_strided(node):
                 continue
-            moved = (*without(network.graph, step), *_placed(network, step, node))
+            moved = (*network.dropped([step]), *_placed(network, step, node))
             yield moved
             for steps in _subsets(later):
                 yield (*moved, *network.dropped(steps))
@@ -188,7 +194,7 @@ def cut(network: Network) -> Iterator[Edits]:
     ends = [node.name for node in network.places[:-1] if _is_end(node)]
     for edits in stems(network):
         try:
-            edited = edit(network.graph, edits)
+            edited = network.source.edited(edits)
         except RefinementError:
             continue  # the network does not run with this stem
         for name in reversed(_helpful(edited, ends, network.resolution)):
@@ -328,7 +334,7 @@ def _strided_at(network: Network, places: Sequence[EnrichedNetworkNode]) -> Edit
         edit_
         for step in network.steps
         if _node(network, step) not in places
-        for edit_ in without(network.graph, step)
+        for edit_ in network.dropped([step])
     ]
     return (*cleared, *(SetWindow(one.name, stride=2) for one in places if not is_strided(one)))
 
