@@ -465,7 +465,7 @@ def refine_command(
         typer.Option(
             "--strategy",
             metavar="NAME",
-            help="Try only this idea: drop, delay, even, patch, stem, spread, cut. Repeatable.",
+            help="Try only this: drop, delay, even, patch, stem, spread, wide, cut. Repeatable.",
             show_default="all",
         ),
     ] = None,
@@ -538,6 +538,7 @@ def refine_command(
             max_parameters=max_parameters,
             criterion=criterion.value,
             top=top,
+            model=model.source.model,
         )
     one = refining.chosen(advice, number or 1) if stored is not None or number else None
     if one is None or number is None:

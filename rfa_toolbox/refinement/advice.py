@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
@@ -15,8 +15,15 @@ from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 from rfa_toolbox.refinement.contracted import Contracted, Estimate
-from rfa_toolbox.refinement.edits import Edit, words_of
-from rfa_toolbox.refinement.plan import Prediction, Refinement, refined_further, unchanged
+from rfa_toolbox.refinement.edits import Edit, Rebuild, words_of
+from rfa_toolbox.refinement.live.application import graphs_of_other_widths
+from rfa_toolbox.refinement.plan import (
+    Prediction,
+    Refinement,
+    predict,
+    refined_further,
+    unchanged,
+)
 from rfa_toolbox.refinement.strategies import STRATEGIES, Network
 
 __all__ = ["Advice", "Criterion", "suggest_refinements"]
@@ -25,6 +32,10 @@ Criterion: TypeAlias = Literal["strict", "layers"]
 _CRITERIA: Final[tuple[Criterion, ...]] = ("strict", "layers")
 _MOST: Final = 20_000
 """Candidates of one strategy that are looked at; more are not, and the result says so."""
+_NO_CONSTRUCTOR: Final = (
+    "Shorter and wider networks are those of the model's own constructor: pass the live model, an "
+    "EfficientNet or a ResNet (of bottlenecks) of torchvision."
+)
 _MARGIN: Final = 1.25
 """How far estimates of compute may be off: what is estimated above it is not predicted exactly."""
 
@@ -38,9 +49,9 @@ class Advice:
         criterion: what makes a network feasible; see ``suggest_refinements``.
         before: the architecture as it is.
         rankings: per strategy its feasible refinements, the best first.
-        pareto: over all strategies that keep every layer, what no other one beats in both
-            feasible resolution and compute, the cheapest first; also what is not yet feasible at
-            ``input_res``. A cut saves compute by giving up layers, and is no part of it.
+        pareto: over all strategies but cuts, what no other one beats in both feasible resolution
+            and compute, the cheapest first; also what is not yet feasible at ``input_res``. A cut
+            saves compute by giving up layers, and is no part of it.
         notes: what was left out, and why nothing helps where that is so.
     """
 
@@ -64,7 +75,7 @@ class Advice:
 
     def __str__(self) -> str:
         """Return the rankings as a table."""
-        size = "x".join(map(str, self.input_res))
+        size = "x".join(map(str, dict.fromkeys(self.input_res)))
         lines = [f"As it is: {_row(self.before, None)}"]
         number = 0
         for name, ranking in self.rankings.items():
@@ -87,6 +98,7 @@ def suggest_refinements(
     criterion: Criterion = "strict",
     top: int = 10,
     single_units: bool = False,
+    model: Any = None,
 ) -> Advice:
     """Return architectures near a given one whose layers can all use their fields.
 
@@ -100,6 +112,9 @@ def suggest_refinements(
             no layer that looks is reached by what has seen all of it.
         top: how many refinements to return of every strategy.
         single_units: also suggest networks whose last maps are a single unit.
+        model: the live model that the graph was made of. What its own constructor can make of it,
+            which strategy "wide" tries, no graph tells; EfficientNet and ResNet of torchvision have
+            such constructors.
 
     Returns:
         Rankings per strategy, the resolution closest below ``input_res`` first, then the cheapest;
@@ -121,6 +136,10 @@ def suggest_refinements(
     nodes = require_node(graph).all_layers
     resolution = resolution_of(nodes, input_res)
     search = _Search(graph, resolution, criterion, max_compute, max_parameters, single_units)
+    if "wide" in chosen:
+        search.rebuild(model)
+        if strategies is not None and not search.network.rebuilt:
+            search.notes.append(_NO_CONSTRUCTOR)
     rankings: dict[str, tuple[Refinement, ...]] = {}
     for name in chosen:
         rankings[name] = search.ranking(name, top)
@@ -187,6 +206,12 @@ class _Search:
             for name, reason in step.obstacles.items():
                 self.notes.append(f"{step.words} cannot be changed: {name}: {reason}.")
 
+    def rebuild(self, model: Any) -> None:
+        """Find out what the constructor of a model makes of it."""
+        if model is not None:
+            made = graphs_of_other_widths(model, self._plain.encoded_res)
+            self.network = attrs.evolve(self.network, rebuilt=dict(made))
+
     def candidates(self, strategy: str) -> list[_Candidate]:
         """Return what a strategy proposes that gets better somewhere; all of it, up to a limit."""
         found: dict[tuple[Edit, ...], _Candidate] = {}
@@ -203,8 +228,26 @@ class _Search:
         return several
 
     def _estimates(self, edits: tuple[Edit, ...]) -> tuple[Estimate, ...]:
+        if edits and isinstance(edits[0], Rebuild):
+            return self._estimates_of_rebuilt(edits[0])
         found = [one.estimate(edits) for one in self._contracted]
         return tuple(found if len(found) > 1 else found * len(self.resolution))
+
+    def _estimates_of_rebuilt(self, edit: Rebuild) -> tuple[Estimate, ...]:
+        exact = self._exact[(edit,)] = self._with(edit, self.network.rebuilt[edit])
+        nodes = self.network.rebuilt[edit].all_layers
+        found = (Contracted(nodes, *one).estimate(()) for one in enumerate(self.resolution))
+        return tuple(one._replace(compute=exact.compute_ratio or math.inf) for one in found)
+
+    def _with(self, edit: Rebuild, graph: EnrichedNetworkNode) -> Refinement:
+        return attrs.evolve(
+            self._plain,
+            edits=(edit,),
+            strategy="wide",
+            source=STRATEGIES["wide"].source,
+            weights="new",
+            after=predict(graph, self.resolution),
+        )
 
     def _is_allowed(self, one: _Candidate) -> bool:
         if self.max_compute is not None and one.compute > self.max_compute * _MARGIN:
@@ -263,22 +306,21 @@ class _Search:
         """Return a refinement with its exact prediction; None if it is not possible after all."""
         if one.edits not in self._exact:
             self._exact[one.edits] = self._predicted(one)
-        return self._exact[one.edits]
+        found = self._exact[one.edits]
+        return found if found is not None and self._is_within_limits(found) else None
 
     def _predicted(self, one: _Candidate) -> Refinement | None:
-        source = STRATEGIES[one.strategy].source
+        source, network = STRATEGIES[one.strategy].source, self.network.source
         try:
-            found = refined_further(
-                self._plain, self.network.source, one.edits, one.strategy, source
-            )
+            return refined_further(self._plain, network, one.edits, one.strategy, source)
         except RefinementError:
             return None  # maps that no longer meet, or weights of a fixed size: no such network
-        ratio, after = found.compute_ratio, found.after
-        if self.max_compute is not None and ratio is not None and ratio > self.max_compute:
-            return None
-        if after is not None and self.max_parameters is not None and after.parameters is not None:
-            return found if after.parameters <= self.max_parameters else None
-        return found
+
+    def _is_within_limits(self, found: Refinement) -> bool:
+        ratio = found.compute_ratio
+        parameters = None if found.after is None else found.after.parameters
+        few = self.max_parameters is None or parameters is None or parameters <= self.max_parameters
+        return few and (self.max_compute is None or ratio is None or ratio <= self.max_compute)
 
     def front(self, top: int) -> tuple[Refinement, ...]:
         """Return what no other candidate beats in both resolution and compute."""

@@ -191,7 +191,7 @@ class Rebuild:
     """
 
     kind: ClassVar[str] = "rebuild"
-    arguments: Mapping[str, Any]
+    arguments: Mapping[str, Any] = attrs.field(hash=False)
 
     @property
     def words(self) -> str:

@@ -17,6 +17,7 @@ from rfa_toolbox.refinement.edits import (
     CutBehind,
     Edit,
     InsertPooling,
+    Rebuild,
     RemovePooling,
     Repeat,
     SetWindow,
@@ -59,9 +60,16 @@ class Network:
     """The same graph, to be edited many times."""
     without: Mapping[int, Edits]
     """The edits that leave a step out, by its index."""
+    rebuilt: Mapping[Rebuild, EnrichedNetworkNode]
+    """What the constructor of the model makes of it, with the graphs."""
 
     @classmethod
-    def of(cls, graph: EnrichedNetworkNode, resolution: Sequence[int]) -> Network:
+    def of(
+        cls,
+        graph: EnrichedNetworkNode,
+        resolution: Sequence[int],
+        rebuilt: Mapping[Rebuild, EnrichedNetworkNode] | None = None,
+    ) -> Network:
         """Return what there is to know of a graph, and of the images in pixels per axis."""
         steps = downsampling_steps(graph)
         places = tuple(places_on_all_paths(graph))
@@ -69,7 +77,8 @@ class Network:
         editable = tuple(step for step in steps if step.editable)
         left_out = {step.index: without(graph, step) for step in editable}
         source = Editable(graph)
-        return cls(graph, steps, editable, places, looking, tuple(resolution), source, left_out)
+        size = tuple(resolution)
+        return cls(graph, steps, editable, places, looking, size, source, left_out, rebuilt or {})
 
     def dropped(self, steps: Sequence[DownsamplingStep]) -> Edits:
         """Return the edits that leave some steps out."""
@@ -274,6 +283,12 @@ def _spread_over(stages: Sequence[Sequence[RepeatedBlock]], blocks: int) -> Edit
     )
 
 
+def wide(network: Network) -> Iterator[Edits]:
+    """Make the network shorter and wider, as its own constructor does."""
+    for one in network.rebuilt:
+        yield (one,)
+
+
 @attrs.frozen
 class Strategy:
     """An idea, where it is from, and the edits that follow it."""
@@ -290,6 +305,7 @@ STRATEGIES: Final[Mapping[str, Strategy]] = {
     "patch": Strategy("smaller patches", _REFINEMENT, patch),
     "stem": Strategy("a smaller stem", _SHOULD, stem),
     "spread": Strategy("as many blocks in fewer stages", _SHOULD, spread),
+    "wide": Strategy("a shorter and wider network", _REFINEMENT, wide),
     "cut": Strategy("a shorter network", _SHOULD, cut),
 }
 

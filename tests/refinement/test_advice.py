@@ -25,13 +25,15 @@ from rfa_toolbox.refinement import (
     downsampling_steps,
     edit,
     predict,
+    refine_model,
     suggest_refinements,
 )
 from rfa_toolbox.refinement.contracted import Contracted
 from rfa_toolbox.refinement.nodes import places_on_all_paths
 from rfa_toolbox.refinement.repeats import repeatable_blocks
 from rfa_toolbox.refinement.steps import without
-from tests.refinement.published import ROWS, graph_of, torchvision_model
+from tests.refinement.published import ROWS, graph_of, parameters_of, torchvision_model
+from tests.refinement.shorter_and_wider import SHORTER_AND_WIDER
 
 pytestmark = pytest.mark.usefixtures("torchvision")
 
@@ -161,6 +163,24 @@ SPREAD = (
     Repeat("layer2.1"),
     CutBehind("layer3.1.relu#2"),
 )
+
+
+def test_shorter_and_wider_networks_are_those_of_the_own_constructor() -> None:
+    model = torchvision_model("efficientnet_b0")
+    graph = graph_of(model, 64)
+    advice = suggest_refinements(graph, 224, ["wide"], model=model)
+    published = [one for one in SHORTER_AND_WIDER if one.model == "efficientnet_b0"]
+    found = [one for one in advice.rankings["wide"] if one.edits == (published[0].edit,)]
+    assert [one.after and one.after.resolution for one in found] == [(171, 171)]
+    refined = refine_model(model, found[0])
+    assert predict(refined.graph, 224) == found[0].after
+    assert parameters_of(refined.graph) == pytest.approx(published[0].parameters, rel=0.01)
+
+
+def test_without_a_model_it_is_said_that_its_constructor_is_wanted() -> None:
+    advice = suggest_refinements(resnet18(), 32, ["wide"])
+    assert not advice.all
+    assert "pass the live model" in str(advice)
 
 
 def test_of_cuts_those_come_first_that_leave_fewer_layers_that_cannot_help() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from os import PathLike
 from typing import Any, Protocol
 
@@ -22,7 +22,13 @@ from rfa_toolbox.refinement.live.reasons import of_differences, of_failure
 from rfa_toolbox.refinement.live.weights import Weights
 from rfa_toolbox.refinement.plan import Refinement
 
-__all__ = ["RefinedModel", "apply_refinement", "as_predicted", "refine_model"]
+__all__ = [
+    "RefinedModel",
+    "apply_refinement",
+    "as_predicted",
+    "graphs_of_other_widths",
+    "refine_model",
+]
 
 
 @attrs.frozen
@@ -192,6 +198,28 @@ def _as_predicted(
         raise RefinementError(of_differences(found))
     new = dict.fromkeys((*rebuilt.initialised, *weights.initialised))
     return RefinedModel(live.finished(graph, actual), actual, tuple(new), tuple(weights.summed))
+
+
+def graphs_of_other_widths(
+    model: Any, size: Sequence[int] | None
+) -> Iterator[tuple[Rebuild, EnrichedNetworkNode]]:
+    """Yield shorter and wider models that the constructor of a model makes, with their graphs.
+
+    Args:
+        model: stays as it is. There are none where its constructor is not known.
+        size: resolution in pixels to encode them at, one number per axis; None is the usual one.
+    """
+    roots = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    if "torch" not in roots or roots & {"keras", "tf_keras"}:
+        return
+    require("torch", extra="torch")
+    from rfa_toolbox.refinement.live.constructors import offers, prototype
+    from rfa_toolbox.refinement.live.pytorch import LivePyTorchModel
+
+    for arguments in offers(model):
+        shape = None if size is None else tuple(size)
+        live = LivePyTorchModel(prototype(model, arguments), None, shape)
+        yield Rebuild(arguments), live.graph()
 
 
 def _live(model: Any, input_res: Any, size: tuple[int, ...] | None = None) -> _Live:

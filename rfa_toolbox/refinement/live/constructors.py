@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import inspect
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,7 +18,7 @@ from torch import nn
 from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.refinement.live.weights import Weights
 
-__all__ = ["rebuilt"]
+__all__ = ["offers", "prototype", "rebuilt"]
 
 
 def rebuilt(model: nn.Module, arguments: Mapping[str, Any]) -> tuple[nn.Module, Weights]:
@@ -28,7 +28,8 @@ def rebuilt(model: nn.Module, arguments: Mapping[str, Any]) -> tuple[nn.Module, 
         model: stays as it is. EfficientNet and ResNet of torchvision, and any model of timm.
         arguments: for EfficientNet ``stages``, a list with one object per stage, of which
             ``channels``, ``blocks``, ``stride``, ``kernel`` and ``expand_ratio`` may be given, the
-            others are those of the model; for ResNet ``layers``, the blocks per stage; for timm
+            others are those of the model; for ResNet ``layers``, the blocks per stage, and
+            ``width_per_group``; for timm
             what ``timm.create_model`` takes.
 
     Raises:
@@ -49,6 +50,26 @@ def rebuilt(model: nn.Module, arguments: Mapping[str, Any]) -> tuple[nn.Module, 
     if parameter is not None:
         new = new.to(parameter.dtype)
     return new, _transferred(model, new)
+
+
+def prototype(model: nn.Module, arguments: Mapping[str, Any]) -> nn.Module:
+    """Return a model made anew without any weights, to look at its graph.
+
+    Raises:
+        RefinementError: as for ``rebuilt``.
+    """
+    make = _constructor_of(model)
+    with torch.device("meta"):
+        return make(model, arguments).eval()
+
+
+def offers(model: nn.Module) -> list[dict[str, Any]]:
+    """Return arguments with which the constructor of a model makes it shorter and wider.
+
+    There are none where nothing is known of the constructor.
+    """
+    home = f"{type(model).__module__}.{type(model).__name__}"
+    return list(_OFFERS[home](model)) if home in _OFFERS else []
 
 
 def _constructor_of(model: nn.Module) -> Callable[[nn.Module, Mapping[str, Any]], nn.Module]:
@@ -126,24 +147,75 @@ def _stage_numbers(stage: Any) -> dict[str, Any]:
     }
 
 
+_WIDER = (1.25, 1.5, 2.0)
+"""How many times as wide a stage is made that takes over the blocks of the next one."""
+
+
+def _shorter_efficientnets(model: Any) -> Iterator[dict[str, Any]]:
+    """Yield EfficientNets with one stage less, as they were published.
+
+    The last stage is left out, the one in front takes over its width and blocks, and the one in
+    front of that takes over those blocks, and gets wider.
+    """
+    stages = [_stage_numbers(stage) for stage in model.features[1:-1]]
+    if len(stages) < 3:
+        return
+    wide, late, last = stages[-3:]
+    for factor in _WIDER:
+        for stride in sorted({late["stride"], 1}, reverse=True):
+            yield {
+                "stages": [
+                    *({} for _ in stages[:-3]),
+                    {
+                        "channels": _divisible(wide["channels"] * factor),
+                        "blocks": wide["blocks"] + late["blocks"],
+                    },
+                    {
+                        "channels": last["channels"],
+                        "blocks": last["blocks"],
+                        "stride": stride,
+                    },
+                ]
+            }
+
+
+def _divisible(channels: float) -> int:
+    """Return a number of channels as EfficientNet rounds it: to a multiple of 8, not far below."""
+    rounded = max(8, int(channels + 4) // 8 * 8)
+    return rounded if rounded >= 0.9 * channels else rounded + 8
+
+
+def _shorter_resnets(model: Any) -> Iterator[dict[str, Any]]:
+    """Yield ResNets of wide bottlenecks, with fewer of them in every stage."""
+    layers = [model.layer1, model.layer2, model.layer3, model.layer4]
+    if not hasattr(model.layer1[0], "conv3"):
+        return  # blocks of two convolutions have the width of their stage
+    for part in (2, 4):
+        fewer = [max(1, -(-len(stage) // part)) for stage in layers]
+        for factor in _WIDER:
+            width = round(model.base_width * factor)
+            yield {"layers": fewer, "width_per_group": width}
+
+
 def _resnet(model: Any, arguments: Mapping[str, Any]) -> nn.Module:
     layers = arguments.get("layers")
+    width = arguments.get("width_per_group", model.base_width)
     if (
-        set(arguments) != {"layers"}
+        not set(arguments) <= {"layers", "width_per_group"}
         or not isinstance(layers, Sequence)
         or len(layers) != 4
-        or not all(type(one) is int and one > 0 for one in layers)
+        or not all(type(one) is int and one > 0 for one in (*layers, width))
     ):
         raise RefinementError(
             f"A ResNet was to be made with {dict(arguments)!r}; it takes 'layers': four numbers of "
-            "blocks."
+            "blocks, and 'width_per_group': a number of channels."
         )
     made: nn.Module = model.__class__(
         type(model.layer1[0]),
         list(layers),
         num_classes=model.fc.out_features,
         groups=model.groups,
-        width_per_group=model.base_width,
+        width_per_group=width,
         norm_layer=model._norm_layer,
     )
     return made
@@ -176,6 +248,11 @@ def _is_numbers(value: Any) -> bool:
 _CONSTRUCTORS: Mapping[str, Callable[[Any, Mapping[str, Any]], nn.Module]] = {
     "torchvision.models.efficientnet.EfficientNet": _efficientnet,
     "torchvision.models.resnet.ResNet": _resnet,
+}
+
+_OFFERS: Mapping[str, Callable[[Any], Iterator[dict[str, Any]]]] = {
+    "torchvision.models.efficientnet.EfficientNet": _shorter_efficientnets,
+    "torchvision.models.resnet.ResNet": _shorter_resnets,
 }
 
 
