@@ -24,7 +24,7 @@ from rfa_toolbox.cli.problems import UsageError, complain, remark
 from rfa_toolbox.cli.screening import screen_command
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import RFAError
-from rfa_toolbox.refinement import Advice, Refinement, edit, suggest_refinements
+from rfa_toolbox.refinement import Advice, Refinement, edit, other_widths, suggest_refinements
 from rfa_toolbox.rendering.layout import DEFAULT_TIME_LIMIT, LayoutTimeoutError
 
 __all__ = ["app", "run"]
@@ -538,7 +538,7 @@ def refine_command(
             max_parameters=max_parameters,
             criterion=criterion.value,
             top=top,
-            model=model.source.model,
+            rebuilt=other_widths(model.source.model, model.shapes or None),
         )
     one = refining.chosen(advice, number or 1) if stored is not None or number else None
     if one is None or number is None:

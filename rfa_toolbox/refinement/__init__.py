@@ -14,6 +14,7 @@ from rfa_toolbox.refinement.edits import (
 from rfa_toolbox.refinement.live.application import (
     RefinedModel,
     apply_refinement,
+    other_widths,
     refine_model,
 )
 from rfa_toolbox.refinement.plan import Prediction, Refinement, predict, refinement_of
@@ -38,6 +39,7 @@ __all__ = [
     "apply_refinement",
     "downsampling_steps",
     "edit",
+    "other_widths",
     "predict",
     "refine_model",
     "refinement_of",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias
+from typing import Final, Literal, TypeAlias
 
 import attrs
 
@@ -16,7 +16,6 @@ from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 from rfa_toolbox.refinement.contracted import Contracted, Estimate
 from rfa_toolbox.refinement.edits import Edit, Rebuild, words_of
-from rfa_toolbox.refinement.live.application import graphs_of_other_widths
 from rfa_toolbox.refinement.plan import (
     Prediction,
     Refinement,
@@ -33,8 +32,9 @@ _CRITERIA: Final[tuple[Criterion, ...]] = ("strict", "layers")
 _MOST: Final = 20_000
 """Candidates of one strategy that are looked at; more are not, and the result says so."""
 _NO_CONSTRUCTOR: Final = (
-    "Shorter and wider networks are those of the model's own constructor: pass the live model, an "
-    "EfficientNet or a ResNet (of bottlenecks) of torchvision."
+    "Shorter and wider networks are those of the model's own constructor: pass "
+    "rebuilt=other_widths(model). It is known of EfficientNet, and of ResNet with bottlenecks, of "
+    "torchvision."
 )
 _MARGIN: Final = 1.25
 """How far estimates of compute may be off: what is estimated above it is not predicted exactly."""
@@ -98,7 +98,7 @@ def suggest_refinements(
     criterion: Criterion = "strict",
     top: int = 10,
     single_units: bool = False,
-    model: Any = None,
+    rebuilt: Iterable[tuple[Rebuild, EnrichedNetworkNode]] = (),
 ) -> Advice:
     """Return architectures near a given one whose layers can all use their fields.
 
@@ -112,9 +112,8 @@ def suggest_refinements(
             no layer that looks is reached by what has seen all of it.
         top: how many refinements to return of every strategy.
         single_units: also suggest networks whose last maps are a single unit.
-        model: the live model that the graph was made of. What its own constructor can make of it,
-            which strategy "wide" tries, no graph tells; EfficientNet and ResNet of torchvision have
-            such constructors.
+        rebuilt: for strategy "wide", what the model's own constructor makes, which no graph tells:
+            ``other_widths(model)``.
 
     Returns:
         Rankings per strategy, the resolution closest below ``input_res`` first, then the cheapest;
@@ -137,7 +136,7 @@ def suggest_refinements(
     resolution = resolution_of(nodes, input_res)
     search = _Search(graph, resolution, criterion, max_compute, max_parameters, single_units)
     if "wide" in chosen:
-        search.rebuild(model)
+        search.rebuild(rebuilt)
         if strategies is not None and not search.network.rebuilt:
             search.notes.append(_NO_CONSTRUCTOR)
     rankings: dict[str, tuple[Refinement, ...]] = {}
@@ -206,11 +205,9 @@ class _Search:
             for name, reason in step.obstacles.items():
                 self.notes.append(f"{step.words} cannot be changed: {name}: {reason}.")
 
-    def rebuild(self, model: Any) -> None:
-        """Find out what the constructor of a model makes of it."""
-        if model is not None:
-            made = graphs_of_other_widths(model, self._plain.encoded_res)
-            self.network = attrs.evolve(self.network, rebuilt=dict(made))
+    def rebuild(self, rebuilt: Iterable[tuple[Rebuild, EnrichedNetworkNode]]) -> None:
+        """Learn what the constructor of the model makes."""
+        self.network = attrs.evolve(self.network, rebuilt=dict(rebuilt))
 
     def candidates(self, strategy: str) -> list[_Candidate]:
         """Return what a strategy proposes that gets better somewhere; all of it, up to a limit."""

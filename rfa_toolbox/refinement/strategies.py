@@ -68,7 +68,6 @@ class Network:
         cls,
         graph: EnrichedNetworkNode,
         resolution: Sequence[int],
-        rebuilt: Mapping[Rebuild, EnrichedNetworkNode] | None = None,
     ) -> Network:
         """Return what there is to know of a graph, and of the images in pixels per axis."""
         steps = downsampling_steps(graph)
@@ -78,7 +77,7 @@ class Network:
         left_out = {step.index: without(graph, step) for step in editable}
         source = Editable(graph)
         size = tuple(resolution)
-        return cls(graph, steps, editable, places, looking, size, source, left_out, rebuilt or {})
+        return cls(graph, steps, editable, places, looking, size, source, left_out, {})
 
     def dropped(self, steps: Sequence[DownsamplingStep]) -> Edits:
         """Return the edits that leave some steps out."""

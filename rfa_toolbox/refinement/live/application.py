@@ -26,7 +26,7 @@ __all__ = [
     "RefinedModel",
     "apply_refinement",
     "as_predicted",
-    "graphs_of_other_widths",
+    "other_widths",
     "refine_model",
 ]
 
@@ -200,14 +200,19 @@ def _as_predicted(
     return RefinedModel(live.finished(graph, actual), actual, tuple(new), tuple(weights.summed))
 
 
-def graphs_of_other_widths(
-    model: Any, size: Sequence[int] | None
+def other_widths(
+    model: Any, input_res: Any = None
 ) -> Iterator[tuple[Rebuild, EnrichedNetworkNode]]:
-    """Yield shorter and wider models that the constructor of a model makes, with their graphs.
+    """Yield shorter and wider networks that the constructor of a model makes, with their graphs.
+
+    ``suggest_refinements`` takes them, for its strategy "wide". None are made before they are
+    asked for.
 
     Args:
-        model: stays as it is. There are none where its constructor is not known.
-        size: resolution in pixels to encode them at, one number per axis; None is the usual one.
+        model: a live model; it stays as it is. Constructors are known of EfficientNet and of ResNet
+            with bottlenecks, both of torchvision; there is nothing for other models.
+        input_res: shape of the input, as for ``create_graph_from_pytorch_model``; None is the usual
+            one.
     """
     roots = {base.__module__.partition(".")[0] for base in type(model).__mro__}
     if "torch" not in roots or roots & {"keras", "tf_keras"}:
@@ -217,8 +222,7 @@ def graphs_of_other_widths(
     from rfa_toolbox.refinement.live.pytorch import LivePyTorchModel
 
     for arguments in offers(model):
-        shape = None if size is None else tuple(size)
-        live = LivePyTorchModel(prototype(model, arguments), None, shape)
+        live = LivePyTorchModel(prototype(model, arguments), input_res)
         yield Rebuild(arguments), live.graph()
 
 
