@@ -240,9 +240,11 @@ def _public(operation: Any) -> dict[str, Any]:
 
 
 def _listed(value: Any) -> Any:
-    """Return a value with lists in place of tuples, as JSON has it."""
+    """Return a value with lists in place of tuples, and plain numbers, as JSON has it."""
     if isinstance(value, Mapping):
         return {key: _listed(one) for key, one in value.items()}
+    if is_array(value) and not value.shape:
+        return _numbers(value)
     return [_listed(one) for one in value] if isinstance(value, list | tuple) else value
 
 
