@@ -75,7 +75,7 @@ def interpolation(
     Without a support the unit i reads floor(i*ratio), or floor((i + 1/2)*ratio) if it is exact.
 
     >>> interpolation("nearest", Fraction(1, 2)).kernel, interpolation("bilinear", Fraction(1, 2))
-    (2, Window(kernel=4, stride=1, dilation=1, begin=2, end=2, upsampling=2))
+    (2, Window(kernel=4, stride=1, dilation=1, begin=2, end=2, upsampling=2, scan=None))
     """
     stride, factor = ratio.numerator, ratio.denominator
     support = _SUPPORT.get(method)
@@ -177,7 +177,7 @@ def windows_of(layer: LayerDefinition, axes: int) -> tuple[Window, ...]:
     """Return what a layer does along every axis.
 
     >>> windows_of(LayerDefinition("blur", 3, 2, padding=1), 2)[1]
-    Window(kernel=3, stride=2, dilation=1, begin=1, end=1, upsampling=1)
+    Window(kernel=3, stride=2, dilation=1, begin=1, end=1, upsampling=1, scan=None)
     """
     kernels, strides, dilations, upsamplings = (
         arithmetic.broadcast(one, axes)

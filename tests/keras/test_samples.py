@@ -82,7 +82,7 @@ def test_a_subclassed_model_says_what_to_do(version: str) -> None:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(("name", "kind"), UNKNOWN.items())
 def test_an_unknown_layer_is_neutral_and_told_once(name: str, kind: str, version: str) -> None:
-    with pytest.warns(UserWarning, match=rf"{kind}' \(1x\).*with_handler") as caught:
+    with pytest.warns(UserWarning, match=rf"{kind}' \(1x\).*add_rule") as caught:
         graph = create_graph_from_keras_json(DATA / f"{version}__{name}.json")
     assert len(caught) == 1
     assert caught[0].filename == __file__

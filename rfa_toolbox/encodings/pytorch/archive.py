@@ -99,7 +99,7 @@ class Archive:
 
 def is_path(model: Any) -> TypeGuard[str | Path]:
     """Return whether a model is given as the path of a file."""
-    return isinstance(model, str | Path)
+    return isinstance(model, Path) or (isinstance(model, str) and model.endswith(".pt2"))
 
 
 def open_archive(path: str | Path) -> Archive:
