@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import torch._dynamo  # PyTorch loads it late, and SymPy with it adds a filter of warnings
 from torch import nn
 
 from rfa_toolbox import create_graph_from_pytorch_model
