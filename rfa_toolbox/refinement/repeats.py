@@ -88,7 +88,7 @@ def block_named(nodes: Sequence[EnrichedNetworkNode], name: str) -> RepeatedBloc
     >>> from rfa_toolbox.architectures.resnet import resnet18
     >>> block = block_named(resnet18().all_layers, "Stage0-Block1-Addition")
     >>> [node.name for node in block.nodes]
-    ['Stage0-Block1-Conv1', 'Stage0-Block1-Conv2', 'Stage0-Block1-Addition']
+    ['Stage0-Block1-Conv0', 'Stage0-Block1-Conv1', 'Stage0-Block1-Addition']
     """
     by_name = {node.name: node for node in nodes}
     inside = [node for node in nodes if is_inside(node.module_path, name)]

@@ -12,7 +12,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -415,12 +415,16 @@ def test_a_disk_that_is_full_leaves_the_old_file(
     path = tmp_path / "old.json"
     path.write_text("old")
 
-    def fill(self: Path, content: bytes) -> None:
-        with self.open("wb") as file:
-            file.write(content[:10])
-        raise OSError(28, "No space left on device")
+    class Full(io.BytesIO):
+        def writelines(self, parts: Iterable[Any]) -> None:
+            raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", fill)
+    def opened(self: Path, mode: str = "r", **options: Any) -> Any:
+        self.touch()
+        return Full() if self.suffix == ".tmp" else real(self, mode, **options)
+
+    real = Path.open
+    monkeypatch.setattr(Path, "open", opened)
     assert "No space left on device" in rfa("range", "vgg16", "-o", path).complaint()
     assert [(one.name, one.read_text()) for one in tmp_path.iterdir()] == [("old.json", "old")]
 
