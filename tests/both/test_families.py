@@ -24,6 +24,7 @@ from rfa_toolbox.empirical import verify
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from tests.both.families import FAMILIES, Case, Network, keras_model, shape_of
 from tests.both.test_parity import CASES
+from tests.both.test_parity import answers as answers_of_layer
 from tests.onnx.test_exporters import exported
 
 pytestmark = pytest.mark.filterwarnings(
@@ -40,14 +41,7 @@ EVERY = pytest.mark.parametrize("case", FAMILIES.values(), ids=list(FAMILIES))
 
 def answers(graph: EnrichedNetworkNode) -> dict[str, Any]:
     """Return what a graph says of its last layer, of tiles, and of resolutions."""
-    return {
-        "fields": (graph.receptive_field_min, graph.receptive_field_max),
-        "jump": graph.get_maximum_scale_factor(),
-        "certainty": graph.certainty,
-        "window": graph.window,
-        "tiles": not any(node.layer_info.position_dependent for node in graph.all_layers),
-        "range": input_resolution_range(graph),
-    }
+    return {**answers_of_layer(graph), "range": input_resolution_range(graph)}
 
 
 def ours(case: Case) -> tuple[Any, EnrichedNetworkNode]:

@@ -501,14 +501,15 @@ class Recorder(TorchFunctionMode):
 
         Sizes of maps in a tensor steer a model, as do positions to look at.
         """
-        whole = all(self._shadow(one) is not None for one in found)
-        shadows = self._shadowed(args) if whole else ()
+        if any(self._shadow(one) is None for one in found):
+            return function(*args, **keywords)
+        shadows = self._shadowed(args)
         given = {key: self._shadowed(value) for key, value in keywords.items()}
-        if name in _READ_VALUES and whole and found:
+        if name in _READ_VALUES and found:
             return function(*shadows, **given)
         result = function(*args, **keywords)
         target = found[0] if result is None and found else result
-        if whole and isinstance(target, torch.Tensor) and target.is_meta and _is_small(target):
+        if isinstance(target, torch.Tensor) and target.is_meta and _is_small(target):
             shadow = function(*shadows, **(given if found else {**given, "device": "cpu"}))
             self._shadows[id(target)] = (
                 target._version,
