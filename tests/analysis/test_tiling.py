@@ -7,6 +7,7 @@ import re
 from fractions import Fraction
 from itertools import pairwise
 
+import attrs
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -280,6 +281,26 @@ def test_what_a_layer_cut_off_is_missing_wherever_the_next_one_looks():
     assert kept(back, 20, 14) == [(0, slice(0, 14)), (6, slice(8, None))]
 
 
+@pytest.mark.parametrize(("size", "made"), [(14, 7), (15, 8)])
+def test_where_the_end_of_a_padding_is_not_known_every_share_of_a_tile_has_its_unit(size, made):
+    image = named("image", LayerDefinition("Input", 1, 1))
+    moved = named("moved", LayerDefinition("Conv", 1, 2, padding=[(4, None)]), image)
+    assert kept(moved, size + 20, size)[0] == (0, slice(0, made))
+
+
+def test_a_layer_makes_and_has_right_what_all_that_it_reads_have():
+    image = named("image", LayerDefinition("Input", 1, 1))
+    wide = named("wide", LayerDefinition("Conv", 7, padding=3), image)
+    assert kept(named("add", LayerDefinition("Add", 1, 1), image, wide), 30, 14) == [
+        (0, slice(0, 11)), (8, slice(3, 11)), (16, slice(3, None)),
+    ]  # fmt: skip
+    shorter = named("shorter", LayerDefinition("Conv", 3, padding=0), image)
+    both = named("add", LayerDefinition("Add", 1, 1), image, shorter)
+    # Of the twelve units of a tile all are right, and the unit that looks at the last is missing.
+    moved = named("moved", LayerDefinition("Conv", 1, padding=[(3, -3)]), both)
+    assert kept(moved, 23, 14) == [(0, slice(0, 12)), (9, slice(3, None))]
+
+
 @pytest.mark.parametrize("fact", ["ignored_global", "resolution_dependent", "position_dependent"])
 def test_a_layer_far_in_front_that_depends_on_the_whole_image_is_named(fact):
     layer = LayerDefinition("Whole", 1, 1, padding=0, **{fact: True})
@@ -386,3 +407,89 @@ def test_one_axis_that_is_seen_without_end_forbids_tiles():
     rows = EnrichedNetworkNode("rows", LayerDefinition("Mean", (math.inf, 1), 1), [])
     with pytest.raises(InvalidGraphError, match="whole image"):
         tile_plan(rows, 64, 32)
+
+
+# --- approximate plans ---------------------------------------------------------------------------
+
+
+def behind_a_stem(layer, **facts):
+    """Two convolutions, with a layer between them, beside which the map goes on."""
+    stem = named("stem", LayerDefinition("Conv", (3, 3), (2, 2), padding=1))
+    odd = EnrichedNetworkNode("odd", layer, [stem], **facts)
+    both = named("add", LayerDefinition("Add", (1, 1)), stem, odd)
+    return named("last", LayerDefinition("Conv", (3, 3), padding=1), both)
+
+
+def at_one_place(**facts):
+    return LayerDefinition("Odd", (1, 1), padding=0, **facts)
+
+
+UNKNOWN = {"certainty": "unknown", "certainty_reason": "it is odd"}
+
+
+@pytest.mark.parametrize(
+    ("layer", "facts", "says"),
+    [
+        (at_one_place(ignored_global=True), {}, "takes statistics of each tile, not of the image"),
+        (LayerDefinition("Odd", math.inf), {}, "sees all of each tile, not all of the image"),
+        (
+            LayerDefinition("Odd", (math.inf, 1), padding=None), {},
+            "sees all of each tile, not all of the image",
+        ),
+        (
+            at_one_place(resolution_dependent=True), {},
+            "depends on the size of a tile, not on that of the image",
+        ),
+        (
+            at_one_place(position_dependent=True), {},
+            "depends on the place in a tile, not on that in the image",
+        ),
+        (at_one_place(), UNKNOWN, "is not known, and may look farther than the margin"),
+    ],
+)  # fmt: skip
+def test_an_approximate_plan_is_that_of_what_is_finite_and_says_what_differs(layer, facts, says):
+    last = behind_a_stem(layer, **facts)
+    with pytest.raises(InvalidGraphError):
+        tile_plan(last, (64, 32), (32, 16))
+    plan = tile_plan(last, (64, 32), (32, 16), approximate=True)
+    assert plan.differences == (f"'odd' (Odd) {says}",)
+    plain = tile_plan(behind_a_stem(at_one_place()), (64, 32), (32, 16))
+    assert attrs.evolve(plan, differences=()) == plain
+    assert tile_plan(last, (64, 32), (64, 32), approximate=True).differences == ()
+    two = tile_plan(last, (64, 32), (64, 24), approximate=True)
+    assert len(two.tiles) == 2 < len(plan.tiles)
+    assert two.differences == plan.differences
+
+
+def test_what_is_not_known_is_said_once_where_it_begins():
+    layer = LayerDefinition("Conv", 3, padding=1)
+    image = named("image", LayerDefinition("Input", 1, 1))
+    odd = EnrichedNetworkNode("odd", layer, [image], **UNKNOWN)
+    behind = named("behind", layer, odd)
+    last = named("add", LayerDefinition("Add", 1, 1), image, behind)
+    assert (behind.certainty, last.certainty) == ("unknown", "unknown")
+    (said,) = tile_plan(last, 64, 32, approximate=True).differences
+    assert said.startswith("'odd'")
+
+
+def test_an_approximate_plan_of_what_needs_none_is_the_exact_one():
+    last = behind_a_stem(at_one_place())
+    assert tile_plan(last, 64, 32, approximate=True) == tile_plan(last, 64, 32)
+
+
+@pytest.mark.parametrize("kernel", [(math.inf, 1), (1, math.inf), (math.inf, math.inf)])
+def test_what_sees_everything_over_all_paths_has_no_margin(kernel):
+    whole = named("whole", LayerDefinition("Mean", kernel, padding=None))
+    with pytest.raises(
+        InvalidGraphError, match=r"of 'whole' see .* in front of the .* everything.$"
+    ):
+        tile_plan(whole, 64, 32, approximate=True)
+
+
+@pytest.mark.parametrize("behind", [True, False])
+def test_an_approximate_plan_needs_the_places_of_units_as_well(behind):
+    last = named("lost", LayerDefinition("Conv", 3, padding=None))
+    if behind:
+        last = named("last", LayerDefinition("Conv", 3, padding=1), last)
+    with pytest.raises(InvalidGraphError, match="padding"):
+        tile_plan(last, 64, 32, approximate=True)
