@@ -231,7 +231,7 @@ pools = st.builds(
 
 
 @hypothesis.given(st.lists(st.one_of(convolutions, pools), min_size=2, max_size=4))
-@hypothesis.settings(max_examples=25, deadline=None)
+@hypothesis.settings(max_examples=25)
 def test_gradients_and_nan_agree_on_random_stacks(kinds: list[tuple[Any, ...]]) -> None:
     layers: list[nn.Module] = []
     for kind, *numbers in kinds:

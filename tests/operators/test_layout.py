@@ -163,7 +163,7 @@ def moves(data: st.DataObject, tensor: Followed, slices: bool, free: bool) -> No
 SHAPES = st.sampled_from([(1, 3, 8, 12), (2, 4, 4, 4), (1, 1, 6, 16), (1, 2, 12, 9), (3, 7, 5, 8)])
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(data=st.data(), shape=SHAPES, slices=st.booleans(), free=st.booleans())
 def test_coordinates_are_those_of_numpy(
     data: st.DataObject, shape: Shape, slices: bool, free: bool
@@ -174,7 +174,7 @@ def test_coordinates_are_those_of_numpy(
         tensor.check()
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(data=st.data(), shape=SHAPES)
 def test_splits_and_merges_of_whole_dimensions_come_back(data: st.DataObject, shape: Shape) -> None:
     """Nothing is lost where blocks line up, and the way back gives the image again."""
@@ -202,7 +202,7 @@ def test_splits_and_merges_of_whole_dimensions_come_back(data: st.DataObject, sh
     assert tensor.layout == image
 
 
-@settings(max_examples=300, deadline=None, derandomize=True)
+@settings(max_examples=300, derandomize=True)
 @given(data=st.data(), shape=SHAPES)
 def test_mixing_is_the_span_that_numpy_finds(data: st.DataObject, shape: Shape) -> None:
     tensor = Followed(shape, (2, 3))

@@ -268,7 +268,7 @@ def chains(draw: st.DrawFn) -> EnrichedNetworkNode:
     return last
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(chains())
 def test_leaving_a_step_out_never_raises_the_feasible_resolution(
     graph: EnrichedNetworkNode,
@@ -280,7 +280,7 @@ def test_leaving_a_step_out_never_raises_the_feasible_resolution(
             assert after <= before
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(chains())
 def test_the_fast_pass_agrees_with_the_graph(graph: EnrichedNetworkNode) -> None:
     contracted = Contracted(graph.all_layers)

@@ -132,7 +132,7 @@ HOSTILE = [
 ]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.one_of(st.text(st.characters(), max_size=40), st.sampled_from(HOSTILE)),
