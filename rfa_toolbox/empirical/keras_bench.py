@@ -1,18 +1,17 @@
 """Keras 3 models on the bench of the structural experiment, on any backend.
 
-The layers of the model are called one by one in the order of its graph, on images of any size
-that they take; nothing is rebuilt, and no layer learns anything of it.
+The layers of the model, and those inside layers that were opened to read them, are called one by
+one in the order of its graph, on images of any size that they take; nothing is rebuilt, and no
+layer learns anything of it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import math
 import warnings
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -24,15 +23,18 @@ from rfa_toolbox.empirical.keras_poison import (
     nan_in,
     passing_nan_on,
 )
+from rfa_toolbox.empirical.keras_walk import Walk
 from rfa_toolbox.empirical.readings import Mask
-from rfa_toolbox.empirical.results import call_name
 from rfa_toolbox.empirical.structural import Interval
-from rfa_toolbox.encodings.tensorflow_keras import (
-    create_graph_from_keras_json,
-    create_graph_from_model,
-    keras_model_to_dict,
-)
+from rfa_toolbox.encodings.tensorflow_keras import create_graph_from_model
 from rfa_toolbox.encodings.tensorflow_keras.layer_handlers import LayerCall
+from rfa_toolbox.encodings.tensorflow_keras.live import (
+    LiveGraph,
+    function_of,
+    is_live,
+    opened,
+    shapes_when_built,
+)
 from rfa_toolbox.errors import InvalidResolutionError, UnsupportedModelError
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.operators.chain import HandlerChain
@@ -47,16 +49,14 @@ _DOUBLINGS = 5
 _WIDTHS = (32, 64, 96, 128, 192, 224)
 _DEFAULT = 224
 _BATCH = 64
+_TRACED_BATCH = 16
+"""Calls that were traced are for one number of images, so that all passes are of as many."""
+
 _COMPILED_BATCH = 8
 """JAX compiles every kernel anew for another number of images, so there is but one."""
 
 _NUMBERS = 2**27
 """How many numbers an image may have, all channels of all layers together."""
-
-_ONLY = ""
-"""The input of a model that has no other one, whatever its name."""
-
-_MOVING = {"Reshape", "Permute"}
 
 
 class KerasBench:
@@ -82,24 +82,22 @@ class KerasBench:
         shortcuts: bool = True,
         handlers: HandlerChain[LayerCall] | None = None,
     ) -> None:
-        functional = _functional(model, input_shape)
-        self.functional = functional
+        connected = function_of(model) is not None
+        if not connected:
+            input_shape = shapes_when_built(model) if input_shape is None else input_shape
+            _build(model, input_shape)
+        self.model = model
         self.model_name = str(model.name)
         self.global_ops = global_ops
         self.handlers = handlers
-        model = model if hasattr(model, "_functional") or model is functional else functional
-        graph = create_graph_from_model(model, global_ops=global_ops, handlers=handlers)
-        self.architecture = keras_model_to_dict(model)
-        self.names = frozenset(node.name for node in graph.all_layers)
-        self.gated = _in_gates(graph.all_layers)
-        self.before = {
-            node.name: {one.name for one in node.predecessors} for node in graph.all_layers
-        }
-        self.inputs = {str(one.name): tuple(one.shape) for one in functional.inputs}
+        self._nested = input_shape
+        self.live = opened(model, None if connected else input_shape)
+        self._graph(None if connected else input_shape)  # which warns
+        self.inputs = self._inputs(input_shape)
         several = _shapes_by_name(self.inputs, input_shape)
         self.main = max(several, key=lambda name: len(self.inputs[name]))
         own, given = self.inputs[self.main], several[self.main]
-        self.channels_first = first = _has_channels_first(functional)
+        self.channels_first = first = _has_channels_first(self.live)
         self.shortcuts = shortcuts
         self.spatial = tuple(range(2, len(own))) if first else tuple(range(1, len(own) - 1))
         if any(
@@ -132,19 +130,46 @@ class KerasBench:
             found[name] = tuple(sizes.get(place, size) for place, size in enumerate(beside))
         return found
 
+    def _inputs(self, given: Any) -> dict[str, tuple[int | None, ...]]:
+        """Return the shapes of all inputs by name; None for sizes that are open."""
+        if self.live.function:
+            return {str(one.name): tuple(one.shape) for one in self.live.inputs}
+        names = sorted(given) if isinstance(given, Mapping) else self.live.input_names
+        shapes = (tuple(one.shape) for one in self.live.inputs)
+        return {name: (None, *one[1:]) for name, one in zip(names, shapes, strict=True)}
+
+    def _shapes(self, shape: Sequence[int], batch: int) -> Any:
+        """Return the shapes of all inputs if the image has this one, nested as the model has it."""
+        by_name = {**self.shapes_at(shape), self.main: tuple(shape)}
+        shapes = {name: (batch, *one[1:]) for name, one in by_name.items()}
+        if self.live.function or not isinstance(self._nested, Mapping):
+            several = [shapes[name] for name in self.inputs]
+            return several if self.live.function or _holds_shapes(self._nested) else several[0]
+        return shapes
+
+    def _graph(self, shapes: Any) -> EnrichedNetworkNode:
+        return create_graph_from_model(
+            self.model, input_res=shapes, global_ops=self.global_ops, handlers=self.handlers
+        )
+
     def nodes_at(self, shape: Sequence[int]) -> dict[str, EnrichedNetworkNode]:
         """Return the nodes of the graph for inputs of a shape, which paddings may depend on."""
-        shapes = {**self.shapes_at(shape), self.main: tuple(shape)}
-        if len(shapes) == 1:
-            shapes = {_ONLY: tuple(shape)}
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # the graph of the model has warned
-            graph = create_graph_from_keras_json(
-                _resized(self.architecture, shapes),
-                global_ops=self.global_ops,
-                handlers=self.handlers,
-            )
+            graph = self._graph(self._shapes(shape, 1))
         return {node.name: node for node in graph.all_layers}
+
+    def calls_at(
+        self, shape: Sequence[int], batch: int, nodes: Mapping[str, EnrichedNetworkNode]
+    ) -> LiveGraph:
+        """Return the calls of the model on so many images of a shape, opened as its nodes are."""
+        if not self.live.traced:
+            return self.live
+
+        def keep(_layer: Any, name: str, _shapes: Sequence[tuple[int, ...]]) -> bool:
+            return name in nodes
+
+        return opened(self.model, self._shapes(shape, batch), keep)
 
     def lengths(self, axis: int) -> Sequence[int]:
         """Lengths of the image to try along an axis; only the model's own if no other runs."""
@@ -202,44 +227,43 @@ class KerasSetting:
         self.output_shapes: dict[str, tuple[int, ...]] = {}
         self._sizes: dict[str, int] = {}
         self._maps: list[tuple[int, ...]] = []
-        self._compiled = importlib.import_module("keras").backend.backend() == "jax"
-        self._batch = _COMPILED_BATCH if self._compiled else 1
+        self.nodes = bench.nodes_at(shape)
+        compiled = importlib.import_module("keras").backend.backend() == "jax"
+        self._batch = _COMPILED_BATCH if compiled else 1
+        self._alike = compiled  # all passes are of as many images
+        self._graphs: dict[int, LiveGraph] = {}
         self.blind: dict[str, str] = {}
         self._masked: set[str] = set()
         clean = self.masks([(0, 0)])[0]
         self.numbers = sum(self._sizes.values())
-        self.units = {name: mask.size for name, mask in clean.items()}
+        self.units = {name: mask.size for name, mask in clean.items() if name in self.nodes}
         for name, mask in clean.items():
             if mask.any():
                 self.blind[name] = "it is NaN without poison"
-        for name, before in bench.before.items():  # in order of execution
-            if name in self._masked or before & self._masked:
+        for name, node in self.nodes.items():
+            if name in self._masked or self._masked & {one.name for one in node.predecessors}:
                 self._masked.add(name)
                 self.blind[name] = "some weights are zero by a mask, which NaN does not show"
         self.doubtful: dict[str, str] = {}
         self.twice: frozenset[str] = frozenset()
         self.unplaced: frozenset[str] = frozenset()
-        self.gated = bench.gated
-        for name in bench.names - self.units.keys():
+        self.gated = _in_gates(self.nodes.values())
+        for name in self.nodes.keys() - self.units.keys():
             self.units[name] = 1
             self.blind[name] = "the experiment does not see it being called"
             self.output_shapes[name] = ()
-        self.units = {name: one for name, one in self.units.items() if name in bench.names}
-        if not self._compiled:
-            self._batch = max(1, min(_BATCH, _NUMBERS // max(1, self.numbers)))
-
-    @functools.cached_property
-    def nodes(self) -> dict[str, EnrichedNetworkNode]:
-        """The nodes of the graph for this image, by name, in order of execution."""
-        nodes = self.bench.nodes_at(self.shape)
-        return {name: nodes[name] for name in self.units}
+        self.nodes = {name: self.nodes[name] for name in self.units}
+        if not compiled:
+            largest = _TRACED_BATCH if bench.live.traced else _BATCH
+            self._batch = max(1, min(largest, _NUMBERS // max(1, self.numbers)))
+            self._alike = bench.live.traced
 
     def masks(self, intervals: Sequence[Interval], numbers: bool = False) -> list[dict[str, Mask]]:
         """Poison each of the intervals of rows in turn; return which units are NaN, per layer."""
         found: list[dict[str, Mask]] = []
         for place in range(0, len(intervals), self._batch):
             some = intervals[place : place + self._batch]
-            rest = (self._batch - len(some)) * self._compiled
+            rest = (self._batch - len(some)) * self._alike
             found.extend(self._run([*some, *[(0, 0)] * rest])[: len(some)])
         return found
 
@@ -286,17 +310,24 @@ class KerasSetting:
             gates=bench.global_ops == "count",
             shortcuts=bench.shortcuts,
         )
+        calls = self._calls(len(intervals))
         with _undisturbed(keras), passing_nan_on(keras):
-            walk = _Walk(layers, look)
-            walk.through(bench.functional, self._inputs(layers, images), "")
+            walk = Walk(layers, look)
+            walk.run(calls, self._inputs(layers, images))
         self._masked |= walk.masked
         return found
 
-    def _inputs(self, layers: PoisonedLayers, images: Flags) -> Any:
+    def _calls(self, images: int) -> LiveGraph:
+        """Return the calls of the model on so many images."""
+        if images not in self._graphs:
+            self._graphs[images] = self.bench.calls_at(self.shape, images, self.nodes)
+        return self._graphs[images]
+
+    def _inputs(self, layers: PoisonedLayers, images: Flags) -> list[Any]:
         """Return what to call the model with: the same rows of all images are poisoned."""
         bench = self.bench
         if len(bench.inputs) == 1:
-            return layers.poisoned(images)
+            return [layers.poisoned(images)]
         channels = next(place for place in range(1, images.ndim) if place not in bench.spatial)
         poisoned = images.take([0], channels)
         given = []
@@ -337,140 +368,31 @@ class KerasSetting:
         return flags.any(axis=rest).reshape(count, -1)
 
 
-class _Walk:
-    """Calls the layers of a model, and of the models in it, and shows every result."""
-
-    def __init__(self, layers: PoisonedLayers, look: Callable[..., None]) -> None:
-        self.layers = layers
-        self.look = look
-        self.masked: set[str] = set()
-        """Calls that were given a mask."""
-        self._calls: Counter[str] = Counter()
-        self._orders: dict[int, tuple[Any, tuple[int, ...]]] = {}
-        """Of results with permuted dimensions: themselves, by id, and which dimensions they had."""
-
-    def through(self, model: Any, inputs: Any, path: str) -> Any:
-        """Run a model; ``path`` are the names of the models around it."""
-        given = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
-        if isinstance(inputs, dict):
-            given = [inputs[key] for key in sorted(inputs)]
-        makers = [one._keras_history.operation for one in model.inputs]
-        for layer in model.operations:
-            if layer in makers:
-                self.look(self._name(path, layer), given[makers.index(layer)])
-        return model._run_through_graph(
-            inputs, operation_fn=lambda operation: self._called(operation, path)
-        )
-
-    def _name(self, path: str, layer: Any) -> str:
-        name = f"{path}/{layer.name}" if path else str(layer.name)
-        self._calls[name] += 1
-        return call_name(name, self._calls[name])
-
-    def _called(self, operation: Any, path: str) -> Callable[..., Any]:
-        def call(*args: Any, **keywords: Any) -> Any:
-            inner = getattr(operation, "_functional", None) or operation
-            if hasattr(inner, "_run_through_graph"):
-                outputs = self.through(
-                    inner, args[0], f"{path}/{operation.name}" if path else operation.name
-                )
-                many = isinstance(outputs, list | tuple) and len(outputs) == 1
-                return outputs[0] if many else outputs
-            result = self.layers.call(operation, args, keywords)
-            moves = type(operation).__name__ in _MOVING and hasattr(args[0], "shape")
-            order = self._order(operation, args, result)
-            name = self._name(path, operation)
-            if any(
-                key.endswith("mask") and one is not None and one is not False
-                for key, one in keywords.items()
-            ):
-                self.masked.add(name)
-            self.look(name, result, len(args[0].shape) if moves else 0, order)
-            return result
-
-        return call
-
-    def _order(self, operation: Any, args: Any, result: Any) -> tuple[int, ...] | None:
-        """Return which dimension of the image every dimension of a result is, if permuted."""
-        several = args[0] if args and isinstance(args[0], list | tuple) else args
-        known = [self._orders[id(one)][1] for one in several if id(one) in self._orders]
-        permuted = _permutation(operation, args)
-        if not (known or permuted) or not hasattr(result, "shape"):
-            return None
-        order = known[0] if known else tuple(range(len(permuted or ())))
-        if permuted is not None:
-            order = tuple(order[one] for one in permuted)
-        if len(order) != len(result.shape):
-            return None
-        self._orders[id(result)] = result, order
-        return order
-
-
-def _permutation(operation: Any, args: Any) -> tuple[int, ...] | None:
-    """Return where every dimension of the result comes from; None if nothing is permuted."""
-    kind = type(operation).__name__
-    if kind == "Permute":
-        return (0, *operation.dims)
-    if kind not in ("Transpose", "Swapaxes", "Moveaxis"):
-        return None
-    numbered = np.empty(tuple(range(len(args[0].shape))))  # a dimension's size is its number
-    if kind == "Transpose":
-        return np.transpose(numbered, operation.axes).shape
-    if kind == "Swapaxes":
-        return np.swapaxes(numbered, operation.axis1, operation.axis2).shape
-    return np.moveaxis(numbered, operation.source, operation.destination).shape
-
-
-def _resized(value: Any, shapes: dict[str, tuple[int, ...]]) -> Any:
-    """Return the JSON of a model with other shapes of its inputs, by name, and no other shapes.
-
-    The first input of a name is that of the model, and one of another is that of a model in it.
-    """
-    if isinstance(value, list):
-        return [_resized(one, shapes) for one in value]
-    if not isinstance(value, dict):
-        return value
-    kept = {key: one for key, one in value.items() if not key.startswith("build_")}
-    kind, config = value.get("class_name"), value.get("config") or {}
-    for key in ("shape", "batch_shape"):
-        if kind in ("InputLayer", "__keras_tensor__") and key in config:
-            made: list[int | None] = [None] * len(config[key])
-            name = config["name"] if config.get("name") in shapes else _ONLY
-            if kind == "InputLayer" and name in shapes:
-                made = [None, *shapes.pop(name)[1:]]
-            return {**kept, "config": {**config, key: made}}
-    return {key: _resized(one, shapes) for key, one in kept.items()}
-
-
-def _functional(model: Any, input_shape: Any) -> Any:
-    """Return the graph of layers that a model is; a subclassed one is called on symbolic tensors.
+def _build(model: Any, input_shape: Any) -> None:
+    """Let a model that is connected in Python code make its weights.
 
     Raises:
         UnsupportedModelError: if its layers cannot be run one by one.
     """
-    functional = getattr(model, "_functional", None) or model
-    if hasattr(functional, "_run_through_graph"):
-        return functional
     problem = f"{type(model).__name__} is no functional or built sequential model of Keras 3, "
-    if not hasattr(model, "call") or input_shape is None:
+    if not is_live(model) or input_shape is None:
         raise UnsupportedModelError(
             f"{problem}so its layers cannot be run one by one. Pass input_shape, with which a "
             "subclassed model of Keras 3 is called."
         )
+    if all(one.built for one in model._flatten_layers()):
+        return
     keras = importlib.import_module("keras")
-    shapes = input_shape if isinstance(input_shape, Mapping) else None
-    several = shapes or (input_shape if _holds_shapes(input_shape) else None)
+
+    def symbolic(shape: Any) -> Any:
+        if isinstance(shape, Mapping):
+            return {name: symbolic(one) for name, one in shape.items()}
+        if _holds_shapes(shape):
+            return [symbolic(one) for one in shape]
+        return keras.Input(batch_shape=(None, *shape[1:]))
+
     try:
-        if several is None:
-            inputs = keras.Input(batch_shape=(None, *input_shape[1:]))
-        elif shapes is not None:
-            inputs = {
-                key: keras.Input(batch_shape=(None, *one[1:]), name=key)
-                for key, one in shapes.items()
-            }
-        else:
-            inputs = [keras.Input(batch_shape=(None, *one[1:])) for one in input_shape]
-        return keras.Model(inputs, model.call(inputs), name=str(model.name))
+        model(symbolic(input_shape))
     except Exception as error:  # whatever its code raises on symbolic tensors
         raise UnsupportedModelError(
             f"{problem}and calling it on symbolic tensors of the shape {input_shape!r} fails: "
@@ -520,10 +442,12 @@ def _in_gates(nodes: Iterable[EnrichedNetworkNode]) -> frozenset[str]:
     return frozenset(found)
 
 
-def _has_channels_first(model: Any) -> bool:
+def _has_channels_first(graph: LiveGraph) -> bool:
     """Return whether the layers of a model have the channels in front of the positions."""
     return any(
-        getattr(layer, "data_format", None) == "channels_first" for layer in model.operations
+        getattr(step.operation, "data_format", None) == "channels_first"
+        or (step.inner is not None and _has_channels_first(step.inner))
+        for step in graph.steps
     )
 
 

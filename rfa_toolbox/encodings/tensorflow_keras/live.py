@@ -38,7 +38,9 @@ __all__ = [
     "is_array",
     "is_connected",
     "is_live",
+    "is_wrapper",
     "opened",
+    "shapes_when_built",
 ]
 
 Tensor: TypeAlias = Any
@@ -98,6 +100,28 @@ class LiveGraph:
     def shape(self, tensor: Tensor) -> tuple[int | None, ...]:
         """Return the shape of a tensor, with None for sizes that are open."""
         return self.shapes.get(id(tensor), tuple(tensor.shape))
+
+    @property
+    def input_names(self) -> list[str]:
+        """The names of its inputs; those of a call are numbered."""
+        if self.function:
+            return [str(one._keras_history.operation.name) for one in self.inputs]
+        return ["input", *(f"input_{at}" for at in range(1, len(self.inputs)))]
+
+    @property
+    def traced(self) -> bool:
+        """Whether it holds calls that were traced, which is for these sizes and no others."""
+        inner = (step.inner for step in self.steps)
+        return not self.function or any(one is not None and one.traced for one in inner)
+
+    @property
+    def hands_on(self) -> bool:
+        """Whether it is a layer that returns what it is given, and nothing else."""
+        given = set(map(id, self.inputs))
+        flat = sys.modules["keras"].tree.flatten(self.outputs)
+        return not (self.function or self.steps) and all(
+            id(one) in given for one in flat if is_array(one)
+        )
 
 
 # --- what a layer is -------------------------------------------------------------------------
@@ -180,7 +204,8 @@ def function_of(operation: Any) -> Any:
     return None
 
 
-def _is_wrapper(operation: Any) -> bool:
+def is_wrapper(operation: Any) -> bool:
+    """Return whether this is a layer of Keras around another layer."""
     return type(operation).__name__ in WRAPPERS and _is_own(type(operation))
 
 
@@ -295,7 +320,7 @@ class _Opener:
             return any(self.is_composite(one) for one in function.operations)
         if not isinstance(operation, self.keras.Layer):
             return not _is_own(type(operation))
-        if _is_wrapper(operation):
+        if is_wrapper(operation):
             return self.is_composite(_wrapped(operation))
         return base_of(operation) is None
 
@@ -354,7 +379,7 @@ class _Opener:
     def spec(self, layer: Any, *arguments: Any, **keywords: Any) -> Any:
         """Return what a layer makes of symbolic tensors, and keep what it does inside."""
         inner, reason = self.inside(layer, arguments, keywords)
-        if inner is not None and not _is_wrapper(layer):
+        if inner is not None and not is_wrapper(layer):
             made = self.keras.tree.map_structure(
                 lambda one: self.tensor(inner.shape(one), one.dtype) if is_array(one) else one,
                 inner.outputs,
@@ -385,7 +410,7 @@ class _Opener:
 
     def inside(self, layer: Any, arguments: Any, keywords: Any) -> tuple[LiveGraph | None, str]:
         """Return what a layer calls, None if it is to stay closed, and why if it had to."""
-        if _is_wrapper(layer):
+        if is_wrapper(layer):
             return self._inside_wrapper(layer, arguments)
         function = function_of(layer)
         if function is None and not self.is_composite(layer):
@@ -442,7 +467,7 @@ class _Opener:
 
     def subclassed(self, model: Any, shapes: Any) -> LiveGraph:
         """Return what a model calls whose layers are connected in Python alone."""
-        known = _shapes_when_built(model) if shapes is None else shapes
+        known = shapes_when_built(model) if shapes is None else shapes
         if known is None:
             raise UnsupportedModelError(
                 f"The model {model.name!r} of class {type(model).__name__!r} is connected in "
@@ -636,7 +661,7 @@ def _named(nodes: Sequence[Any]) -> Iterator[tuple[Any, str]]:
         yield node, names[id(operation)]
 
 
-def _shapes_when_built(model: Any) -> Any:
+def shapes_when_built(model: Any) -> Any:
     """Return the shapes that a model was built with; None if it was not, or does not tell."""
     known = dict(getattr(model, "_build_shapes_dict", None) or {})
     if not known:

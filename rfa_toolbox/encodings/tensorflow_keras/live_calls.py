@@ -101,8 +101,7 @@ class _Writer:
         """Return the calls of a whole model."""
         found: dict[int, Any] = {}
         if not graph.function:
-            names = ["input", *(f"input_{at}" for at in range(1, len(graph.inputs)))]
-            for tensor, own in zip(graph.inputs, names, strict=True):
+            for tensor, own in zip(graph.inputs, graph.input_names, strict=True):
                 config = {"name": own, "batch_shape": [None, *tensor.shape[1:]]}
                 entry = _Entry("InputLayer", False, True, config)
                 found[id(tensor)] = self._added(_Place(), own, entry)
@@ -153,7 +152,7 @@ class _Writer:
                 kind, operation, known = layer_kind(wrapped)
                 entry = _Entry(kind, operation, known, wrapped["config"])
         inner = step.inner
-        if inner is not None and (inner.function or inner.steps or not _hands_on(inner)):
+        if inner is not None and not inner.hands_on:
             given = {
                 id(own): found.get(id(one), _constant(one))
                 for own, one in zip(inner.inputs, step.given, strict=False)
@@ -305,10 +304,3 @@ def _constant(value: Any) -> Weights:
     shape = tuple(one or 1 for one in value.shape)
     path = getattr(value, "path", None)
     return Weights(shape, {} if path is None else {str(path): math.prod(shape)})
-
-
-def _hands_on(graph: LiveGraph) -> bool:
-    """Return whether a layer returns what it is given, and nothing else."""
-    given = set(map(id, graph.inputs))
-    flat = sys.modules["keras"].tree.flatten(graph.outputs)
-    return all(id(one) in given for one in flat if is_array(one))

@@ -1,0 +1,138 @@
+"""The calls of an opened Keras model, made one by one on poisoned tensors."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from rfa_toolbox.empirical.keras_poison import PoisonedLayers
+from rfa_toolbox.empirical.results import call_name
+from rfa_toolbox.encodings.tensorflow_keras.live import LiveGraph, Step, is_wrapper
+
+__all__ = ["Walk"]
+
+_MOVING = {"Reshape", "Permute"}
+
+
+class Walk:
+    """Calls the layers of a model, and of the models and layers in it, and shows every result.
+
+    Args:
+        layers: calls them so that NaN goes where they look.
+        look: gets the name of a call, what it made, the number of dimensions that it read where
+            it reshapes, and the order of dimensions where they were permuted.
+    """
+
+    def __init__(self, layers: PoisonedLayers, look: Callable[..., None]) -> None:
+        self.layers = layers
+        self.look = look
+        self.masked: set[str] = set()
+        """Calls that were given a mask."""
+        self._calls: Counter[str] = Counter()
+        self._constant: set[int] = set()
+        """Symbolic tensors that depend on no input, by id; a graph has no node for them."""
+        self._orders: dict[int, tuple[Any, tuple[int, ...]]] = {}
+        """Of results with permuted dimensions: themselves, by id, and which dimensions they had."""
+
+    def run(self, graph: LiveGraph, inputs: Sequence[Any]) -> None:
+        """Run a whole model on its inputs, in their order."""
+        for name, value in zip(graph.input_names, inputs, strict=True):
+            self.look(self._name("", name), value)
+        self._through(graph, dict(zip(map(id, graph.inputs), inputs, strict=True)), "")
+
+    def _through(self, graph: LiveGraph, found: dict[int, Any], path: str) -> list[Any]:
+        """Make all calls of a graph; return its outputs in order.
+
+        Args:
+            graph: what is called.
+            found: what its inputs are, by the id of their symbolic tensors.
+            path: the names of the models and layers around it.
+        """
+        keras = self.layers.keras
+        for key, (variable, _) in graph.held.items():
+            found[key] = keras.ops.convert_to_tensor(variable)
+            self._constant.add(key)
+        for step in graph.steps:
+            if any(id(one) not in found for one in step.outputs):  # else it is an input
+                found.update(zip(map(id, step.outputs), self._made(step, found, path), strict=True))
+        return [found.get(id(one), one) for one in keras.tree.flatten(graph.outputs)]
+
+    def _made(self, step: Step, found: Mapping[int, Any], path: str) -> list[Any]:
+        """Return what a call makes of what was found so far."""
+        tree = self.layers.keras.tree
+        name = f"{path}/{step.name}" if path else step.name
+        inner = step.inner
+        if inner is not None and not inner.hands_on and not is_wrapper(step.operation):
+            given = {
+                id(own): found[id(one)] for own, one in zip(inner.inputs, step.given, strict=True)
+            }
+            self._constant |= {
+                id(own)
+                for own, one in zip(inner.inputs, step.given, strict=True)
+                if id(one) in self._constant
+            }
+            return self._tensors(self._through(inner, given, name), step)
+        symbolic = tree.flatten((step.arguments, dict(step.keywords)))
+        args, keywords = tree.map_structure(
+            lambda one: found.get(id(one), one), (step.arguments, dict(step.keywords))
+        )
+        result = self.layers.call(step.operation, args, keywords)
+        if any(id(one) in found and id(one) not in self._constant for one in symbolic):
+            self._show(step.operation, name, args, keywords, result)
+        else:
+            self._constant |= set(map(id, step.outputs))
+        return self._tensors(result, step)
+
+    def _tensors(self, result: Any, step: Step) -> list[Any]:
+        """Return the tensors in what a call returned, as many as it should make."""
+        flat = [one for one in self.layers.keras.tree.flatten(result) if hasattr(one, "shape")]
+        return list(itertools.islice(flat, len(step.outputs)))
+
+    def _show(self, operation: Any, name: str, args: Any, keywords: Any, result: Any) -> None:
+        moves = type(operation).__name__ in _MOVING and args and hasattr(args[0], "shape")
+        order = self._order(operation, args, result)
+        name = self._name("", name)
+        if any(
+            key.endswith("mask") and one is not None and one is not False
+            for key, one in keywords.items()
+        ):
+            self.masked.add(name)
+        self.look(name, result, len(args[0].shape) if moves else 0, order)
+
+    def _name(self, path: str, name: str) -> str:
+        self._calls[name] += 1
+        return call_name(name, self._calls[name])
+
+    def _order(self, operation: Any, args: Any, result: Any) -> tuple[int, ...] | None:
+        """Return which dimension of the image every dimension of a result is, if permuted."""
+        several = args[0] if args and isinstance(args[0], list | tuple) else args
+        known = [self._orders[id(one)][1] for one in several if id(one) in self._orders]
+        permuted = _permutation(operation, args)
+        if not (known or permuted) or not hasattr(result, "shape"):
+            return None
+        order = known[0] if known else tuple(range(len(permuted or ())))
+        if permuted is not None:
+            order = tuple(order[one] for one in permuted)
+        if len(order) != len(result.shape):
+            return None
+        self._orders[id(result)] = result, order
+        return order
+
+
+def _permutation(operation: Any, args: Any) -> tuple[int, ...] | None:
+    """Return where every dimension of the result comes from; None if nothing is permuted."""
+    kind = type(operation).__name__
+    if kind == "Permute":
+        return (0, *operation.dims)
+    if kind not in ("Transpose", "Swapaxes", "Moveaxis"):
+        return None
+    numbered = np.empty(tuple(range(len(args[0].shape))))  # a dimension's size is its number
+    if kind == "Transpose":
+        return np.transpose(numbered, operation.axes).shape
+    if kind == "Swapaxes":
+        return np.swapaxes(numbered, operation.axis1, operation.axis2).shape
+    return np.moveaxis(numbered, operation.source, operation.destination).shape
