@@ -125,8 +125,24 @@ InputShape = Annotated[
     typer.Option(
         "--input-shape",
         metavar="SHAPE",
-        help="Shape of the input of a PyTorch model, such as 1x3x224x224. Several inputs are "
-        "separated by commas.",
+        help="Shape of the input, batch first and channels where the model has them, such as "
+        "1x3x224x224. Several inputs are separated by commas.",
+    ),
+]
+Until = Annotated[
+    str | None,
+    typer.Option(
+        "--until",
+        metavar="MODULE",
+        help="Read a PyTorch model up to this module, such as backbone.layer4.",
+    ),
+]
+Partial = Annotated[
+    bool,
+    typer.Option(
+        "--partial/--no-partial",
+        metavar="",
+        help="Show what ran of a PyTorch model that cannot be followed to its end, or refuse it.",
     ),
 ]
 Kwargs = Annotated[
@@ -206,6 +222,8 @@ def analyze_command(
     input_res: InputRes = None,
     input_shape: InputShape = None,
     kwargs: Kwargs = None,
+    until: Until = None,
+    partial: Partial = True,
     format_name: Format = None,
     output: Output = None,
     fail_on: Annotated[
@@ -223,7 +241,7 @@ def analyze_command(
     """Show every layer of a model, and which of them cannot help at a resolution."""
     where = target(output, format_name, _TABLES, "table")
     asked = arguments.parse_resolutions(input_res or ())
-    (model,) = _read([spec], input_shape, kwargs)
+    (model,) = _read([spec], input_shape, kwargs, until, partial)
     found = [
         analyze(model.graph, resolution, filter_kernel_size_1)
         for resolution in asked or (model.resolution,)
@@ -284,6 +302,8 @@ def draw_command(
     input_res: InputRes = None,
     input_shape: InputShape = None,
     kwargs: Kwargs = None,
+    until: Until = None,
+    partial: Partial = True,
     format_name: PictureFormat = None,
     output: Output = None,
     clusters: Annotated[
@@ -321,7 +341,7 @@ def draw_command(
             f"--input-res names {len(asked)} resolutions, and a picture shows one; draw one "
             "after the other, or see them in one page with rfa report."
         )
-    (model,) = _read([spec], input_shape, kwargs)
+    (model,) = _read([spec], input_shape, kwargs, until, partial)
     (resolution,) = asked or (model.resolution,)
     picture = rfa_toolbox.visualize_architecture(
         model.graph,
@@ -350,6 +370,8 @@ def range_command(
     spec: Spec,
     input_shape: InputShape = None,
     kwargs: Kwargs = None,
+    until: Until = None,
+    partial: Partial = True,
     format_name: Format = None,
     output: Output = None,
     lower_bound: Annotated[
@@ -365,7 +387,7 @@ def range_command(
 ) -> int:
     """Show which input resolutions fit a model."""
     where = target(output, format_name, _TABLES, "table")
-    (model,) = _read([spec], input_shape, kwargs)
+    (model,) = _read([spec], input_shape, kwargs, until, partial)
     low, high = input_resolution_range(
         model.graph, filter_kernel_size_1=filter_kernel_size_1, lower_bound=lower_bound
     )
@@ -391,6 +413,8 @@ def compare_command(
     input_res: InputRes = None,
     input_shape: InputShape = None,
     kwargs: Kwargs = None,
+    until: Until = None,
+    partial: Partial = True,
     format_name: Format = None,
     output: Output = None,
     layers: Unit = None,
@@ -405,7 +429,7 @@ def compare_command(
         tables.comparison_row(
             model.title, analyze(model.graph, resolution, filter_kernel_size_1), nodes
         )
-        for model in _read(several, input_shape, kwargs)
+        for model in _read(several, input_shape, kwargs, until, partial)
         for resolution in asked or (model.resolution,)
     ]
     if where.format == "json":
@@ -426,6 +450,8 @@ def report_command(
     input_res: InputRes = None,
     input_shape: InputShape = None,
     kwargs: Kwargs = None,
+    until: Until = None,
+    partial: Partial = True,
     layers: ReportUnit = Layers.BLOCKS,
     refinements: Annotated[
         int,
@@ -441,7 +467,7 @@ def report_command(
     """Write one HTML page to explore a model in a browser, or several side by side."""
     where = target(output, None, ("html",), "html")
     asked = arguments.parse_resolutions(input_res or ())
-    models = _read(several, input_shape, kwargs)
+    models = _read(several, input_shape, kwargs, until, partial)
     first, *others = asked or (models[0].resolution,)
     with progress(f"Judging {', '.join(model.title for model in models)}"):
         page = rfa_toolbox.make_report(
@@ -641,7 +667,11 @@ class _Model:
 
 
 def _read(
-    several: list[str], input_shape: list[str] | None, kwargs: list[str] | None
+    several: list[str],
+    input_shape: list[str] | None,
+    kwargs: list[str] | None,
+    until: str | None = None,
+    partial: bool = True,
 ) -> list[_Model]:
     """Return several models, with titles that tell them apart."""
     shapes = arguments.parse_shapes(input_shape or ())
@@ -650,7 +680,7 @@ def _read(
     for spec in several:
         with progress(f"Reading {spec}"):
             source = specs.load(spec, values)
-            graph = source.graph(shapes)
+            graph = source.graph(shapes, until, partial)
         # A PyTorch model does not say what it is made for.
         chosen = graph.encoded_resolution if shapes or source.kind != "PyTorch" else None
         resolution = chosen or DEFAULT_RESOLUTION

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import importlib
 import importlib.util
 import inspect
@@ -86,35 +87,48 @@ class ModelSource:
     kind: Kind
     model: Any
 
-    def graph(self, shapes: tuple[tuple[int, ...], ...] = ()) -> EnrichedNetworkNode:
+    def graph(
+        self,
+        shapes: tuple[tuple[int, ...], ...] = (),
+        until: str | None = None,
+        partial: bool = True,
+    ) -> EnrichedNetworkNode:
         """Return the graph of the model.
 
         Args:
-            shapes: shapes of the inputs of a PyTorch model, with batch and channels; empty takes
-                the usual ones.
+            shapes: shapes of the inputs of a live model or an ONNX file, with batch and channels;
+                empty takes those of the model, or the usual ones.
+            until: the path of a module of a PyTorch model behind which to stop.
+            partial: whether a PyTorch model that cannot be followed to its end gives what ran.
 
         Raises:
-            UsageError: if there are shapes, and the model brings its own.
+            UsageError: if there are shapes, and the model brings its own; or a module to stop at,
+                and the model has none.
             RFAError: if the model cannot be read.
         """
-        if shapes and self.kind not in ("PyTorch", "ONNX"):
+        if shapes and self.kind in ("graph", "exported program"):
             raise UsageError(
-                f"--input-shape is for PyTorch and ONNX models, and {self.spec!r} is a "
-                f"{self.kind + ' model' if self.kind == 'Keras' else self.kind}, which brings its "
-                "own shapes. Leave it out; --input-res names the resolution in question."
+                f"--input-shape is for models that can be run, and {self.spec!r} is "
+                f"{_FILES[self.kind]}, which brings its own shapes. Leave it out; --input-res "
+                "names the resolution in question."
+            )
+        if until is not None and self.kind != "PyTorch":
+            raise UsageError(
+                f"--until names a module of a PyTorch model, and {self.spec!r} is "
+                f"{_FILES.get(self.kind, f'a model of {self.kind}')}. Leave it out."
             )
         if self.kind == "PyTorch":
+            read = functools.partial(
+                create_graph_from_pytorch_model, self.model, until=until, partial=partial
+            )
             with _output_to_stderr():
-                return (
-                    create_graph_from_pytorch_model(self.model, input_res=shapes)
-                    if shapes
-                    else create_graph_from_pytorch_model(self.model)
-                )
+                return read(input_res=shapes) if shapes else read()
         if self.kind == "exported program":
             return create_graph_from_pytorch_model(self.model)
         if self.kind == "Keras":
+            given = shapes if len(shapes) > 1 else next(iter(shapes), None)
             with _output_to_stderr():
-                return create_graph_from_tensorflow_model(self.model)
+                return create_graph_from_tensorflow_model(self.model, input_res=given)
         if self.kind == "ONNX":
             return create_graph_from_onnx(self.model, shapes or None)
         graph: EnrichedNetworkNode = self.model

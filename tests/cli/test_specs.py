@@ -229,6 +229,47 @@ def test_the_shape_of_the_input_is_handed_on(rfa: Rfa, tmp_path: Path) -> None:
     assert "Net" in said
 
 
+@needs_torch
+@pytest.mark.filterwarnings("default:Net could not be followed to its end")
+def test_a_model_is_read_up_to_a_module_or_as_far_as_it_goes(rfa: Rfa, tmp_path: Path) -> None:
+    path = tmp_path / "detector.py"
+    path.write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.stem, self.body = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 5)\n"
+        "    def forward(self, image):\n"
+        "        found = (self.body(self.stem(image)) > 0).nonzero()\n"
+        "        return image[:, :, : len(found)]\n",
+        "utf-8",
+    )
+
+    net = f"{path}:Net"
+    assert names(analyze_json(rfa, net, "--until", "stem")) == ["stem"]
+    assert names(analyze_json(rfa, net, "--partial"))[:2] == ["stem", "body"]
+    assert "nonzero" in rfa("analyze", f"{path}:Net", "--no-partial").complaint()
+    assert "'head'" in rfa("analyze", f"{path}:Net", "--until", "head").complaint()
+
+
+@needs_keras
+def test_a_live_keras_model_is_read_at_a_size(rfa: Rfa, tmp_path: Path) -> None:
+    path = tmp_path / "net.py"
+    path.write_text(
+        "import keras\n"
+        "class Net(keras.Model):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.conv = keras.layers.Conv2D(2, 5)\n"
+        "    def call(self, image):\n"
+        "        return self.conv(image)\n",
+        "utf-8",
+    )
+    run = rfa("range", f"{path}:Net", "--input-shape", "1x32x24x3", "--format", "csv")
+    assert run.out.splitlines()[1] == "Net,5x5,5x5"
+    assert "input_res" in rfa("range", f"{path}:Net").complaint()
+
+
 @needs_keras
 @pytest.mark.slow
 def test_a_live_keras_model_is_read(rfa: Rfa) -> None:
@@ -327,7 +368,8 @@ def test_a_damaged_archive_says_so(rfa: Rfa, tmp_path: Path) -> None:
         ("make", ["--kwargs", "depth=3"], "It takes kernel, name;"),
         ("make", ["--kwargs", '{"kernel": "big"}'], "kernel"),
         ("ready", ["--kwargs", "a=1"], "is a model already"),
-        ("make", ["--input-shape", "1x3x8x8"], "--input-shape is for PyTorch and ONNX models"),
+        ("make", ["--input-shape", "1x3x8x8"], "--input-shape is for models that can be run"),
+        ("make", ["--until", "conv"], "--until names a module of a PyTorch model"),
         ("make", ["--input-shape", "1x3xq"], "--input-shape is '1x3xq'"),
         ("make", ["--input-res", "32x0"], "--input-res is '32x0'"),
         ("make", ["--input-res", "-4"], "--input-res is '-4'"),

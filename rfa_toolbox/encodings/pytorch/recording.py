@@ -64,9 +64,10 @@ def record_model(
         record = _record_usual(model, capture, ending)
     if record.stopped and until is None:
         _warn(
-            f"{type(model).__name__} could not be followed to its end: {record.stopped} The graph "
-            "holds what ran before, with the last maps as outputs. Pass until= with the path of a "
-            "module to choose the end, or partial=False to make this an error."
+            f"{type(model).__name__} could not be followed to its end: "
+            f"{record.stopped.rstrip('.')}. The graph holds what ran before, with the last maps as "
+            "outputs. Pass until= with the path of a module to choose the end, or partial=False to "
+            "make this an error."
         )
     return record
 
