@@ -108,51 +108,64 @@ def tile_plan(
     else:
         _require_exact(node, before)
     windows = _windows_of(node)
-    if any(min(one.firsts) == math.inf for one in windows):
-        raise InvalidGraphError(
-            f"The units of {node.name!r} see no pixel at all, so they belong to no tile; ask a "
-            "layer in front of what leaves such gaps, as transposed convolutions with a kernel "
-            "smaller than their stride do."
+    _require_finite(node, windows)
+    images = arithmetic.normalise_resolution(image_size, len(windows), "image_size")
+    wanted = arithmetic.normalise_resolution(tile_size, len(windows), "tile_size")
+    along = [
+        _plan_along(before, axis, *sizes)
+        for axis, sizes in enumerate(zip(images, wanted, strict=True))
+    ]
+    several = itertools.product(*(one.parts for one in along))
+    tiles = tuple(Tile(*zip(*parts, strict=True)) for parts in several)
+    return TilePlan(
+        tile_size=tuple(one.size for one in along),
+        overlap=tuple(one.overlap for one in along),
+        margin=tuple(one.margin for one in along),
+        alignment=tuple(one.alignment for one in along),
+        tiles=tiles,
+        differences=tuple(differences) if len(tiles) > 1 else (),
+    )
+
+
+@attrs.frozen
+class _AxisPlan:
+    """A plan along one axis: each part is what to cut, what to keep of it, and where it belongs."""
+
+    size: int
+    overlap: int
+    margin: tuple[int, int]
+    alignment: int
+    parts: list[tuple[slice, slice, slice]]
+
+
+def _plan_along(
+    before: Sequence[EnrichedNetworkNode], axis: int, image: int, wanted: int
+) -> _AxisPlan:
+    *_, node = before
+    windows, made = _along(node, axis), node.encoded_resolution
+    alignment = math.lcm(*(_along(every, axis).advance for every in before))
+    margin = _margin(windows)
+    size = min(image, _fitting(wanted, image, alignment))
+    encoded = image if made is None else made[axis]
+    if size < image and (image - encoded) % alignment:
+        raise InvalidResolutionError(
+            f"image_size is {image} along axis {axis}, but the graph was made for {encoded} pixels "
+            f"along axis {axis}, which leaves another rest after division by {alignment}; "
+            "paddings and crops may be others there. Make the graph for the size of the image."
         )
-    if any(one.size == math.inf for one in windows):
-        raise InvalidGraphError(
-            f"The units of {node.name!r} see the whole image, or all on one side of them, so no "
-            "tile can stand for it; ask a layer in front of the first one that sees everything."
+    first, behind = right = _right_units(before, axis, size)
+    step = _own(windows, alignment)
+    if size < image and behind - first < step:
+        least = min(image, size - (behind - first - step) // step * alignment)
+        raise InvalidResolutionError(
+            f"tile_size is {wanted} along axis {axis}; there a tile needs at least {least} "
+            f"pixels: its margins are {margin[0]} and {margin[1]}, and tiles start at "
+            f"multiples of {alignment}."
         )
-    axes = len(windows)
-    images = arithmetic.normalise_resolution(image_size, axes, "image_size")
-    wanted = arithmetic.normalise_resolution(tile_size, axes, "tile_size")
-    per_axis: list[list[tuple[slice, slice, slice]]] = []
-    sizes, overlaps, margins, alignments = [], [], [], []
-    for axis, one in enumerate(windows):
-        alignment = math.lcm(*(_along(every, axis).advance for every in before))
-        margin = _margin(one)
-        size = min(images[axis], _fitting(wanted[axis], images[axis], alignment))
-        encoded = images if node.encoded_resolution is None else node.encoded_resolution
-        if size < images[axis] and (images[axis] - encoded[axis]) % alignment:
-            raise InvalidResolutionError(
-                f"image_size is {image_size!r}, but the graph was made for {encoded[axis]} pixels "
-                f"along axis {axis}, which leaves another rest after division by {alignment}; "
-                "paddings and crops may be others there. Make the graph for the size of the image."
-            )
-        first, behind = right = _right_units(before, axis, size)
-        step = _own(one, alignment)
-        if size < images[axis] and behind - first < step:
-            least = min(images[axis], size - (behind - first - step) // step * alignment)
-            raise InvalidResolutionError(
-                f"tile_size is {tile_size!r}; along axis {axis} a tile needs at least {least} "
-                f"pixels: its margins are {margin[0]} and {margin[1]}, and tiles start at "
-                f"multiples of {alignment}."
-            )
-        starts = _starts(right, step, images[axis], size, alignment)
-        sizes.append(size)
-        overlaps.append(size - starts[1] if len(starts) > 1 else 0)
-        margins.append(margin)
-        alignments.append(alignment)
-        per_axis.append(_slices(one, images[axis], size, starts, behind))
-    tiles = tuple(Tile(*zip(*parts, strict=True)) for parts in itertools.product(*per_axis))
-    parts = (tuple(sizes), tuple(overlaps), tuple(margins), tuple(alignments), tiles)
-    return TilePlan(*parts, tuple(differences) if len(tiles) > 1 else ())
+    starts = _starts(right, step, image, size, alignment)
+    overlap = size - starts[1] if len(starts) > 1 else 0
+    parts = _slices(windows, image, size, starts, behind)
+    return _AxisPlan(size, overlap, margin, alignment, parts)
 
 
 def _require_exact(node: EnrichedNetworkNode, before: Sequence[EnrichedNetworkNode]) -> None:
@@ -172,6 +185,21 @@ def _require_exact(node: EnrichedNetworkNode, before: Sequence[EnrichedNetworkNo
             f"The units of {node.name!r} see the whole image, or all on one side of them, so no "
             "tile can stand for it; ask a layer in front of the first one that sees everything, or "
             "pass approximate=True."
+        )
+
+
+def _require_finite(node: EnrichedNetworkNode, windows: Sequence[UnitWindows]) -> None:
+    """Refuse units to which no tile belongs."""
+    if any(min(one.firsts) == math.inf for one in windows):
+        raise InvalidGraphError(
+            f"The units of {node.name!r} see no pixel at all, so they belong to no tile; ask a "
+            "layer in front of what leaves such gaps, as transposed convolutions with a kernel "
+            "smaller than their stride do."
+        )
+    if any(one.size == math.inf for one in windows):
+        raise InvalidGraphError(
+            f"The units of {node.name!r} see the whole image, or all on one side of them, so no "
+            "tile can stand for it; ask a layer in front of the first one that sees everything."
         )
 
 
