@@ -17,6 +17,7 @@ from rfa_toolbox.empirical import measure_receptive_field, torch_bench, verify
 from rfa_toolbox.encodings.pytorch import add_custom_layer_handler, remove_custom_layer_handler
 from rfa_toolbox.errors import CaptureError, UnsupportedModelError
 from tests.empirical.zoo import (
+    FAMILIES,
     IN_TESTS,
     TIMM,
     TIMM_FAMILIES,
@@ -418,6 +419,7 @@ def test_maps_of_a_size_of_their_own_are_no_false_alarm(size: int) -> None:
 def test_the_zoo_is_as_large_as_it_should_be(torchvision: Any) -> None:
     timm = pytest.importorskip("timm")
     assert len(TORCHVISION) == 80
+    assert set(FAMILIES) < set(TORCHVISION)
     assert len(set(TIMM)) == len(TIMM)
     assert len(IN_TESTS) == len(TIMM_FAMILIES) >= 60
     assert {one.split(":")[0] for one in TIMM} <= set(timm.list_models())
@@ -426,7 +428,10 @@ def test_the_zoo_is_as_large_as_it_should_be(torchvision: Any) -> None:
 
 
 QUICK = ["timm:resnet18", "timm:seresnet18", "torchvision:squeezenet1_1", "timm:legacy_seresnet18"]
-HEAVY = {"densenet121", "rdnet_tiny", "nasnetalarge", "pnasnet5large"}
+HEAVY = {
+    *("densenet121", "rdnet_tiny", "nasnetalarge", "pnasnet5large"),
+    *("nfnet_l0", "convformer_s18", "inception_v3", "mixnet_s"),
+}  # by benchmarks/verify_zoo.py, as are the larger models of a family
 
 
 def check(name: str) -> None:
@@ -452,11 +457,11 @@ def test_analysis_equals_experiment_for_every_family(torchvision: Any, name: str
     check(f"timm:{name}")
 
 
-SLOW = ("densenet", "maxvit", "swin", "vit_")  # by benchmarks/verify_zoo.py
+SLOW = {"densenet121", "maxvit_t", "swin_t", "swin_v2_t", "vit_b_16"}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [one for one in TORCHVISION if not one.startswith(SLOW)])
+@pytest.mark.parametrize("name", [one for one in FAMILIES if one not in SLOW])
 def test_analysis_equals_experiment_for_models_of_torchvision(torchvision: Any, name: str) -> None:
     check(f"torchvision:{name}")
 

@@ -1,6 +1,7 @@
 """The models that analysis and experiment are compared on, by family of architecture.
 
-The first of every family of timm runs in the tests, the others by ``benchmarks/verify_zoo.py``.
+One model of every family runs in the tests, if it takes seconds; the others run by
+``benchmarks/verify_zoo.py``.
 """
 
 from __future__ import annotations
@@ -18,6 +19,9 @@ from tests.frameworks import import_torchvision, keras_application
 
 _TESTS = Path(__file__).parents[1]
 TORCHVISION = (_TESTS / "pytorch" / "data" / "torchvision_models.txt").read_text().split()
+FAMILIES = (_TESTS / "pytorch" / "data" / "torchvision_families.txt").read_text().split()
+"""The smallest of every family of torchvision."""
+
 KERAS = (_TESTS / "keras" / "data" / "applications.txt").read_text().split()
 
 TIMM_FAMILIES: dict[str, str] = {
@@ -184,6 +188,7 @@ def spelled(names: Iterator[str] | list[str]) -> list[str]:
 
 
 __all__ = [
+    "FAMILIES",
     "IN_TESTS",
     "KERAS",
     "TIMM",

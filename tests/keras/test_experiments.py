@@ -290,19 +290,17 @@ def test_permuted_dimensions_are_followed(keras: Any, make: Any) -> None:
 
 
 APPLICATIONS = (Path(__file__).parent / "data" / "applications.txt").read_text().split()
-LARGE = {
-    *("ConvNeXtXLarge", "EfficientNetB6", "EfficientNetB7", "EfficientNetV2L", "EfficientNetV2M"),
-    *("DenseNet169", "DenseNet201", "NASNetLarge"),
-}
-"""By benchmarks/verify_zoo.py."""
+FAMILIES = (Path(__file__).parent / "data" / "families.txt").read_text().split()
+"""The smallest of every family; the others by benchmarks/verify_zoo.py."""
 
 
 def test_all_applications_are_listed(keras: Any) -> None:
     assert {one for one in dir(keras.applications) if one[0].isupper()} == set(APPLICATIONS)
+    assert set(FAMILIES) < set(APPLICATIONS)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [one for one in APPLICATIONS if one not in LARGE])
+@pytest.mark.parametrize("name", FAMILIES)
 def test_applications(keras: Any, name: str) -> None:
     report = verify(keras_application(name))
     assert {one.verdict for one in report.nodes} == {"agrees"}, report.disagreements[:3]

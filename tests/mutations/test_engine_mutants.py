@@ -40,7 +40,7 @@ from tests.pytorch.measure import Function
 MODULES = ("layout", "known", "trail", *(f"rules.{name}" for name in (
     "common", "elementwise", "windows", "mixing", "plumbing", "assembling",
 )))  # fmt: skip
-SAMPLED = 36
+SAMPLED = 18
 KILLED = 0.4
 """Share of a sample that must be noticed. Others concern operators that none of the models has, or
 are shortcuts in front of a general way."""

@@ -147,11 +147,8 @@ def test_names_contain_the_path_and_the_call() -> None:
 # --- torchvision -----------------------------------------------------------------------------
 
 QUICK = {"alexnet", "resnet18", "mobilenet_v3_small", "googlenet", "shufflenet_v2_x0_5", "swin_t"}
-LARGE = {"vit_h_14", "regnet_y_128gf"}
-"""Models of 2.5 GB. Their smaller siblings have the same layers: here their jit capture is left
-out, and test_zoo.py encodes them with the meta capture."""
-
-ALL = (Path(__file__).parent / "data" / "torchvision_models.txt").read_text().split()
+FAMILIES = (Path(__file__).parent / "data" / "torchvision_families.txt").read_text().split()
+"""The smallest of every family; test_zoo.py encodes all models with the meta capture."""
 
 
 def size_of(name: str) -> int:
@@ -165,7 +162,7 @@ def size_of(name: str) -> int:
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in ALL if n not in LARGE],
+    [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in FAMILIES],
 )
 def test_torchvision(torchvision: Any, name: str) -> None:
     options = {"init_weights": False} if name in ("googlenet", "inception_v3") else {}
