@@ -21,7 +21,7 @@ from rfa_toolbox.arithmetic import LayerState, Size
 from rfa_toolbox.domain import Certainty, Resolution
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 
-__all__ = ["Block", "BlockKind", "blocks"]
+__all__ = ["Block", "BlockKind", "blocks", "blocks_of_nodes"]
 
 BlockKind: TypeAlias = Literal["layer", "global", "input", "joint", "vector"]
 
@@ -116,14 +116,20 @@ def blocks(graph: EnrichedNetworkNode) -> tuple[Block, ...]:
     >>> [node.name for node in found[4].nodes]
     ['Stage0-Block0-Conv1', 'Stage0-Block0-Addition']
     """
-    nodes = require_node(graph).all_layers
+    return blocks_of_nodes(require_node(graph).all_layers)
+
+
+def blocks_of_nodes(nodes: Sequence[EnrichedNetworkNode]) -> tuple[Block, ...]:
+    """Return what ``blocks`` does, given all layers of a graph, predecessors first."""
     positions = {node: at for at, node in enumerate(nodes)}
     before = [list(dict.fromkeys(positions[one] for one in node.predecessors)) for node in nodes]
-    owners = _owners(nodes, before)
-    mains = sorted(set(owners))
-    index = {main: at for at, main in enumerate(mains)}
-    members: list[list[int]] = [[] for _ in mains]
-    reads: list[set[int]] = [set() for _ in mains]
+    mains = [_is_main(node) for node in nodes]
+    kinds = [_kind(node, main) for node, main in zip(nodes, mains, strict=True)]
+    owners = _owners(nodes, before, mains, kinds)
+    firsts = sorted(set(owners))
+    index = {main: at for at, main in enumerate(firsts)}
+    members: list[list[int]] = [[] for _ in firsts]
+    reads: list[set[int]] = [set() for _ in firsts]
     for at, owner in enumerate(owners):
         members[index[owner]].append(at)
         reads[index[owner]].update(index[owners[one]] for one in before[at])
@@ -132,17 +138,22 @@ def blocks(graph: EnrichedNetworkNode) -> tuple[Block, ...]:
             at,
             nodes[main],
             tuple(nodes[one] for one in members[at]),
-            _kind(nodes[main]),
+            kinds[main],
             tuple(sorted(reads[at] - {at})),
         )
-        for at, main in enumerate(mains)
+        for at, main in enumerate(firsts)
     )
 
 
 # --- which node belongs to which block -------------------------------------------------------
 
 
-def _owners(nodes: Sequence[EnrichedNetworkNode], before: Sequence[Sequence[int]]) -> list[int]:
+def _owners(
+    nodes: Sequence[EnrichedNetworkNode],
+    before: Sequence[Sequence[int]],
+    mains: Sequence[bool],
+    kinds: Sequence[BlockKind],
+) -> list[int]:
     """Return for every node the position of the main node of its block."""
     behind: list[list[int]] = [[] for _ in nodes]
     for at, reads in enumerate(before):
@@ -150,17 +161,19 @@ def _owners(nodes: Sequence[EnrichedNetworkNode], before: Sequence[Sequence[int]
             behind[one].append(at)
     owners: list[int] = []
     leaving: list[int] = []  # per main node: reads of its block from outside of it
-    for at, node in enumerate(nodes):
-        owner = at if _is_main(node) else _owner_in_front(nodes, at, before[at], owners, leaving)
+    for at, main in enumerate(mains):
+        reads = before[at]
+        owner = at if main else _owner_in_front(nodes, kinds, at, reads, owners, leaving)
         owners.append(owner)
         leaving.append(0)
         leaving[owner] += len(behind[at]) - sum(owners[one] == owner for one in before[at])
-    _join_what_is_in_front(nodes, owners, behind)
+    _join_what_is_in_front(kinds, owners, behind)
     return owners
 
 
 def _owner_in_front(
     nodes: Sequence[EnrichedNetworkNode],
+    kinds: Sequence[BlockKind],
     at: int,
     reads: Sequence[int],
     owners: Sequence[int],
@@ -181,7 +194,7 @@ def _owner_in_front(
         one
         for one in reads
         if leaving[owners[one]] == sum(owners[other] == owners[one] for other in reads)
-        and _kind(nodes[owners[one]]) in ("layer", "global")
+        and kinds[owners[one]] in ("layer", "global")
     ]
     return owners[max(ends, key=lambda one: (_reach(nodes[one]), one))] if ends else at
 
@@ -192,31 +205,32 @@ def _reach(node: EnrichedNetworkNode) -> Size:
 
 
 def _join_what_is_in_front(
-    nodes: Sequence[EnrichedNetworkNode], owners: list[int], behind: Sequence[Sequence[int]]
+    kinds: Sequence[BlockKind], owners: list[int], behind: Sequence[Sequence[int]]
 ) -> None:
     """Let joints become parts of the one layer that reads them, the last ones first."""
     members: dict[int, list[int]] = {}
     for at, owner in enumerate(owners):
-        if _kind(nodes[owner]) == "joint":
+        if kinds[owner] == "joint":
             members.setdefault(owner, []).append(at)
     for owner in sorted(members, reverse=True):
         readers = {owners[one] for at in members[owner] for one in behind[at]} - {owner}
         if len(readers) == 1 and all(behind[at] for at in members[owner]):
             reader = readers.pop()
-            if _kind(nodes[reader]) != "global":
+            if kinds[reader] != "global":
                 for at in members[owner]:
                     owners[at] = reader
                 members.setdefault(reader, []).extend(members[owner])
 
 
-def _kind(main: EnrichedNetworkNode) -> BlockKind:
-    if not main.has_position:
+def _kind(node: EnrichedNetworkNode, main: bool) -> BlockKind:
+    """Return of which kind a block is that has this node as its main one."""
+    if not node.has_position:
         return "vector"
-    if all(arithmetic.smallest_field(paths) == math.inf for paths in main.lasting_paths):
+    if all(arithmetic.smallest_field(paths) == math.inf for paths in node.lasting_paths):
         return "global"
-    if _is_input(main):
+    if _is_input(node):
         return "input"
-    return "layer" if _is_main(main) else "joint"
+    return "layer" if main else "joint"
 
 
 def _is_input(node: EnrichedNetworkNode) -> bool:

@@ -24,6 +24,7 @@ __all__ = [
     "TotalCosts",
     "compute_at",
     "compute_at_each",
+    "costs_of_nodes",
     "map_steps",
     "sum_of_costs",
     "total_costs",
@@ -100,10 +101,13 @@ def total_costs(graph: EnrichedNetworkNode, input_res: Resolution | None = None)
     (640, 160)
     """
     nodes = obtain_all_nodes(graph)
-    if input_res is None:
-        return sum_of_costs(nodes)
-    work = compute_at(graph, input_res)
-    return sum_of_costs(TotalCosts(node.parameters, work[node]) for node in nodes)
+    return sum_of_costs(nodes) if input_res is None else costs_of_nodes(nodes, input_res)
+
+
+def costs_of_nodes(nodes: Sequence[EnrichedNetworkNode], input_res: Resolution) -> TotalCosts:
+    """Return what ``total_costs`` does, given all layers of a graph, predecessors first."""
+    work = _compute_of_nodes(nodes, (input_res,))
+    return sum_of_costs(TotalCosts(node.parameters, count) for node, (count,) in work.items())
 
 
 def compute_at(
@@ -131,7 +135,12 @@ def compute_at_each(
     >>> set(compute_at_each(vgg16(), range(32, 64)).values()) == {(None,) * 32}
     True
     """
-    nodes = obtain_all_nodes(graph)
+    return _compute_of_nodes(obtain_all_nodes(graph), resolutions)
+
+
+def _compute_of_nodes(
+    nodes: Sequence[EnrichedNetworkNode], resolutions: Sequence[Resolution]
+) -> dict[EnrichedNetworkNode, tuple[int | None, ...]]:
     axes = axes_of(nodes)
     asked = [normalise_resolution(one, axes) for one in resolutions]
     images = [tuple(one[axis] for one in asked) for axis in range(len(asked[0]) if asked else 0)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from rfa_toolbox import arithmetic
@@ -83,21 +83,25 @@ def input_resolution_range(
 
 
 def ranges_of_both_kinds(
-    graph: EnrichedNetworkNode,
+    nodes: Sequence[EnrichedNetworkNode],
 ) -> tuple[tuple[Size, ...], tuple[Size, ...], tuple[Size, ...]]:
     """Return what ``input_resolution_range`` says without and with ``lower_bound``, in one pass.
+
+    Args:
+        nodes: all layers of a graph, predecessors first.
 
     Returns:
         The smallest resolution, the smallest one with ``lower_bound``, and the largest one.
 
     >>> from rfa_toolbox.architectures.resnet import resnet18
-    >>> ranges_of_both_kinds(resnet18())
+    >>> ranges_of_both_kinds(resnet18().all_layers)
     ((139, 139), (96, 96), (435, 435))
     """
-    nodes = require_node(graph).all_layers
     axes = axes_of(nodes)
-    found = [_bounds_on_axis(nodes, axis) for axis in range(axes or 1)]
-    found *= 1 if axes else 2
+    found = [_bounds_on_axis(nodes, 0)]
+    for axis in range(1, axes or 2):
+        same = axes is None or all(node.is_alike_along(0, axis) for node in nodes)
+        found.append(found[0] if same else _bounds_on_axis(nodes, axis))
     strict = tuple(max(one.seen, one.covered) for one in found)
     layers = tuple(max(one.reached, one.covered) for one in found)
     largest = tuple(max(low, one.largest) for low, one in zip(strict, found, strict=True))

@@ -282,13 +282,11 @@ class LayerDefinition:
         >>> LayerDefinition("Conv", kernel_size=(3, 1)).expands(2)
         (True, False)
         """
-        windows = map(
-            arithmetic.window_of,
-            arithmetic.broadcast(self.kernel_size, axes),
-            arithmetic.broadcast(self.upsampling, axes),
-            arithmetic.broadcast(self.dilation, axes),
+        looks = tuple(
+            arithmetic.window_of(slide.kernel, slide.upsampling, slide.dilation) > 1
+            for slide in self.slides
         )
-        return tuple(window > 1 for window in windows)
+        return tuple(arithmetic.broadcast(looks[0] if self.axes is None else looks, axes))
 
     @classmethod
     def from_dict(cls, config: Mapping[str, Any]) -> LayerDefinition:

@@ -228,6 +228,7 @@ class EnrichedNetworkNode:
     _seen: Places = attrs.field(init=False)
     _near: Places = attrs.field(init=False)
     _plain: bool = attrs.field(init=False)
+    _uneven: bool = attrs.field(init=False)
     _reduced: bool = attrs.field(init=False)
     _scalar: bool = attrs.field(init=False)
     _serial: int = attrs.field(init=False)
@@ -284,6 +285,7 @@ class EnrichedNetworkNode:
         setter(self, "_seen", (unit_windows.NOTHING,) * axes)
         setter(self, "_near", self._seen)
         setter(self, "_plain", False)
+        setter(self, "_uneven", False)
         setter(self, "_reduced", False)
         setter(self, "resized_to", None)
         setter(self, "certainty", "exact")
@@ -322,6 +324,7 @@ class EnrichedNetworkNode:
         paths = filtered(whole, keep, axes)
         setter(self, "_seen", seen)
         setter(self, "_paths", paths)
+        setter(self, "_uneven", arithmetic.is_uneven(paths))
         plain = paths is whole and layer.sees_finitely and not layer.sees_all_at_any_size
         for node in placed:
             plain = plain and node._plain
@@ -417,10 +420,10 @@ class EnrichedNetworkNode:
         """Whether the field is the very largest window; see ``arithmetic.is_exact``."""
         layer = self.layer_info
         axes = len(self._paths)
-        before = [node._paths for node in placed]
         even = all(slide.upsampling == 1 for slide in layer.slides)
-        if even and not any(map(arithmetic.is_uneven, before)):
+        if even and not any(node._uneven for node in placed):
             return True
+        before = [node._paths for node in placed]
         kernels, strides, dilations, upsamplings = (
             arithmetic.broadcast(value, axes)
             for value in (layer.kernel_size, layer.stride_size, layer.dilation, layer.upsampling)
@@ -493,6 +496,20 @@ class EnrichedNetworkNode:
             return largest
         sizes = [one.size for one in places if one is not None]
         return max([largest, *(size for size in sizes if size != math.inf)])
+
+    def is_alike_along(self, axis: int, other: int) -> bool:
+        """Whether what the layer does and sees at any resolution is the same along two axes.
+
+        >>> layer = LayerDefinition("Conv", (3, 5))
+        >>> EnrichedNetworkNode("conv", layer, []).is_alike_along(0, 1)
+        False
+        """
+        if self._scalar:
+            return True
+        slides = self.layer_info.slides
+        same = self.layer_info.axes is None or slides[axis] == slides[other]
+        paths, near = self._lasting_paths, self._near
+        return same and paths[axis] == paths[other] and near[axis] == near[other]
 
     def largest_finite_field(self, axis: int) -> Size:
         """Return the extent of the paths that are finite at any resolution, along an axis.

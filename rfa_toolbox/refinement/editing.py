@@ -103,11 +103,22 @@ class Editable:
 
     def edited(self, edits: Iterable[Edit]) -> EnrichedNetworkNode:
         """Return the graph with some edits, as ``edit`` does."""
+        editor = self._editor(edits)
+        keep_together(editor.made)
+        return editor.place_of(self.graph)
+
+    def nodes_with(self, edits: Iterable[Edit]) -> list[EnrichedNetworkNode]:
+        """Return all layers of the graph with some edits, predecessors first.
+
+        They are gone with the list: many graphs that are looked at once need no collector.
+        """
+        return self._editor(edits).made
+
+    def _editor(self, edits: Iterable[Edit]) -> _Editor:
         editor = _Editor(self, tuple(edits))
         for node in self.nodes:
             editor.visit(node)
-        keep_together(editor.made)
-        return editor.place_of(self.graph)
+        return editor
 
     def rules(self, node: EnrichedNetworkNode, before: Sizes) -> tuple[MapRule, ...]:
         """Return how a layer makes the size of its map, which was made of one of this size."""
@@ -407,12 +418,18 @@ class _Editor:
         before: Sequence[_Place],
     ) -> Measures:
         """Return what a layer has and does after the changes."""
-        wide = self._widened.get(node, Fraction(1))
-        sizes = tuple((one.then, one.now) for one in before)
+        wide = self._widened.get(node)
+        old = node.measures
+        if wide is None and layer.kernel_size == node.layer_info.kernel_size:
+            if units == old.feature_map and all(one.then == one.now for one in before):
+                return old
+            if not old.work:
+                return Measures(old.encoded_resolution, units, old.parameters, old.work)
+        sizes = (before[-1].then, before[-1].now) if before else None
         known = self._network.measures
         key = (node, layer.kernel_size, wide, units, sizes)
         if key not in known:
-            known[key] = self._measured(node, layer, units, before, wide)
+            known[key] = self._measured(node, layer, units, before, wide or Fraction(1))
         return known[key]
 
     @staticmethod
@@ -424,11 +441,6 @@ class _Editor:
         wide: Fraction,
     ) -> Measures:
         old = node.measures
-        if wide == 1 and layer.kernel_size == node.layer_info.kernel_size:
-            if units == old.feature_map and all(one.then == one.now for one in before):
-                return old
-            if not old.work:
-                return Measures(old.encoded_resolution, units, old.parameters, old.work)
         axes = node.axes or 1
         area = _area(layer, axes) / _area(node.layer_info, axes)
         growth = _growth(node.feature_map, units, axes)

@@ -11,8 +11,8 @@ from typing import Any
 
 import attrs
 
-from rfa_toolbox.analysis.blocks import blocks
-from rfa_toolbox.analysis.costs import total_costs
+from rfa_toolbox.analysis.blocks import blocks_of_nodes
+from rfa_toolbox.analysis.costs import costs_of_nodes
 from rfa_toolbox.analysis.ranges import ranges_of_both_kinds
 from rfa_toolbox.analysis.states import resolution_of
 from rfa_toolbox.arithmetic import LayerState, Size
@@ -64,9 +64,14 @@ def predict(graph: EnrichedNetworkNode, input_res: Resolution) -> Prediction:
     >>> predict(resnet18(), 32).states["unproductive"]
     7
     """
-    strict, layers, largest = ranges_of_both_kinds(graph)
-    costs = total_costs(graph, input_res)
-    states = Counter(one.state(input_res) for one in blocks(graph) if one.counted)
+    return _predicted(require_node(graph).all_layers, input_res)
+
+
+def _predicted(nodes: Sequence[EnrichedNetworkNode], input_res: Resolution) -> Prediction:
+    """Return what is known of a graph, given all of its layers, predecessors first."""
+    strict, layers, largest = ranges_of_both_kinds(nodes)
+    costs = costs_of_nodes(nodes, input_res)
+    states = Counter(one.state(input_res) for one in blocks_of_nodes(nodes) if one.counted)
     return Prediction(
         strict,
         layers,
@@ -262,20 +267,20 @@ def refined_further(
 ) -> Refinement:
     """Return a refinement of a graph, given the one that changes nothing."""
     several = tuple(edits)
-    edited = network.edited(several)
+    edited = network.nodes_with(several)
     return attrs.evolve(
         plain,
         edits=several,
         strategy=strategy,
         source=source,
         weights=_weights_after(network, edited),
-        after=predict(edited, plain.input_res),
+        after=_predicted(edited, plain.input_res),
     )
 
 
-def _weights_after(network: Editable, edited: EnrichedNetworkNode) -> str:
+def _weights_after(network: Editable, edited: Iterable[EnrichedNetworkNode]) -> str:
     """Return what becomes of weights: "kept", "summed" or "new"."""
-    pairs = [(network.by_name.get(node.name), node) for node in edited.all_layers]
+    pairs = [(network.by_name.get(node.name), node) for node in edited]
     if any(one is None and _has_weights(other) for one, other in pairs):
         return "new"  # copies of a block
     changed = [

@@ -9,7 +9,7 @@ from typing import Final
 import attrs
 
 from rfa_toolbox import arithmetic
-from rfa_toolbox.analysis.blocks import blocks
+from rfa_toolbox.analysis.blocks import blocks_of_nodes
 from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.refinement.editing import Editable
@@ -110,7 +110,7 @@ def drop(network: Network) -> Iterator[Edits]:
 
 def delay(network: Network) -> Iterator[Edits]:
     """Move one downsampling step to a later layer, and leave out any of the others."""
-    order = {node.name: at for at, node in enumerate(network.graph.all_layers)}
+    order = {node.name: at for at, node in enumerate(network.source.nodes)}
     for step in network.editable:
         later = [one for one in network.editable if one.index > step.index]
         start = max(order[name] for name in step.nodes)
@@ -166,7 +166,7 @@ def stems(network: Network) -> list[Edits]:
         windows.append((wanted,))
     pooling = next((one for one in network.places if is_pooling(one) and is_strided(one)), None)
     second = network.looking[1] if len(network.looking) > 1 else None
-    order = network.graph.all_layers
+    order = network.source.nodes
     if pooling is None or (second is not None and order.index(second) < order.index(pooling)):
         return windows
     return [*windows, *((*one, RemovePooling(pooling.name)) for one in windows)]
@@ -197,12 +197,12 @@ def _with_smaller_stems(network: Network, steps: Sequence[DownsamplingStep]) -> 
 
 def cut(network: Network) -> Iterator[Edits]:
     """End the network behind the last part that can help, with its stem or a smaller one."""
-    if not any(is_in_head(node) for node in network.graph.all_layers):
+    if not any(is_in_head(node) for node in network.source.nodes):
         return
     ends = [node.name for node in network.places[:-1] if _is_end(node)]
     for edits in stems(network):
         try:
-            edited = network.source.edited(edits)
+            edited = network.source.nodes_with(edits)
         except RefinementError:
             continue  # the network does not run with this stem
         for name in reversed(_helpful(edited, ends, network.resolution)):
@@ -214,19 +214,19 @@ def _is_end(node: EnrichedNetworkNode) -> bool:
 
 
 def _helpful(
-    graph: EnrichedNetworkNode, ends: Sequence[str], resolution: Sequence[int]
+    nodes: Sequence[EnrichedNetworkNode], ends: Sequence[str], resolution: Sequence[int]
 ) -> list[str]:
     """Return those of some ends in front of which every part has a layer that can help."""
     helping = {
         one.name
-        for one in blocks(graph)
+        for one in blocks_of_nodes(nodes)
         if one.counted
         and one.state(resolution) != "unproductive"
         and any(one.main.layer_info.expands(one.main.axes or 1))
     }
     found: list[str] = []
     helps = False
-    for node in graph.all_layers:
+    for node in nodes:
         helps = helps or node.name in helping
         if node.name in ends:
             if not helps:
@@ -242,9 +242,9 @@ def spread(network: Network) -> Iterator[Edits]:
     They are spread evenly, with the stem or a smaller one, and with or without any of the
     downsampling steps that are left.
     """
-    if not any(is_in_head(node) for node in network.graph.all_layers):
+    if not any(is_in_head(node) for node in network.source.nodes):
         return
-    order = {node.name: at for at, node in enumerate(network.graph.all_layers)}
+    order = {node.name: at for at, node in enumerate(network.source.nodes)}
     stages = _stages(network)
     for count in range(len(stages) - 1, 0, -1):
         left, freed = stages[:count], sum(map(_blocks_in, stages[count:]))
@@ -261,7 +261,7 @@ def spread(network: Network) -> Iterator[Edits]:
 
 def _stages(network: Network) -> list[list[RepeatedBlock]]:
     """Return the blocks that can stand there several times, those of one kind together."""
-    blocks = repeatable_blocks(network.graph.all_layers, network.places)
+    blocks = repeatable_blocks(network.source.nodes, network.places)
     kinds = itertools.groupby(blocks, lambda one: (jump_of(one.last), channels_of(one.last)))
     return [list(several) for _, several in kinds]
 
@@ -313,7 +313,7 @@ STRATEGIES: Final[Mapping[str, Strategy]] = {
 
 
 def _node(network: Network, step: DownsamplingStep) -> EnrichedNetworkNode:
-    return next(node for node in network.graph.all_layers if node.name == step.nodes[0])
+    return network.source.by_name[step.nodes[0]]
 
 
 def _is_alone(network: Network, step: DownsamplingStep) -> bool:

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rfa_toolbox.analysis import input_resolution_range
+from rfa_toolbox.analysis.ranges import ranges_of_both_kinds
 from rfa_toolbox.architectures.resnet import resnet18, resnet50
 from rfa_toolbox.architectures.vgg import vgg16
 from rfa_toolbox.errors import InvalidGraphError, InvalidResolutionError
@@ -208,3 +209,22 @@ def test_no_number_cuts_axes_and_none_makes_them_up() -> None:
     for cardinality in (1, 3):
         with pytest.raises(InvalidResolutionError, match=f"{cardinality}; it must be .* 2 axes"):
             input_resolution_range(graph, cardinality=cardinality)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(*[st.sampled_from([1, 3, 5]), st.sampled_from([1, 2])] * 2),
+        min_size=1,
+        max_size=5,
+    )
+)
+def test_both_kinds_in_one_pass_are_those_of_two_on_axes_that_differ(
+    layers: list[tuple[int, int, int, int]],
+) -> None:
+    last: tuple[EnrichedNetworkNode, ...] = ()
+    for high, down, wide, right in layers:
+        last = (node(*last, kernel=(high, wide), stride_size=(down, right)),)
+    smallest, largest = input_resolution_range(last[0])
+    lower, _ = input_resolution_range(last[0], lower_bound=True)
+    assert ranges_of_both_kinds(last[0].all_layers) == (smallest, lower, largest)
