@@ -36,9 +36,10 @@ def lines(words: list[str]) -> list[tuple[str, bool]]:
     for row in ROWS:
         if not words or any(word in row.label.lower() for word in words):
             model = row.model()
-            refinement = refinement_of(graph_of(model, row.size), row.edits, row.size)
-            refined = refine_model(model, refinement).graph
-            found.append(told(row.label, refined, row.resolutions[1], row.compute, row.parameters))
+            graph = graph_of(model, row.size)
+            refined = refine_model(model, refinement_of(graph, row.edits, row.size)).graph
+            parameters = row.parameters or parameters_of(graph)
+            found.append(told(row.label, refined, row.resolutions[1], row.compute, parameters))
     for one in SHORTER_AND_WIDER:
         if not words or any(word in str(one) for word in words):
             model = torchvision_model(one.model)
@@ -60,7 +61,7 @@ def told(
         math.nan if compute is None else compute_as_published(refined),
         parameters_of(refined),
     )
-    published = (resolution or None, compute, parameters)
+    published = (resolution, compute, parameters)
     good = all(
         wanted is None or abs(number / wanted - 1) < (0.01 if place else 1e-9)
         for place, (number, wanted) in enumerate(zip(numbers, published, strict=True))

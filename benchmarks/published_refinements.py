@@ -28,15 +28,13 @@ def line_of(row: Row) -> str:
     """Return the line of the table for one published refinement."""
     graph = graph_of(row.model(), row.size)
     refined = edit(graph, row.edits)
-    compute = "-"
-    if row.compute is not None:
-        compute = f"{compute_as_published(graph):.3f} -> {compute_as_published(refined):.3f}"
+    compute = f"{compute_as_published(graph):.3f} -> {compute_as_published(refined):.3f}"
     cells = (
         f"{row.label}{'' if row.size == 224 else f' ({row.size} px)'}",
         f"{_least(graph)} -> {_least(refined)}",
-        "-" if not all(row.resolutions) else "{} -> {}".format(*row.resolutions),
+        "{} -> {}".format(*row.resolutions) if row.published else "-",
         compute,
-        "-" if row.compute is None else f"{row.compute:g}",
+        f"{row.compute:g}",
         f"{parameters_of(refined):.3f}",
         "; ".join(one.words for one in row.edits),
     )

@@ -17,14 +17,14 @@ from rfa_toolbox.refinement import Rebuild, Refinement, refinement_of
 
 @attrs.frozen
 class ShorterAndWider:
-    """One model, and its numbers: pixels, G, M."""
+    """One model, and its numbers: pixels, G, M; None where none were published."""
 
     model: str
     edit: Rebuild
     size: int
     resolution: int
-    compute: float
-    parameters: float
+    compute: float | None
+    parameters: float | None
 
     def __str__(self) -> str:
         return f"torchvision {self.model} shorter and wider"
@@ -36,8 +36,8 @@ def _row(
     channels: tuple[int, int],
     blocks: tuple[int, int],
     resolution: int,
-    compute: float,
-    parameters: float,
+    compute: float | None,
+    parameters: float | None,
     stride: int = 1,
 ) -> ShorterAndWider:
     stages: list[dict[str, Any]] = [
@@ -58,6 +58,8 @@ SHORTER_AND_WIDER = (
     _row(3, 300, (200, 384), (10, 2), 235, 3.72, 12.016),
     _row(4, 380, (232, 448), (13, 2), 235, 9.27, 18.657),
     _row(5, 456, (264, 512), (16, 3), 235, 23.1, 31.508),
+    _row(6, 224, (304, 576), (19, 3), 235, None, None),
+    _row(7, 224, (328, 640), (22, 4), 235, None, None),
 )
 
 
