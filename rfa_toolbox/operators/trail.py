@@ -287,7 +287,8 @@ class Trail(Known):
         whole = [one for one in range(self.axes) if _dimensions_with(before, one) == 1]
         layout, blocks = layouts.as_blocks(value.layout, whole)
         made, found = _places(before), _places(layout)
-        if found == made and not value.beyond and not value.picked:
+        picked = value.picked and not self.record.by_call  # there, the call has said so itself
+        if found == made and not value.beyond and not picked:
             return value
         gone = [axis for axis in made if made[axis] and not found.get(axis)]
         windows = {axis: Window(size) for axis, size in blocks.items()}
@@ -400,10 +401,16 @@ class Trail(Known):
         self.results[step] = tensor
 
     def _is_map(self, value: Value) -> bool:
-        """Whether a tensor has images: every axis in a dimension of its own, and two others."""
+        """Whether a tensor has images: every axis in a dimension of its own, and two others.
+
+        Where each call is a node, axes that were mixed before may be missing.
+        """
         carried = [axes for axes in map(layouts.axes_of, value.layout) if axes]
         alone = len(set(carried)) == len(carried) and all(len(axes) == 1 for axes in carried)
-        return alone and len(value.layout) >= len(carried) + 2 == self.axes + 2
+        rank = self.axes + 2
+        if self.record.by_call and carried and len(value.layout) == rank:
+            return alone
+        return alone and len(value.layout) >= len(carried) + 2 == rank
 
     def _on_one_grid(self, tensors: Sequence[TensorRef]) -> list[Value]:
         """Return where the positions of several tensors are, with the same distance between them.

@@ -82,6 +82,8 @@ def interpolation(
     if support is None:
         begin = factor - 1 - (stride // 2 if method == "nearest-exact" else 0)
         return Window(factor, stride, begin=begin, end=factor - 1, upsampling=factor)
+    if ratio == 1 and support == 1:  # the unit itself has all the weight
+        return NEUTRAL
     half = support * (max(stride, factor) if antialias else factor)
     kernel = 2 * half  # also where the last unit that is read has the weight 0
     begin = half - 1 - (0 if aligned else (stride - factor) // 2)

@@ -1,0 +1,23 @@
+"""What the analysis says of random models of Keras is what an experiment shows, unit by unit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from tests.keras.random_models import contradictions
+
+SEEDS = range(6)
+MORE_SEEDS = range(6, 60)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_random_models_see_what_the_analysis_says(keras: Any, seed: int) -> None:
+    assert contradictions(keras, seed) == []
+
+
+@pytest.mark.slow
+def test_many_random_models_see_what_the_analysis_says(keras: Any) -> None:
+    wrong = {seed: found for seed in MORE_SEEDS if (found := contradictions(keras, seed))}
+    assert wrong == {}
