@@ -77,10 +77,12 @@ class Joined(NamedTuple):
 
 
 class Lost(NamedTuple):
-    """Positions of these axes in an order that is not known."""
+    """Positions of these axes in an order that is not known; or some of them, in steps."""
 
     size: int
     axes: tuple[int, ...]
+    step: int = 1
+    origin: int = 0
 
 
 Piece: TypeAlias = "Atom | Joined | Lost"
@@ -215,7 +217,7 @@ def lost_pieces(layout: Layout) -> dict[int, list[Piece]]:
     """Return the pieces that carry an axis in an order that is not followed, or several times.
 
     >>> lost_pieces((plain(3), (Lost(8, (1,)),)))
-    {1: [Lost(size=8, axes=(1,))]}
+    {1: [Lost(size=8, axes=(1,), step=1, origin=0)]}
     """
     found: dict[int, list[Piece]] = {}
     for dimension in layout:
@@ -355,8 +357,8 @@ def _take(waiting: list[Piece], size: int, following: int | None) -> Dimension |
         elif piece.size % need == 0 and type(piece) is not Joined:
             inner = piece.size // need
             if type(piece) is Lost:
-                taken.append(Lost(need, piece.axes))
-                waiting.append(Lost(inner, piece.axes))
+                taken.append(piece._replace(size=need, step=piece.step * inner))
+                waiting.append(piece._replace(size=inner, origin=0))
             elif type(piece) is Atom and piece.axis is None:
                 taken.append(Atom(None, need))
                 waiting.append(Atom(None, inner))
@@ -388,13 +390,14 @@ def slice_dimension(dimension: Dimension, start: int, stop: int, step: int = 1) 
         return plain(count)
     if len(dimension) == 1:
         piece = dimension[0]
-        if type(piece) is Atom:
-            return (Atom(piece.axis, count, piece.step * step, piece.origin + start * piece.step),)
-        if type(piece) is Joined and (step == 1 or count == 1):
+        if type(piece) is not Joined:
+            origin = piece.origin + start * piece.step
+            return (piece._replace(size=count, step=piece.step * step, origin=origin),)
+        if step == 1 or count == 1:
             return _slice_parts(piece, start, start + count, axes)
     elif count:
-        return _slice_blocks(dimension, start, count, step) or (Lost(count, axes),)
-    return (Lost(count, axes),)
+        return _slice_blocks(dimension, start, count, step) or (Lost(count, axes, step, start),)
+    return (Lost(count, axes, step, start),)
 
 
 def _slice_blocks(dimension: Dimension, start: int, count: int, step: int) -> Dimension | None:
@@ -484,12 +487,13 @@ def anchored(layout: Layout) -> Layout:
 
 
 def _single_places(dimensions: Iterable[Dimension]) -> list[Atom]:
-    return [
-        piece
-        for dimension in dimensions
-        for piece in dimension
-        if type(piece) is Atom and piece.axis is not None and piece.size == 1
-    ]
+    return [piece for piece in _single(dimensions) if type(piece) is Atom]
+
+
+def _single(dimensions: Iterable[Dimension]) -> list[Piece]:
+    """Return the single places, also those in an order that is not followed."""
+    pieces = itertools.chain.from_iterable(dimensions)
+    return [piece for piece in pieces if piece.size == 1 and axes_of((piece,))]
 
 
 def without(layout: Layout, place: int) -> Layout:
@@ -498,7 +502,7 @@ def without(layout: Layout, place: int) -> Layout:
     >>> without((plain(1), (Atom(0, 1, origin=5),), (Atom(1, 8),)), 1)
     ((Atom(axis=0, size=1, step=1, origin=5),), (Atom(axis=1, size=8, step=1, origin=0),))
     """
-    gone = tuple(_single_places(layout[place : place + 1]))
+    gone = tuple(_single(layout[place : place + 1]))
     rest = list(layout[:place] + layout[place + 1 :])
     if gone:
         for at, dimension in enumerate(rest):
@@ -768,18 +772,20 @@ def offsets_between(
     """
     if len({layout for _, layout in reads}) == 1:
         return ()
-    found = [(source, grids(layout)) for source, layout in reads]
+    found = [(source, grids(layout), lost_pieces(layout)) for source, layout in reads]
     several: dict[int, dict[tuple[int | None, ...], None]] = {source: {} for source in sources}
-    for source, own in found:
+    for source, own, lost in found:
         place: list[int | None] = []
         for axis in range(axes):
-            first = next(grid[axis] for _, grid in found if axis in grid) if axis in own else None
-            if first is None or own[axis] == first:
+            first = next((one for one in found if axis in own and axis in one[1]), None)
+            if first is None or (own[axis], lost.get(axis)) == (first[1][axis], first[2].get(axis)):
                 place.append(0)
-            elif first[0] is None or own[axis][0] is None or own[axis][1] != first[1]:
+                continue
+            begin, runs = first[1][axis]
+            if begin is None or own[axis][0] is None or own[axis][1] != runs:
                 place.append(None)
             else:
-                place.append(own[axis][0] - first[0])  # type: ignore[operator]
+                place.append(own[axis][0] - begin)  # type: ignore[operator]
         several[source][tuple(place)] = None
     if all(one == 0 for places in several.values() for place in places for one in place):
         return ()

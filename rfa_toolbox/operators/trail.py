@@ -371,7 +371,8 @@ class Trail(Known):
             value = value._replace(strided=self.steps[value.step].scope)
         if value.strided is not None:
             slicing = Operation("slice", {}, (), value.strided)
-            made = self._append(slicing, (value.step,), {}, value, value.layout, {"kind": "slice"})
+            facts = {"kind": "slice", "turned": self._lost_since(value)}
+            made = self._append(slicing, (value.step,), {}, value, value.layout, facts)
             self._laid_as(tensor, value, made.step)
             value = made._replace(
                 parts=value.parts, picked=value.picked, apart=value.apart, sized=value.sized

@@ -28,6 +28,7 @@ class RandomModel:
         self.inputs = [keras.Input((*SIZES, CHANNELS), name="image")]
         self.made: dict[str, Any] = {}
         self.names: list[str] = []
+        self.unseen = 0  # pixels at the borders that padding may stand in place of
         keras.utils.set_random_seed(seed)
         x = self.kept(self.conv(self.inputs[0]))
         for _ in range(self.random.randint(2, 5)):
@@ -73,10 +74,16 @@ class RandomModel:
         ]
         if not any((*begins, *ends)):
             return x
+        self.cut_off(x, max(*begins, *ends))
         if self.random.random() < 0.5:
             return self.layers.Cropping2D(tuple(zip(begins, ends, strict=True)))(x)
         (top, left), (height, width) = begins, sizes
         return x[:, top : top + height, left : left + width, :]
+
+    def cut_off(self, x: Any, units: int) -> None:
+        """Note how many units are cut off a map: where it is padded again, nobody sees them."""
+        pixels = max(-(-size // of) for size, of in zip(SIZES, x.shape[1:3], strict=True))
+        self.unseen += pixels * units
 
     def together(self, *several: Any) -> Any:
         """Return maps put together, all cut to one size."""
@@ -147,12 +154,14 @@ def crop(m: RandomModel, x: Any) -> Any:
 
 def crop_and_pad(m: RandomModel, x: Any) -> Any:
     by, more = m.random.randint(1, 3), m.random.randint(1, 3)
+    m.cut_off(x, max(by, more))
     cut = m.layers.Cropping2D(((by, 0), (0, more)))(x)
     return m.layers.ZeroPadding2D(((more, 0), (0, by)))(cut)
 
 
 def centre_crop(m: RandomModel, x: Any) -> Any:
     height, width = x.shape[1:3]
+    m.cut_off(x, 2)
     return m.layers.CenterCrop(height - m.random.randint(0, 3), width - m.random.randint(0, 3))(x)
 
 
@@ -436,7 +445,7 @@ def contradictions(keras: Any, seed: int) -> list[str]:
             changed = _run(m, axis, 7.0)
             sees = [_flags(~np.isclose(one, one[-1:], 1e-5, 1e-6), axis) for one in changed]
         for name, most, least in zip(m.made, poisoned, sees, strict=True):
-            told = _compared(nodes[name], axis, most, least, m.reflects)
+            told = _compared(m, nodes[name], axis, most, least)
             wrong += [f"{name} {m.names}, axis {axis}: {one}" for one in told]
     return wrong
 
@@ -447,7 +456,7 @@ def _spans(flags: Any) -> list[tuple[int, int] | None]:
 
 
 def _compared(
-    node: EnrichedNetworkNode, axis: int, most: Any, least: Any, inside_only: bool
+    m: RandomModel, node: EnrichedNetworkNode, axis: int, most: Any, least: Any
 ) -> Iterator[str]:
     """Yield what is wrong: ``most`` is what units may see, ``least`` what they are sure to."""
     length = most.shape[1]
@@ -468,10 +477,11 @@ def _compared(
     inside = 0.0
     for unit, pixels in enumerate(found):
         begin, end = region_of(windows, unit)
-        if inside_only and (begin < 0 or end >= length):
+        if m.reflects and (begin < 0 or end >= length):
             continue  # there it sees copies of others
         if pixels is not None and not begin <= pixels[0] <= pixels[1] <= end:
             yield f"unit {unit} sees {pixels}, the analysis says {(begin, end)}, {node.certainty}"
-        inside = max(inside, end - begin + 1 if begin >= 0 and end < length else 0)
+        if m.unseen <= begin and end < length - m.unseen:
+            inside = max(inside, end - begin + 1)
     if node.certainty == "exact" and inside > extent:
         yield f"no unit sees more than {extent}, the analysis says exactly {inside}"

@@ -8,16 +8,9 @@ import pytest
 
 from tests.keras.random_models import contradictions
 
-SEEDS = range(6)
-MORE_SEEDS = range(6, 60)
+SEEDS = (*range(6), 676, 1129, 1316, 1477, 1569)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_models_see_what_the_analysis_says(keras: Any, seed: int) -> None:
     assert contradictions(keras, seed) == []
-
-
-@pytest.mark.slow
-def test_many_random_models_see_what_the_analysis_says(keras: Any) -> None:
-    wrong = {seed: found for seed in MORE_SEEDS if (found := contradictions(keras, seed))}
-    assert wrong == {}

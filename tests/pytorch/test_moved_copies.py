@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 from torch import nn
@@ -84,3 +86,30 @@ def test_networks_that_compute_the_same_have_the_same_largest_field():
     ]
     fields = [[node.receptive_field_max for node in graph.all_layers[-3:]] for graph in graphs]
     assert fields[0] == fields[1]
+
+
+class Repeated(nn.Module):
+    """Two runs of a map that stands twice in a row, whose units are in no order to be followed."""
+
+    def __init__(self, first: slice, second: slice) -> None:
+        super().__init__()
+        self.conv, self.runs = nn.Conv1d(1, 1, 3, padding=1), (first, second)
+
+    def forward(self, x):
+        twice = self.conv(x).tile(1, 1, 2)
+        first, second = (twice[..., run] for run in self.runs)
+        return first + second
+
+
+@pytest.mark.parametrize(
+    ("runs", "field"),
+    [
+        pytest.param((slice(1, 25), slice(0, 24)), math.inf, id="moved"),
+        pytest.param((slice(0, None, 2), slice(1, None, 2)), math.inf, id="in turn"),
+        pytest.param((slice(1, 25), slice(1, 25)), 3, id="the same"),
+    ],
+)
+def test_runs_of_an_order_that_is_not_followed_are_one_only_if_they_begin_alike(runs, field):
+    graph = create_graph_from_pytorch_model(Repeated(*runs).eval(), input_res=(1, 1, 24))
+    assert graph.receptive_field_max == (field,)
+    assert graph.certainty == ("exact" if field == 3 else "bound")
