@@ -390,7 +390,7 @@ def slice_dimension(dimension: Dimension, start: int, stop: int, step: int = 1) 
         return plain(count)
     if len(dimension) == 1:
         piece = dimension[0]
-        if type(piece) is not Joined:
+        if isinstance(piece, Atom | Lost):
             origin = piece.origin + start * piece.step
             return (piece._replace(size=count, step=piece.step * step, origin=origin),)
         if step == 1 or count == 1:
