@@ -15,13 +15,15 @@ from rfa_toolbox import arithmetic
 from rfa_toolbox.analysis.advice import Cut, cut_of
 from rfa_toolbox.analysis.blocks import Block, blocks
 from rfa_toolbox.analysis.costs import TotalCosts, compute_at, short_number, sum_of_costs
-from rfa_toolbox.analysis.states import resized_to, resolution_of
+from rfa_toolbox.analysis.states import axes_of, resized_to, resolution_of
 from rfa_toolbox.analysis.words import (
+    InputTerms,
     axis_names,
     counted_in_words,
     one_line,
     resolution_text,
     several,
+    terms_of,
 )
 from rfa_toolbox.arithmetic import LayerState, Size
 from rfa_toolbox.domain import Resolution
@@ -42,8 +44,9 @@ class Summary:
     Everything counts blocks of the feature extractor (``Block.counted``).
 
     Attributes:
-        input_resolution: in pixels, one number per axis (one in all where every field is a
-            scalar); of a model that resizes every image, the size that it gives to them.
+        input_resolution: in pixels (samples of a signal), one number per axis (one in all where
+            every field is a scalar); of a model that resizes every image, the size that it gives
+            to them.
         blocks: all blocks of the graph.
         states: the state of each of them.
         works: their multiply-accumulates at this resolution, None where unknown.
@@ -72,6 +75,10 @@ class Summary:
     filter_kernel_size_1: bool
     resizes: bool
     cut: Cut | None = attrs.field(repr=False)
+
+    @property
+    def _terms(self) -> InputTerms:
+        return terms_of(axes_of(block.main for block in self.blocks))
 
     @property
     def counted(self) -> tuple[Block, ...]:
@@ -131,15 +138,17 @@ class Summary:
         """Where the model is judged if it resizes every image, in one sentence; else empty."""
         if not self.resizes:
             return ""
-        size = resolution_text(self.input_resolution)
-        return f"The model resizes every image to {size} px, and is judged there."
+        terms = self._terms
+        size = f"{resolution_text(self.input_resolution)} {terms.unit}"
+        return f"The model resizes every {terms.whole} to {size}, and is judged there."
 
     def _finding(self) -> str:
-        at = f"at {resolution_text(self.input_resolution)} px"
+        terms = self._terms
+        at = f"at {resolution_text(self.input_resolution)} {terms.unit}"
         counted, wasted = self.counted, self.blocks_in("unproductive")
         limited = self.blocks_in("critical", "partially critical")
         if not counted:
-            return "No layer of the network looks at a part of the image only."
+            return f"No layer of the network looks at a part of the {terms.whole} only."
         if wasted:
             start = "" if len(wasted) == len(counted) else _where(wasted)
             some = "The only layer" if len(counted) == 1 else counted_in_words(wasted, counted)
@@ -147,13 +156,13 @@ class Summary:
         if limited:
             return (
                 f"Every layer can help {at}, though {counted_in_words(limited, counted)} "
-                f"see{'s' if len(limited) == 1 else ''} beyond the image{_where(limited)}."
+                f"see{'s' if len(limited) == 1 else ''} beyond the {terms.whole}{_where(limited)}."
             )
         whole = "The only layer" if len(counted) == 1 else f"All {several(len(counted), 'layer')}"
         return f"{whole} can help {at}.{self._lost()}"
 
     def _lost(self) -> str:
-        return " No unit sees the whole image." if self._is_beyond() else ""
+        return f" No unit sees the whole {self._terms.whole}." if self._is_beyond() else ""
 
     def _is_beyond(self) -> bool:
         pairs = zip(self.input_resolution, self.good_to, strict=True)
@@ -172,7 +181,7 @@ class Summary:
                 if wasted
                 else "every layer sees something new"
             )
-            parts.append(f"along the {name} ({pixels} px) {finding}")
+            parts.append(f"along the {name} ({pixels} {self._terms.unit}) {finding}")
         text = "; ".join(parts)
         return f"{text[:1].upper()}{text[1:]}."
 
@@ -202,9 +211,10 @@ class Summary:
         'Good from 139 to 435 px.'
         """
         low, high = resolution_text(self.good_from), resolution_text(self.good_to)
+        unit = self._terms.unit
         if math.inf in self.good_to:
-            return f"Good from {low} px on."
-        return f"Good at {low} px." if low == high else f"Good from {low} to {high} px."
+            return f"Good from {low} {unit} on."
+        return f"Good at {low} {unit}." if low == high else f"Good from {low} to {high} {unit}."
 
     @property
     def good_reason(self) -> str:
@@ -216,13 +226,14 @@ class Summary:
 212 px no unit sees the whole image.
         """
         low, useful = resolution_text(self.good_from), resolution_text(self.nothing_wasted_from)
-        begin = f"From {useful} px on every layer can help"
+        unit, whole = self._terms.unit, self._terms.whole
+        begin = f"From {useful} {unit} on every layer can help"
         if low != useful:
-            begin += f"; from {low} px on none sees beyond the image"
+            begin += f"; from {low} {unit} on none sees beyond the {whole}"
         if math.inf in self.good_to:
-            return f"{begin}; some units see the whole image at any size."
+            return f"{begin}; some units see the whole {whole} at any size."
         end = resolution_text(self.good_to)
-        return f"{begin}; above {end} px no unit sees the whole image."
+        return f"{begin}; above {end} {unit} no unit sees the whole {whole}."
 
     @property
     def counts(self) -> str:
@@ -267,19 +278,21 @@ class Summary:
     @property
     def options(self) -> tuple[str, ...]:
         """What can be done about it, each option a sentence; empty if nothing need be done."""
-        enough = resolution_text(tuple(map(max, self.good_from, self.input_resolution)))
-        use = "Let the model resize images to" if self.resizes else "Use images of"
+        whole, unit = self._terms.whole, self._terms.unit
+        size = resolution_text(tuple(map(max, self.good_from, self.input_resolution)))
+        use = f"Let the model resize {whole}s to" if self.resizes else f"Use {whole}s of"
+        larger = f"{use} {size} {unit}"
         if self.blocks_in("unproductive"):
             found = [] if self.cut is None else [self.cut.text]
             return (
                 *found,
                 "Let the field grow more slowly: smaller strides or kernels early on.",
-                f"{use} {enough} px or more.",
+                f"{larger} or more.",
             )
         if self.blocks_in("critical", "partially critical"):
-            return (f"{use} {enough} px: there every layer is used fully.",)
+            return (f"{larger}: there every layer is used fully.",)
         if self._is_beyond():
-            return ("Where the task needs the whole image, let the field grow faster.",)
+            return (f"Where the task needs the whole {whole}, let the field grow faster.",)
         return ()
 
     def __str__(self) -> str:

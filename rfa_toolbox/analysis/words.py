@@ -7,10 +7,20 @@ import re
 from collections import Counter
 from collections.abc import Sequence
 
+import attrs
+
 from rfa_toolbox.analysis.blocks import Block
 from rfa_toolbox.arithmetic import Size
 
-__all__ = ["axis_names", "counted_in_words", "one_line", "resolution_text", "several"]
+__all__ = [
+    "InputTerms",
+    "axis_names",
+    "counted_in_words",
+    "one_line",
+    "resolution_text",
+    "several",
+    "terms_of",
+]
 
 WIDEST_COLUMN = 56
 """Characters of a name or path that the text form shows; longer ones lose their middle."""
@@ -23,6 +33,28 @@ _KINDS = (
 )
 _OTHER = "other layer"
 _MOST_KINDS = 2
+
+
+@attrs.frozen
+class InputTerms:
+    """What people call an input, and what they count along its axes.
+
+    Attributes:
+        whole: an image, or a signal where there is one axis.
+        unit: what its size is given in.
+    """
+
+    whole: str
+    unit: str
+
+
+def terms_of(axes: int | None) -> InputTerms:
+    """Return the terms for an input with so many axes; None is a graph that does not tell.
+
+    >>> terms_of(2), terms_of(1)
+    (InputTerms(whole='image', unit='px'), InputTerms(whole='signal', unit='samples'))
+    """
+    return InputTerms("signal", "samples") if axes == 1 else InputTerms("image", "px")
 
 
 def one_line(text: str) -> str:

@@ -14,8 +14,9 @@ import typer
 
 import rfa_toolbox
 from rfa_toolbox import EnrichedNetworkNode, analyze, input_resolution_range, summarize
+from rfa_toolbox.analysis.states import axes_of
 from rfa_toolbox.analysis.table import Analysis
-from rfa_toolbox.analysis.words import resolution_text, several
+from rfa_toolbox.analysis.words import resolution_text, several, terms_of
 from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.cli import arguments, refining, specs, tables
 from rfa_toolbox.cli.options import Debug, Format, Output
@@ -283,11 +284,11 @@ def _judge(found: Sequence[Analysis], fail_on: FailOn, nodes: bool) -> int:
             total = len(summary.counted)
             bad = [block.name for block in summary.blocks_in(*states)]
         if bad:
-            code = FOUND
+            code, unit = FOUND, terms_of(axes_of(analysis.graph.all_layers)).unit
             complain(
                 f"{len(bad):,} of {several(total, 'operation' if nodes else 'layer')} "
                 f"{'is' if len(bad) == 1 else 'are'} {' or '.join(states)} at "
-                f"{resolution_text(summary.input_resolution)} px (--fail-on {fail_on.value}), "
+                f"{resolution_text(summary.input_resolution)} {unit} (--fail-on {fail_on.value}), "
                 f"the first is {bad[0]}."
             )
     return code
@@ -400,7 +401,8 @@ def range_command(
         if where.format == "csv":
             content = tables.as_csv([{"model": model.title, "min": least, "max": most}])
         elif lower_bound:
-            content = tables.lower_bound_text(model.title, least, most)
+            unit = terms_of(axes_of(model.graph.all_layers)).unit
+            content = tables.lower_bound_text(model.title, least, f"{most} {unit}")
         else:
             content = tables.range_text(model.title, good)
     where.deliver(content)

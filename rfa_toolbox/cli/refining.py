@@ -49,7 +49,7 @@ def chosen(advice: Advice, number: int) -> Refinement:
     if not 1 <= number <= len(several):
         reason = " ".join(advice.notes)
         raise UsageError(
-            f"There is no refinement {number} at {_spelled(advice.input_res)} px; "
+            f"There is no refinement {number} at {_measured(advice.input_res, advice.before)}; "
             + (f"the table has 1 to {len(several)}." if several else f"there is none. {reason}")
         )
     return several[number - 1]
@@ -68,15 +68,13 @@ def as_text(advice: Advice, model: str, plain: bool) -> str:
         model: the name of the model.
         plain: as for ``tables.table_text``.
     """
-    size = _spelled(advice.input_res)
+    size = _measured(advice.input_res, advice.before)
+    good = _measured(advice.before.resolution, advice.before)
     front = {one.words for one in advice.pareto}
-    below = [
-        f"{model} at {size} px, as it is: good from {_spelled(advice.before.resolution)} px.",
-        *advice.notes,
-    ]
+    below = [f"{model} at {size}, as it is: good from {good}.", *advice.notes]
     several = advice.all
     if not several:
-        return "\n".join([f"No refinement makes {model} good at {size} px.", *below, ""])
+        return "\n".join([f"No refinement makes {model} good at {size}.", *below, ""])
     rows = [
         (
             str(number),
@@ -154,7 +152,11 @@ def side_by_side(refinement: Refinement, model: str, how: str) -> str:
     if after is not None:
         before = refinement.before
         rows += [
-            ("good from, px", _spelled(before.resolution), _spelled(after.resolution)),
+            (
+                f"good from, {before.unit}",
+                _spelled(before.resolution),
+                _spelled(after.resolution),
+            ),
             *(
                 (f"{state} layers", str(before.states[state]), str(after.states[state]))
                 for state in before.states
@@ -171,12 +173,17 @@ def side_by_side(refinement: Refinement, model: str, how: str) -> str:
         "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip()
         for row in rows
     ]
-    size = _spelled(refinement.input_res)
-    return "\n".join([f"{model} at {size} px, {how}: {refinement.words}.", *lines, ""])
+    size = _measured(refinement.input_res, refinement.before)
+    return "\n".join([f"{model} at {size}, {how}: {refinement.words}.", *lines, ""])
+
+
+def _measured(size: Sequence[float], of: Prediction) -> str:
+    """Return a size of the input of a network, with its unit."""
+    return f"{_spelled(size)} {of.unit}"
 
 
 def _spelled(size: Sequence[float]) -> str:
-    """Return a size in pixels; one number where all axes are equal.
+    """Return a size; one number where all axes are equal.
 
     >>> _spelled((139, 139)), _spelled((32, 64))
     ('139', '32x64')

@@ -226,12 +226,12 @@ def range_text(title: str, found: Summary) -> str:
 def lower_bound_text(title: str, least: str, most: str) -> str:
     """Return the range in which no layer is idle that makes the receptive field grow.
 
-    >>> print(lower_bound_text("vgg16", "196x196", "212x212"), end="")
+    >>> print(lower_bound_text("vgg16", "196x196", "212x212 px"), end="")
     vgg16: from 196x196 to 212x212 px.
     Only layers that make the receptive field grow are asked to help.
     """
     return (
-        f"{one_line(title)}: from {least} to {most} px.\n"
+        f"{one_line(title)}: from {least} to {most}.\n"
         "Only layers that make the receptive field grow are asked to help.\n"
     )
 
@@ -321,7 +321,7 @@ def comparison_text(rows: Sequence[Mapping[str, Any]], plain: bool, nodes: bool 
     note = (
         f"layers: of the feature extractor{'' if nodes else ', with their norms and activations'}; "
         "red: they cannot help; orange: they see beyond the image.\n"
-        "good: input resolutions in pixels."
+        "good: input resolutions, in pixels or samples."
     )
     if any(row["params"] is not None for row in shown):
         note += "\nparams, MACs: of the whole model, and the share in red layers."
@@ -401,8 +401,8 @@ def verification_text(found: Mapping[str, Any], plain: bool) -> str:
     stopped = f"; {found['stopped']}" if found["stopped"] else ""
     below = (
         f"{len(nodes)} nodes of {one_line(found['model'])}: {counts}{stopped}.\n"
-        "analysis, experiment: first pixel that unit 0 sees / pixels that a unit sees / pixels "
-        "between neighbouring units."
+        "analysis, experiment: first pixel or sample that unit 0 sees / how many a unit sees / "
+        "how many neighbouring units are apart."
     )
     return table_text(columns, below, plain, [node["verdict"] for node in nodes])
 

@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, TypeAlias
 import attrs
 import numpy as np
 
+from rfa_toolbox.analysis.words import terms_of
 from rfa_toolbox.empirical.gradients import (
     Array,
     Maps,
@@ -161,6 +162,7 @@ class EffectiveReceptiveField:
         return plain_except(self, "contribution", contribution)
 
     def __str__(self) -> str:
+        terms = terms_of(len(self.input_size))
         weights = "weights as given" if self.weights == "as given" else f"{self.weights} weights"
         lines = [
             f"Effective receptive field of {self.layer} in {self.model} ({weights})",
@@ -169,14 +171,15 @@ class EffectiveReceptiveField:
         if self.skipped:
             lines.append(f"{self.skipped} inputs left out: they gave no gradient")
         if self.size is not None:
-            lines.append(f"size (pixels above 4.55 % of the peak): {self.size:.1f} px")
+            what = "pixels" if terms.unit == "px" else terms.unit
+            lines.append(f"size ({what} above 4.55 % of the peak): {self.size:.1f} {terms.unit}")
         lines.append(" contribution      side   of the side   of the area")
         for one in self.squares:
             if one.side is None or one.side_share is None or one.area_share is None:
-                lines.append(f"{one.share:12.0%}   not within a square in the image")
+                lines.append(f"{one.share:12.0%}   not within a square in the {terms.whole}")
             else:
                 lines.append(
-                    f"{one.share:12.0%} {one.side:7d} px {one.side_share:11.1%} "
+                    f"{one.share:12.0%} {one.side:7d} {terms.unit} {one.side_share:11.1%} "
                     f"{one.area_share:13.1%}"
                 )
         return "\n".join(lines)
@@ -220,7 +223,10 @@ class WeightsComparison(Mapping[str, EffectiveReceptiveField]):
 
     def __str__(self) -> str:
         sides = [
-            ("-" if one.side is None else f"{one.side} px" for one in field.squares)
+            (
+                "-" if one.side is None else f"{one.side} {terms_of(len(field.input_size)).unit}"
+                for one in field.squares
+            )
             for field in self.values()
         ]
         shares = (f"{one.share:.0%}" for one in self.given.squares)
@@ -679,8 +685,9 @@ def _size_of_luo(contribution: Array) -> float:
 
 def _conditions(field: EffectiveReceptiveField) -> str:
     token = "" if field.token is None else f" (token {field.token})"
+    unit = terms_of(len(field.input_size)).unit
     return (
         f"unit {field.position} of a map of {times(field.map_size)}{token}, "
-        f"input of {times(field.input_size)} px, {field.samples} {field.inputs} inputs, "
+        f"input of {times(field.input_size)} {unit}, {field.samples} {field.inputs} inputs, "
         f"mode {field.mode}, seed {field.seed}"
     )

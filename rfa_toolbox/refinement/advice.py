@@ -85,7 +85,8 @@ class Advice:
                 number += 1
                 lines.append(f"{number:>4}  {_row(one.after, one.compute_ratio)}  {one.words}")
         if not number:
-            lines.append(f"No refinement makes the network feasible at {size} px.")
+            unit = self.before.unit
+            lines.append(f"No refinement makes the network feasible at {size} {unit}.")
         return "\n".join((*lines, *self.notes))
 
 
@@ -369,8 +370,10 @@ def _why(search: _Search, rankings: Mapping[str, Sequence[Refinement]]) -> list[
     if not search.seen:
         return ["No layer can be changed by these strategies within the limits that were given."]
     best = min(search.seen, key=lambda one: max(one.resolutions(search.criterion)))
-    size = max(best.resolutions(search.criterion))
-    text = f"The lowest feasible resolution within reach is {size} px, with {words_of(best.edits)}"
+    size, unit = max(best.resolutions(search.criterion)), search.before.unit
+    text = (
+        f"The lowest feasible resolution within reach is {size} {unit}, with {words_of(best.edits)}"
+    )
     return [f"{text}, at {best.compute:.3g} times the compute."]
 
 
@@ -381,7 +384,7 @@ def _row(prediction: Prediction | None, ratio: float | None) -> str:
     wasted = prediction.states["unproductive"]
     times = "" if ratio is None else f" ({ratio:.3g}x)"
     return (
-        f"feasible from {size} px, {wasted} layers wasted, "
+        f"feasible from {size} {prediction.unit}, {wasted} layers wasted, "
         f"{short_number(prediction.parameters)} parameters, "
         f"{short_number(prediction.multiply_accumulates)} MAC{times}"
     )

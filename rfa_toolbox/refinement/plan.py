@@ -15,6 +15,7 @@ from rfa_toolbox.analysis.blocks import blocks_of_nodes
 from rfa_toolbox.analysis.costs import costs_of_nodes
 from rfa_toolbox.analysis.ranges import ranges_of_both_kinds
 from rfa_toolbox.analysis.states import resolution_of
+from rfa_toolbox.analysis.words import terms_of
 from rfa_toolbox.arithmetic import LayerState, Size
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import RefinementError
@@ -49,6 +50,11 @@ class Prediction:
     parameters: int | None
     multiply_accumulates: int | None
     states: Mapping[LayerState, int]
+
+    @property
+    def unit(self) -> str:
+        """What resolutions are counted in: "px", or "samples" where there is one axis."""
+        return terms_of(len(self.resolution)).unit
 
 
 _STATES: tuple[LayerState, ...] = ("unproductive", "critical", "partially critical", "productive")

@@ -48,7 +48,7 @@ class DownsamplingStep:
     def words(self) -> str:
         """The step in a few words."""
         more = f" and {len(self.nodes) - 1} more" if len(self.nodes) > 1 else ""
-        return f"step {self.index} ({self.before} to {self.after} px, {self.nodes[0]}{more})"
+        return f"step {self.index} (jump {self.before} to {self.after}, {self.nodes[0]}{more})"
 
 
 def downsampling_steps(graph: EnrichedNetworkNode) -> tuple[DownsamplingStep, ...]:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import attrs
 
-from rfa_toolbox.analysis.states import resized_to
-from rfa_toolbox.analysis.words import several
+from rfa_toolbox.analysis.states import axes_of, resized_to
+from rfa_toolbox.analysis.words import several, terms_of
 from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
@@ -139,9 +139,11 @@ def visualize_architecture(
         if not any(node.predecessors for node in content.nodes)
     ]
     inputs = [box.identifier for box, is_input in ends if not is_input]
-    pixels = f"{labels.size_text(style.resolution_of(output_node.all_layers, input_res))} px"
+    nodes = output_node.all_layers
+    terms = terms_of(axes_of(nodes))
+    resolution = labels.size_text(style.resolution_of(nodes, input_res))
     for identifier in inputs:
-        _add_end(picture, f"input_{identifier}", f"input<br/>{pixels}")
+        _add_end(picture, f"input_{identifier}", f"input<br/>{resolution} {terms.unit}")
     if clusters:
         _add_in_clusters(picture, contents, boxes)
     else:
@@ -413,10 +415,12 @@ def _add_legend(
         joined,
         paint.looks,
         by_design=0 if paint.color_head else design,
+        axes=axes_of(nodes),
     )
     resized = resized_to(nodes)
-    pixels = f"{labels.size_text(resized or resolution)} px"
-    size = f"image resized to {pixels}" if resized else f"input of {pixels}"
+    terms = terms_of(axes_of(nodes))
+    pixels = f"{labels.size_text(resized or resolution)} {terms.unit}"
+    size = f"{terms.whole} resized to {pixels}" if resized else f"input of {pixels}"
     _open_cluster(picture, "cluster_legend", f"<b>Legend</b>, {size}")
     picture.node(
         "legend", table, shape="plain", style="", fontsize="9", tooltip="legend", width="0"

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 import numpy as np
 
 from rfa_toolbox.analysis.blocks import blocks
-from rfa_toolbox.analysis.states import filters_non_convolutional_node
+from rfa_toolbox.analysis.states import axes_of, filters_non_convolutional_node
+from rfa_toolbox.analysis.words import terms_of
 from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import InvalidResolutionError, MissingPlotterError
@@ -201,7 +202,7 @@ def _conditions(field: EffectiveField) -> str:
 
 
 def _unit(field: EffectiveField) -> str:
-    return "samples" if field.contribution.ndim == 1 else "px"
+    return terms_of(field.contribution.ndim).unit
 
 
 def _weights(field: EffectiveField) -> str:
@@ -685,7 +686,7 @@ def _draw_layers(
     lengths: Sequence[int],
     effective: Mapping[int, float],
 ) -> None:
-    unit = "samples" if {node.axes for node in nodes} == {1} else "px"
+    unit = terms_of(axes_of(nodes)).unit
     fields = [_fields(node, axis) for node in nodes]
     finite = [one for pair in fields for one in pair if math.isfinite(one)]
     top = 2.5 * max([*finite, *lengths, *effective.values()])

@@ -10,7 +10,8 @@ import math
 from collections.abc import Sequence
 from typing import Any, TypeAlias
 
-from rfa_toolbox.analysis.states import map_size_at
+from rfa_toolbox.analysis.states import axes_of, map_size_at
+from rfa_toolbox.analysis.words import terms_of
 from rfa_toolbox.domain import Certainty, Resolution
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
 
@@ -125,10 +126,10 @@ def layer_text(layer: LayerDefinition) -> str:
     >>> layer_text(LayerDefinition("Addition", 1, 1, filters=64))
     '64 filters'
     >>> layer_text(LayerDefinition("AdaptivePool", 3, 2, resolution_dependent=True))
-    'kernel grows with the image'
+    'kernel grows with the input'
     """
     if layer.resolution_dependent:
-        return "kernel grows with the image"
+        return "kernel grows with the input"
     facts = []
     moves = not (_is_one(layer.stride_size) and _is_one(layer.upsampling))
     # A 1x1 window is worth telling only where windows are to be expected.
@@ -243,7 +244,8 @@ def input_label(node: EnrichedNetworkNode, input_res: Resolution) -> Markup:
     channels = node.layer_info.filters
     if not node.has_position:
         return _label(node, ["no position"])
-    size = f"{size_text(node.compute_feature_map_size(input_res))} px"
+    unit = terms_of(axes_of(node.all_layers)).unit  # an input alone knows of no axes
+    size = f"{size_text(node.compute_feature_map_size(input_res))} {unit}"
     return _label(node, [_counted(channels, "channel") if channels is not None else "", size])
 
 

@@ -10,8 +10,9 @@ import html
 from collections.abc import Iterable, Sequence
 
 from rfa_toolbox.analysis import Analysis, LayerRow, Summary, summarize
+from rfa_toolbox.analysis.states import axes_of
 from rfa_toolbox.analysis.table import state_text
-from rfa_toolbox.analysis.words import several
+from rfa_toolbox.analysis.words import several, terms_of
 from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.rendering import labels
@@ -65,12 +66,13 @@ def _view_of_node(node: EnrichedNetworkNode) -> str:
     nodes = node.all_layers
     position = next(at for at, one in enumerate(nodes) if one is node)
     smallest, largest = node.lasting_receptive_fields
+    unit = terms_of(axes_of(nodes)).unit
     facts = [
         ("type", _text(node.layer_info.name)),
         ("module", _text(node.module_path) if node.module_path else "-"),
         ("layer", html.escape(labels.layer_text(node.layer_info)) or "-"),
-        ("smallest field", f"{labels.size_text(smallest)} px"),
-        ("largest field", f"{labels.size_text(largest)} px"),
+        ("smallest field", f"{labels.size_text(smallest)} {unit}"),
+        ("largest field", f"{labels.size_text(largest)} {unit}"),
         ("known", node.certainty if node.certainty == "exact" else _text(node.certainty_reason)),
     ]
     found = summarize(node, node.encoded_resolution or 224)

@@ -13,6 +13,7 @@ import attrs
 
 from rfa_toolbox import arithmetic
 from rfa_toolbox.analysis.states import judged_at, resolution_of
+from rfa_toolbox.analysis.words import terms_of
 from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.domain import Certainty, Resolution
 from rfa_toolbox.graphs import EnrichedNetworkNode, receptive_field_provider
@@ -65,9 +66,9 @@ class Look:
 
 
 LOOKS: Mapping[LayerState, Look] = {
-    "productive": Look("white", "solid", 1, "r_min fits into the image"),
-    "partially critical": Look("yellow", "dotted", 1.5, "r_min exceeds the image on some axes"),
-    "critical": Look("orange", "dashed", 1.5, "r_min exceeds the image on all axes"),
+    "productive": Look("white", "solid", 1, "r_min fits into the {whole}"),
+    "partially critical": Look("yellow", "dotted", 1.5, "r_min exceeds the {whole} on some axes"),
+    "critical": Look("orange", "dashed", 1.5, "r_min exceeds the {whole} on all axes"),
     "unproductive": Look("red", "solid", 3, "no new context left to add"),
 }
 
@@ -150,6 +151,7 @@ def legend_table(
     joined: bool,
     looks: Mapping[LayerState, Look] = LOOKS,
     by_design: int = 0,
+    axes: int | None = None,
 ) -> Markup:
     """Return the legend as an HTML-like label.
 
@@ -159,15 +161,18 @@ def legend_table(
         joined: whether the picture has arrows that stand for the inputs of a concatenation.
         looks: how the states look.
         by_design: how many layers are grey, as they see everything by design.
+        axes: of the input.
     """
+    terms = terms_of(axes)
     rows = [
-        _sample(look, f"<b>{state}</b> ({counts[state]}): {html.escape(look.meaning)}")
+        _sample(look, f"<b>{state}</b> ({counts[state]}): {look.meaning.format(whole=terms.whole)}")
         for state, look in looks.items()
         if state in counts
     ]
     if by_design:
         rows.append(_sample(BY_DESIGN, f"<b>grey</b> ({by_design}): {BY_DESIGN.meaning}"))
-    rows.append(_row("r_min, r_max", "smallest and largest receptive field in pixels"))
+    unit = "pixels" if terms.unit == "px" else terms.unit
+    rows.append(_row("r_min, r_max", f"smallest and largest receptive field in {unit}"))
     rows += [
         _row(*marks) for certainty, marks in _CERTAINTY_MARKS.items() if certainty in certainties
     ]

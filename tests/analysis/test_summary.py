@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -16,6 +17,7 @@ from rfa_toolbox import (
 )
 from rfa_toolbox.architectures import resnet18, vgg16
 from rfa_toolbox.graphs import Measures
+from rfa_toolbox.views import view_of
 
 
 def conv(name: str, *before: EnrichedNetworkNode, **layer: Any) -> EnrichedNetworkNode:
@@ -200,3 +202,23 @@ def test_a_model_that_looks_before_it_resizes_is_judged_at_the_image() -> None:
     late = EnrichedNetworkNode("late", resize, [conv("early")], measures=measures)
     found = summarize(conv("last", late), 320)
     assert (found.resizing, found.input_resolution) == ("", (320, 320))
+
+
+@pytest.mark.parametrize(("axes", "wrong"), [(1, r"px|pixels?|images?"), (2, r"samples|signals?")])
+@pytest.mark.parametrize("resolution", [1, 20, 45, 5000])
+def test_a_signal_has_samples_and_an_image_has_pixels(
+    axes: int, wrong: str, resolution: int
+) -> None:
+    node = EnrichedNetworkNode("x", LayerDefinition("Input", (1,) * axes), [])
+    for at in range(6):
+        layer = LayerDefinition("Conv", (3,) * axes, (1 + at % 2,) * axes)
+        node = EnrichedNetworkNode(f"conv {at}", layer, [node])
+    found = analyze(node, resolution)
+    shown = [
+        *(str(found.findings()), found.findings().advice, str(found)),
+        *(view_of(node), view_of(found), view_of(node.all_layers[1])),
+        visualize_architecture(node, "x", resolution, color_head=False).source,
+    ]
+    for text in shown:
+        assert not re.findall(rf"\b(?:{wrong})\b", text)
+    assert found.findings().headline.count("samples" if axes == 1 else "px")

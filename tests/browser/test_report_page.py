@@ -851,6 +851,13 @@ def test_refinements_are_shown_beside_the_original(open_page: Open, torchvision:
         assert f"{summary.good_from[0]} to {summary.good_to[0]} px" in said
         compute = page.evaluate("(at) => figuresAt(refine(model(), at), [32]).work", at)
         assert compute == pytest.approx(after.multiply_accumulates, rel=0.01)
+    set_pixels(page, 64)
+    at_64 = summarize(edit(graph, expected[0].edits), 64)
+    said = page.locator("#refinements").inner_text()
+    assert "searched for 32 × 32 px. The figures below are for 64 × 64 px" in said
+    wasted = len(at_64.blocks_in("unproductive"))
+    assert f"{wasted} of {len(at_64.counted)} layers" in items.nth(0).inner_text()
+    set_pixels(page, 32)
     items.nth(1).get_by_role("button").click()
     made = edit(graph, expected[1].edits)
     assert page.locator("#headline").inner_text() == summarize(made, 32).headline
@@ -939,3 +946,37 @@ def test_layers_that_read_all_earlier_ones_are_drawn(open_page: Open) -> None:
     page.get_by_role("button", name="Unfold all").click()
     assert page.evaluate(GEOMETRY)["overlaps"] == 0
     assert page.locator("#picture [data-index]").count() == 65
+
+
+@pytest.mark.parametrize(("axes", "wrong"), [(1, r"px|pixels?|images?"), (2, r"samples?|signals?")])
+def test_a_signal_has_samples_and_an_image_has_pixels(
+    open_page: Open, axes: int, wrong: str
+) -> None:
+    node = EnrichedNetworkNode("x", LayerDefinition("Input", (1,) * axes), [])
+    for at in range(8):
+        layer = LayerDefinition("Conv", (3,) * axes, (1 + at % 2,) * axes)
+        node = EnrichedNetworkNode(f"conv {at}", layer, [node])
+    page = open_page(node, 45)
+    said = page.evaluate(
+        """() => {
+          const said = [];
+          const listen = () => {
+            said.push(document.body.innerText);
+            for (const one of document.querySelectorAll("[aria-label], [aria-valuetext], [title]"))
+              said.push(one.ariaLabel, one.ariaValueText, one.title);
+          };
+          for (const size of [1, 20, 45, 5000]) {
+            setResolution([size]);
+            for (const node of levelOf(model()).main) {
+              choose(node);
+              showCard(node, 9, 9);
+              listen();
+            }
+          }
+          drawSheetHead();
+          said.push(document.getElementById("sheet-head").textContent);
+          return [...new Set(said)].join("\\n");
+        }"""
+    )
+    assert ("samples" if axes == 1 else "px") in said
+    assert not re.findall(rf"\b(?:{wrong})\b", said)

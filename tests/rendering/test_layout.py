@@ -240,7 +240,7 @@ def test_an_endless_layout_is_stopped_with_all_that_it_started(
     pipe = endless_dot.with_name("dot.life")
     os.mkfifo(pipe)
     # The pipe has an end when the last program that holds its other side is gone, not before.
-    with open(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb", buffering=0) as life:
+    with os.fdopen(os.open(pipe, os.O_RDONLY | os.O_NONBLOCK), "rb", 0) as life:
         picture.time_limit = 1.5
         start = time.monotonic()
         with pytest.raises(LayoutTimeoutError, match=r"longer than 1\.5 seconds .*time_limit"):

@@ -21,6 +21,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from rfa_toolbox.analysis.states import axes_of
+from rfa_toolbox.analysis.words import terms_of
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import InvalidGraphError, RFAError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
@@ -155,6 +156,7 @@ def make_report(
         "resolution": resolution,
         "compare": [style.resolution_of(nodes, one) for one in compare_at],
         "axes": axes,
+        "terms": attrs.asdict(terms_of(axes)),
         "level": layers,
         "models": models,
     }
@@ -235,6 +237,8 @@ def _page(facts: Mapping[str, Any]) -> str:
     )
     parts = {
         "policy": html.escape(policy),
+        "axes": "" if facts["axes"] == 1 else " on all axes, partially critical (yellow) on some",
+        "whole": facts["terms"]["whole"],
         "title": html.escape(labels.visible(labels.shortened(facts["title"], 100))),
         "style": css,
         "facts": _json(facts),

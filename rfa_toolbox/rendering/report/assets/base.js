@@ -27,6 +27,7 @@
 /** A better architecture for the resolution of the page: what it changes, and how its model differs.
  * @typedef {{idea: string, words: string, source: string, weights: string, model: object}} Refinement */
 /** @typedef {{title: string, resolution: number[], compare: number[][], axes: number | null,
+ *   terms: {whole: string, unit: string},
  *   level: "blocks" | "nodes", models: Model[]}} Facts */
 /** @typedef {"productive" | "partially" | "critical" | "unproductive"} State */
 /** @typedef {State | "design"} Look */
@@ -40,6 +41,9 @@ function byId(id) {
 
 /** @type {Facts} */
 const facts = JSON.parse(byId("facts").textContent ?? "");
+
+/** What the input is called, and what its size is given in. */
+const { whole: WHOLE, unit: UNIT } = facts.terms;
 
 /** @type {State[]} */
 const STATES = ["unproductive", "critical", "partially", "productive"];
@@ -161,7 +165,7 @@ function named(text) {
 /** A sentence of which no size is broken: 64 × 64 px stays on one line. @param {Child} text @returns {Child[]} */
 function unbroken(text) {
   if (typeof text !== "string") return [text];
-  return text.split(/(\d+(?: × \d+)+(?: px)?|[\d×]+ px)/).map((part, at) => (at % 2 ? html("span", { class: "unbroken" }, part) : part));
+  return text.split(/(\d+(?: × \d+)+(?: px)?|[\d×]+ (?:px|samples))/).map((part, at) => (at % 2 ? html("span", { class: "unbroken" }, part) : part));
 }
 
 /** A text with everything that cannot be seen spelled out. @param {string} text */
@@ -230,7 +234,7 @@ function judgedAt(one, resolution) {
 /** @param {number[]} resolution */
 function resolutionText(resolution) {
   const all = resolution.length > 1 ? resolution : Array.from({ length: facts.axes ?? 1 }, () => resolution[0]);
-  return `${all.join(" × ")} px`;
+  return `${all.join(" × ")} ${UNIT}`;
 }
 
 /** Units of a layer's output, as rfa_toolbox.analysis.states.map_size_at counts them. @param {Model} one @param {number} node @param {number[]} resolution one number per axis */

@@ -41,7 +41,7 @@ function stagesOf(one, nodes, axis) {
 
 /** @param {Jump} jump */
 function stageName(jump) {
-  if (jump === null) return "whole image";
+  if (jump === null) return `whole ${WHOLE}`;
   const [over, under] = typeof jump === "string" ? jump.split("/").map(Number) : [jump, 1];
   return over === under ? "full size" : over > under ? `1/${Number((over / under).toFixed(2))}` : `×${Number((under / over).toFixed(2))}`;
 }
@@ -83,7 +83,7 @@ function drawFieldChart(paper) {
       free = middle + room / 2;
     }
   });
-  chart.append(svg("text", { x: 2, y: 12 }, "px of the image that are seen"));
+  chart.append(svg("text", { x: 2, y: 12 }, `${UNIT} of the ${WHOLE} that are seen`));
   for (let power = 0; 2 ** power <= most; power += end > 9 ? 2 : 1)
     chart.append(
       svg("line", { class: "rule", x1: LEFT, x2: width - RIGHT, y1: toY(2 ** power), y2: toY(2 ** power) }),
@@ -127,7 +127,7 @@ function showCard(node, x, y) {
   card.replaceChildren(
     html("b", {}, titleOf(layerOf(one, node))),
     html("span", {}, named(shortened(one.nodes.name[node], 44))),
-    html("span", {}, `reached by ${sizeText(arriving(one, node, axis))} px, sees ${sizeText(pixels(one.nodes.smallest[node], axis))} px`),
+    html("span", {}, `reached by ${sizeText(arriving(one, node, axis))} ${UNIT}, sees ${sizeText(pixels(one.nodes.smallest[node], axis))} ${UNIT}`),
     html("span", { class: `ink-${view.states[node]}` }, STATE_NAMES[view.states[node]]),
   );
   card.hidden = false;
@@ -147,7 +147,7 @@ function paintFieldChart() {
   fieldChart.line.setAttribute("y1", String(y));
   fieldChart.line.setAttribute("y2", String(y));
   fieldChart.text.setAttribute("y", String(y - 5));
-  fieldChart.text.textContent = `the image, ${size} px`;
+  fieldChart.text.textContent = `the ${WHOLE}, ${size} ${UNIT}`;
 }
 
 /** What moves the mark of the chart of resolutions. @type {(resolution: number[]) => void} */
@@ -157,6 +157,7 @@ let followResolution = () => {};
 function drawStateChart(paper) {
   const one = model();
   const place = byId("state-chart");
+  byId("square").hidden = (one.axes ?? 2) < 2;
   const [width, height] = chartSize(place, 480, paper);
   const [floor, ceiling] = [height - BOTTOM, TOP];
   const nodes = balance(one, view.states).all;
@@ -181,7 +182,7 @@ function drawStateChart(paper) {
     const gone = wasted.reduce((sum, node) => sum + (sumOf(level, level.unit[node], work) ?? 0), 0);
     if (total) share.push(`${round(toX(size))} ${round(toY(gone / total))}`);
   }
-  const chart = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `Layers of ${visible(one.name)} that cannot help at every resolution: none from ${inShort(one.good.useful)} pixels on.` });
+  const chart = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `Layers of ${visible(one.name)} that cannot help at every resolution: none from ${inShort(one.good.useful)} ${UNIT} on.` });
   // Images as high as wide fit where all axes do; if these differ much, no such image does.
   const axes = Array.from({ length: one.axes ?? 1 }, (_, axis) => axis);
   const low = Math.max(...axes.map((axis) => pixels(one.good.from, axis)));
@@ -198,7 +199,7 @@ function drawStateChart(paper) {
     );
   for (let at = 0; at <= 4; at += 1) {
     const size = Math.round((at / 4) * sliderEnd);
-    chart.append(svg("text", { x: toX(size), y: height - 14, "text-anchor": at === 4 ? "end" : "middle" }, at ? size : "0 px"));
+    chart.append(svg("text", { x: toX(size), y: height - 14, "text-anchor": at === 4 ? "end" : "middle" }, at ? size : `0 ${UNIT}`));
   }
   chart.append(svg("path", { class: "area unproductive", d: `M${LEFT} ${floor}L${count.join("L")}L${toX(sliderEnd)} ${floor}Z` }));
   if (share.length) chart.append(svg("path", { class: "share", d: `M${share.join("L")}` }));

@@ -59,6 +59,7 @@ function setResolution(resolution) {
   view.work = workAt(model(), resolution);
   paintPicture();
   showSummary();
+  showRefinements();
   showDetails();
   paintFieldChart();
   followResolution(resolution);
@@ -118,7 +119,6 @@ function showModel(at) {
     tab.setAttribute("tabindex", tab === byId("models").children[at] ? "0" : "-1");
   }
   drawModel();
-  showRefinements();
   showAnswer();
 }
 

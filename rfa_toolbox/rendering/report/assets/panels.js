@@ -20,8 +20,8 @@ function inShort(sizes) {
 /** The good resolutions of a model in short. @param {Model} one */
 function goodText(one) {
   const [low, high] = [inShort(one.good.from), inShort(one.good.to)];
-  if ([one.good.to].flat().includes(null)) return `from ${low} px on`;
-  return low === high ? `${low} px` : `${low} to ${high} px`;
+  if ([one.good.to].flat().includes(null)) return `from ${low} ${UNIT} on`;
+  return low === high ? `${low} ${UNIT}` : `${low} to ${high} ${UNIT}`;
 }
 
 // --- summary ---------------------------------------------------------------------------------
@@ -30,18 +30,18 @@ function goodText(one) {
 function finding(one, sum, resolution) {
   const wasted = sum.found.unproductive;
   const limited = sum.all.filter((node) => ["critical", "partially"].includes(view.states[node]));
-  const at = ` at ${inShort(resolution.length > 1 && new Set(resolution).size > 1 ? resolution : resolution[0])} px`;
+  const at = ` at ${inShort(resolution.length > 1 && new Set(resolution).size > 1 ? resolution : resolution[0])} ${UNIT}`;
   const total = sum.all.length;
-  if (!total) return ["No layer of the network looks at a part of the image only."];
+  if (!total) return [`No layer of the network looks at a part of the ${WHOLE} only.`];
   if (wasted.length)
     return [
       html("b", {}, total === 1 ? "The only layer" : countedInWords(one, wasted, sum.all)),
       ` cannot help${at}`,
       ...(wasted.length === total ? ["."] : [wasted.length === 1 ? ": " : ", from ", chooser(one, wasted[0], 40), wasted.length === 1 ? "." : " on."]),
     ];
-  if (limited.length) return [`Every layer can help${at}, though `, html("b", { class: "fine" }, countedInWords(one, limited, sum.all)), ` see${limited.length === 1 ? "s" : ""} beyond the image.`];
+  if (limited.length) return [`Every layer can help${at}, though `, html("b", { class: "fine" }, countedInWords(one, limited, sum.all)), ` see${limited.length === 1 ? "s" : ""} beyond the ${WHOLE}.`];
   const beyond = judgedAt(one, resolution).some((size, axis) => size > pixels(one.good.to, axis));
-  return [total === 1 ? "The only layer" : `All ${counted(total, "layer")}`, ` can help${at}.`, beyond ? " No unit sees the whole image." : ""];
+  return [total === 1 ? "The only layer" : `All ${counted(total, "layer")}`, ` can help${at}.`, beyond ? ` No unit sees the whole ${WHOLE}.` : ""];
 }
 
 /** What is wrong along each axis of an image that is not square. @param {Model} one @param {ReturnType<typeof balance>} sum @param {number[]} resolution */
@@ -49,7 +49,7 @@ function perAxis(one, sum, resolution) {
   if (new Set(resolution).size < 2) return "";
   const parts = resolution.map((size, axis) => {
     const wasted = sum.all.filter((node) => size <= wasteLimit(one, node, axis)).length;
-    return `along the ${AXIS_NAMES[axis]} (${size} px) ${wasted ? `${wasted} of ${sum.all.length} layers see nothing new` : "every layer sees something new"}`;
+    return `along the ${AXIS_NAMES[axis]} (${size} ${UNIT}) ${wasted ? `${wasted} of ${sum.all.length} layers see nothing new` : "every layer sees something new"}`;
   });
   const text = parts.join("; ");
   return `${text[0].toUpperCase()}${text.slice(1)}.`;
@@ -59,9 +59,9 @@ function perAxis(one, sum, resolution) {
 function goodReason(one) {
   const { from, useful, to } = one.good;
   const [low, help] = [inShort(from), inShort(useful)];
-  const begin = `From ${help} px on every layer can help${low === help ? "" : `; from ${low} px on none sees beyond the image`}`;
-  if ([to].flat().includes(null)) return `${begin}; some units see the whole image at any size.`;
-  return `${begin}; above ${inShort(to)} px no unit sees the whole image.`;
+  const begin = `From ${help} ${UNIT} on every layer can help${low === help ? "" : `; from ${low} ${UNIT} on none sees beyond the ${WHOLE}`}`;
+  if ([to].flat().includes(null)) return `${begin}; some units see the whole ${WHOLE} at any size.`;
+  return `${begin}; above ${inShort(to)} ${UNIT} no unit sees the whole ${WHOLE}.`;
 }
 
 function showSummary() {
@@ -77,7 +77,7 @@ function showSummary() {
     : [];
   const held = shares.length ? `${sum.counts.unproductive === 1 ? "It holds" : "They hold"} ${listed(shares.map(String))}.` : "";
   byId("subline").replaceChildren(
-    ...[one.good.unknown && html("strong", {}, `${one.good.unknown} `), one.resized && `The model resizes every image to ${inShort(new Set(one.resized).size > 1 ? one.resized : one.resized[0])} px, and is judged there. `, axes && `${axes} `, held && `${held} `, html("b", {}, `Good ${/^from/.test(goodText(one)) ? "" : /to/.test(goodText(one)) ? "from " : "at "}${goodText(one)}.`)].filter((child) => child instanceof Node || Boolean(child)).map((child) => /** @type {Node | string} */ (child)),
+    ...[one.good.unknown && html("strong", {}, `${one.good.unknown} `), one.resized && `The model resizes every ${WHOLE} to ${inShort(new Set(one.resized).size > 1 ? one.resized : one.resized[0])} ${UNIT}, and is judged there. `, axes && `${axes} `, held && `${held} `, html("b", {}, `Good ${/^from/.test(goodText(one)) ? "" : /to/.test(goodText(one)) ? "from " : "at "}${goodText(one)}.`)].filter((child) => child instanceof Node || Boolean(child)).map((child) => /** @type {Node | string} */ (child)),
   );
   byId("subline").title = goodReason(one);
   const shown = STATES.filter((state) => state !== "partially" || sum.counts.partially);
@@ -112,7 +112,7 @@ function showSummary() {
 
 /** @param {Model} one */
 function encodedText(one) {
-  return one.encoded ? ` at ${one.encoded.join(" × ")} px` : "";
+  return one.encoded ? ` at ${one.encoded.join(" × ")} ${UNIT}` : "";
 }
 
 /** Of which resolution a compute is, and whether it is an estimate. @param {Model} one @param {number[]} resolution */
@@ -149,7 +149,7 @@ function chooser(one, node, longest) {
 /** What can be done, the cheapest first. @param {Model} one @param {ReturnType<typeof balance>} sum @returns {[string, ...Child[]][]} */
 function advice(one, sum) {
   const resolution = judgedAt(one, view.resolution);
-  const use = one.resized ? "Let the model resize images to" : "Use images of";
+  const use = one.resized ? `Let the model resize ${WHOLE}s to` : `Use ${WHOLE}s of`;
   const enough = resolution.map((size, axis) => Math.max(size, pixels(one.good.from, axis)));
   const enoughText = inShort(new Set(enough).size === 1 ? enough[0] : enough);
   /** @type {[string, ...Child[]][]} */
@@ -169,12 +169,12 @@ function advice(one, sum) {
       "Let the field grow more slowly",
       ...(early.length ? ["Smaller strides early on, at ", ...early.flatMap((node, at) => [at ? " or " : "", chooser(one, node, 30)]), ", about halve all fields behind them, at the price of compute."] : ["Smaller kernels early on slow down all growth behind them."]),
     ]);
-    found.push([`${use} ${enoughText} px or more`, priceOf(one, enough)]);
+    found.push([`${use} ${enoughText} ${UNIT} or more`, priceOf(one, enough)]);
     return found;
   }
-  if (sum.counts.critical + sum.counts.partially) return [[`${use} ${enoughText} px or more`, priceOf(one, enough)]];
-  if (resolution.some((size, axis) => size > pixels(one.good.to, axis))) return [["Nothing is wasted, but no unit sees the whole image", `The largest field is ${inShort(one.good.to)} px. Where the task needs the whole image, let the field grow faster.`]];
-  return [["Nothing to do at this resolution", "Every layer can help, none sees beyond the image, and some unit sees all of it."]];
+  if (sum.counts.critical + sum.counts.partially) return [[`${use} ${enoughText} ${UNIT} or more`, priceOf(one, enough)]];
+  if (resolution.some((size, axis) => size > pixels(one.good.to, axis))) return [[`Nothing is wasted, but no unit sees the whole ${WHOLE}`, `The largest field is ${inShort(one.good.to)} ${UNIT}. Where the task needs the whole ${WHOLE}, let the field grow faster.`]];
+  return [["Nothing to do at this resolution", `Every layer can help, none sees beyond the ${WHOLE}, and some unit sees all of it.`]];
 }
 
 /** What larger images bring, and cost. @param {Model} one @param {number[]} resolution */
@@ -213,7 +213,7 @@ function openRefinement(one, at) {
   scrollTo(0, 0);
 }
 
-/** The best refinements, with what they give at the resolution that the page was written for. */
+/** The best refinements for the resolution that the page was written for, with what they give at the one that it shows. */
 function showRefinements() {
   const source = refined.get(model());
   const one = source?.of ?? model();
@@ -221,9 +221,11 @@ function showRefinements() {
   const place = byId("refinements");
   place.hidden = !found.length && !note;
   if (place.hidden) return;
-  const before = figuresAt(one, facts.resolution);
+  const before = figuresAt(one, view.resolution);
+  const [searched, shown] = [resolutionText(facts.resolution), resolutionText(view.resolution)];
   place.replaceChildren(
-    html("h3", {}, found.length ? `Better architectures for ${resolutionText(facts.resolution)}` : "Better architectures"),
+    html("h3", {}, found.length ? `Better architectures for ${searched}` : "Better architectures"),
+    found.length > 0 && searched !== shown && html("p", { class: "soft" }, `They were searched for ${searched}. The figures below are for ${shown}, the resolution chosen above.`),
     note && html("p", { class: "soft" }, visible(note)),
     html("ol", {}, ...found.map((refinement, at) => refinementItem(one, refinement, at, before, source?.at === at))),
   );
@@ -232,7 +234,7 @@ function showRefinements() {
 /** @param {Model} one @param {Refinement} refinement @param {number} at @param {ReturnType<typeof figuresAt>} before @param {boolean} isShown */
 function refinementItem(one, refinement, at, before, isShown) {
   const made = refine(one, at);
-  const after = figuresAt(made, facts.resolution);
+  const after = figuresAt(made, view.resolution);
   const good = goodText(made);
   const show = button(isShown ? "Back to the original" : "Show beside the original", { "aria-label": isShown ? "Back to the original" : `Show refinement ${at + 1} beside the original` }, () => {
     if (isShown) showModel(facts.models.indexOf(one));
@@ -298,12 +300,12 @@ function drawResolution() {
   const axes = facts.axes ?? 2;
   const rows = view.resolution.flatMap((size, axis) => {
     const name = several ? AXIS_NAMES[axis] : "Resolution";
-    const slider = html("input", { type: "range", id: `slider-${axis}`, min: 1, max: sliderEnd, value: Math.min(size, sliderEnd), "aria-valuetext": `${size} px`, "aria-label": several ? `Resolution, ${name}` : "Resolution" });
-    const number = html("input", { type: "number", id: `pixels-${axis}`, min: 1, step: 1, value: size, inputmode: "numeric", "aria-label": `${several ? `Resolution, ${name}` : "Resolution"} in pixels` });
+    const slider = html("input", { type: "range", id: `slider-${axis}`, min: 1, max: sliderEnd, value: Math.min(size, sliderEnd), "aria-valuetext": `${size} ${UNIT}`, "aria-label": several ? `Resolution, ${name}` : "Resolution" });
+    const number = html("input", { type: "number", id: `pixels-${axis}`, min: 1, step: 1, value: size, inputmode: "numeric", "aria-label": `${several ? `Resolution, ${name}` : "Resolution"} in ${UNIT === "px" ? "pixels" : UNIT}` });
     slider.addEventListener("input", () => {
       number.value = slider.value;
       setPixels(axis, Number(slider.value));
-      slider.setAttribute("aria-valuetext", `${slider.value} px`);
+      slider.setAttribute("aria-valuetext", `${slider.value} ${UNIT}`);
     });
     number.addEventListener("input", () => {
       const value = Number(number.value);
@@ -404,7 +406,7 @@ function layerDetails(one, node) {
   const reads = level.inputs[unit].map((other) => level.main[other]);
   return [
     crumbs(level.module[unit]),
-    html("h2", {}, level.kind[unit] === "input" ? "Image" : titleOf(layer)),
+    html("h2", {}, level.kind[unit] === "input" ? `${WHOLE[0].toUpperCase()}${WHOLE.slice(1)}` : titleOf(layer)),
     html("p", { class: "path" }, named(nodes.name[node])),
     html("p", {}, badge(lookOf(one, node))),
     html("p", { class: "why" }, ...why(one, node, resolution).flatMap(unbroken)),
@@ -413,16 +415,16 @@ function layerDetails(one, node) {
       { class: "facts" },
       ...fact("Type", named(layer.type)),
       ...fact("Module", path === null ? null : path === "" ? "top level" : named(path)),
-      ...fact("Kernel", layer.grows ? "grows with the image" : layer.kernel.replaceAll("x", " × ")),
+      ...fact("Kernel", layer.grows ? `grows with the ${WHOLE}` : layer.kernel.replaceAll("x", " × ")),
       ...fact("Stride", layer.stride.replaceAll("x", " × ")),
       ...fact("Dilation", unless(layer.dilation)),
       ...fact("Up-sampling", unless(layer.upsampling)),
       ...fact("Padding", layer.padding && layer.padding !== "0" ? layer.padding.replaceAll("x", " × ") : null),
       ...fact("Filters", layer.filters),
       ...fact("Units", layer.units),
-      ...fact("Smallest field", `${sizesText(nodes.smallest[node])} px`),
-      ...fact("Largest field", `${sizesText(nodes.largest[node])} px`),
-      ...fact("Neighbours", jumps === null ? null : `${jumps} px apart in the image`),
+      ...fact("Smallest field", `${sizesText(nodes.smallest[node])} ${UNIT}`),
+      ...fact("Largest field", `${sizesText(nodes.largest[node])} ${UNIT}`),
+      ...fact("Neighbours", jumps === null ? null : `${jumps} ${UNIT} apart in the ${WHOLE}`),
       ...fact("First unit", window_ && windowText(one, window_)),
       ...fact("Feature map", `${mapSize(one, node, resolution).join(" × ")} at ${resolutionText(view.resolution)}`),
       ...fact("Map when read", measured ? `${measured.join(" × ")}${encodedText(one)}` : null),
@@ -430,7 +432,7 @@ function layerDetails(one, node) {
       ...fact("Multiply-adds", macs === null ? null : macs ? `${shortNumber(macs)}${aboutText(one, view.resolution)}` : "0"),
       ...fact("With", with_.length ? listed([...new Set(with_)].slice(0, 8)) : null),
       ...fact("Certainty", certainty === "exact" ? null : named(certainty === "bound" ? `its field is at most this large: ${reason}` : `nothing knows what it does: ${reason}`)),
-      ...fact("Reads", reads.length ? links(one, reads) : level.kind[unit] === "input" ? null : "the image"),
+      ...fact("Reads", reads.length ? links(one, reads) : level.kind[unit] === "input" ? null : `the ${WHOLE}`),
       ...fact("Read by", links(one, level.inputs.flatMap((inputs, other) => (inputs.includes(unit) ? [level.main[other]] : [])))),
     ),
   ];
@@ -494,13 +496,13 @@ function why(one, node, resolution) {
   const state = view.states[node];
   const inputs = nodes.inputs[node];
   const axes = resolution.map((_, axis) => axis);
-  const image = `the ${nodes.resized?.[node] ? "resized image" : "image"} of ${resolutionText(resolution)}`;
-  const own = `${sizesText(nodes.smallest[node], axes.length)} px`;
+  const image = `the ${nodes.resized?.[node] ? "resized " : ""}${WHOLE} of ${resolutionText(resolution)}`;
+  const own = `${sizesText(nodes.smallest[node], axes.length)} ${UNIT}`;
   const ownInfinite = axes.every((axis) => pixels(nodes.smallest[node], axis) === Infinity);
   /** @type {Child[]} */
   const text = [];
   const kind = levelOf(one).kind[levelOf(one).unit[node]];
-  if (kind === "input") return ["The image itself."];
+  if (kind === "input") return [`The ${WHOLE} itself.`];
   if (kind === "global") return ["It sees everything by design: it stands behind an operation that joins all positions. It is not counted among the layers that should add context."];
   if (kind === "joint") return ["It joins what several layers have seen, and looks at nothing itself. It is not counted."];
   if (state === "unproductive") {
@@ -512,7 +514,7 @@ function why(one, node, resolution) {
         inputs.length > 1 ? "Everything that reaches this layer has" : "What reaches this layer has",
         ` already seen all of ${image}: the smallest field in front of it `,
         ...(inputs.length > 1 ? ["(", chooser(one, least, 30), ") "] : []),
-        beforeInfinite ? "is infinite" : `is ${sizesText(before, axes.length)} px`,
+        beforeInfinite ? "is infinite" : `is ${sizesText(before, axes.length)} ${UNIT}`,
         `, and its own ${ownInfinite ? "is infinite" : `is ${own}`}. It has no new context to add. `,
       );
     }
@@ -533,18 +535,18 @@ function why(one, node, resolution) {
     if (state === "critical") {
       const fresh = inputs.find((other) => axes.some((axis) => pixels(nodes.smallest[other], axis) < resolution[axis]));
       if (fresh !== undefined)
-        text.push("Yet ", chooser(one, fresh, 30), ` in front of it has a field of only ${sizesText(nodes.smallest[fresh], axes.length)} px: the layer still joins parts of the image, and may help a little.`);
+        text.push("Yet ", chooser(one, fresh, 30), ` in front of it has a field of only ${sizesText(nodes.smallest[fresh], axes.length)} ${UNIT}: the layer still joins parts of the ${WHOLE}, and may help a little.`);
     }
   } else {
     text.push(
-      ownInfinite ? "It sees the whole image, and is the first to do so." : `Its smallest field, ${own}, fits into ${image}: it still adds context.`,
+      ownInfinite ? `It sees the whole ${WHOLE}, and is the first to do so.` : `Its smallest field, ${own}, fits into ${image}: it still adds context.`,
     );
   }
   const limit = Math.max(
     ...[nodes.seen[node], nodes.filled[node]].map((limits) => Math.min(...axes.map((axis) => pixels(limits, axis)))),
   );
   if (limit === Infinity) text.push(" That is so at any resolution.");
-  else if (limit > 0) text.push(` Unproductive up to ${limit} px${axes.length > 1 ? " on every axis" : ""}.`);
+  else if (limit > 0) text.push(` Unproductive up to ${limit} ${UNIT}${axes.length > 1 ? " on every axis" : ""}.`);
   return text;
 }
 
@@ -567,8 +569,8 @@ function drawSheetHead() {
 /** @type {Record<State, string>} */
 const MEANINGS = {
   unproductive: "sees nothing new",
-  critical: "sees beyond the image on all axes",
-  partially: "sees beyond the image on some axes",
+  critical: `sees beyond the ${WHOLE}${facts.axes === 1 ? "" : " on all axes"}`,
+  partially: `sees beyond the ${WHOLE} on some axes`,
   productive: "adds context",
 };
 
@@ -656,7 +658,7 @@ function cardOf({ card, one, resolution, states, sum, parameters, macs }) {
       { class: "figures" },
       ...[
         fact("Cannot help", `${sum.counts.unproductive} of ${counted(sum.all.length, "layer")}`),
-        fact("See beyond the image", counted(sum.counts.critical + sum.counts.partially, "layer")),
+        fact(`See beyond the ${WHOLE}`, counted(sum.counts.critical + sum.counts.partially, "layer")),
         fact("Wasted parameters", parameters && percent(parameters.share)),
         fact("Wasted compute", macs && percent(macs.share)),
         fact("Good", goodText(one)),
@@ -866,7 +868,7 @@ function downloadTable() {
 function save(blob, kind) {
   const address = URL.createObjectURL(blob);
   const name = visible(model().name).replace(/[^\p{L}\p{N}._-]+/gu, "_").slice(0, 60) || "model";
-  const link = html("a", { href: address, download: `${name}_${view.resolution.join("x")}px.${kind}` });
+  const link = html("a", { href: address, download: `${name}_${view.resolution.join("x")}${UNIT}.${kind}` });
   document.body.append(link);
   link.click();
   link.remove();

@@ -99,10 +99,10 @@ function titleOf(layer) {
 function fieldText(one, node, room = Infinity) {
   const [low, high] = [shortText(one.nodes.smallest[node]), shortText(one.nodes.largest[node])];
   const mark = { exact: "", bound: "≤ ", unknown: "? " }[one.certainties[one.nodes.certainty[node]][0]] ?? "";
-  const text = low === "∞" ? "sees everything" : low === high ? `sees ${mark}${low} px` : `sees ${mark}${low} to ${high} px`;
+  const text = low === "∞" ? "sees everything" : low === high ? `sees ${mark}${low} ${UNIT}` : `sees ${mark}${low} to ${high} ${UNIT}`;
   const short = text.replaceAll(" × ", "×");
   pen.font = `11px ${getComputedStyle(document.body).fontFamily}`;
-  return pen.measureText(short).width <= room ? short : `sees ${mark}${low} px or more`.replaceAll(" × ", "×");
+  return pen.measureText(short).width <= room ? short : `sees ${mark}${low} ${UNIT} or more`.replaceAll(" × ", "×");
 }
 
 /** @param {Model} one @param {Level} level @param {Box} place */
@@ -129,7 +129,7 @@ function boxOf(one, level, place) {
     ),
     svg("use", { href: "#sign-productive", x: width - 19, y: 7, width: 12, height: 12, class: "mark" }),
   );
-  if (!level.inputs[place.unit].length && level.kind[place.unit] !== "input") box.append(svg("text", { x: width / 2, y: -7, "text-anchor": "middle" }, "image ↓"));
+  if (!level.inputs[place.unit].length && level.kind[place.unit] !== "input") box.append(svg("text", { x: width / 2, y: -7, "text-anchor": "middle" }, `${WHOLE} ↓`));
   stage.nodes.set(node, box);
   stage.labelled.push({ element: box, left: place.left, top: place.top });
   return box;
