@@ -139,12 +139,12 @@ class Summary:
         if not self.resizes:
             return ""
         terms = self._terms
-        size = f"{resolution_text(self.input_resolution)} {terms.unit}"
+        size = terms.sized(resolution_text(self.input_resolution))
         return f"The model resizes every {terms.whole} to {size}, and is judged there."
 
     def _finding(self) -> str:
         terms = self._terms
-        at = f"at {resolution_text(self.input_resolution)} {terms.unit}"
+        at = f"at {terms.sized(resolution_text(self.input_resolution))}"
         counted, wasted = self.counted, self.blocks_in("unproductive")
         limited = self.blocks_in("critical", "partially critical")
         if not counted:
@@ -181,7 +181,7 @@ class Summary:
                 if wasted
                 else "every layer sees something new"
             )
-            parts.append(f"along the {name} ({pixels} {self._terms.unit}) {finding}")
+            parts.append(f"along the {name} ({self._terms.sized(str(pixels))}) {finding}")
         text = "; ".join(parts)
         return f"{text[:1].upper()}{text[1:]}."
 
@@ -211,10 +211,10 @@ class Summary:
         'Good from 139 to 435 px.'
         """
         low, high = resolution_text(self.good_from), resolution_text(self.good_to)
-        unit = self._terms.unit
+        sized = self._terms.sized
         if math.inf in self.good_to:
-            return f"Good from {low} {unit} on."
-        return f"Good at {low} {unit}." if low == high else f"Good from {low} to {high} {unit}."
+            return f"Good from {sized(low)} on."
+        return f"Good at {sized(low)}." if low == high else f"Good from {low} to {sized(high)}."
 
     @property
     def good_reason(self) -> str:
@@ -226,14 +226,14 @@ class Summary:
 212 px no unit sees the whole image.
         """
         low, useful = resolution_text(self.good_from), resolution_text(self.nothing_wasted_from)
-        unit, whole = self._terms.unit, self._terms.whole
-        begin = f"From {useful} {unit} on every layer can help"
+        sized, whole = self._terms.sized, self._terms.whole
+        begin = f"From {sized(useful)} on every layer can help"
         if low != useful:
-            begin += f"; from {low} {unit} on none sees beyond the {whole}"
+            begin += f"; from {sized(low)} on none sees beyond the {whole}"
         if math.inf in self.good_to:
             return f"{begin}; some units see the whole {whole} at any size."
         end = resolution_text(self.good_to)
-        return f"{begin}; above {end} {unit} no unit sees the whole {whole}."
+        return f"{begin}; above {sized(end)} no unit sees the whole {whole}."
 
     @property
     def counts(self) -> str:
@@ -278,10 +278,10 @@ class Summary:
     @property
     def options(self) -> tuple[str, ...]:
         """What can be done about it, each option a sentence; empty if nothing need be done."""
-        whole, unit = self._terms.whole, self._terms.unit
-        size = resolution_text(tuple(map(max, self.good_from, self.input_resolution)))
+        whole = self._terms.whole
+        enough = resolution_text(tuple(map(max, self.good_from, self.input_resolution)))
         use = f"Let the model resize {whole}s to" if self.resizes else f"Use {whole}s of"
-        larger = f"{use} {size} {unit}"
+        larger = f"{use} {self._terms.sized(enough)}"
         if self.blocks_in("unproductive"):
             found = [] if self.cut is None else [self.cut.text]
             return (

@@ -47,6 +47,14 @@ class InputTerms:
     whole: str
     unit: str
 
+    def sized(self, size: str) -> str:
+        """Return a size with its unit.
+
+        >>> terms_of(1).sized("1"), terms_of(1).sized("32"), terms_of(2).sized("1")
+        ('1 sample', '32 samples', '1 px')
+        """
+        return f"{size} {self.unit.removesuffix('s') if size == '1' else self.unit}"
+
 
 def terms_of(axes: int | None) -> InputTerms:
     """Return the terms for an input with so many axes; None is a graph that does not tell.

@@ -221,4 +221,4 @@ def test_a_signal_has_samples_and_an_image_has_pixels(
     ]
     for text in shown:
         assert not re.findall(rf"\b(?:{wrong})\b", text)
-    assert found.findings().headline.count("samples" if axes == 1 else "px")
+    assert found.findings().headline.count("sample" if axes == 1 else "px")

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator
 from fractions import Fraction
+from graphlib import TopologicalSorter
 from html.parser import HTMLParser
 from itertools import pairwise
 from pathlib import Path
@@ -205,6 +206,37 @@ def test_long_rows_are_cut_into_parts_that_hold_everything(layers: int) -> None:
     # Parts are neighbours: folding one never makes a circle of a chain.
     for one, other in pairwise(module[1:]):
         assert other == one or other not in module[: module.index(one)]
+
+
+def test_no_part_of_a_long_row_reads_what_reads_it() -> None:
+    # A list of layers that read others all along the row stands in it by its first one.
+    node = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+    skips = []
+    for at in range(40):
+        node = EnrichedNetworkNode(f"row{at}", LayerDefinition("Conv2d", 3), [node])
+        path = f"skips.{at}"
+        layer = LayerDefinition("Conv2d", 1)
+        skips.append(EnrichedNetworkNode(path, layer, [node], module_path=path))
+    end = EnrichedNetworkNode("add", LayerDefinition("Addition", 1, 1), skips)
+    nodes = end.all_layers
+    units = blocks_of(end, nodes)
+    found = modules_of(nodes, units)
+    parents = [parent for _, parent, _ in found["modules"]]
+
+    def outermost(unit: int) -> int:
+        module = found["module"][unit]
+        while parents[module] > 0:
+            module = parents[module]
+        return -unit if module == 0 else module
+
+    pairs = {
+        (outermost(one), outermost(at)) for at, ones in enumerate(units.inputs) for one in ones
+    }
+    order: TopologicalSorter[int] = TopologicalSorter()
+    for tail, head in pairs:
+        if tail != head:
+            order.add(head, tail)
+    order.prepare()  # raises CycleError
 
 
 def test_a_module_that_is_left_and_entered_again_gets_no_frame() -> None:

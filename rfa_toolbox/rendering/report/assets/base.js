@@ -45,6 +45,11 @@ const facts = JSON.parse(byId("facts").textContent ?? "");
 /** What the input is called, and what its size is given in. */
 const { whole: WHOLE, unit: UNIT } = facts.terms;
 
+/** A size with its unit. @param {string | number} size */
+function sized(size) {
+  return `${size} ${String(size) === "1" ? UNIT.replace(/s$/, "") : UNIT}`;
+}
+
 /** @type {State[]} */
 const STATES = ["unproductive", "critical", "partially", "productive"];
 /** @type {Record<State, string>} */
@@ -165,7 +170,7 @@ function named(text) {
 /** A sentence of which no size is broken: 64 × 64 px stays on one line. @param {Child} text @returns {Child[]} */
 function unbroken(text) {
   if (typeof text !== "string") return [text];
-  return text.split(/(\d+(?: × \d+)+(?: px)?|[\d×]+ (?:px|samples))/).map((part, at) => (at % 2 ? html("span", { class: "unbroken" }, part) : part));
+  return text.split(/(\d+(?: × \d+)+(?: px)?|[\d×]+ (?:px|samples?))/).map((part, at) => (at % 2 ? html("span", { class: "unbroken" }, part) : part));
 }
 
 /** A text with everything that cannot be seen spelled out. @param {string} text */
@@ -234,7 +239,7 @@ function judgedAt(one, resolution) {
 /** @param {number[]} resolution */
 function resolutionText(resolution) {
   const all = resolution.length > 1 ? resolution : Array.from({ length: facts.axes ?? 1 }, () => resolution[0]);
-  return `${all.join(" × ")} ${UNIT}`;
+  return sized(all.join(" × "));
 }
 
 /** Units of a layer's output, as rfa_toolbox.analysis.states.map_size_at counts them. @param {Model} one @param {number} node @param {number[]} resolution one number per axis */

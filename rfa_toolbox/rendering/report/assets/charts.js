@@ -127,7 +127,7 @@ function showCard(node, x, y) {
   card.replaceChildren(
     html("b", {}, titleOf(layerOf(one, node))),
     html("span", {}, named(shortened(one.nodes.name[node], 44))),
-    html("span", {}, `reached by ${sizeText(arriving(one, node, axis))} ${UNIT}, sees ${sizeText(pixels(one.nodes.smallest[node], axis))} ${UNIT}`),
+    html("span", {}, `reached by ${sized(sizeText(arriving(one, node, axis)))}, sees ${sized(sizeText(pixels(one.nodes.smallest[node], axis)))}`),
     html("span", { class: `ink-${view.states[node]}` }, STATE_NAMES[view.states[node]]),
   );
   card.hidden = false;
@@ -147,7 +147,7 @@ function paintFieldChart() {
   fieldChart.line.setAttribute("y1", String(y));
   fieldChart.line.setAttribute("y2", String(y));
   fieldChart.text.setAttribute("y", String(y - 5));
-  fieldChart.text.textContent = `the ${WHOLE}, ${size} ${UNIT}`;
+  fieldChart.text.textContent = `the ${WHOLE}, ${sized(size)}`;
 }
 
 /** What moves the mark of the chart of resolutions. @type {(resolution: number[]) => void} */
@@ -182,7 +182,7 @@ function drawStateChart(paper) {
     const gone = wasted.reduce((sum, node) => sum + (sumOf(level, level.unit[node], work) ?? 0), 0);
     if (total) share.push(`${round(toX(size))} ${round(toY(gone / total))}`);
   }
-  const chart = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `Layers of ${visible(one.name)} that cannot help at every resolution: none from ${inShort(one.good.useful)} ${UNIT} on.` });
+  const chart = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `Layers of ${visible(one.name)} that cannot help at every resolution: none from ${sized(inShort(one.good.useful))} on.` });
   // Images as high as wide fit where all axes do; if these differ much, no such image does.
   const axes = Array.from({ length: one.axes ?? 1 }, (_, axis) => axis);
   const low = Math.max(...axes.map((axis) => pixels(one.good.from, axis)));

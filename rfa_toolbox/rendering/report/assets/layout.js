@@ -16,6 +16,7 @@ const BOX_WIDTH = 184;
 const BOX_HEIGHT = 52;
 const PADDING = 10;
 const HEADING = 20;
+const NARROWEST = 110;
 const GUTTER = 26;
 const LANE = 7;
 
@@ -183,7 +184,7 @@ function layOutModule(items, shown, open, insides, edges) {
     const inner = typeof item === "string" ? Number(item.slice(1)) : -1;
     if (inner >= 0 && open.has(inner)) {
       const inside = /** @type {Inner} */ (insides.get(inner));
-      sizes.set(`f${inner}`, [Math.max(inside.width + 2 * PADDING, 110), inside.height + HEADING + PADDING]);
+      sizes.set(`f${inner}`, [Math.max(inside.width + 2 * PADDING, NARROWEST), inside.height + HEADING + PADDING]);
     } else {
       const id = inner >= 0 ? `m${inner}` : `u${item}`;
       if (shown.has(id)) sizes.set(id, [BOX_WIDTH, BOX_HEIGHT]);
@@ -412,19 +413,59 @@ function giveLanes(row, isOfOne) {
   });
 }
 
+/** The pieces of every frame in the columns that it goes through, no wider than what they hold. @param {Scene} scene @param {number[]} cuts @param {Crossing[][]} crossings @returns {Map<number, Region>[]} by column */
+function piecesOf(scene, cuts, crossings) {
+  const columnAt = columnFinder(cuts);
+  /** @type {Region[][]} */
+  const held = cuts.slice(1).map(() => []);
+  /** @param {number} column @param {number} x @param {number} y */
+  const holdPoint = (column, x, y) => held[column].push({ left: x, right: x, top: y, bottom: y });
+  for (const box of scene.boxes.values()) held[columnAt(box.top)].push(box);
+  for (const { points } of scene.wires) for (const [x, y] of points) holdPoint(columnAt(y), x, y);
+  crossings.forEach((row, at) => row.forEach(({ from, to }) => {
+    holdPoint(at, from, cuts[at + 1]);
+    holdPoint(at + 1, to, cuts[at + 1]);
+  }));
+  /** @param {Region} region @param {number} column */
+  const narrowed = (region, column) => {
+    const { left, right, top, bottom } = region;
+    const inside = held[column].filter((one) => one.left >= left && one.right <= right && one.top >= top && one.bottom <= bottom);
+    const whole = { left: Infinity, top: Infinity, right: -Infinity, bottom: -Infinity };
+    for (const one of inside) widen(whole, one);
+    const begin = Math.max(left, whole.left - PADDING);
+    const end = Math.min(right, Math.max(whole.right + PADDING, column === columnAt(top) ? begin + NARROWEST : 0));
+    return { left: begin, right: end, top: Math.max(top, cuts[column] + 4), bottom: Math.min(bottom, cuts[column + 1] - 4) };
+  };
+  /** @type {Map<number, Region>[]} */
+  const pieces = scene.frames.map(() => new Map());
+  for (let number = scene.frames.length - 1; number >= 0; number -= 1) {
+    // Inner frames come first: those around them hold them.
+    const { pieces: [region] } = scene.frames[number];
+    const [first, last] = [columnAt(region.top), columnAt(region.bottom - 1)];
+    for (let at = first; at <= last; at += 1) {
+      const high = Math.min(region.bottom, cuts[at + 1]) - Math.max(region.top, cuts[at]);
+      if (high <= 2 * PADDING && !(at === last && !pieces[number].size)) continue;
+      const piece = first === last ? region : narrowed(region, at);
+      pieces[number].set(at, piece);
+      held[at].push(piece);
+    }
+  }
+  return pieces;
+}
+
 /** How wide every column is, and where it stands. @param {Scene} scene @param {number[]} cuts */
 function columnsOf(scene, cuts) {
   const columns = cuts.slice(1).map(() => [Infinity, -Infinity]);
   const columnAt = columnFinder(cuts);
   const crossings = crossingsOf(scene, cuts);
+  const pieces = piecesOf(scene, cuts, crossings);
   /** @param {number} column @param {number} left @param {number} right */
   const hold = (column, left, right) => {
     columns[column][0] = Math.min(columns[column][0], left);
     columns[column][1] = Math.max(columns[column][1], right);
   };
   for (const { top, left, right } of scene.boxes.values()) hold(columnAt(top), left, right);
-  for (const { pieces } of scene.frames)
-    for (const piece of pieces) for (let at = columnAt(piece.top); at <= columnAt(piece.bottom); at += 1) hold(at, piece.left, piece.right);
+  for (const parts of pieces) for (const [at, piece] of parts) hold(at, piece.left, piece.right);
   for (const { points } of scene.wires) for (const [x, y] of points) hold(columnAt(y), x, x);
   crossings.forEach((row, at) => row.forEach(({ from, to }) => {
     hold(at, from, from);
@@ -437,12 +478,12 @@ function columnsOf(scene, cuts) {
     return shift;
   });
   const ends = shifts.map((shift, at) => (columns[at][1] === -Infinity ? shift : columns[at][1] + shift));
-  return { columnAt, crossings, shifts, ends, width: x + 2 * MARGIN };
+  return { columnAt, crossings, pieces, shifts, ends, width: x + 2 * MARGIN };
 }
 
 /** @param {Scene} scene @param {number[]} cuts @returns {Scene} */
 function moved(scene, cuts) {
-  const { columnAt, crossings, shifts, ends, width } = columnsOf(scene, cuts);
+  const { columnAt, crossings, pieces, shifts, ends, width } = columnsOf(scene, cuts);
   const most = Math.max(...crossings.map((row) => row.length));
   const head = LANE * Math.max(0, most - 2); // the margin has room for two lanes
   const tallest = Math.max(...cuts.slice(1).map((end, at) => end - cuts[at]));
@@ -451,14 +492,7 @@ function moved(scene, cuts) {
   /** @template {Region} T @param {T} region @param {number} column @returns {T} */
   const put = (region, column) => ({ ...region, left: region.left + shifts[column], right: region.right + shifts[column], top: down(region.top, column), bottom: down(region.bottom, column) });
   const boxes = new Map([...scene.boxes].map(([id, box]) => [id, put(box, columnAt(box.top))]));
-  const frames = scene.frames.map(({ module, pieces: [region] }) => {
-    /** @type {Region[]} */
-    const pieces = [];
-    for (let at = columnAt(region.top); at <= columnAt(region.bottom - 1); at += 1)
-      if (Math.min(region.bottom, cuts[at + 1]) - Math.max(region.top, cuts[at]) > 2 * PADDING || !pieces.length && at === columnAt(region.bottom - 1))
-        pieces.push(put({ ...region, top: Math.max(region.top, cuts[at] + 4), bottom: Math.min(region.bottom, cuts[at + 1] - 4) }, at));
-    return { module, pieces };
-  });
+  const frames = scene.frames.map(({ module }, number) => ({ module, pieces: [...pieces[number]].map(([at, piece]) => put(piece, at)) }));
   const places = crossings.map((row) => new Map(row.map((one) => [one.wire, one])));
   const wires = scene.wires.map((wire, number) => {
     /** @type {Point[]} */

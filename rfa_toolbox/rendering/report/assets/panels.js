@@ -20,8 +20,8 @@ function inShort(sizes) {
 /** The good resolutions of a model in short. @param {Model} one */
 function goodText(one) {
   const [low, high] = [inShort(one.good.from), inShort(one.good.to)];
-  if ([one.good.to].flat().includes(null)) return `from ${low} ${UNIT} on`;
-  return low === high ? `${low} ${UNIT}` : `${low} to ${high} ${UNIT}`;
+  if ([one.good.to].flat().includes(null)) return `from ${sized(low)} on`;
+  return low === high ? sized(low) : `${low} to ${sized(high)}`;
 }
 
 // --- summary ---------------------------------------------------------------------------------
@@ -30,7 +30,7 @@ function goodText(one) {
 function finding(one, sum, resolution) {
   const wasted = sum.found.unproductive;
   const limited = sum.all.filter((node) => ["critical", "partially"].includes(view.states[node]));
-  const at = ` at ${inShort(resolution.length > 1 && new Set(resolution).size > 1 ? resolution : resolution[0])} ${UNIT}`;
+  const at = ` at ${sized(inShort(resolution.length > 1 && new Set(resolution).size > 1 ? resolution : resolution[0]))}`;
   const total = sum.all.length;
   if (!total) return [`No layer of the network looks at a part of the ${WHOLE} only.`];
   if (wasted.length)
@@ -49,7 +49,7 @@ function perAxis(one, sum, resolution) {
   if (new Set(resolution).size < 2) return "";
   const parts = resolution.map((size, axis) => {
     const wasted = sum.all.filter((node) => size <= wasteLimit(one, node, axis)).length;
-    return `along the ${AXIS_NAMES[axis]} (${size} ${UNIT}) ${wasted ? `${wasted} of ${sum.all.length} layers see nothing new` : "every layer sees something new"}`;
+    return `along the ${AXIS_NAMES[axis]} (${sized(size)}) ${wasted ? `${wasted} of ${sum.all.length} layers see nothing new` : "every layer sees something new"}`;
   });
   const text = parts.join("; ");
   return `${text[0].toUpperCase()}${text.slice(1)}.`;
@@ -59,9 +59,9 @@ function perAxis(one, sum, resolution) {
 function goodReason(one) {
   const { from, useful, to } = one.good;
   const [low, help] = [inShort(from), inShort(useful)];
-  const begin = `From ${help} ${UNIT} on every layer can help${low === help ? "" : `; from ${low} ${UNIT} on none sees beyond the ${WHOLE}`}`;
+  const begin = `From ${sized(help)} on every layer can help${low === help ? "" : `; from ${sized(low)} on none sees beyond the ${WHOLE}`}`;
   if ([to].flat().includes(null)) return `${begin}; some units see the whole ${WHOLE} at any size.`;
-  return `${begin}; above ${inShort(to)} ${UNIT} no unit sees the whole ${WHOLE}.`;
+  return `${begin}; above ${sized(inShort(to))} no unit sees the whole ${WHOLE}.`;
 }
 
 function showSummary() {
@@ -77,7 +77,7 @@ function showSummary() {
     : [];
   const held = shares.length ? `${sum.counts.unproductive === 1 ? "It holds" : "They hold"} ${listed(shares.map(String))}.` : "";
   byId("subline").replaceChildren(
-    ...[one.good.unknown && html("strong", {}, `${one.good.unknown} `), one.resized && `The model resizes every ${WHOLE} to ${inShort(new Set(one.resized).size > 1 ? one.resized : one.resized[0])} ${UNIT}, and is judged there. `, axes && `${axes} `, held && `${held} `, html("b", {}, `Good ${/^from/.test(goodText(one)) ? "" : /to/.test(goodText(one)) ? "from " : "at "}${goodText(one)}.`)].filter((child) => child instanceof Node || Boolean(child)).map((child) => /** @type {Node | string} */ (child)),
+    ...[one.good.unknown && html("strong", {}, `${one.good.unknown} `), one.resized && `The model resizes every ${WHOLE} to ${sized(inShort(new Set(one.resized).size > 1 ? one.resized : one.resized[0]))}, and is judged there. `, axes && `${axes} `, held && `${held} `, html("b", {}, `Good ${/^from/.test(goodText(one)) ? "" : /to/.test(goodText(one)) ? "from " : "at "}${goodText(one)}.`)].filter((child) => child instanceof Node || Boolean(child)).map((child) => /** @type {Node | string} */ (child)),
   );
   byId("subline").title = goodReason(one);
   const shown = STATES.filter((state) => state !== "partially" || sum.counts.partially);
@@ -112,7 +112,7 @@ function showSummary() {
 
 /** @param {Model} one */
 function encodedText(one) {
-  return one.encoded ? ` at ${one.encoded.join(" × ")} ${UNIT}` : "";
+  return one.encoded ? ` at ${sized(one.encoded.join(" × "))}` : "";
 }
 
 /** Of which resolution a compute is, and whether it is an estimate. @param {Model} one @param {number[]} resolution */
@@ -169,11 +169,11 @@ function advice(one, sum) {
       "Let the field grow more slowly",
       ...(early.length ? ["Smaller strides early on, at ", ...early.flatMap((node, at) => [at ? " or " : "", chooser(one, node, 30)]), ", about halve all fields behind them, at the price of compute."] : ["Smaller kernels early on slow down all growth behind them."]),
     ]);
-    found.push([`${use} ${enoughText} ${UNIT} or more`, priceOf(one, enough)]);
+    found.push([`${use} ${sized(enoughText)} or more`, priceOf(one, enough)]);
     return found;
   }
-  if (sum.counts.critical + sum.counts.partially) return [[`${use} ${enoughText} ${UNIT} or more`, priceOf(one, enough)]];
-  if (resolution.some((size, axis) => size > pixels(one.good.to, axis))) return [[`Nothing is wasted, but no unit sees the whole ${WHOLE}`, `The largest field is ${inShort(one.good.to)} ${UNIT}. Where the task needs the whole ${WHOLE}, let the field grow faster.`]];
+  if (sum.counts.critical + sum.counts.partially) return [[`${use} ${sized(enoughText)} or more`, priceOf(one, enough)]];
+  if (resolution.some((size, axis) => size > pixels(one.good.to, axis))) return [[`Nothing is wasted, but no unit sees the whole ${WHOLE}`, `The largest field is ${sized(inShort(one.good.to))}. Where the task needs the whole ${WHOLE}, let the field grow faster.`]];
   return [["Nothing to do at this resolution", `Every layer can help, none sees beyond the ${WHOLE}, and some unit sees all of it.`]];
 }
 
@@ -225,7 +225,7 @@ function showRefinements() {
   const [searched, shown] = [resolutionText(facts.resolution), resolutionText(view.resolution)];
   place.replaceChildren(
     html("h3", {}, found.length ? `Better architectures for ${searched}` : "Better architectures"),
-    found.length > 0 && searched !== shown && html("p", { class: "soft" }, `They were searched for ${searched}. The figures below are for ${shown}, the resolution chosen above.`),
+    found.length && searched !== shown ? html("p", { class: "soft" }, `They were searched for ${searched}. The figures below are for ${shown}, the resolution chosen above.`) : "",
     note && html("p", { class: "soft" }, visible(note)),
     html("ol", {}, ...found.map((refinement, at) => refinementItem(one, refinement, at, before, source?.at === at))),
   );
@@ -300,12 +300,12 @@ function drawResolution() {
   const axes = facts.axes ?? 2;
   const rows = view.resolution.flatMap((size, axis) => {
     const name = several ? AXIS_NAMES[axis] : "Resolution";
-    const slider = html("input", { type: "range", id: `slider-${axis}`, min: 1, max: sliderEnd, value: Math.min(size, sliderEnd), "aria-valuetext": `${size} ${UNIT}`, "aria-label": several ? `Resolution, ${name}` : "Resolution" });
+    const slider = html("input", { type: "range", id: `slider-${axis}`, min: 1, max: sliderEnd, value: Math.min(size, sliderEnd), "aria-valuetext": sized(size), "aria-label": several ? `Resolution, ${name}` : "Resolution" });
     const number = html("input", { type: "number", id: `pixels-${axis}`, min: 1, step: 1, value: size, inputmode: "numeric", "aria-label": `${several ? `Resolution, ${name}` : "Resolution"} in ${UNIT === "px" ? "pixels" : UNIT}` });
     slider.addEventListener("input", () => {
       number.value = slider.value;
       setPixels(axis, Number(slider.value));
-      slider.setAttribute("aria-valuetext", `${slider.value} ${UNIT}`);
+      slider.setAttribute("aria-valuetext", sized(slider.value));
     });
     number.addEventListener("input", () => {
       const value = Number(number.value);
@@ -329,7 +329,7 @@ function drawResolution() {
     track.style.setProperty("--from", String(Math.min(low, sliderEnd) / sliderEnd));
     track.style.setProperty("--to", String(high / sliderEnd));
     track.title = `Good ${goodText(model())}`;
-    return [html("label", { for: `pixels-${axis}` }, name), track, html("span", { class: "pixels" }, number), extra];
+    return [html("label", { for: `pixels-${axis}` }, name), track, html("span", { class: "pixels" }, number, html("i", {}, ` ${UNIT}`)), extra];
   });
   byId("resolution").replaceChildren(...rows);
 }
@@ -422,9 +422,9 @@ function layerDetails(one, node) {
       ...fact("Padding", layer.padding && layer.padding !== "0" ? layer.padding.replaceAll("x", " × ") : null),
       ...fact("Filters", layer.filters),
       ...fact("Units", layer.units),
-      ...fact("Smallest field", `${sizesText(nodes.smallest[node])} ${UNIT}`),
-      ...fact("Largest field", `${sizesText(nodes.largest[node])} ${UNIT}`),
-      ...fact("Neighbours", jumps === null ? null : `${jumps} ${UNIT} apart in the ${WHOLE}`),
+      ...fact("Smallest field", sized(sizesText(nodes.smallest[node]))),
+      ...fact("Largest field", sized(sizesText(nodes.largest[node]))),
+      ...fact("Neighbours", jumps === null ? null : `${sized(jumps)} apart in the ${WHOLE}`),
       ...fact("First unit", window_ && windowText(one, window_)),
       ...fact("Feature map", `${mapSize(one, node, resolution).join(" × ")} at ${resolutionText(view.resolution)}`),
       ...fact("Map when read", measured ? `${measured.join(" × ")}${encodedText(one)}` : null),
@@ -497,7 +497,7 @@ function why(one, node, resolution) {
   const inputs = nodes.inputs[node];
   const axes = resolution.map((_, axis) => axis);
   const image = `the ${nodes.resized?.[node] ? "resized " : ""}${WHOLE} of ${resolutionText(resolution)}`;
-  const own = `${sizesText(nodes.smallest[node], axes.length)} ${UNIT}`;
+  const own = sized(sizesText(nodes.smallest[node], axes.length));
   const ownInfinite = axes.every((axis) => pixels(nodes.smallest[node], axis) === Infinity);
   /** @type {Child[]} */
   const text = [];
@@ -514,7 +514,7 @@ function why(one, node, resolution) {
         inputs.length > 1 ? "Everything that reaches this layer has" : "What reaches this layer has",
         ` already seen all of ${image}: the smallest field in front of it `,
         ...(inputs.length > 1 ? ["(", chooser(one, least, 30), ") "] : []),
-        beforeInfinite ? "is infinite" : `is ${sizesText(before, axes.length)} ${UNIT}`,
+        beforeInfinite ? "is infinite" : `is ${sized(sizesText(before, axes.length))}`,
         `, and its own ${ownInfinite ? "is infinite" : `is ${own}`}. It has no new context to add. `,
       );
     }
@@ -535,7 +535,7 @@ function why(one, node, resolution) {
     if (state === "critical") {
       const fresh = inputs.find((other) => axes.some((axis) => pixels(nodes.smallest[other], axis) < resolution[axis]));
       if (fresh !== undefined)
-        text.push("Yet ", chooser(one, fresh, 30), ` in front of it has a field of only ${sizesText(nodes.smallest[fresh], axes.length)} ${UNIT}: the layer still joins parts of the ${WHOLE}, and may help a little.`);
+        text.push("Yet ", chooser(one, fresh, 30), ` in front of it has a field of only ${sized(sizesText(nodes.smallest[fresh], axes.length))}: the layer still joins parts of the ${WHOLE}, and may help a little.`);
     }
   } else {
     text.push(
@@ -546,7 +546,7 @@ function why(one, node, resolution) {
     ...[nodes.seen[node], nodes.filled[node]].map((limits) => Math.min(...axes.map((axis) => pixels(limits, axis)))),
   );
   if (limit === Infinity) text.push(" That is so at any resolution.");
-  else if (limit > 0) text.push(` Unproductive up to ${limit} ${UNIT}${axes.length > 1 ? " on every axis" : ""}.`);
+  else if (limit > 0) text.push(` Unproductive up to ${sized(limit)}${axes.length > 1 ? " on every axis" : ""}.`);
   return text;
 }
 

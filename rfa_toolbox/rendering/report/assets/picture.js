@@ -99,10 +99,10 @@ function titleOf(layer) {
 function fieldText(one, node, room = Infinity) {
   const [low, high] = [shortText(one.nodes.smallest[node]), shortText(one.nodes.largest[node])];
   const mark = { exact: "", bound: "≤ ", unknown: "? " }[one.certainties[one.nodes.certainty[node]][0]] ?? "";
-  const text = low === "∞" ? "sees everything" : low === high ? `sees ${mark}${low} ${UNIT}` : `sees ${mark}${low} to ${high} ${UNIT}`;
+  const text = low === "∞" ? "sees everything" : low === high ? `sees ${mark}${sized(low)}` : `sees ${mark}${low} to ${sized(high)}`;
   const short = text.replaceAll(" × ", "×");
   pen.font = `11px ${getComputedStyle(document.body).fontFamily}`;
-  return pen.measureText(short).width <= room ? short : `sees ${mark}${low} ${UNIT} or more`.replaceAll(" × ", "×");
+  return pen.measureText(short).width <= room ? short : `sees ${mark}${sized(low)} or more`.replaceAll(" × ", "×");
 }
 
 /** @param {Model} one @param {Level} level @param {Box} place */
