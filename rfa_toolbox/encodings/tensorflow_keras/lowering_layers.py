@@ -703,7 +703,7 @@ def _attention(call: Call) -> TensorRef | list[TensorRef]:
         weights=weights,
         products=products,
         dims=tuple(place for place in places if place < len(value.shape)),
-        is_causal=bool(call.get("use_causal_mask")) and len(places) == 1 and value == query,
+        is_causal=bool(call.get("use_causal_mask") or call.get("causal")),
     )
 
 

@@ -21,6 +21,7 @@ from rfa_toolbox.encodings.tensorflow_keras.lowering import (
     Numbers,
     constant_of,
     per_axis,
+    whole_numbers,
     words,
 )
 from rfa_toolbox.encodings.tensorflow_keras.model_json import Weights
@@ -199,6 +200,52 @@ def _fourier(call: Call) -> list[TensorRef]:
     return call.emit_all("fft_fftn", [shape] * 2, input=x, dim=places)
 
 
+def _spectra(call: Call) -> list[TensorRef]:
+    """Spectra of windows of a signal: real and imaginary parts of frames in a row."""
+    x, settings = call.x, _frames(call)
+    width, hop, size = (settings[name] for name in ("win_length", "hop_length", "n_fft"))
+    padded = x.shape[-1] + (size // 2 * 2 if settings["center"] else 0)
+    frames, bins = 1 + (padded - size) // hop, size // 2 + 1
+    if call.lowering.sized and (frames < 1 or width > size):
+        raise ValueError(
+            f"windows of {width} samples in frames of {size} do not fit a signal of "
+            f"{x.shape[-1]} samples"
+        )
+    frames = max(1, frames)
+    made = call.emit("stft", (*x.shape[:-1], bins, frames, 2), input=x, **settings)
+    rank = len(made.shape)
+    made = call.permuted(made, (*range(rank - 3), rank - 2, rank - 3, rank - 1))
+    return [
+        call.emit("select", made.shape[:-1], input=made, dim=rank - 1, index=part)
+        for part in range(2)
+    ]
+
+
+def _signal(call: Call) -> TensorRef:
+    """The signal of which real and imaginary parts of spectra are given."""
+    settings = _frames(call)
+    hop, size = settings["hop_length"], settings["n_fft"]
+    real, *imaginary = call.tensors
+    if imaginary:
+        real = call.emit("complex", real.shape, input=real, other=imaginary[0])
+    rank = len(real.shape)
+    turned = call.permuted(real, (*range(rank - 2), rank - 1, rank - 2))
+    cut = size // 2 if settings["center"] else 0
+    length = call.get("length", default=size + hop * (real.shape[-2] - 1) - 2 * cut)
+    return call.emit("istft", (*real.shape[:-2], int(length)), input=turned, **settings)
+
+
+def _frames(call: Call) -> dict[str, Any]:
+    """Return how a signal is cut into frames."""
+    names = {
+        "win_length": "sequence_length", "hop_length": "sequence_stride", "n_fft": "fft_length"
+    }  # fmt: skip
+    found: dict[str, Any] = {
+        name: whole_numbers(call.get(theirs), 1, theirs)[0] for name, theirs in names.items()
+    }
+    return {**found, "center": bool(call.get("center", default=True))}
+
+
 def _softmax(call: Call) -> TensorRef:
     return layers.softmaxed(call, call.x, call.get("axis", "dim", default=-1))
 
@@ -335,6 +382,7 @@ def _attention(call: Call) -> TensorRef:
         query=query,
         value=value,
         dims=(1,),
+        is_causal=bool(call.get("is_causal")),
         masked=call.get("mask", "bias") is not None,
         products=(0, count),
     )
@@ -896,6 +944,8 @@ _FAMILIES: tuple[tuple[list[str], Lower], ...] = (
         """),
         _fourier,
     ),
+    (["stft"], _spectra),
+    (["istft"], _signal),
     (
         words("""
         affinetransform cropandresize elastictransform imageprojectivetransformv2 mapcoordinates

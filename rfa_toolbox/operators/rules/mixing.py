@@ -380,9 +380,9 @@ def attention_over(known: Known, operation: Operation) -> Answer:
     value = known.value(query)
     layout = (*value.layout[:-1], plain(operation.outputs[0].shape[-1]))
     facts: dict[str, Any] = {"blockwise": in_blocks(windows)}
-    if operation.get("is_causal"):
-        for place in operation.get("dims", ()):
-            facts |= _one_sided(windows, value, place)
+    (place, *more) = operation.get("dims", ()) or (0,)
+    if operation.get("is_causal") and not more and _attends_to_itself(known, operation, place):
+        facts |= _one_sided(windows, value, place)
     masked = bool(operation.get("masked"))
     return Effect(windows, (layout,), base=value, position_dependent=masked, **facts)
 
@@ -397,8 +397,10 @@ def multi_head_attention(known: Known, operation: Operation) -> Answer:
 
 def _attends_to_itself(known: Known, operation: Operation, place: int) -> bool:
     """Whether queries and keys of an attention are the same positions in the same order."""
-    several = dependent(known, operation, "query", "key", "value")
-    return len(several) == 3 and len({known.value(one).layout[place] for one in several}) == 1
+    names = [name for name in ("query", "key", "value") if name in operation.arguments]
+    several = dependent(known, operation, *names)
+    laid = {known.value(one).layout[place] for one in several if place < len(one.shape)}
+    return len(several) == len(names) and len(laid) == 1
 
 
 @rule(mirrors=True)
