@@ -26,6 +26,7 @@ from rfa_toolbox.empirical.tensors import (
     behind_hidden_poison,
     has_twice,
     listed,
+    looks,
     spot_of,
 )
 from rfa_toolbox.encodings.onnx.ingest import input_sizes, loaded
@@ -189,7 +190,8 @@ class OnnxSetting:
         }
         self.units = {name: self.units[name] for name in self.nodes}
         self.twice = {node.name for node, (_, layout) in taps.items() if has_twice(layout, axis)}
-        lists = listed(record)
+        looking = {tensor.number for node, (tensor, _) in taps.items() if looks(node)}
+        lists = listed(record, looking)
         self.unplaced = {
             node.name
             for node, (tensor, _) in taps.items()

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import attrs
 import numpy as np
 
 from rfa_toolbox.empirical.readings import Mask
+from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.operators.layout import Atom, Joined, Layout, axes_of, runs_by_axis
 from rfa_toolbox.operators.record import Record, tensors_in
 
-__all__ = ["EVERY_NUMBER", "Spot", "behind_hidden_poison", "has_twice", "listed", "spot_of"]
+__all__ = [
+    "EVERY_NUMBER",
+    "Spot",
+    "behind_hidden_poison",
+    "has_twice",
+    "listed",
+    "looks",
+    "spot_of",
+]
 
 
 @attrs.frozen
@@ -126,11 +135,24 @@ def behind_hidden_poison(record: Record) -> dict[int, str]:
     return found
 
 
-def listed(record: Record) -> set[int]:
-    """Return the tensors that list all positions of a map: by definition they see everything."""
-    return {
-        one.number
-        for operation in record.operations
-        if operation.name in ("flatten", "reshape", "view")
-        for one in operation.outputs
-    }
+def listed(record: Record, looking: Collection[int]) -> set[int]:
+    """Return the tensors that list all positions of a map: by definition they see everything.
+
+    Args:
+        record: what a model does.
+        looking: the tensors of layers that look at more than one position, which end a list.
+    """
+    found: set[int] = set()
+    for operation in record.operations:
+        made = {one.number for one in operation.outputs}
+        lists = operation.name in ("flatten", "reshape", "view")
+        keeps = any(one.number in found for one in tensors_in(operation.arguments))
+        if lists or (keeps and made.isdisjoint(looking)):
+            found |= made
+    return found
+
+
+def looks(node: EnrichedNetworkNode) -> bool:
+    """Return whether a layer looks at more than one position of what is in front of it."""
+    kernel = node.layer_info.kernel_size
+    return any(one != 1 for one in (kernel if isinstance(kernel, tuple) else (kernel,)))

@@ -26,6 +26,7 @@ from rfa_toolbox.empirical.tensors import (
     behind_hidden_poison,
     has_twice,
     listed,
+    looks,
     spot_of,
 )
 from rfa_toolbox.empirical.torch_differences import Changed, holds_zeros, random_twin
@@ -310,7 +311,8 @@ class TorchSetting:
             name: spot_of(tap.tensor.shape, tap.layout, axis) for name, tap in self.taps.items()
         }
         self.units = {name: spot.units for name, spot in self.spots.items()}
-        lists = listed(self.record)
+        looking = {tap.tensor.number for tap in self.taps.values() if looks(tap.node)}
+        lists = listed(self.record, looking)
         self.unplaced = {
             name
             for name, spot in self.spots.items()
@@ -602,12 +604,14 @@ class _Observer(PoisonedCalls, Forgetful):
     ) -> Any:
         """Call a function on poison; the first time, see whether it gives weights of zero."""
         if not self.tried:
+            tensors = list(tensors_of((*args, *keywords.values())))
+            known = [self.knows(one) for one in tensors]  # the others are the same for all images
             constants = [
                 one
-                for one in tensors_of((*args, *keywords.values()))
-                if not self.knows(one) and not isinstance(one, nn.Parameter)
+                for one, seen in zip(tensors, known, strict=True)
+                if not seen and not isinstance(one, nn.Parameter)
             ]
-            if holds_zeros(name, args, keywords, constants):
+            if any(known) and holds_zeros(name, args, keywords, constants):
                 self.weighing.add(self.next_number)
         return super().call(name, function, args, keywords)
 

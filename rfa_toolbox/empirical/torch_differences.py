@@ -23,6 +23,7 @@ from rfa_toolbox.empirical.torch_recording import Forgetful, plain_kernels
 from rfa_toolbox.encodings.pytorch import meta
 from rfa_toolbox.encodings.pytorch.capture import Example, ModuleScopes, undisturbed
 from rfa_toolbox.encodings.pytorch.intermediate_graph import GlobalOps
+from rfa_toolbox.encodings.pytorch.signatures import bind
 from rfa_toolbox.operators.record import TensorRef
 
 __all__ = ["Changed", "holds_zeros", "random_twin"]
@@ -51,7 +52,10 @@ def holds_zeros(
     """
     if name in _ATTENTION and (keywords.get("is_causal") or (len(args) > 5 and args[5] is True)):
         return True
-    real = [one for one in constants if one.numel() > 1 and not one.is_complex()]
+    summand = bind(name, args, keywords).get("bias")
+    real = [
+        one for one in constants if one is not summand and one.numel() > 1 and not one.is_complex()
+    ]
     if name in _ATTENTION:
         return any(one.dtype == torch.bool or bool((one < _MASKED).any()) for one in real)
     if name in _SUMS and any(bool((one < _MASKED).any()) for one in real):
@@ -110,7 +114,7 @@ class Changed:
     ) -> None:
         self.model = model
         self.dimensions = dimensions
-        self._recorder = functools.partial(_Values, wanted, gates, global_ops)
+        self._recorder = functools.partial(_Values, wanted, gates, global_ops, {})
         generator = torch.Generator().manual_seed(0)
 
         def drawn(tensor: torch.Tensor) -> torch.Tensor:
@@ -164,11 +168,14 @@ class _Values(Forgetful):
         wanted: Collection[int],
         gates: Collection[int],
         global_ops: GlobalOps,
+        scales: dict[int, float],
         *recorded: Any,
     ) -> None:
         super().__init__(*recorded)
         self.wanted = wanted
         self.gates = gates
+        self.scales = scales
+        """What every norm divides by: found in the first run, and kept for all."""
         self.neutral = global_ops == "ignore_gates"
         self.values: dict[int, torch.Tensor] = {}
 
@@ -178,10 +185,17 @@ class _Values(Forgetful):
         """Call a function, without what is neutral in it."""
         args, keywords = tree_map(self._exact, (args, dict(keywords)))
         if self.neutral and name in NORMS and takes_statistics(name, args, keywords):
-            return args[0].clone()
+            return self._level(args[0])
         if self.neutral and self.next_number in self.gates and len(args) > 1:
             args = (_open(args[0], args[1]), _open(args[1], args[0]), *args[2:])
         return super().call(name, function, args, keywords)
+
+    def _level(self, tensor: torch.Tensor) -> torch.Tensor:
+        """Keep numbers near one, as large scores would leave a softmax no weight but one."""
+        if self.next_number not in self.scales:
+            mean = float(tensor.abs().mean())
+            self.scales[self.next_number] = mean if 0 < mean < math.inf else 1.0
+        return tensor / self.scales[self.next_number]
 
     def _exact(self, value: Any) -> Any:
         """Return constants in double precision, also where a model made them in another one."""

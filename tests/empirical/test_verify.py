@@ -558,6 +558,27 @@ def test_analysis_equals_experiment_for_attention_over_everything(torchvision: A
     assert report.nodes[-1].size == (math.inf, math.inf)
 
 
+class Listed(nn.Module):
+    """Layers between the list of all positions and what mixes them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool1d(6)
+        self.norm = nn.BatchNorm1d(6)
+        self.dense = nn.Linear(6, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        y = self.norm(self.pool(x).flatten(1)).relu()
+        return self.dense(torch.cat([y, 2 * y], 1)[:, :6])  # type: ignore[no-any-return]
+
+
+def test_a_list_of_all_positions_sees_everything_until_it_is_mixed() -> None:
+    report = verify(Listed().eval(), (1, 1, 64))
+    verdicts = [one.verdict for one in report.nodes]
+    assert verdicts == ["not measured", *["agrees"] * (len(verdicts) - 1)]  # pooled by the size
+    assert len(verdicts) == 7
+
+
 def test_positions_in_a_lost_order_end_the_experiment_soon() -> None:
     """Both axes run through one dimension, which gives many more units than pixels."""
 

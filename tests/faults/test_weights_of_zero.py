@@ -12,6 +12,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that everybody uses
 from torch import nn
 
 from rfa_toolbox.empirical import measure_receptive_field, verify
+from rfa_toolbox.empirical.torch_bench import TorchBench
 from tests.pytorch.measure import Function, encode
 
 SHAPE = (1, 4, 64)
@@ -103,6 +104,29 @@ def test_verify_says_agrees_only_where_it_can_tell(name: str) -> None:
     right = (analysed.firsts, analysed.lasts) == tuple((end,) for end in seen or (MINUS, math.inf))
     last = verify(model(function), SHAPE, max_length=448).nodes[-1]
     assert last.verdict == ("agrees" if right else "differs")
+
+
+def test_zeros_that_are_added_or_that_meet_no_pixel_are_no_weights() -> None:
+    def bias(s: Any, x: torch.Tensor) -> torch.Tensor:
+        table = F.linear(torch.tensor([[0.0, 1.0]] * 4), torch.ones(1, 2))
+        return s.d(F.conv1d(x, s.c.weight, torch.zeros(4)) + table)  # type: ignore[no-any-return]
+
+    bench = TorchBench(model(bias), SHAPE)
+    assert bench.setting(0, 224) is not None
+    assert not bench.weighing
+
+
+def test_large_numbers_hide_nothing_behind_norms() -> None:
+    """Scores of an attention are as small as norms make them, and none of its weights is lost."""
+
+    def normed(s: Any, x: torch.Tensor) -> torch.Tensor:
+        y = s.n(1e3 * in_order(s, x))
+        near = distance(y).abs() <= 3
+        return F.scaled_dot_product_attention(y, y, y, attn_mask=near).transpose(1, 2)
+
+    large = Function(normed, c=nn.Conv1d(4, 4, 3, padding=1), n=nn.LayerNorm(4))
+    last = measure_receptive_field(large, SHAPE, max_length=448)[-1]
+    assert last.phases == (((-4, 4),),)
 
 
 def test_a_banded_matrix_does_not_see_everything() -> None:
