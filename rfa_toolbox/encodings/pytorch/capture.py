@@ -75,8 +75,13 @@ class Example:
         return Example(rebuilt(self.arguments, change), rebuilt(dict(self.keywords), change))
 
 
+_WITHOUT_TENSORS = frozenset({int, float, bool, str, type(None), torch.Size, torch.dtype})
+
+
 def tensors_of(value: Any) -> Iterator[torch.Tensor]:
     """Yield the tensors in a value: in tuples, lists, dicts or data classes."""
+    if type(value) in _WITHOUT_TENSORS:  # most of what a model holds and is called with
+        return
     if isinstance(value, torch.Tensor):
         yield value
     elif isinstance(value, Mapping):
@@ -337,8 +342,7 @@ class ModuleScopes:
     def __init__(self, model: nn.Module) -> None:
         self.current: tuple[ModuleCall, ...] = ()
         self.paths: dict[nn.Module, list[str]] = {}
-        for path, module in model.named_modules(remove_duplicate=False):
-            self.paths.setdefault(module, []).append(path)
+        _collect_paths(model, "", self.paths)
         self._calls: dict[str, int] = {}
         self._thread = threading.get_ident()
         self._stack: list[tuple[ModuleCall, ...]] = []
@@ -387,6 +391,15 @@ class ModuleScopes:
         if self.on_exit is not None and len(before) != len(self.current):
             self.on_exit()
         self.current = before
+
+
+def _collect_paths(module: nn.Module, path: str, found: dict[nn.Module, list[str]]) -> None:
+    """Add all paths of all modules, as ``named_modules`` has them without its detours."""
+    found.setdefault(module, []).append(path)
+    inside = f"{path}." if path else ""
+    for name, child in module._modules.items():
+        if child is not None:
+            _collect_paths(child, inside + name, found)
 
 
 def _module_call(module: nn.Module, path: str, call: int) -> ModuleCall:

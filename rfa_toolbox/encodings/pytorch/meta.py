@@ -44,6 +44,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     undisturbed,
 )
 from rfa_toolbox.encodings.pytorch.quantised import plain_version, quiet_observers
+from rfa_toolbox.encodings.pytorch.shapes import empty_like, known_result
 from rfa_toolbox.errors import CaptureError, DataDependentControlFlowError
 from rfa_toolbox.operators.record import (
     UNKNOWN_PLACES,
@@ -110,7 +111,7 @@ def capture(model: nn.Module, example: Example, ending: Ending = WHOLE) -> Recor
     """
     with undisturbed():
         twin = meta_copy(model)
-        inputs = example.map(lambda tensor: torch.empty_like(tensor, device="meta"))
+        inputs = example.map(empty_like)
     scopes = ModuleScopes(twin)
     return Recorder(scopes, held_by(twin), origins_of(twin), ending).record(twin, inputs)
 
@@ -123,7 +124,11 @@ def held_by(model: nn.Module) -> Iterator[torch.Tensor]:
             *module._buffers.values(),
             *vars(module).values(),
         ):
-            yield from tensors_of(value if isinstance(value, torch.Tensor | tuple | list) else ())
+            if isinstance(value, _MAY_HOLD):
+                yield from tensors_of(value)
+
+
+_MAY_HOLD = (torch.Tensor, tuple, list)
 
 
 def meta_copy(model: nn.Module) -> nn.Module:
@@ -150,37 +155,36 @@ def twin_of(
         tensor_twin: the same for buffers and for tensors that are plain attributes.
     """
     memo: dict[int, Any] = {}
+    held = list(model.modules())
     for parameter in model.parameters():
         memo[id(parameter)] = parameter_twin(parameter)
-    for module in model.modules():
+    for module in held:
         for value in (*module._buffers.values(), *vars(module).values()):
             if isinstance(value, torch.Tensor) and id(value) not in memo:
                 memo[id(value)] = tensor_twin(value)
-    compiled = [module for module in model.modules() if is_compiled(module)]
-    modules = [one for one in model.modules() if _is_copied_plainly(type(one))]
-    modules = [one for one in modules if one not in compiled]
+    compiled = [module for module in held if is_compiled(module)]
+    plain = {kind for kind in set(map(type, held)) if _is_copied_plainly(kind)}
+    modules = [one for one in held if type(one) in plain and one not in compiled]
     for module in modules:
         memo[id(module)] = type(module).__new__(type(module))
     for module in compiled:
         memo[id(module)] = _copied(module._orig_mod, memo)
     for module in modules:
+        copies = _copied_items(vars(module), memo)
+        # A compiled forward would hide its operators.
         vars(memo[id(module)]).update(
-            {
-                name: _copied(value, memo)
-                for name, value in vars(module).items()
-                if name != "_compiled_call_impl"  # a compiled forward would hide its operators
-            }
+            (name, value) for name, value in copies if name != "_compiled_call_impl"
         )
     twin: nn.Module = _copied(model, memo)
     for module in twin.modules():
-        module._compiled_call_impl = None
+        if module._compiled_call_impl is not None:
+            module._compiled_call_impl = None
     return twin
 
 
 def _meta_parameter(parameter: nn.Parameter) -> nn.Parameter:
     if parameter.numel() > 1 or parameter.is_meta:
-        empty = torch.empty_like(parameter, device="meta")
-        return nn.Parameter(empty, parameter.requires_grad)
+        return nn.Parameter(empty_like(parameter), parameter.requires_grad)
     return copy.deepcopy(parameter)
 
 
@@ -203,12 +207,19 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
         return known
     if kind is dict or kind is OrderedDict:
         made = memo[id(value)] = kind()
-        for key, item in value.items():
-            made[_copied(key, memo)] = _copied(item, memo)
+        made.update(_copied_items(value, memo))
         return made
     if (kind is tuple or kind is set) and all(type(one) in _IMMUTABLE for one in value):
         return value if kind is tuple else memo.setdefault(id(value), set(value))
     return copy.deepcopy(value, memo)
+
+
+def _copied_items(items: Mapping[Any, Any], memo: dict[int, Any]) -> Iterator[tuple[Any, Any]]:
+    for key, value in items.items():
+        yield (
+            key if type(key) in _IMMUTABLE else _copied(key, memo),
+            value if type(value) in _IMMUTABLE else _copied(value, memo),
+        )
 
 
 def _is_copied_plainly(kind: type[nn.Module]) -> bool:
@@ -226,7 +237,7 @@ def _meta_or_small(tensor: torch.Tensor) -> torch.Tensor:
     plain = tensor.detach()
     if _is_small(tensor) and not tensor.is_meta:
         return plain.clone()
-    return torch.empty_like(plain, device="meta")
+    return empty_like(plain)
 
 
 def _has_fractions(tensor: torch.Tensor) -> bool:
@@ -611,7 +622,7 @@ class Recorder(TorchFunctionMode):
         self, name: str, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]
     ) -> Any:
         """Call a function of PyTorch on something that the input reaches."""
-        result = _known_result(name, args, keywords)
+        result = known_result(function, args, keywords)
         if result is None:
             result = function(*args, **keywords)
             if name == "instance_norm" and result.is_meta:
@@ -748,48 +759,6 @@ def _filled_with(name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]) 
         return float(name == "ones")
     number = keywords.get("fill_value", keywords.get("value", args[-1] if args else None))
     return number if name != "empty" and isinstance(number, int | float) else None
-
-
-def _known_result(
-    name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]
-) -> torch.Tensor | None:
-    """Return the result of a batch norm, whose shape is that of its input, or of an inverse STFT.
-
-    PyTorch finds the first out by a long detour on meta tensors, which would take most of the time
-    of a capture, and cannot tell the second: it looks at the values of the window. Whatever may be
-    wrong with the arguments is left to PyTorch to say.
-    """
-    if name == "istft":
-        return _signal_of(*args, **keywords)
-    if name != "batch_norm" or len(args) != 3 or "training" not in keywords:
-        return None
-    tensor = args[0]
-    parameters = (*args[1:], keywords.get("weight"), keywords.get("bias"))
-    channels = tensor.shape[1:2]
-    if not channels or any(one is not None and one.shape != channels for one in parameters):
-        return None
-    if keywords["training"] and tensor.numel() <= channels[0]:
-        return None
-    return torch.empty_like(tensor)
-
-
-def _signal_of(
-    spectra: torch.Tensor,
-    n_fft: int,
-    hop_length: int | None = None,
-    win_length: int | None = None,
-    window: torch.Tensor | None = None,
-    center: bool = True,
-    normalized: bool = False,
-    onesided: bool | None = None,
-    length: int | None = None,
-    return_complex: bool = False,
-) -> torch.Tensor:
-    """Return what ``torch.istft`` does, as far as its shape and type go."""
-    samples = n_fft + (n_fft // 4 if hop_length is None else hop_length) * (spectra.shape[-1] - 1)
-    size = (samples - 2 * (n_fft // 2) if center else samples) if length is None else length
-    dtype = spectra.dtype if return_complex else spectra.real.dtype
-    return spectra.new_empty((*spectra.shape[:-2], size), dtype=dtype)
 
 
 def _is_shaped_by_values(name: str, found: Sequence[torch.Tensor]) -> bool:

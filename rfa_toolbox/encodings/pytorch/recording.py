@@ -73,8 +73,10 @@ def record_model(
 
 
 def _check_path(model: nn.Module, until: str | None) -> None:
+    if until is None:
+        return
     paths = [path for path, _ in model.named_modules(remove_duplicate=False)]
-    if until is None or (until in paths and until):
+    if until and until in paths:
         return
     near = difflib.get_close_matches(until, paths, n=3) or [one for one in paths if one][:5]
     raise UnsupportedModelError(

@@ -1,0 +1,365 @@
+"""Results of frequent functions on meta tensors, without the detour that PyTorch takes to them.
+
+A tensor on the meta device is a shape and a type. For many functions PyTorch finds these out by
+long ways through Python, which would take most of the time of a capture. The rules here say the
+same, or nothing: whatever is unusual, or wrong with the arguments, is left to PyTorch.
+
+Usual is a tensor of fractions that lies in memory in the plain order. Of such tensors PyTorch makes
+results in the plain order too, so that no rule has to know how it chooses another one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeAlias
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+__all__ = ["empty_like", "known_result"]
+
+Rule: TypeAlias = "Callable[..., torch.Tensor | None]"
+"""From the arguments of a function, called as it calls them, to its result or None."""
+
+
+def known_result(
+    function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]
+) -> torch.Tensor | None:
+    """Return the result of a call on the meta device; None where no rule knows it.
+
+    >>> image = torch.empty(1, 3, 32, 32, device="meta")
+    >>> weight = torch.empty(8, 3, 3, 3, device="meta")
+    >>> with torch.no_grad():
+    ...     known_result(torch.conv2d, (image, weight, None, 2, 1), {}).shape
+    torch.Size([1, 8, 16, 16])
+    """
+    rule = _RULES.get(function)
+    if rule is None or (torch.is_grad_enabled() and rule is not _signal_of):
+        return None
+    try:
+        return rule(*args, **keywords)
+    except TypeError:  # arguments that the function does not take, or that a rule does not know
+        return None
+
+
+_LARGEST = 2**63
+"""Whole numbers that PyTorch cannot hold."""
+
+
+def empty_like(tensor: torch.Tensor) -> torch.Tensor:
+    """Return a tensor on the meta device of the shape, the type and the order of another one.
+
+    >>> empty_like(torch.ones(2, 3)).shape
+    torch.Size([2, 3])
+    """
+    if _is_plain(tensor):
+        return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
+    return torch.empty_like(tensor, device="meta")
+
+
+# --- what is usual ---------------------------------------------------------------------------
+
+
+def _is_plain(tensor: Any) -> bool:
+    """Whether a tensor of some numbers lies in the plain order, as ``torch.empty`` makes them."""
+    kind = type(tensor)
+    if kind is not torch.Tensor and kind is not nn.Parameter:
+        return False
+    return (
+        tensor.layout is torch.strided
+        and tensor.numel() > 0
+        and tensor.stride() == _plain_strides(tensor.shape)
+        and not tensor.is_quantized
+    )
+
+
+def _plain_strides(shape: Sequence[int]) -> tuple[int, ...]:
+    strides = []
+    step = 1
+    for size in reversed(shape):
+        strides.append(step)
+        step *= size
+    strides.reverse()
+    return tuple(strides)
+
+
+def _is_usual(tensor: Any) -> bool:
+    """Whether a tensor in the plain order has no values, and would have fractions."""
+    return _is_plain(tensor) and _has_fractions(tensor)
+
+
+def _has_fractions(tensor: torch.Tensor) -> bool:
+    return tensor.is_meta and tensor.is_floating_point()
+
+
+def _is_permuted(tensor: Any) -> bool:
+    """Whether a tensor would be a usual one, if its dimensions were in the order of memory."""
+    if type(tensor) is not torch.Tensor or not _has_fractions(tensor):
+        return False
+    if tensor.layout is not torch.strided or not tensor.numel():
+        return False
+    strides, shape = tensor.stride(), tensor.shape
+    order = sorted(range(len(shape)), key=lambda place: -strides[place])
+    found = tuple(strides[place] for place in order)
+    # Equal strides, which a dimension of one unit may have, do not tell which comes first.
+    return len(set(found)) == len(found) and found == _plain_strides([shape[at] for at in order])
+
+
+def _same(tensor: Any) -> torch.Tensor | None:
+    """Return a tensor of the shape, type and order of another one, if these are usual."""
+    if _is_usual(tensor):
+        return _made(tensor.shape, tensor)
+    if _is_permuted(tensor):
+        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+    return None
+
+
+def _fits(tensor: Any, like: torch.Tensor, shape: Sequence[int]) -> bool:
+    """Whether a tensor is a usual one of a shape, and of the type of another one."""
+    return _is_usual(tensor) and tensor.dtype is like.dtype and tensor.shape == torch.Size(shape)
+
+
+def _fit(tensors: Sequence[Any], like: torch.Tensor, shape: Sequence[int]) -> bool:
+    """Whether tensors that may be left out fit."""
+    return all(one is None or _fits(one, like, shape) for one in tensors)
+
+
+def _made(shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
+    return torch.empty(shape, dtype=like.dtype, device="meta")
+
+
+# --- rules -----------------------------------------------------------------------------------
+
+
+def _conv2d(
+    input: torch.Tensor,  # noqa: A002 - PyTorch's names
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> torch.Tensor | None:
+    if not (_is_usual(input) and _is_usual(weight)) or input.dim() != 4 or weight.dim() != 4:
+        return None
+    batch, channels, *sizes = input.shape
+    made, read, *kernel = weight.shape
+    if (
+        input.dtype is not weight.dtype
+        or batch < 1
+        or groups < 1
+        or made < 1
+        or channels != read * groups
+        or made % groups
+        or not _fit((bias,), input, (made,))
+    ):
+        return None
+    jumps, pads, steps = _pair(stride), _pair(padding), _pair(dilation)
+    if min(*sizes, *kernel, *jumps, *steps) < 1 or min(pads) < 0:
+        return None
+    left = [
+        (size + 2 * pad - step * (taps - 1) - 1) // jump + 1
+        for size, taps, jump, pad, step in zip(sizes, kernel, jumps, pads, steps, strict=True)
+    ]
+    return _made((batch, made, *left), input) if min(left) > 0 else None
+
+
+def _pair(value: Any) -> tuple[int, int]:
+    """Return an argument per axis.
+
+    Raises:
+        TypeError: if it is not given as one whole number, or one per axis.
+    """
+    pair = (value, value) if type(value) is int else tuple(value)
+    if len(pair) != 2 or type(pair[0]) is not int or type(pair[1]) is not int:
+        raise TypeError
+    return pair
+
+
+def _linear(
+    input: torch.Tensor,  # noqa: A002
+    weight: torch.Tensor,
+    bias: torch.Tensor | None = None,
+) -> torch.Tensor | None:
+    if not _is_usual(input) or not input.dim() or not weight.dim():
+        return None
+    made = weight.shape[0]
+    if not _fits(weight, input, (made, input.shape[-1])) or not _fit((bias,), input, (made,)):
+        return None
+    return _made((*input.shape[:-1], made), input)
+
+
+def _batch_norm(
+    input: torch.Tensor,  # noqa: A002
+    running_mean: torch.Tensor | None,
+    running_var: torch.Tensor | None,
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> torch.Tensor | None:
+    channels = input.shape[1:2]
+    known = (running_mean, running_var, weight, bias)
+    if not channels or any(one is not None and one.shape != channels for one in known):
+        return None
+    if not training and (running_mean is None or running_var is None):
+        return None
+    if training and input.numel() <= channels[0]:
+        return None
+    return empty_like(input) if input.is_floating_point() else None
+
+
+def _layer_norm(
+    input: torch.Tensor,  # noqa: A002
+    normalized_shape: Sequence[int],
+    weight: torch.Tensor | None = None,
+    bias: torch.Tensor | None = None,
+    eps: float = 1e-5,
+) -> torch.Tensor | None:
+    normal = tuple(normalized_shape)
+    if (
+        not normal
+        or input.shape[-len(normal) :] != normal
+        or not _fit((weight, bias), input, normal)
+    ):
+        return None
+    # What is in another order is put into the plain one first.
+    known = _is_usual(input) or (_has_fractions(input) and not input.is_contiguous())
+    return _made(input.shape, input) if known else None
+
+
+def _number_by_number(input: torch.Tensor) -> torch.Tensor | None:  # noqa: A002
+    return _same(input)
+
+
+def _gelu(input: torch.Tensor, approximate: str = "none") -> torch.Tensor | None:  # noqa: A002
+    return _same(input) if approximate in ("none", "tanh") else None
+
+
+def _activation(input: torch.Tensor, inplace: bool = False) -> torch.Tensor | None:  # noqa: A002
+    """A function that can also overwrite what it is given."""
+    if not inplace or not _is_usual(input):
+        return None if inplace else _same(input)
+    return input.zero_()  # no values are changed on meta; that something was written is
+
+
+def _hardtanh(
+    input: torch.Tensor,  # noqa: A002
+    min_val: float = -1.0,
+    max_val: float = 1.0,
+    inplace: bool = False,
+) -> torch.Tensor | None:
+    return _activation(input, inplace) if min_val <= max_val else None
+
+
+def _arithmetic(input: Any, other: Any) -> torch.Tensor | None:  # noqa: A002
+    """A map and a number; or two maps, of one shape or one of them spread over the other."""
+    if type(other) is float or (type(other) is int and abs(other) < _LARGEST):
+        return _same(input)
+    if not isinstance(other, torch.Tensor) or input.dtype is not other.dtype:
+        return None
+    if input.shape == other.shape:
+        return _same(input) if input.stride() == other.stride() else None
+    large, small = (input, other) if input.numel() > other.numel() else (other, input)
+    return _same(large) if _is_usual(small) and _is_spread(small.shape, large) else None
+
+
+def _is_spread(small: Sequence[int], large: torch.Tensor) -> bool:
+    """Whether a tensor of one shape is spread over another one, and leaves it its order."""
+    pairs = list(zip(reversed(small), reversed(large.shape), strict=False))
+    several = [one for one, _ in pairs if one > 1]
+    fits = len(small) <= large.dim() and all(one in (1, size) for one, size in pairs)
+    return fits and (len(several) < 2 or _is_usual(large))
+
+
+def _cat(tensors: Sequence[Any], dim: int = 0) -> torch.Tensor | None:
+    if type(dim) is not int or not tensors or not _is_usual(tensors[0]):
+        return None
+    first: torch.Tensor = tensors[0]
+    if not -first.dim() <= dim < first.dim():
+        return None
+    shape = list(first.shape)
+    shape[dim] = 0
+    for one in tensors:
+        size = one.shape[dim] if one.dim() == first.dim() else 0
+        if not _fits(one, first, (*first.shape[:dim], size, *first.shape[dim:][1:])):
+            return None
+        shape[dim] += size
+    return _made(shape, first)
+
+
+def _adaptive_avg_pool2d(
+    input: torch.Tensor,  # noqa: A002
+    output_size: Any,
+) -> torch.Tensor | None:
+    sizes = _pair(output_size)
+    if not _is_usual(input) or input.dim() != 4 or min(sizes) < 1:
+        return None
+    return _made((*input.shape[:2], *sizes), input)
+
+
+def _roll(input: torch.Tensor, shifts: Any, dims: Any = None) -> torch.Tensor | None:  # noqa: A002
+    places = (dims,) if type(dims) is int else tuple(dims or ())
+    steps = (shifts,) if type(shifts) is int else tuple(shifts)
+    if not places or len(places) != len(steps) or not _is_usual(input):
+        return None
+    known = all(type(one) is int for one in (*places, *steps))
+    inside = known and all(-input.dim() <= one < input.dim() for one in places)
+    return _made(input.shape, input) if inside else None
+
+
+def _signal_of(
+    spectra: torch.Tensor,
+    n_fft: int,
+    hop_length: int | None = None,
+    win_length: int | None = None,
+    window: torch.Tensor | None = None,
+    center: bool = True,
+    normalized: bool = False,
+    onesided: bool | None = None,
+    length: int | None = None,
+    return_complex: bool = False,
+) -> torch.Tensor:
+    """Return what ``torch.istft`` does, as far as its shape and type go.
+
+    PyTorch cannot tell on the meta device: it looks at the values of the window.
+    """
+    samples = n_fft + (n_fft // 4 if hop_length is None else hop_length) * (spectra.shape[-1] - 1)
+    size = (samples - 2 * (n_fft // 2) if center else samples) if length is None else length
+    dtype = spectra.dtype if return_complex else spectra.real.dtype
+    return spectra.new_empty((*spectra.shape[:-2], size), dtype=dtype)
+
+
+_RULES: Mapping[Any, Rule] = {
+    torch.conv2d: _conv2d,
+    functional.linear: _linear,
+    functional.batch_norm: _batch_norm,
+    functional.layer_norm: _layer_norm,
+    functional.gelu: _gelu,
+    functional.hardtanh: _hardtanh,
+    **dict.fromkeys(
+        (
+            *(functional.relu, functional.relu6, functional.silu, functional.mish),
+            *(functional.hardswish, functional.hardsigmoid),
+        ),
+        _activation,
+    ),
+    **dict.fromkeys(
+        (torch.relu, torch.sigmoid, torch.Tensor.relu, torch.Tensor.sigmoid), _number_by_number
+    ),
+    **dict.fromkeys(
+        (
+            *(torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__),
+            *(torch.mul, torch.Tensor.mul, torch.Tensor.__mul__, torch.Tensor.__rmul__),
+        ),
+        _arithmetic,
+    ),
+    torch.cat: _cat,
+    torch.roll: _roll,
+    functional.adaptive_avg_pool2d: _adaptive_avg_pool2d,
+    torch.istft: _signal_of,
+    torch.Tensor.istft: _signal_of,
+}
+"""By functions, not by names: which one is called says how, and whether it writes in place."""
