@@ -67,6 +67,8 @@ def slid(
     >>> slid(IMAGE, kernel=3, dilation=2, begin=2)
     PixelSets(advance=1, firsts=(-2,), masks=(21,))
     """
+    if kernel == stride == upsampling == 1 and not begin:
+        return sets
     period = len(sets.firsts)
     fine = upsampling * period
     repeats = fine // math.gcd(stride, fine)
@@ -89,6 +91,8 @@ def seen_in_blocks(sets: PixelSets, block: int, begin: int = 0) -> PixelSets | N
 
 def shifted(sets: PixelSets, offset: int) -> PixelSets:
     """Return the sets of a map of which a later unit was made the first one."""
+    if not offset:
+        return sets
     found = [_at(sets, unit + offset) for unit in range(len(sets.firsts))]
     return PixelSets(sets.advance, *map(tuple, zip(*found, strict=True)))
 
@@ -99,7 +103,9 @@ def union(several: Sequence[PixelSets]) -> PixelSets | None:
     >>> union([IMAGE, shifted(IMAGE, 4)])
     PixelSets(advance=1, firsts=(0,), masks=(17,))
     """
-    first = several[0]
+    first, *more = several
+    if all(one == first for one in more):
+        return first
     if any(one.advance * len(first.firsts) != first.advance * len(one.firsts) for one in several):
         return None
     period = math.lcm(*(len(one.firsts) for one in several))

@@ -103,7 +103,10 @@ def missed_pixels(
     """
     nodes = require_node(graph).all_layers
     axes = max(len(node.paths) for node in nodes)
-    sets = [pixel_sets_of(nodes, axis) for axis in range(axes)]
+    sets = [pixel_sets_of(nodes, 0)]
+    for axis in range(1, axes):
+        same = all(_reads_alike(node, axis) for node in nodes)
+        sets.append(sets[0] if same else pixel_sets_of(nodes, axis))
     missed: dict[EnrichedNetworkNode, int | None | tuple[int | None, ...]] = {}
     for node in nodes:
         several = tuple(
@@ -112,6 +115,15 @@ def missed_pixels(
         )
         missed[node] = several[0] if node.axes is None else several
     return missed
+
+
+def _reads_alike(node: EnrichedNetworkNode, axis: int) -> bool:
+    """Whether a layer reads what is in front of it in the same way along the first axis and one."""
+    if len(node.paths) == 1:
+        return True
+    slides = node.layer_info.slides
+    same = node.layer_info.axes is None or slides[0] == slides[axis]
+    return same and all(read[0] == read[axis] for reads in node.offsets for read in reads)
 
 
 # --- boxes and objects -----------------------------------------------------------------------

@@ -72,8 +72,7 @@ def input_resolution_range(
         feature_map_bound = filter_all_inf_rf or lower_bound
     smallest: list[Size] = []
     largest: list[Size] = []
-    for axis in range(axes or 1):
-        bounds = _bounds_on_axis(nodes, axis, filter_all_inf_rf, filter_kernel_size_1)
+    for bounds in _bounds(nodes, axes or 1, filter_all_inf_rf, filter_kernel_size_1):
         low = bounds.reached if lower_bound else bounds.seen
         # A map that is smaller than the kernel on it is of no use, however small its units' fields.
         smallest.append(max(low, bounds.covered) if feature_map_bound else low)
@@ -98,10 +97,7 @@ def ranges_of_both_kinds(
     ((139, 139), (96, 96), (435, 435))
     """
     axes = axes_of(nodes)
-    found = [_bounds_on_axis(nodes, 0)]
-    for axis in range(1, axes or 2):
-        same = axes is None or all(node.is_alike_along(0, axis) for node in nodes)
-        found.append(found[0] if same else _bounds_on_axis(nodes, axis))
+    found = _bounds(nodes, axes or 1) * (1 if axes else 2)
     strict = tuple(max(one.seen, one.covered) for one in found)
     layers = tuple(max(one.reached, one.covered) for one in found)
     largest = tuple(max(low, one.largest) for low, one in zip(strict, found, strict=True))
@@ -122,6 +118,15 @@ class _Bounds(NamedTuple):
     reached: Size
     covered: Size
     largest: Size
+
+
+def _bounds(nodes: Sequence[EnrichedNetworkNode], axes: int, *filters: bool) -> tuple[_Bounds, ...]:
+    """Return the bounds per axis; axes along which all layers do the same share them."""
+    found = [_bounds_on_axis(nodes, 0, *filters)]
+    for axis in range(1, axes):
+        same = all(node.is_alike_along(0, axis) for node in nodes)
+        found.append(found[0] if same else _bounds_on_axis(nodes, axis, *filters))
+    return tuple(found)
 
 
 def _bounds_on_axis(

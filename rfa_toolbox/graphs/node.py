@@ -523,7 +523,11 @@ class EnrichedNetworkNode:
         self, summary: Callable[[Paths], T], paths: tuple[Paths, ...]
     ) -> T | tuple[T, ...]:
         """Summarise the paths of every axis; a scalar graph has scalar summaries."""
-        return summary(paths[0]) if self._scalar else tuple([summary(axis) for axis in paths])
+        first, *more = paths
+        found = summary(first)
+        if self._scalar:
+            return found
+        return (found, *[found if axis == first else summary(axis) for axis in more])
 
     @property
     def paths(self) -> tuple[Paths, ...]:
