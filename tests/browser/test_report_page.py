@@ -23,7 +23,7 @@ from rfa_toolbox import (
 )
 from rfa_toolbox.analysis import blocks, filters_non_convolutional_node, summarize
 from rfa_toolbox.analysis.costs import compute_at
-from rfa_toolbox.architectures.resnet import resnet18
+from rfa_toolbox.architectures.resnet import resnet18, resnet50
 from rfa_toolbox.architectures.vgg import vgg16
 from rfa_toolbox.refinement import Refinement, edit, suggest_refinements
 from tests.analysis.test_summary import resizing
@@ -592,14 +592,15 @@ def test_the_table_draws_only_what_is_in_view(open_page: Open) -> None:
     page.wait_for_selector("#table tr[data-index='600'].chosen")
 
 
-@pytest.mark.parametrize("names", [["resnet18"], ["resnet18", "vgg16"]])
+@pytest.mark.parametrize("names", [["resnet18"], ["resnet18", "vgg16", "resnet50"]])
 def test_paper_holds_one_to_three_pages_with_title_resolution_and_legend(
     open_page: Open, names: list[str], tmp_path: Path
 ) -> None:
     from pypdf import PdfReader  # only where there is a browser to print with
 
-    known = {"resnet18": resnet18, "vgg16": vgg16}
+    known = {"resnet18": resnet18, "vgg16": vgg16, "resnet50": resnet50}
     page = open_page({name: known[name]() for name in names}, 32, refinements=3, compare_at=[64])
+    page.evaluate("(last) => showModel(last)", len(names) - 1)
     shown = page.evaluate("model().name")
     page.evaluate("putOnPaper()")
     boxes = page.evaluate(

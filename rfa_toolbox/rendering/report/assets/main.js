@@ -381,7 +381,7 @@ function begin() {
     drawSheetHead();
     putOnPaper();
     drawCharts([400, 200], [232, 200]);
-    const short = table.shown.length <= 60;
+    const short = table.shown.length <= (cards.length ? 24 : 60); // three sheets have room for that
     byId("layers").classList.toggle("long", !short);
     drawRows(short);
   });

@@ -86,7 +86,7 @@ function titleOf(layer) {
   // Names of layers made by hand tell their kernel a second time.
   const looks = layer.text.startsWith("kernel") || (layer.kernel !== "1" && !/^1(x1)*$/.test(layer.kernel));
   const bare = looks ? plain.replace(/\s*\d+([x×]\d+)+$/, "") || plain : plain;
-  const kind = /^(Lazy)?(Depthwise|Separable)?Conv(Transpose|olution)?([123]D?)?(Transpose)?(d|D|Same|2dSame)?$/i.test(bare) ? (/transpose/i.test(plain) ? "Up-conv" : /depthwise/i.test(plain) ? "Depthwise conv" : "Conv") : bare;
+  const kind = /^(Lazy)?(Depthwise|Separable)?Conv(Transpose|olution)?([123]D?)?(Transpose)?(d|D|Same|2dSame|Simple)?$/i.test(bare) ? (/transpose/i.test(plain) ? "Up-conv" : /depthwise/i.test(plain) ? "Depthwise conv" : "Conv") : bare;
   const names = kind.replace(/^(Max|Avg|Average|LP) ?Pool(ing)?([123][dD](Same)?)?$/i, (_, which) => `${which[0].toUpperCase()}${which.slice(1)} pool`).replace(/^Linear$|^Dense$/, "Dense").replace(/^BatchNorm(alization)?[123]?d?$/, "Batch norm").replace(/^Adaptive ?Avg ?Pool\dd$|^GlobalAveragePooling\dD$/i, layer.kernel === "∞" || /global/i.test(kind) ? "Global average pool" : "Adaptive average pool");
   const kernel = looks && !layer.grows && layer.kernel !== "∞" ? ` ${sizes(/x/.test(layer.kernel) ? layer.kernel : Array.from({ length: model().axes ?? 2 }, () => layer.kernel).join("x"))}` : "";
   const alike = [...new Set(layer.stride.split("x"))];
