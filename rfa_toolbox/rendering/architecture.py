@@ -123,9 +123,8 @@ def visualize_architecture(
         input_res, color_critical, color_border, filter_kernel_size_1, color_head,
         style.looks_of(palette), include_rf_info, include_fm_info,
     )  # fmt: skip
-    contents = contents_of(output_node, fuse, depth)
-    if page is not None and depth is None:
-        contents = readable(output_node, fuse, contents)
+    fits = page is not None and depth is None
+    contents = readable(output_node, fuse) if fits else contents_of(output_node, fuse, depth)
     boxes = [_Box.of(content, _identifier(at), paint) for at, content in enumerate(contents)]
     arrows = _arrows(contents)
     if columns is None and page is not None:
@@ -151,7 +150,7 @@ def visualize_architecture(
             box.add_to(picture)
     for identifier in inputs:
         picture.edge(f"input_{identifier}", identifier)
-    _add_arrows(picture, boxes, arrows, _starts(columns, contents, arrows))
+    _add_arrows(picture, boxes, arrows, _starts(columns, contents, arrows), direction)
     for box, content in zip(boxes, contents, strict=True):
         if not all(node.successors for node in content.nodes) and not _is_input(content):
             _add_end(picture, f"output_{box.identifier}", "output")
@@ -333,14 +332,17 @@ def _add_arrows(
     boxes: Sequence[_Box],
     arrows: Sequence[concatenations.Arrow],
     starts: Sequence[int],
+    direction: str,
 ) -> None:
     """Add the arrows; those from one column to another do not say what is below what."""
+    leaves, enters = ("e", "w") if direction == "TB" else ("s", "n")
     for arrow in arrows:
         attributes = {}
         if arrow.joined:
             attributes = {"style": "bold", "penwidth": "3", "arrowsize": "0.5"}
         if bisect_right(starts, arrow.tail) != bisect_right(starts, arrow.head):
-            attributes["constraint"] = "false"
+            # They keep to the room between the columns.
+            attributes |= {"constraint": "false", "tailport": leaves, "headport": enters}
         picture.edge(boxes[arrow.tail].identifier, boxes[arrow.head].identifier, **attributes)
     if starts:
         # On one level, and joined by arrows that nobody sees, they stand in their order.

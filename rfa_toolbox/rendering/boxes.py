@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+import heapq
 import itertools
 import math
-from collections import Counter
-from collections.abc import Sequence
+from collections import Counter, defaultdict
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from typing import TypeVar
 
 import attrs
 
 from rfa_toolbox.analysis.blocks import Block, BlockKind, blocks
 from rfa_toolbox.graphs import EnrichedNetworkNode
 
-__all__ = ["BoxContent", "column_starts", "columns_on_a_page", "contents_of", "readable"]
+__all__ = [
+    "BoxContent",
+    "column_starts",
+    "columns_on_a_page",
+    "contents_of",
+    "in_circles",
+    "in_order",
+    "readable",
+]
+
+T = TypeVar("T", bound=Hashable)
 
 _BOX_SHAPE = 0.24
 """Height of a box over its width, times width of a page over its height, all with their gaps."""
@@ -64,23 +76,52 @@ def contents_of(
     places = {node: at for at, node in enumerate(graph.all_layers)}
     if depth is not None:
         parts = _folded(parts, depth, places)
-    return sorted(parts, key=lambda part: places[part.nodes[0]])
+    parts.sort(key=lambda part: places[part.nodes[0]])
+    # A module may read what stands behind its first node.
+    return [parts[at] for at in in_order({at: at for at in range(len(parts))}, _edges(parts))]
 
 
-def readable(
-    graph: EnrichedNetworkNode, fuse: bool, contents: list[BoxContent]
-) -> list[BoxContent]:
-    """Return contents of boxes, folded so far that a sheet of paper can hold them, if possible."""
+def _edges(parts: Sequence[BoxContent]) -> set[tuple[int, int]]:
+    """Return which parts read each other, by their places: tail and head."""
+    part_of = {node: at for at, part in enumerate(parts) for node in part.nodes}
+    pairs = {(part_of[before], at) for node, at in part_of.items() for before in node.predecessors}
+    return {(tail, head) for tail, head in pairs if tail != head}
+
+
+def readable(graph: EnrichedNetworkNode, fuse: bool) -> list[BoxContent]:
+    """Return contents of boxes, folded so far that a sheet of paper can hold them, if possible.
+
+    Modules are folded first; where that is not enough, blocks become one box, too.
+    """
     deepest = max((node.module_path or "").count(".") for node in graph.all_layers) + 1
-    depth = deepest
-    while len(contents) > _MOST_ON_A_PAGE and depth > 0:
-        contents = contents_of(graph, fuse, depth)
-        depth -= 1
-    return contents
+    fewest = contents_of(graph, fuse)
+    for fused in dict.fromkeys((fuse, True)):
+        for depth in (None, *range(deepest, 0, -1)):
+            if len(fewest) <= _MOST_ON_A_PAGE:
+                return fewest
+            fewest = min(fewest, contents_of(graph, fused, depth), key=len)
+    return fewest
 
 
 def _folded(
     parts: Sequence[BoxContent], depth: int, places: dict[EnrichedNetworkNode, int]
+) -> list[BoxContent]:
+    """Fold modules, but not those that are left and entered again: no arrow may lead back."""
+    circled: set[str] = set()
+    while True:
+        folded = _folded_but(circled, parts, depth, places)
+        around = in_circles(_edges(folded))
+        more = {module for at in around if (module := folded[at].module) is not None}
+        if not more:
+            return folded
+        circled |= more
+
+
+def _folded_but(
+    circled: Collection[str],
+    parts: Sequence[BoxContent],
+    depth: int,
+    places: dict[EnrichedNetworkNode, int],
 ) -> list[BoxContent]:
     modules = {
         prefix
@@ -91,7 +132,7 @@ def _folded(
     together: dict[int | str, list[BoxContent]] = {}
     for at, part in enumerate(parts):
         module = _module_of(part.main, depth, modules)
-        together.setdefault(at if module is None else module, []).append(part)
+        together.setdefault(at if module is None or module in circled else module, []).append(part)
     folded: list[BoxContent] = []
     for key, several in together.items():
         module = key if isinstance(key, str) else None
@@ -105,6 +146,57 @@ def _folded(
         main = nodes[-1]
         folded.append(BoxContent(tuple(nodes), main, kind, module, tuple(inside.values())))
     return folded
+
+
+def in_circles(edges: Collection[tuple[T, T]]) -> set[T]:
+    """Return what is in a circle of arrows, or between two of them.
+
+    >>> sorted(in_circles([("a", "b"), ("b", "c"), ("c", "b")]))
+    ['b', 'c']
+    """
+    left = {item for edge in edges for item in edge}
+    for tail, head in ((0, 1), (1, 0)):  # what nothing leads to goes, then what leads to nothing
+        behind: defaultdict[T, list[T]] = defaultdict(list)
+        count: defaultdict[T, int] = defaultdict(int)
+        for edge in edges:
+            if edge[tail] in left and edge[head] in left:
+                behind[edge[tail]].append(edge[head])
+                count[edge[head]] += 1
+        free = [item for item in left if not count[item]]
+        while free:
+            item = free.pop()
+            left.discard(item)
+            for other in behind[item]:
+                count[other] -= 1
+                if not count[other]:
+                    free.append(other)
+    return left
+
+
+def in_order(places: Mapping[T, int], edges: Iterable[tuple[T, T]]) -> list[T]:
+    """Return items behind all that they read, and by their places where that leaves a choice.
+
+    A part of such a row never reads what reads it.
+
+    >>> in_order({"a": 0, "b": 1, "c": 5}, [("a", "b"), ("c", "b")])
+    ['a', 'c', 'b']
+    """
+    behind: defaultdict[T, list[T]] = defaultdict(list)
+    missing = dict.fromkeys(places, 0)
+    for tail, head in edges:
+        behind[tail].append(head)
+        missing[head] += 1
+    free = [(place, item) for item, place in places.items() if not missing[item]]
+    heapq.heapify(free)
+    row = []
+    while free:
+        _, item = heapq.heappop(free)
+        row.append(item)
+        for other in behind[item]:
+            missing[other] -= 1
+            if not missing[other]:
+                heapq.heappush(free, (places[other], other))
+    return row
 
 
 def _module_of(node: EnrichedNetworkNode, depth: int, modules: set[str]) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import itertools
 import os
+import random
 import re
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from rfa_toolbox.architectures import resnet, vgg
 from rfa_toolbox.errors import InvalidResolutionError
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
 from rfa_toolbox.rendering import architecture, style
+from rfa_toolbox.rendering.boxes import contents_of
 from rfa_toolbox.vizualize import node_id, visualize_architecture, visualize_node
 
 HOSTILE = [
@@ -489,3 +491,25 @@ def test_any_node_of_a_graph_gives_the_same_picture(branching: EnrichedNetworkNo
 def test_the_time_limit_of_a_picture_can_be_set(branching: EnrichedNetworkNode) -> None:
     assert visualize_architecture(branching, "a", 32).time_limit == 60
     assert visualize_architecture(branching, "a", 32, time_limit=None).time_limit is None
+
+
+@pytest.mark.parametrize("fuse", [False, True])
+@pytest.mark.parametrize("depth", [None, 1, 2, 3])
+def test_boxes_hold_every_node_once_and_read_only_what_stands_before_them(
+    fuse: bool, depth: int | None
+) -> None:
+    for seed in range(20):
+        dice = random.Random(seed)
+        nodes = [EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])]
+        for at in range(40):
+            before = dice.sample(nodes[-4:], min(len(nodes), dice.choice((1, 1, 2, 3, 4)), 4))
+            # Lists of modules are left and entered again.
+            path = f"{dice.choice('abc')}.{at}.{dice.choice('xy')}"
+            layer = LayerDefinition(dice.choice(("Conv", "BatchNorm", "add", "ReLU")), 1 + at % 3)
+            nodes.append(EnrichedNetworkNode(f"{path}{at}", layer, before, module_path=path))
+        contents = contents_of(nodes[-1], fuse, depth)
+        box_of = {node: at for at, content in enumerate(contents) for node in content.nodes}
+        assert sum(len(content.nodes) for content in contents) == len(box_of)
+        assert set(box_of) == set(nodes[-1].all_layers)
+        for node, box in box_of.items():
+            assert all(box_of[before] <= box for before in node.predecessors)

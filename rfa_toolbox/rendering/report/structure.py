@@ -6,10 +6,9 @@ after the other, so that none may hold very much: long rows of layers are cut in
 
 from __future__ import annotations
 
-import heapq
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import attrs
@@ -18,6 +17,7 @@ from rfa_toolbox.analysis.blocks import BlockKind, blocks
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.rendering import concatenations
 from rfa_toolbox.rendering.architecture import clustered
+from rfa_toolbox.rendering.boxes import in_circles, in_order
 
 __all__ = ["Units", "blocks_of", "modules_of", "operations_of"]
 
@@ -119,7 +119,7 @@ def _without_circles(
         gone = {
             number
             for edges in _edges_within(modules, module, arrows).values()
-            for is_unit, number in _in_circles(edges)
+            for is_unit, number in in_circles(edges)
             if not is_unit
         }
         if not gone:
@@ -134,32 +134,6 @@ def _without_circles(
             for number in kept
         ]
         module = [place[number] for number in module]
-
-
-def _in_circles(edges: Sequence[tuple[Item, Item]]) -> set[Item]:
-    """Return what is in a circle, or between two of them.
-
-    >>> a, b, c = (True, 0), (True, 1), (False, 2)
-    >>> sorted(_in_circles([(a, b), (b, c), (c, b)]))
-    [(False, 2), (True, 1)]
-    """
-    left = {item for edge in edges for item in edge}
-    for tail, head in ((0, 1), (1, 0)):  # what nothing leads to goes, then what leads to nothing
-        behind: defaultdict[Item, list[Item]] = defaultdict(list)
-        count: defaultdict[Item, int] = defaultdict(int)
-        for edge in edges:
-            if edge[tail] in left and edge[head] in left:
-                behind[edge[tail]].append(edge[head])
-                count[edge[head]] += 1
-        free = [item for item in left if not count[item]]
-        while free:
-            item = free.pop()
-            left.discard(item)
-            for other in behind[item]:
-                count[other] -= 1
-                if not count[other]:
-                    free.append(other)
-    return left
 
 
 # --- parts of modules that hold too much -----------------------------------------------------
@@ -186,34 +160,7 @@ def _cut_into_parts(
     edges = _edges_within(modules, module, arrows)
     for number in crowded:
         places = {item: item[1] if item[0] else first[item[1]] for item in items[number]}
-        _cut_row(modules, module, number, _in_order(places, edges[number]), edges[number])
-
-
-def _in_order(places: Mapping[Item, int], edges: Sequence[tuple[Item, Item]]) -> list[Item]:
-    """Return items behind all that they read, and by their places where that leaves a choice.
-
-    A part of such a row never reads what reads it.
-
-    >>> a, b, c = (True, 0), (False, 1), (True, 5)
-    >>> _in_order({a: 0, b: 1, c: 5}, [(a, b), (c, b)])
-    [(True, 0), (True, 5), (False, 1)]
-    """
-    behind: defaultdict[Item, list[Item]] = defaultdict(list)
-    missing = dict.fromkeys(places, 0)
-    for tail, head in edges:
-        behind[tail].append(head)
-        missing[head] += 1
-    free = [(place, item) for item, place in places.items() if not missing[item]]
-    heapq.heapify(free)
-    row = []
-    while free:
-        _, item = heapq.heappop(free)
-        row.append(item)
-        for other in behind[item]:
-            missing[other] -= 1
-            if not missing[other]:
-                heapq.heappush(free, (places[other], other))
-    return row
+        _cut_row(modules, module, number, in_order(places, edges[number]), edges[number])
 
 
 def _edges_within(
