@@ -101,12 +101,13 @@ def visualize_architecture(
         columns: into how many columns to break a long network (rows, from left to right); or the
             names of the nodes that new columns begin with.
         depth: draw modules that lie deeper than so many names of a path as one box, in the
-            colour of their worst layer.
+            colour of their worst layer, unless they are left and entered again.
         palette: "classic", the colours of the published pictures, or "report", paler ones.
         color_head: colour the layers behind a global operation by their state; without, they are
             grey, as they see everything by design.
         page: fit the picture onto a sheet of this size, with as many columns and as much
-            folding as that takes unless ``columns`` and ``depth`` say otherwise.
+            folding as that takes unless ``columns`` and ``depth`` say otherwise; where that is
+            not enough, as if ``fuse`` were True.
 
     Raises:
         InvalidResolutionError: a ValueError, if the resolution does not fit the graph.
