@@ -55,6 +55,8 @@ _TRACED_BATCH = 16
 _COMPILED_BATCH = 8
 """JAX compiles every kernel anew for another number of images, so there is but one."""
 
+_ELSEWHERE = "its positions are not on the dimensions where those of a map are"
+
 _NUMBERS = 2**27
 """How many numbers an image may have, all channels of all layers together."""
 
@@ -227,6 +229,7 @@ class KerasSetting:
         self.output_shapes: dict[str, tuple[int, ...]] = {}
         self._sizes: dict[str, int] = {}
         self._maps: list[tuple[int, ...]] = []
+        self._permuted: set[str] = set()
         self.nodes = bench.nodes_at(shape)
         compiled = importlib.import_module("keras").backend.backend() == "jax"
         self._batch = _COMPILED_BATCH if compiled else 1
@@ -240,7 +243,11 @@ class KerasSetting:
         for name, mask in clean.items():
             if mask.any():
                 self.blind[name] = "it is NaN without poison"
+        lost: set[str] = set()
         for name, node in self.nodes.items():
+            if name in self.units and self._is_lost(node, lost):
+                lost.add(name)
+                self.blind.setdefault(name, _ELSEWHERE)
             if name in self._masked or self._masked & {one.name for one in node.predecessors}:
                 self._masked.add(name)
                 self.blind[name] = "some weights are zero by a mask, which NaN does not show"
@@ -257,6 +264,27 @@ class KerasSetting:
             largest = _TRACED_BATCH if bench.live.traced else _BATCH
             self._batch = max(1, min(largest, _NUMBERS // max(1, self.numbers)))
             self._alike = bench.live.traced
+
+    def _is_lost(self, node: EnrichedNetworkNode, lost: set[str]) -> bool:
+        """Return whether the positions of a result are not where those of a map are, or of tokens.
+
+        The graph says how many there are along every axis. Where they were lost, only a result
+        without positions, a reshape to the sizes of a map, or a layer with a window ends it.
+        """
+        sizes, shape = node.feature_map, self.output_shapes[node.name]
+        if sizes is None or set(sizes) == {1}:
+            return False
+        behind = any(one.name in lost for one in node.predecessors)
+        if not behind and node.name in self._permuted:
+            return False
+        if behind and node.layer_info.name != "Reshape" and self._is_neutral(node):
+            return True
+        if len(shape) == len(self.shape):
+            return tuple(shape[one] for one in self.bench.spatial) != tuple(sizes)
+        return (len(shape), len(self.shape)) == (3, 4) and shape[1] != math.prod(sizes)
+
+    def _is_neutral(self, node: EnrichedNetworkNode) -> bool:
+        return node.kernel_size in (1, (1,) * self.bench.axes)
 
     def masks(self, intervals: Sequence[Interval], numbers: bool = False) -> list[dict[str, Mask]]:
         """Poison each of the intervals of rows in turn; return which units are NaN, per layer."""
@@ -291,13 +319,15 @@ class KerasSetting:
                     "it reads or makes a tensor with another number of dimensions than the image, "
                     "in which its positions are not followed"
                 )
+            if order is not None:
+                self._permuted.add(name)
             if shape[:1] != (len(intervals),):
                 self.blind[name] = "its batches hold positions, which are not followed"
             flags = result.flags if isinstance(result, Bundled) else nan_in(keras, result)
             if order is not None and isinstance(result, Bundled):
                 flags = np.repeat(flags, result.counts, result.axis)  # they may be positions
             if id(flags) not in read:
-                read[id(flags)] = flags, self._units(flags, len(intervals), order)
+                read[id(flags)] = flags, self._units(flags, len(intervals), order, name)
                 whole = isinstance(result, Bundled) and result.tensor is None
                 self._sizes[name] = (flags.size if whole else math.prod(shape)) // len(intervals)
             for image, mask in enumerate(read[id(flags)][1]):
@@ -338,7 +368,7 @@ class KerasSetting:
             given.append(layers.poisoned(flags))
         return given
 
-    def _units(self, flags: Flags, count: int, order: tuple[int, ...] | None) -> Flags:
+    def _units(self, flags: Flags, count: int, order: tuple[int, ...] | None, name: str) -> Flags:
         """Return which units are NaN, per image: of any channel, wherever on the other axes.
 
         ``order`` says which dimension of the image every dimension is, if they were permuted.
@@ -354,9 +384,9 @@ class KerasSetting:
         elif flags.ndim == 3 and len(self.shape) == 4:
             # Tokens: the rows of a map, one after another.
             flags = flags if order is None else np.moveaxis(flags, order.index(1), 1)
-            sizes = next(
-                (one for one in reversed(self._maps) if math.prod(one) == flags.shape[1]), None
-            )
+            told = self.nodes[name].feature_map if name in self.nodes else None
+            known = [*([told] if told is not None else []), *reversed(self._maps)]
+            sizes = next((one for one in known if math.prod(one) == flags.shape[1]), None)
             if sizes is not None:
                 flags = flags.reshape(count, *sizes, -1)
                 kept = (self.axis + 1,)

@@ -16,6 +16,8 @@ from rfa_toolbox.encodings.tensorflow_keras.live import LiveGraph, Step, is_wrap
 __all__ = ["Walk"]
 
 _MOVING = {"Reshape", "Permute"}
+_COLUMNS = {"Fold", "Unfold"}
+"""What holds the positions of two axes in one dimension, behind the channels."""
 
 
 class Walk:
@@ -93,7 +95,9 @@ class Walk:
         return list(itertools.islice(flat, len(step.outputs)))
 
     def _show(self, operation: Any, name: str, args: Any, keywords: Any, result: Any) -> None:
-        moves = type(operation).__name__ in _MOVING and args and hasattr(args[0], "shape")
+        kind = type(operation).__name__
+        read = len(args[0].shape) if args and hasattr(args[0], "shape") else 0
+        before = {**dict.fromkeys(_MOVING, read), **dict.fromkeys(_COLUMNS, read + 2)}.get(kind, 0)
         order = self._order(operation, args, result)
         name = self._name("", name)
         if any(
@@ -101,7 +105,7 @@ class Walk:
             for key, one in keywords.items()
         ):
             self.masked.add(name)
-        self.look(name, result, len(args[0].shape) if moves else 0, order)
+        self.look(name, result, before, order)
 
     def _name(self, path: str, name: str) -> str:
         self._calls[name] += 1
@@ -128,11 +132,13 @@ def _permutation(operation: Any, args: Any) -> tuple[int, ...] | None:
     kind = type(operation).__name__
     if kind == "Permute":
         return (0, *operation.dims)
-    if kind not in ("Transpose", "Swapaxes", "Moveaxis"):
+    if kind not in ("Transpose", "Swapaxes", "Moveaxis", "Rot90"):
         return None
     numbered = np.empty(tuple(range(len(args[0].shape))))  # a dimension's size is its number
     if kind == "Transpose":
         return np.transpose(numbered, operation.axes).shape
+    if kind == "Rot90":
+        return np.rot90(numbered, operation.k, operation.axes).shape
     if kind == "Swapaxes":
         return np.swapaxes(numbered, operation.axis1, operation.axis2).shape
     return np.moveaxis(numbered, operation.source, operation.destination).shape

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+import warnings
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -62,7 +63,9 @@ def read_live(
         return is_described(record, shapes)
 
     graph = opened(model, input_shape, keep)
-    return _Writer(input_shape is not None).record(str(model.name), graph)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")
+        return _Writer(input_shape is not None).record(str(model.name), graph)
 
 
 @attrs.frozen

@@ -302,9 +302,9 @@ class Lowering:
         self.operations.append(operation)
         self.parameters.update(parameters)
 
-    def expected(self, shape: Shaped) -> Shaped:
-        """Return the shape of the first output of this call as the model wrote it, if it did."""
-        written = self._written.get((self.place, 0))
+    def expected(self, shape: Shaped, output: int = 0) -> Shaped:
+        """Return the shape of an output of this call as the model wrote it, if it did."""
+        written = self._written.get((self.place, output))
         if written is None:
             return shape
         same = len(written) == len(shape)

@@ -11,6 +11,7 @@ import attrs
 from rfa_toolbox.encodings.tensorflow_keras.lowering import Call, Lowering
 from rfa_toolbox.encodings.tensorflow_keras.lowering_layers import LAYERS, convolution, softmaxed
 from rfa_toolbox.encodings.tensorflow_keras.lowering_operations import OPERATIONS, canonical
+from rfa_toolbox.encodings.tensorflow_keras.lowering_rarer import WITHOUT_RULE
 from rfa_toolbox.encodings.tensorflow_keras.model_json import CallRecord, ModelRecord
 from rfa_toolbox.operators.record import Record, TensorRef
 
@@ -133,4 +134,7 @@ def _unknown(call: Call) -> TensorRef:
     if not call.record.known and _CONVOLUTION_KEYS.issubset(call.record.config):
         reason = f"the {kind} is not known; it was read as a convolution, as it has the "
         return _marked(call, convolution(call), f"{reason}configuration of one")
+    why = WITHOUT_RULE.get(canonical(call.kind)) if call.record.operation else None
+    if why is not None:
+        return call.unknown(f"the {kind} has no rule and counts as neutral: {why}")
     return call.unknown(f"the {kind} is not known and counts as neutral")

@@ -24,6 +24,7 @@ from rfa_toolbox.encodings.tensorflow_keras.lowering import (
     whole_numbers,
     words,
 )
+from rfa_toolbox.encodings.tensorflow_keras.lowering_rarer import RARER
 from rfa_toolbox.encodings.tensorflow_keras.model_json import Weights
 from rfa_toolbox.encodings.tensorflow_keras.sources import Constant
 from rfa_toolbox.operators.record import TensorRef
@@ -915,7 +916,9 @@ oneslike polar pow power rad2deg real realdiv reciprocal reciprocalnonan relu re
 rgbtohsv round rsqrt saturatecast scalarmul selu sigmoid sign silu sin sinc sinh softplus softshrink
 softsign sparseplus sparsesigmoid sqrt square squareddifference squareplus stopgradient sub subtract
 swish swishimpl tan tanh tanhshrink threshold tril triu truediv truedivide trunc where xdivy xlogy
-zeroslike
+zeroslike binarycrossentropy bitwiseinvert bitwiseleftshift bitwiserightshift digitize emptylike
+fmod fulllike gcd i0 isin isneginf isposinf isreal lcm ldexp leftshift logaddexp2 rightshift select
+signbit
 """)
 
 _NORMALISATIONS = words("""
@@ -931,13 +934,19 @@ _FAMILIES: tuple[tuple[list[str], Lower], ...] = (
     (
         words("""
         all amax amin any argmax argmin average countnonzero logsumexp max mean median min moments
-        nanmax nanmean nanmedian nanmin nanprod nanstd nansum nanvar norm percentile prod ptp
-        quantile reduceall reduceany reduceeuclideannorm reducelogsumexp reducemax reducemean
-        reducemin reduceprod reducestd reducesum reducevariance std sum var zerofraction
+        nanargmax nanargmin nanmax nanmean nanmedian nanmin nanpercentile nanprod nanquantile nanstd
+        nansum nanvar norm percentile prod ptp quantile reduceall reduceany reduceeuclideannorm
+        reducelogsumexp reducemax reducemean reducemin reduceprod reducestd reducesum reducevariance
+        std sum var zerofraction
         """),
         _reduce,
     ),
-    (words("argsort cumprod cumsum cumulativelogsumexp nancumprod nancumsum sort topk"), _scan),
+    (
+        words(
+            "argpartition argsort cumprod cumsum cumulativelogsumexp nancumprod nancumsum sort topk"
+        ),
+        _scan,
+    ),
     (
         words("""
         fft fft2 fft2d fft3d fftnd ifft ifft2 ifft2d ifft3d irfft irfft2d irfft3d rfft rfft2d rfft3d
@@ -998,5 +1007,8 @@ _FAMILIES: tuple[tuple[list[str], Lower], ...] = (
     (["unstack"], _unstack),
 )
 
-OPERATIONS: dict[str, Lower] = {name: rule for names, rule in _FAMILIES for name in names}
+OPERATIONS: dict[str, Lower] = {
+    **{name: rule for names, rule in _FAMILIES for name in names},
+    **RARER,
+}
 """How to lower every known operation."""
