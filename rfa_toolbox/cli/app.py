@@ -127,7 +127,8 @@ InputShape = Annotated[
         "--input-shape",
         metavar="SHAPE",
         help="Shape of the input, batch first and channels where the model has them, such as "
-        "1x3x224x224. Several inputs are separated by commas.",
+        "1x3x224x224; of a text model with the type of its numbers, 1x128:int64. Several inputs "
+        "are separated by commas.",
     ),
 ]
 Until = Annotated[
@@ -594,7 +595,7 @@ def _advice(advice: Advice, title: str, where: Target) -> str:
 
 def _refined(model: _Model, refinement: Refinement) -> tuple[EnrichedNetworkNode, str]:
     """Return the graph of a refined model, and how it is known."""
-    if model.source.kind in ("graph", "ONNX", "exported program"):
+    if model.source.kind in ("graph", "Keras file", "ONNX", "exported program"):
         return edit(model.graph, refinement.edits), "predicted"
     with progress(f"Applying it to {model.title}"):
         return model.source.refined(refinement, model.shapes), "applied, and as predicted"
@@ -630,7 +631,7 @@ def verify_command(
     values = arguments.parse_kwargs(kwargs or ())
     with progress(f"Measuring {spec}"):
         source = specs.load(spec, values)
-        found = source.verified(shapes, time_limit)
+        found = source.verified(source.inputs(shapes), time_limit)
     content = {**found.to_dict(), "model": source.title}
     if where.format == "json":
         where.deliver(tables.as_json("verification", content))
@@ -665,7 +666,7 @@ class _Model:
     graph: EnrichedNetworkNode
     resolution: Resolution
     source: specs.ModelSource
-    shapes: tuple[tuple[int, ...], ...]
+    shapes: specs.Inputs
 
 
 def _read(
@@ -682,11 +683,12 @@ def _read(
     for spec in several:
         with progress(f"Reading {spec}"):
             source = specs.load(spec, values)
-            graph = source.graph(shapes, until, partial)
+            inputs = source.inputs(shapes)
+            graph = source.graph(inputs, until, partial)
         # A PyTorch model does not say what it is made for.
         chosen = graph.encoded_resolution if shapes or source.kind != "PyTorch" else None
         resolution = chosen or DEFAULT_RESOLUTION
-        models.append(_Model(spec, source.title, graph, resolution, source, shapes))
+        models.append(_Model(spec, source.title, graph, resolution, source, inputs))
     counts = Counter(one.title for one in models)
     names = [one.title if counts[one.title] == 1 else one.spec for one in models]
     return [

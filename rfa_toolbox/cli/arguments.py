@@ -5,11 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from rfa_toolbox.cli.problems import UsageError
 
-__all__ = ["parse_kwargs", "parse_resolutions", "parse_shapes"]
+__all__ = ["InputShape", "parse_kwargs", "parse_resolutions", "parse_shapes"]
+
+
+class InputShape(NamedTuple):
+    """The shape of one input, and of which type its numbers are, if that was said."""
+
+    sizes: tuple[int, ...]
+    type: str | None = None
+
 
 _SIZES = re.compile(r"[1-9][0-9]*(x[1-9][0-9]*)*")
 
@@ -28,19 +36,24 @@ def parse_resolutions(texts: Iterable[str]) -> tuple[int | tuple[int, ...], ...]
     return tuple(dict.fromkeys(one[0] if len(one) == 1 else one for one in found))
 
 
-def parse_shapes(texts: Iterable[str]) -> tuple[tuple[int, ...], ...]:
+def parse_shapes(texts: Iterable[str]) -> tuple[InputShape, ...]:
     """Return the shapes that ``--input-shape`` names, one per input of the model.
 
-    >>> parse_shapes(["1x3x224x224"])
-    ((1, 3, 224, 224),)
+    >>> parse_shapes(["1x3x224x224", "1x128:int64"])[1]
+    InputShape(sizes=(1, 128), type='int64')
     """
-    return tuple(
-        _sizes(
-            part, "--input-shape", "a shape with batch and channels in front, such as 1x3x224x224"
+    return tuple(_shape(part) for text in texts for part in text.split(","))
+
+
+def _shape(text: str) -> InputShape:
+    sizes, colon, kind = text.strip().lower().partition(":")
+    if (colon and not kind.isidentifier()) or not _SIZES.fullmatch(sizes):
+        raise UsageError(
+            f"--input-shape is {text!r}; it must be a shape with batch and channels in front, such "
+            "as 1x3x224x224, of positive whole numbers, where the model takes other than real "
+            "numbers with their type, such as 1x128:int64, and several are separated by commas."
         )
-        for text in texts
-        for part in text.split(",")
-    )
+    return InputShape(tuple(map(int, sizes.split("x"))), kind or None)
 
 
 def _sizes(text: str, option: str, expected: str) -> tuple[int, ...]:

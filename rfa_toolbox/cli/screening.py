@@ -116,6 +116,11 @@ def screen_command(
     where = target(output, format_name, ("table", "json", "csv"), "table")
     _check(by, plot, page)
     shapes = arguments.parse_shapes([input_shape] if input_shape else ())
+    if any(one.type for one in shapes):
+        raise UsageError(
+            f"--input-shape is {input_shape!r}; candidates are read with real numbers, so leave "
+            f"the type {shapes[0].type!r} out."
+        )
     resolutions = arguments.parse_resolutions(input_res or ["224"])
     with _executor(dask) as executor:
         rows = screen(
@@ -127,7 +132,7 @@ def screen_command(
             jobs=jobs,
             time_limit=time_limit,
             memory_limit=int(memory_limit * GIBIBYTE),
-            input_shape=shapes[0] if shapes else None,
+            input_shape=shapes[0].sizes if shapes else None,
             isolate=not in_process,
         )
         failed = _Failed()

@@ -10,10 +10,10 @@ import importlib.util
 import inspect
 import os
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 import attrs
 
@@ -25,6 +25,7 @@ from rfa_toolbox import (
     create_graph_from_pytorch_model,
     create_graph_from_tensorflow_model,
 )
+from rfa_toolbox.cli.arguments import InputShape
 from rfa_toolbox.cli.problems import ModelCodeError, UsageError, remark
 from rfa_toolbox.encodings.tensorflow_keras.sources import load_model_dict
 from rfa_toolbox.errors import RFAError
@@ -63,9 +64,12 @@ _NO_WEIGHTS: Mapping[str, Any] = {
     "pretrained_backbone": False,
 }
 
-Kind = Literal["graph", "PyTorch", "Keras", "ONNX", "exported program"]
+Kind = Literal["graph", "PyTorch", "Keras", "Keras file", "ONNX", "exported program"]
+Inputs: TypeAlias = "tuple[Any, ...]"
+"""Shapes with batch and channels, or example tensors."""
 _FILES: Mapping[Kind, str] = {
     "graph": "a graph",
+    "Keras file": "a file of Keras",
     "exported program": "an exported program",
 }
 """What an experiment cannot run."""
@@ -87,17 +91,33 @@ class ModelSource:
     kind: Kind
     model: Any
 
+    def inputs(self, several: Iterable[InputShape]) -> Inputs:
+        """Return what a model is called with: shapes, or tensors where their type is named.
+
+        Raises:
+            UsageError: if there is no such type, or no place for one.
+        """
+        found: list[Any] = []
+        for one in several:
+            if one.type is not None and self.kind != "PyTorch":
+                raise UsageError(
+                    f"--input-shape names the type {one.type!r}, which is for PyTorch models; "
+                    f"{self.spec!r} is {_FILES.get(self.kind, f'a model of {self.kind}')} and says "
+                    "itself what it takes. Leave the type out."
+                )
+            found.append(one.sizes if one.type is None else _tensor(one.sizes, one.type))
+        return tuple(found)
+
     def graph(
         self,
-        shapes: tuple[tuple[int, ...], ...] = (),
+        shapes: Inputs = (),
         until: str | None = None,
         partial: bool = True,
     ) -> EnrichedNetworkNode:
         """Return the graph of the model.
 
         Args:
-            shapes: shapes of the inputs of a live model or an ONNX file, with batch and channels;
-                empty takes those of the model, or the usual ones.
+            shapes: what ``inputs`` made; empty takes what the model says, or the usual shapes.
             until: the path of a module of a PyTorch model behind which to stop.
             partial: whether a PyTorch model that cannot be followed to its end gives what ran.
 
@@ -129,14 +149,15 @@ class ModelSource:
             given = shapes if len(shapes) > 1 else next(iter(shapes), None)
             with _output_to_stderr():
                 return create_graph_from_tensorflow_model(self.model, input_res=given)
+        if self.kind == "Keras file":
+            given = shapes if len(shapes) > 1 else next(iter(shapes), None)
+            return create_graph_from_keras_json(self.model, input_res=given)
         if self.kind == "ONNX":
             return create_graph_from_onnx(self.model, shapes or None)
         graph: EnrichedNetworkNode = self.model
         return graph
 
-    def verified(
-        self, shapes: tuple[tuple[int, ...], ...] = (), time_limit: float | None = None
-    ) -> VerificationReport:
+    def verified(self, shapes: Inputs = (), time_limit: float | None = None) -> VerificationReport:
         """Return what an experiment on the model says of its graph.
 
         Args:
@@ -159,9 +180,7 @@ class ModelSource:
             given = shapes if len(shapes) > 1 else next(iter(shapes), None)
             return verify(self.model, given, time_limit=time_limit)
 
-    def refined(
-        self, refinement: Refinement, shapes: tuple[tuple[int, ...], ...] = ()
-    ) -> EnrichedNetworkNode:
+    def refined(self, refinement: Refinement, shapes: Inputs = ()) -> EnrichedNetworkNode:
         """Return the graph of the model when a refinement was applied to it.
 
         Args:
@@ -175,6 +194,25 @@ class ModelSource:
 
         with _output_to_stderr():
             return refine_model(self.model, refinement, shapes or None).graph
+
+
+def _tensor(sizes: tuple[int, ...], kind: str) -> Any:
+    """Return a tensor of numbers of some type."""
+    import torch  # a model of it is there
+
+    if kind not in _TYPES:
+        near = difflib.get_close_matches(kind, _TYPES, n=3)
+        raise UsageError(
+            f"--input-shape names the type {kind!r}; it must be one of {', '.join(_TYPES)}."
+            f"{_did_you_mean(near)}"
+        )
+    return torch.ones(sizes, dtype=getattr(torch, kind))
+
+
+_TYPES = (
+    *("bool", "uint8", "int8", "int16", "int32", "int64"),
+    *("float16", "bfloat16", "float32", "float64", "complex64", "complex128"),
+)
 
 
 def load(spec: str, kwargs: Mapping[str, Any]) -> ModelSource:
@@ -263,10 +301,8 @@ def _from_file(spec: str, kwargs: Mapping[str, Any]) -> ModelSource:
         return ModelSource(spec, path.stem, "ONNX", path)
     config = load_model_dict(path)
     if config.get("format") == GRAPH_FORMAT:
-        graph = EnrichedNetworkNode.from_dict(config)
-    else:
-        graph = create_graph_from_keras_json(config)
-    return ModelSource(spec, path.stem, "graph", graph)
+        return ModelSource(spec, path.stem, "graph", EnrichedNetworkNode.from_dict(config))
+    return ModelSource(spec, path.stem, "Keras file", config)
 
 
 # --- code ------------------------------------------------------------------------------------

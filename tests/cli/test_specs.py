@@ -230,6 +230,44 @@ def test_the_shape_of_the_input_is_handed_on(rfa: Rfa, tmp_path: Path) -> None:
 
 
 @needs_torch
+def test_a_text_model_is_read_with_whole_numbers(rfa: Rfa, tmp_path: Path) -> None:
+    path = tmp_path / "text.py"
+    path.write_text(
+        "from torch import nn\n"
+        "class Net(nn.Module):\n"
+        "    def __init__(self):\n"
+        "        super().__init__()\n"
+        "        self.look_up, self.conv = nn.Embedding(9, 4), nn.Conv1d(4, 4, 5)\n"
+        "    def forward(self, text):\n"
+        "        return self.conv(self.look_up(text).mT)\n",
+        "utf-8",
+    )
+    net, shape = f"{path}:Net", "--input-shape"
+    run = rfa("range", net, shape, "1x128:int64", "--format", "csv")
+    assert run.out.splitlines()[1] == "Net,5,5"
+    assert shape in rfa("range", net, shape, "1x128").complaint()
+    assert "Did you mean int64" in rfa("range", net, shape, "1x128:int63").complaint()
+    assert "'1x128:'" in rfa("range", net, shape, "1x128:").complaint()
+    assert "for PyTorch models" in rfa("range", "vgg11", shape, "1x128:int64").complaint()
+
+
+def test_a_file_of_keras_is_read_at_a_size_where_it_leaves_it_open(
+    rfa: Rfa, tmp_path: Path
+) -> None:
+    layers = [
+        {"class_name": "InputLayer", "config": {"batch_shape": [None, None, None, 3]}},
+        {"class_name": "Conv2D", "config": {"kernel_size": [3, 3], "filters": 4}},
+    ]
+    path = tmp_path / "net.json"
+    path.write_text(json.dumps({"class_name": "Sequential", "config": {"layers": layers}}), "utf-8")
+    shown = analyze_json(rfa, path, "--input-shape", "1x32x24x3")
+    assert json.loads(shown.out)["results"][0]["input_resolution"] == [32, 24]
+    said = rfa("analyze", path, "--input-shape", "1x32x24x4").complaint()
+    assert "(1, 32, 24, 4)" in said
+    assert "[None, None, None, 3]" in said
+
+
+@needs_torch
 @pytest.mark.filterwarnings("default:Net could not be followed to its end")
 def test_a_model_is_read_up_to_a_module_or_as_far_as_it_goes(rfa: Rfa, tmp_path: Path) -> None:
     path = tmp_path / "detector.py"

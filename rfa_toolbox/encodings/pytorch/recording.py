@@ -229,7 +229,9 @@ def _explained(model: nn.Module, example: Example, error: Exception) -> str:
     text += f". PyTorch says: {first_line(error)}"
     if isinstance(failure, Failure) and failure.operator == "embedding":
         text += " It looks up whole numbers: pass an example tensor, such as "
-        text += "input_res=torch.zeros(1, 16, dtype=torch.long)."
+        text += (
+            "input_res=torch.zeros(1, 16, dtype=torch.long); --input-shape 1x16:int64 in a shell."
+        )
     elif "on meta tensors" in str(error) and any(one.is_meta for one in meta.held_by(model)):
         text += (
             f" {type(model).__name__} was made on the meta device, where the numbers that it holds "

@@ -20,6 +20,7 @@ from rfa_toolbox.encodings.tensorflow_keras.model_json import (
     CallRecord,
     ModelRecord,
     read_model,
+    with_input_shapes,
 )
 from rfa_toolbox.encodings.tensorflow_keras.sources import (
     condensed,
@@ -147,6 +148,7 @@ def create_graph_from_keras_json(
     text_or_path: str | PathLike[str] | Mapping[str, Any],
     filter_rf: str | InfoFilter | None = None,
     *,
+    input_res: Any = None,
     global_ops: GlobalOps = "ignore_gates",
     handlers: HandlerChain[LayerCall] | None = None,
 ) -> EnrichedNetworkNode:
@@ -157,11 +159,15 @@ def create_graph_from_keras_json(
             the folder that it was unpacked to, or an ``.h5`` file of a whole model (which takes
             h5py) will do as well.
         filter_rf: as in ``create_graph_from_model``.
+        input_res: the shape of its input, batch first, where the model leaves sizes open, such as
+            ``(1, 64, 64, 3)``; a list of shapes, or a dict by the names of input layers, where it
+            has several. None leaves them open.
         global_ops: as in ``create_graph_from_model``.
         handlers: as in ``create_graph_from_model``.
 
     Raises:
-        UnsupportedModelError: a ValueError, if this is no JSON of a model with layers.
+        UnsupportedModelError: a ValueError, if this is no JSON of a model with layers, or
+            ``input_res`` does not fit its inputs.
         FileNotFoundError: if there is no such file.
 
     >>> import json
@@ -171,7 +177,12 @@ def create_graph_from_keras_json(
     (3,)
     """
     model = load_model_dict(text_or_path)
-    return _graph(lambda _: read_model(condensed(model)), filter_rf, global_ops, handlers)
+
+    def read(_: IsDescribed) -> ModelRecord:
+        found = read_model(condensed(model))
+        return found if input_res is None else with_input_shapes(found, input_res)
+
+    return _graph(read, filter_rf, global_ops, handlers)
 
 
 def keras_model_to_dict(model: Any) -> dict[str, Any]:

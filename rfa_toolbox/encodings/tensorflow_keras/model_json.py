@@ -34,6 +34,7 @@ __all__ = [
     "read_model",
     "tensors_in",
     "weights_in",
+    "with_input_shapes",
 ]
 
 Shape: TypeAlias = "tuple[int | None, ...]"
@@ -121,6 +122,53 @@ class ModelRecord:
     name: str
     calls: tuple[CallRecord, ...]
     outputs: tuple[TensorRef, ...]
+
+
+def with_input_shapes(model: ModelRecord, shapes: Any) -> ModelRecord:
+    """Return a model with sizes where its inputs leave them open.
+
+    Args:
+        model: what ``read_model`` returned.
+        shapes: a shape, batch first; for several inputs a sequence of shapes, or a mapping from
+            the names of their layers to shapes.
+
+    Raises:
+        UnsupportedModelError: if they are no such shapes, or differ from a size that is written.
+    """
+    calls = {call.name: call for call in model.calls if call.kind == "InputLayer"}
+    own = {name: _shape_written(call) for name, call in calls.items()}
+    if isinstance(shapes, Mapping):
+        given = dict(shapes)
+    else:
+        nested = isinstance(shapes, list | tuple) and any(
+            isinstance(one, list | tuple) for one in shapes
+        )
+        several = shapes if nested else [shapes]
+        given = dict(zip(own, several, strict=True)) if len(several) == len(own) else {}
+    if given.keys() != own.keys() or not all(_fits(given[name], own[name]) for name in own):
+        raise UnsupportedModelError(
+            f"input_res is {shapes!r}; expected is a shape for each input, batch first, with "
+            f"positive sizes where these are open: {own!r}."
+        )
+    found = (
+        attrs.evolve(call, config={**call.config, "batch_shape": [None, *given[call.name][1:]]})
+        if call.name in given
+        else call
+        for call in model.calls
+    )
+    return attrs.evolve(model, calls=tuple(found))
+
+
+def _shape_written(call: CallRecord) -> Any:
+    return call.config.get("batch_shape") or call.config.get("batch_input_shape")
+
+
+def _fits(given: Any, own: Any) -> bool:
+    """Whether a shape has a positive size wherever another one is open, and the same elsewhere."""
+    sized = isinstance(given, list | tuple) and all(type(x) is int and x > 0 for x in given)
+    if not sized or not isinstance(own, list | tuple) or len(given) != len(own):
+        return sized and own is None
+    return all(one in (None, size) for one, size in zip(own[1:], given[1:], strict=True))
 
 
 def tensors_in(value: Any) -> Iterator[TensorRef]:
