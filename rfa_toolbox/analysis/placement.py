@@ -15,7 +15,7 @@ import attrs
 from rfa_toolbox.arithmetic import Size
 from rfa_toolbox.errors import InvalidGraphError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
-from rfa_toolbox.graphs.node import pixel_sets_of
+from rfa_toolbox.graphs.node import pixel_sets_per_axis
 from rfa_toolbox.pixel_sets import most_missed
 from rfa_toolbox.unit_windows import UnitWindows, centre_of, region_of, union
 
@@ -103,10 +103,7 @@ def missed_pixels(
     """
     nodes = require_node(graph).all_layers
     axes = max(len(node.paths) for node in nodes)
-    sets = [pixel_sets_of(nodes, 0)]
-    for axis in range(1, axes):
-        same = all(_reads_alike(node, axis) for node in nodes)
-        sets.append(sets[0] if same else pixel_sets_of(nodes, axis))
+    sets = pixel_sets_per_axis(nodes, axes)
     missed: dict[EnrichedNetworkNode, int | None | tuple[int | None, ...]] = {}
     for node in nodes:
         several = tuple(
@@ -115,15 +112,6 @@ def missed_pixels(
         )
         missed[node] = several[0] if node.axes is None else several
     return missed
-
-
-def _reads_alike(node: EnrichedNetworkNode, axis: int) -> bool:
-    """Whether a layer reads what is in front of it in the same way along the first axis and one."""
-    if len(node.paths) == 1:
-        return True
-    slides = node.layer_info.slides
-    same = node.layer_info.axes is None or slides[0] == slides[axis]
-    return same and all(read[0] == read[axis] for reads in node.offsets for read in reads)
 
 
 # --- boxes and objects -----------------------------------------------------------------------

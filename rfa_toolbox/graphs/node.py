@@ -48,6 +48,7 @@ __all__ = [
     "copy_behind",
     "keep_together",
     "pixel_sets_of",
+    "pixel_sets_per_axis",
     "receptive_field_provider",
     "receptive_field_provider_with_1x1_handling",
     "require_node",
@@ -1166,6 +1167,26 @@ def pixel_sets_of(
                 slide.begin,
             )
     return found
+
+
+def pixel_sets_per_axis(
+    nodes: Sequence[EnrichedNetworkNode], axes: int
+) -> list[dict[EnrichedNetworkNode, PixelSets | None]]:
+    """Return ``pixel_sets_of`` per axis; axes along which all layers do the same share them."""
+    found = [pixel_sets_of(nodes, 0)]
+    for axis in range(1, axes):
+        same = all(_reads_alike(node, axis) for node in nodes)
+        found.append(found[0] if same else pixel_sets_of(nodes, axis))
+    return found
+
+
+def _reads_alike(node: EnrichedNetworkNode, axis: int) -> bool:
+    """Whether a layer reads what is in front of it in the same way along the first axis and one."""
+    if node._scalar:
+        return True
+    slides = node.layer_info.slides
+    same = node.layer_info.axes is None or slides[0] == slides[axis]
+    return same and all(read[0] == read[axis] for reads in node.offsets for read in reads)
 
 
 def _connected(start: EnrichedNetworkNode) -> list[EnrichedNetworkNode]:

@@ -197,13 +197,21 @@ class Tally:
 
     def add(self, effect: Effect, low: int, high: int, span: int) -> None:
         """Add what a part does behind a map whose units see ``span`` pixels."""
-        self.own = max(self.own, low + effect.own)
-        self.in_front = max(self.in_front, low + effect.in_front)
-        self.top = max(self.top, high + effect.top)
-        self.extent = max(self.extent, span + effect.extent)
-        self.of_map = max(self.of_map, effect.of_map)
-        self.good = max(self.good, low + effect.good)
-        self.good_map = max(self.good_map, effect.good_map)
+        # Comparisons, as this runs for every part of every network: max() takes twice as long.
+        if (own := low + effect.own) > self.own:
+            self.own = own
+        if (in_front := low + effect.in_front) > self.in_front:
+            self.in_front = in_front
+        if (top := high + effect.top) > self.top:
+            self.top = top
+        if (extent := span + effect.extent) > self.extent:
+            self.extent = extent
+        if effect.of_map > self.of_map:
+            self.of_map = effect.of_map
+        if (good := low + effect.good) > self.good:
+            self.good = good
+        if effect.good_map > self.good_map:
+            self.good_map = effect.good_map
         self.inexact = self.inexact or effect.inexact
         self.pay(effect.parameters, effect.works)
 

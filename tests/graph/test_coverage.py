@@ -44,6 +44,16 @@ def test_the_table_has_a_column_for_holes_where_there_are_some():
     assert "misses" not in str(analyze(conv(image()), 32))
 
 
+def test_holes_are_counted_along_each_axis_by_what_layers_do_there():
+    photo = EnrichedNetworkNode("image", LayerDefinition("Input", (1, 1), 1), [])
+    dilated = LayerDefinition("Conv", (3, 3), dilation=(1, 2), padding=(1, 2))
+    moved_down = [[(0, 0), (3, 0)]]  # x[:-3] + x[3:]
+    both = EnrichedNetworkNode("conv", dilated, [photo])
+    apart = EnrichedNetworkNode("add", LayerDefinition("Add", 1), [photo], offsets=moved_down)
+    assert missed_pixels(both)[both] == (0, 2)
+    assert missed_pixels(apart)[apart] == (2, 0)
+
+
 def test_what_sees_everything_or_is_not_placed_has_no_holes_to_count():
     everything = node(LayerDefinition("Mean", None, 1), image())
     with pytest.raises(InvalidGraphError, match="see everything"):
