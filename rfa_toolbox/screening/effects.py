@@ -206,12 +206,12 @@ class Tally:
             self.top = top
         if (extent := span + effect.extent) > self.extent:
             self.extent = extent
-        if effect.of_map > self.of_map:
-            self.of_map = effect.of_map
+        if (of_map := effect.of_map) > self.of_map:
+            self.of_map = of_map
         if (good := low + effect.good) > self.good:
             self.good = good
-        if effect.good_map > self.good_map:
-            self.good_map = effect.good_map
+        if (good_map := effect.good_map) > self.good_map:
+            self.good_map = good_map
         self.inexact = self.inexact or effect.inexact
         self.pay(effect.parameters, effect.works)
 

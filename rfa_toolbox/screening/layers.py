@@ -393,10 +393,8 @@ def _bound(
         limits.append(limit)
         if own == math.inf:
             continue
-        if of_map > tally.of_map:
-            tally.of_map = of_map
-        if own > tally.own:
-            tally.own = own
+        tally.of_map = max(tally.of_map, of_map)
+        tally.own = max(tally.own, own)
         if window.expands[axis]:
             tally.in_front = max(tally.in_front, min([one.low[axis] for one in before]))
     return (0,) * len(limits) if math.inf in window.spans else tuple(limits)

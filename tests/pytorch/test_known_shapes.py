@@ -120,6 +120,10 @@ def calls(draw: st.DrawFn) -> Call:
         several = draw(st.lists(tensors(tuple(image.shape)), max_size=2))
         return torch.cat, ([image, *several], draw(places)), {}
     if draw(st.booleans()):
+        pairs = [draw(st.one_of(SMALL, st.tuples(SMALL, SMALL))) for _ in range(4)]
+        function = draw(st.sampled_from([torch.max_pool2d, functional.max_pool2d]))
+        return function, (image, *pairs, rarely(draw)), {}
+    if draw(st.booleans()):
         size = draw(st.one_of(SMALL, st.tuples(SMALL, st.one_of(SMALL, st.none()))))
         return functional.adaptive_avg_pool2d, (image, size), {}
     few = st.lists(places, max_size=2).map(tuple)
@@ -163,6 +167,7 @@ USUAL: dict[str, Call] = {
     "number": (torch.Tensor.mul, (IMAGE, 0.5), {}),
     "cat": (torch.cat, ([IMAGE, IMAGE], 1), {}),
     "roll": (torch.roll, (IMAGE, (1, -1), (2, 3)), {}),
+    "largest": (torch.max_pool2d, (IMAGE, 3), {"stride": 2, "padding": 1}),
     "pool": (functional.adaptive_avg_pool2d, (IMAGE, 1), {}),
 }
 

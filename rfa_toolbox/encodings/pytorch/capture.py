@@ -468,9 +468,19 @@ def _undisturbed() -> Iterator[None]:
 
 
 def _compiled_code_run_plainly() -> contextlib.AbstractContextManager[Any]:
-    """Let what torch.compile made run as it was written, so that its operators are seen."""
+    """Let what torch.compile makes run as it was written, so that its operators are seen.
+
+    As long as nothing was compiled, the compiler is not loaded for that: it takes a second.
+    """
+    if "torch._dynamo" not in sys.modules:
+        return _replaced(torch, "compile", _written)
     stance = getattr(torch.compiler, "set_stance", None)
     return contextlib.nullcontext() if stance is None else stance("force_eager")
+
+
+def _written(model: Any = None, **options: Any) -> Any:
+    """Stand for ``torch.compile``, also as a decorator, and leave what it is given as it is."""
+    return model if model is not None else lambda given: given
 
 
 @contextlib.contextmanager

@@ -155,14 +155,44 @@ def _conv2d(
         or not _fit((bias,), input, (made,))
     ):
         return None
-    jumps, pads, steps = _pair(stride), _pair(padding), _pair(dilation)
+    left = _slid(sizes, kernel, _pair(stride), _pair(padding), _pair(dilation))
+    return None if left is None else _made((batch, made, *left), input)
+
+
+def _max_pool2d(
+    input: torch.Tensor,  # noqa: A002
+    kernel_size: Any,
+    stride: Any = None,
+    padding: Any = 0,
+    dilation: Any = 1,
+    ceil_mode: bool = False,
+    return_indices: bool = False,
+) -> torch.Tensor | None:
+    if ceil_mode or return_indices or not _is_usual(input) or input.dim() != 4:
+        return None
+    kernel, pads, steps = _pair(kernel_size), _pair(padding), _pair(dilation)
+    jumps = kernel if stride is None or stride == [] else _pair(stride)
+    if any(2 * pad > taps for pad, taps in zip(pads, kernel, strict=True)):
+        return None
+    left = _slid(input.shape[2:], kernel, jumps, pads, steps)
+    return None if left is None else _made((*input.shape[:2], *left), input)
+
+
+def _slid(
+    sizes: Sequence[int],
+    kernel: Sequence[int],
+    jumps: Sequence[int],
+    pads: Sequence[int],
+    steps: Sequence[int],
+) -> list[int] | None:
+    """Return the sizes of a map behind a window; None where nothing is left of it."""
     if min(*sizes, *kernel, *jumps, *steps) < 1 or min(pads) < 0:
         return None
     left = [
         (size + 2 * pad - step * (taps - 1) - 1) // jump + 1
         for size, taps, jump, pad, step in zip(sizes, kernel, jumps, pads, steps, strict=True)
     ]
-    return _made((batch, made, *left), input) if min(left) > 0 else None
+    return left if min(left) > 0 else None
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -208,7 +238,7 @@ def _batch_norm(
         return None
     if training and input.numel() <= channels[0]:
         return None
-    return empty_like(input) if input.is_floating_point() else None
+    return _same(input)
 
 
 def _layer_norm(
@@ -356,6 +386,8 @@ _RULES: Mapping[Any, Rule] = {
         ),
         _arithmetic,
     ),
+    torch.max_pool2d: _max_pool2d,
+    functional.max_pool2d: _max_pool2d,
     torch.cat: _cat,
     torch.roll: _roll,
     functional.adaptive_avg_pool2d: _adaptive_avg_pool2d,
