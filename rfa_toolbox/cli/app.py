@@ -570,15 +570,16 @@ def refine_command(
             rebuilt=other_widths(model.source.model, model.shapes or None),
         )
     one = refining.chosen(advice, number or 1) if stored is not None or number else None
-    if one is None or number is None:
-        shown.deliver(_advice(advice, model.title, shown))
-    else:
-        graph, how = _refined(model, one)
-        shown.deliver(refining.side_by_side(one, model.title, how))
-        if page is not None:
-            page.deliver(_before_and_after(model, graph, resolution))
+    graph, how = (model.graph, "") if number is None or one is None else _refined(model, one)
+    # Files first: what cannot be written is said before anything is shown.
     if stored is not None and one is not None:
         stored.deliver(refining.as_json(one))
+    if page is not None:
+        page.deliver(_before_and_after(model, graph, resolution))
+    if number is None or one is None:
+        shown.deliver(_advice(advice, model.title, shown))
+    else:
+        shown.deliver(refining.side_by_side(one, model.title, how))
     return OK
 
 

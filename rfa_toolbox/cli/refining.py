@@ -74,7 +74,8 @@ def as_text(advice: Advice, model: str, plain: bool) -> str:
     below = [f"{model} at {size}, as it is: good from {good}.", *advice.notes]
     several = advice.all
     if not several:
-        return "\n".join([f"No refinement makes {model} good at {size}.", *below, ""])
+        none = [] if advice.is_good else [f"No refinement makes {model} good at {size}."]
+        return "\n".join([*none, *below, ""])
     rows = [
         (
             str(number),

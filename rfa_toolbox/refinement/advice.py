@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 import attrs
 
@@ -63,6 +63,13 @@ class Advice:
     notes: tuple[str, ...]
 
     @property
+    def is_good(self) -> bool:
+        """Whether the network needs no refinement at this resolution."""
+        strict = self.criterion == "strict"
+        found = self.before.resolution if strict else self.before.layers_resolution
+        return _is_below(found, self.input_res)
+
+    @property
     def best(self) -> tuple[Refinement, ...]:
         """The best refinement of every strategy, the cheapest first."""
         firsts = [ranking[0] for ranking in self.rankings.values() if ranking]
@@ -84,7 +91,7 @@ class Advice:
             for one in ranking:
                 number += 1
                 lines.append(f"{number:>4}  {_row(one.after, one.compute_ratio)}  {one.words}")
-        if not number:
+        if not number and not self.is_good:
             unit = self.before.unit
             lines.append(f"No refinement makes the network feasible at {size} {unit}.")
         return "\n".join((*lines, *self.notes))
@@ -118,11 +125,13 @@ def suggest_refinements(
 
     Returns:
         Rankings per strategy, the resolution closest below ``input_res`` first, then the cheapest;
-        and the front over all strategies. What is returned was predicted exactly; a fast estimate
-        of compute chose it. The same graph always gives the same advice.
+        and the front over all strategies. Both are empty where all layers can help as it is. What
+        is returned was predicted exactly; a fast estimate of compute chose it. The same graph
+        always gives the same advice.
 
     Raises:
-        RefinementError: a ValueError, for an unknown strategy or criterion.
+        RefinementError: a ValueError, for an unknown strategy or criterion, or a limit that is no
+            positive number.
         InvalidResolutionError: a ValueError, if the resolution does not fit the graph.
 
     >>> from rfa_toolbox.architectures.resnet import resnet18
@@ -133,9 +142,16 @@ def suggest_refinements(
     chosen = _known_strategies(strategies)
     if criterion not in _CRITERIA:
         raise RefinementError(f"criterion is {criterion!r}; valid are {_CRITERIA!r}.")
+    _check_limits(max_compute, max_parameters, top)
     nodes = require_node(graph).all_layers
     resolution = resolution_of(nodes, input_res)
     search = _Search(graph, resolution, criterion, max_compute, max_parameters, single_units)
+    nothing = Advice(resolution, criterion, search.before, dict.fromkeys(chosen, ()), (), ())
+    if nothing.is_good:
+        size = "x".join(map(str, dict.fromkeys(resolution)))
+        unit = search.before.unit
+        note = f"All of its layers can help at {size} {unit} as it is; nothing has to be refined."
+        return attrs.evolve(nothing, notes=(note,))
     if "wide" in chosen:
         search.rebuild(rebuilt)
         if strategies is not None and not search.network.rebuilt:
@@ -145,7 +161,7 @@ def suggest_refinements(
         rankings[name] = search.ranking(name, top)
     pareto = search.front(top)
     notes = (*search.notes, *_why(search, rankings))
-    return Advice(resolution, criterion, search.before, rankings, pareto, notes)
+    return attrs.evolve(nothing, rankings=rankings, pareto=pareto, notes=notes)
 
 
 @attrs.frozen
@@ -193,6 +209,10 @@ class _Search:
         self.single_units = single_units
         self.notes: list[str] = []
         self.seen: list[_Candidate] = []
+        self.beyond: list[str] = []
+        """By what candidates are beyond the limits."""
+        self.refused: list[str] = []
+        """Why candidates cannot be made."""
         self._plain = unchanged(graph, resolution)
         self.before = self._plain.before
         nodes = graph.all_layers
@@ -202,6 +222,8 @@ class _Search:
         )
         # What is the same on all axes is followed along one of them.
         self._contracted = [first, *(one for one in others if one != first)]
+        if max_compute is not None and not self.before.multiply_accumulates:
+            self.notes.append("The graph does not tell what its layers compute: no limit holds.")
         for step in self.network.steps:
             for name, reason in step.obstacles.items():
                 self.notes.append(f"{step.words} cannot be changed: {name}: {reason}.")
@@ -219,7 +241,7 @@ class _Search:
                     f"Of '{strategy}' only the first {_MOST:,} candidates were looked at."
                 )
                 break
-            if edits not in found:
+            if edits and edits not in found:
                 found[edits] = _Candidate(strategy, edits, self._estimates(edits))
         several = [one for one in found.values() if self._is_allowed(one)]
         self.seen.extend(several)
@@ -249,15 +271,17 @@ class _Search:
 
     def _is_allowed(self, one: _Candidate) -> bool:
         if self.max_compute is not None and one.compute > self.max_compute * _MARGIN:
+            self.beyond.append(f"it would take {one.compute:.3g} times the compute")
             return False
-        if self.single_units:
-            return True
         sizes = zip(self.resolution, one.estimates, strict=False)
-        return all(size >= 2 * estimate.jump for size, estimate in sizes)
+        if self.single_units or all(size >= 2 * estimate.jump for size, estimate in sizes):
+            return True
+        self.beyond.append("its last map would be a single unit (single_units=True allows that)")
+        return False
 
     def is_feasible(self, resolutions: Sequence[float]) -> bool:
         """Whether a network makes use of all of its layers at the resolution in question."""
-        return all(one < size for one, size in zip(resolutions, self.resolution, strict=False))
+        return _is_below(resolutions, self.resolution)
 
     def ranking(self, strategy: str, top: int) -> tuple[Refinement, ...]:
         """Return the best refinements of a strategy, predicted exactly."""
@@ -311,8 +335,10 @@ class _Search:
         source, network = STRATEGIES[one.strategy].source, self.network.source
         try:
             return refined_further(self._plain, network, one.edits, one.strategy, source)
-        except RefinementError:
-            return None  # maps that no longer meet, or weights of a fixed size: no such network
+        except RefinementError as error:
+            # Maps that no longer meet, or weights of a fixed size: there is no such network.
+            self.refused.append(str(error).removesuffix("."))
+            return None
 
     def _is_within_limits(self, found: Refinement) -> bool:
         ratio = found.compute_ratio
@@ -368,13 +394,36 @@ def _why(search: _Search, rankings: Mapping[str, Sequence[Refinement]]) -> list[
     if any(rankings.values()):
         return []
     if not search.seen:
-        return ["No layer can be changed by these strategies within the limits that were given."]
+        limits = [f"Nothing that was tried is within the limits: {one}." for one in search.beyond]
+        return limits[:1] or ["There is nothing in it that these strategies could change."]
     best = min(search.seen, key=lambda one: max(one.resolutions(search.criterion)))
+    if search.is_feasible(best.resolutions(search.criterion)):
+        causes = [f"What would be good cannot be made: {one}." for one in search.refused]
+        return causes[:1] or ["What would be good is beyond the limits that were given."]
     size, unit = max(best.resolutions(search.criterion)), search.before.unit
     text = (
         f"The lowest feasible resolution within reach is {size} {unit}, with {words_of(best.edits)}"
     )
-    return [f"{text}, at {best.compute:.3g} times the compute."]
+    known = search.before.multiply_accumulates
+    return [f"{text}, at {best.compute:.3g} times the compute." if known else f"{text}."]
+
+
+def _is_below(found: Sequence[float], resolution: Sequence[int]) -> bool:
+    return all(one < size for one, size in zip(found, resolution, strict=False))
+
+
+def _check_limits(max_compute: Any, max_parameters: Any, top: Any) -> None:
+    """Refuse limits that are no positive numbers."""
+    number = isinstance(max_compute, int | float) and not isinstance(max_compute, bool)
+    if max_compute is not None and not (number and max_compute > 0):
+        raise RefinementError(
+            f"max_compute is {max_compute!r}; it must be a positive number of times the compute of "
+            "the original, such as 2, or None."
+        )
+    for name, value in (("max_parameters", max_parameters), ("top", top)):
+        none = value is None and name == "max_parameters"
+        if not none and (type(value) is not int or value < 1):
+            raise RefinementError(f"{name} is {value!r}; it must be a positive whole number.")
 
 
 def _row(prediction: Prediction | None, ratio: float | None) -> str:

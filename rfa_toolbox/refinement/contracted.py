@@ -24,7 +24,7 @@ from rfa_toolbox.refinement.edits import (
     Repeat,
     SetWindow,
 )
-from rfa_toolbox.refinement.nodes import is_in_head
+from rfa_toolbox.refinement.nodes import calls_of_layers, is_in_head
 from rfa_toolbox.refinement.repeats import block_named
 
 __all__ = ["Contracted", "Estimate"]
@@ -89,6 +89,7 @@ class Contracted:
         self._size = size
         self._axes = max((node.axes or 1 for node in nodes), default=1)
         self._nodes = nodes
+        self._calls = calls_of_layers(nodes)
         self._rows: dict[str, int] = {}
         self._layers: list[LayerDefinition] = []
         self._windows: list[_Window] = []
@@ -161,12 +162,12 @@ class Contracted:
         changes = _Changes({}, {}, {}, {}, len(self._windows))
         for one in edits:
             if isinstance(one, SetWindow):
-                row = self._rows[one.node]
-                layer = with_window(self._layers[row], one, self._axes)
-                known = changes.windows.get(row, self._windows[row])
-                changes.windows[row] = _both(known, self._windows[row], self._window(layer))
+                for row in self._rows_of(one.node):
+                    layer = with_window(self._layers[row], one, self._axes)
+                    known = changes.windows.get(row, self._windows[row])
+                    changes.windows[row] = _both(known, self._windows[row], self._window(layer))
             elif isinstance(one, RemovePooling):
-                changes.windows[self._rows[one.node]] = _NEUTRAL
+                changes.windows.update(dict.fromkeys(self._rows_of(one.node), _NEUTRAL))
             elif isinstance(one, InsertPooling):
                 changes.pooled[self._rows[one.node]] = one.size
             elif isinstance(one, CutBehind):
@@ -174,6 +175,11 @@ class Contracted:
             elif isinstance(one, Repeat):
                 self._repeat(changes, one)
         return changes
+
+    def _rows_of(self, name: str) -> list[int]:
+        """Return the rows of a layer, in which it may be called several times."""
+        calls = self._calls.get(name)
+        return [self._rows[one.name] for one in calls] if calls else [self._rows[name]]
 
     def _repeat(self, changes: _Changes, wanted: Repeat) -> None:
         """Note the rows that stand there several times, and the work that comes with them."""

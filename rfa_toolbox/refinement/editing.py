@@ -43,6 +43,7 @@ from rfa_toolbox.refinement.maps import (
 )
 from rfa_toolbox.refinement.nodes import (
     ancestors,
+    calls_of_layers,
     channels_of,
     is_in_head,
     is_pooling,
@@ -60,8 +61,8 @@ Sizes: TypeAlias = "tuple[int, ...]"
 def edit(graph: EnrichedNetworkNode, edits: Iterable[Edit]) -> EnrichedNetworkNode:
     """Return the graph of a network after some changes; the given one stays as it is.
 
-    Layers keep their names. Sizes of maps, parameters and compute are those at the input size that
-    the graph was made with.
+    Layers keep their names. A layer that is called several times changes in all of its calls. Sizes
+    of maps, parameters and compute are those at the input size that the graph was made with.
 
     Args:
         graph: any node of the graph.
@@ -92,6 +93,7 @@ class Editable:
         self.graph = require_node(graph)
         self.nodes = graph.all_layers
         self.by_name = {node.name: node for node in self.nodes}
+        self._calls = calls_of_layers(self.nodes)
         self._counting_open = {
             node.layer_info.name
             for node in self.nodes
@@ -119,6 +121,10 @@ class Editable:
         for node in self.nodes:
             editor.visit(node)
         return editor
+
+    def calls(self, node: EnrichedNetworkNode) -> tuple[EnrichedNetworkNode, ...]:
+        """Return the nodes of a layer, which may be called several times."""
+        return self._calls.get(node.name, (node,))
 
     def rules(self, node: EnrichedNetworkNode, before: Sizes) -> tuple[MapRule, ...]:
         """Return how a layer makes the size of its map, which was made of one of this size."""
@@ -168,10 +174,12 @@ class _Editor:
                 continue
             node = named(by_name, one.node)
             if isinstance(one, SetWindow):
-                self._windows[node] = self._merged(node, one)
+                for call in network.calls(node):
+                    self._windows[call] = self._merged(call, one)
             elif isinstance(one, RemovePooling):
-                _check_pooling(node)
-                self._removed.add(node)
+                for call in network.calls(node):
+                    _check_pooling(call)
+                    self._removed.add(call)
             elif isinstance(one, InsertPooling):
                 self._inserted.setdefault(node, []).append(one)
             elif isinstance(one, CutBehind):
@@ -181,7 +189,7 @@ class _Editor:
         }
 
     def _merged(self, node: EnrichedNetworkNode, new: SetWindow) -> SetWindow:
-        _check_window(node)
+        _check_window(node, new)
         known = self._windows.get(node)
         if known is None:
             return new
@@ -463,7 +471,7 @@ class _Editor:
         padding: Any = 0 if axes is None else ((0, 0),) * axes
         layer = LayerDefinition(kind, several, several, padding=padding)
         measures = Measures(node.encoded_resolution, units, 0, ())
-        name = f"{node.name}/pooling"
+        name = f"{place.node.name}/pooling"
         new = EnrichedNetworkNode(name, layer, [place.node], measures=measures)
         self.made.append(new)
         return place._replace(node=new, now=units, source=node, alike=False)
@@ -474,8 +482,15 @@ class _Editor:
 _FLATTENING = {"flatten", "view", "reshape"}
 
 
-def _check_window(node: EnrichedNetworkNode) -> None:
-    """Refuse a layer that has no window of its own."""
+def _check_window(node: EnrichedNetworkNode, new: SetWindow) -> None:
+    """Refuse a layer that has no window of its own, and a window of other axes."""
+    axes = node.axes or 1
+    for value in (new.stride, new.kernel, new.upsampling):
+        if isinstance(value, tuple) and len(value) != axes:
+            raise RefinementError(
+                f"{node.name!r} would get {value!r}, and it has {axes} axes: give it one number, "
+                "or one per axis."
+            )
     if sees_all(node.layer_info) or node.layer_info.resolution_dependent:
         raise RefinementError(
             f"{node.name!r} has no stride and no kernel of its own: it is "

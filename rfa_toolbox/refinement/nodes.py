@@ -13,7 +13,9 @@ from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition, require_nod
 
 __all__ = [
     "ancestors",
+    "calls_of_layers",
     "channels_of",
+    "is_in_code",
     "is_in_head",
     "is_inside",
     "is_pooling",
@@ -86,6 +88,37 @@ def ancestors(node: EnrichedNetworkNode) -> set[EnrichedNetworkNode]:
         found.update(new)
         waiting.extend(new)
     return found
+
+
+def is_in_code(node: EnrichedNetworkNode) -> bool:
+    """Whether a node is a call in the code of a model, which no layer holds the numbers of.
+
+    >>> is_in_code(EnrichedNetworkNode("block/max_pool2d", LayerDefinition("max_pool2d", 2), []))
+    True
+    """
+    return node.layer_info.name[:1].islower()
+
+
+def calls_of_layers(
+    nodes: Sequence[EnrichedNetworkNode],
+) -> dict[str, tuple[EnrichedNetworkNode, ...]]:
+    """Return the calls of every layer that is called several times, by the name of each of them.
+
+    It is one layer, so its numbers are the same in all of its calls.
+
+    >>> first = EnrichedNetworkNode("pool", LayerDefinition("MaxPool2d", 2, 2), [])
+    >>> second = EnrichedNetworkNode("pool#2", LayerDefinition("MaxPool2d", 2, 2), [first])
+    >>> [node.name for node in calls_of_layers([first, second])["pool"]]
+    ['pool', 'pool#2']
+    """
+    found: dict[object, list[EnrichedNetworkNode]] = {}
+    for node in nodes:
+        layer = node.layer_info
+        if not is_in_code(node):
+            numbers = (layer.name, layer.kernel_size, layer.stride_size, layer.filters)
+            found.setdefault((node.name.partition("#")[0], *numbers), []).append(node)
+    several = [tuple(calls) for calls in found.values() if len(calls) > 1]
+    return {node.name: calls for calls in several for node in calls}
 
 
 def jump_of(node: EnrichedNetworkNode) -> Fraction | int:

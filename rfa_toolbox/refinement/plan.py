@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -49,7 +50,7 @@ class Prediction:
     largest_resolution: tuple[Size, ...]
     parameters: int | None
     multiply_accumulates: int | None
-    states: Mapping[LayerState, int]
+    states: Mapping[LayerState, int] = attrs.field(hash=False)
 
     @property
     def unit(self) -> str:
@@ -172,8 +173,12 @@ class Refinement:
         values["edits"] = _edits_from(values["edits"])
         values["before"] = _prediction_from(values["before"])
         values["after"] = values["after"] and _prediction_from(values["after"])
-        for name in ("input_res", "encoded_res"):
-            values[name] = values[name] and tuple(values[name])
+        for name in ("strategy", "source", "weights", "architecture"):
+            if not isinstance(values[name], str):
+                raise RefinementError(f"The {name} of a refinement is {values[name]!r}, no text.")
+        values["input_res"] = _sizes_from(values["input_res"], "input_res")
+        if values["encoded_res"] is not None:
+            values["encoded_res"] = _sizes_from(values["encoded_res"], "encoded_res")
         return cls(**values)
 
     def save(self, path: str | Path) -> None:
@@ -320,14 +325,30 @@ def _edits_from(value: Any) -> tuple[Edit, ...]:
     return tuple(edit_from_dict(one) for one in value)
 
 
+def _sizes_from(value: Any, what: str) -> tuple[Any, ...]:
+    """Return sizes in pixels, of which the largest ones may be infinite."""
+    several = value if isinstance(value, list | tuple) else ()
+    if not several or any((type(one) is not int and one != math.inf) or one < 1 for one in several):
+        raise RefinementError(
+            f"The {what} of a refinement is {value!r}; it must be a list of whole numbers of "
+            "pixels, one per axis."
+        )
+    return tuple(several)
+
+
 def _prediction_from(value: Any) -> Prediction:
     names = {field.name for field in attrs.fields(Prediction)}
     if not isinstance(value, Mapping) or set(value) != names:
         raise RefinementError(
             f"A prediction of a refinement is {value!r}; it must be an object with {sorted(names)}."
         )
-    tuples = {
-        name: tuple(value[name])
+    sizes = {
+        name: _sizes_from(value[name], name)
         for name in ("resolution", "layers_resolution", "largest_resolution")
     }
-    return Prediction(**{**value, **tuples})
+    states = value["states"]
+    if not isinstance(states, Mapping) or set(states) != set(_STATES):
+        raise RefinementError(
+            f"The states of a refinement are {states!r}; they must be an object with {_STATES!r}."
+        )
+    return Prediction(**{**value, **sizes})

@@ -169,13 +169,13 @@ def _fits(front: EnrichedNetworkNode, last: EnrichedNetworkNode) -> bool:
 
 
 def _ending_at(last: EnrichedNetworkNode, order: Mapping[EnrichedNetworkNode, int]) -> _Part | None:
-    """Return the shortest block that ends at a layer, and has a layer that looks with weights."""
+    """Return the shortest block that ends at a layer, and has layers that look, and weights."""
     inside, waiting = {last}, set(last.predecessors)
     while waiting:
         nearest = max(waiting, key=order.__getitem__)
         if jump_of(nearest) != jump_of(last) or is_in_head(nearest):
             return None
-        if len(waiting) == 1 and any(map(_looks, inside)) and _fits(nearest, last):
+        if len(waiting) == 1 and _learns_to_look(inside) and _fits(nearest, last):
             several = sorted(inside, key=order.__getitem__)
             if _front_of(several) is nearest:
                 return nearest, several
@@ -183,6 +183,11 @@ def _ending_at(last: EnrichedNetworkNode, order: Mapping[EnrichedNetworkNode, in
         waiting.remove(nearest)
         waiting.update(one for one in nearest.predecessors if one not in inside)
     return None
+
+
+def _learns_to_look(nodes: Iterable[EnrichedNetworkNode]) -> bool:
+    weights = [node for node in nodes if node.parameters != 0]
+    return any(map(_looks, nodes)) and bool(weights)
 
 
 def _looks(node: EnrichedNetworkNode) -> bool:

@@ -10,7 +10,7 @@ import attrs
 from rfa_toolbox import arithmetic
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 from rfa_toolbox.refinement.edits import SetWindow
-from rfa_toolbox.refinement.nodes import is_in_head, is_strided, jump_of
+from rfa_toolbox.refinement.nodes import is_in_code, is_in_head, is_strided, jump_of
 
 __all__ = ["DownsamplingStep", "downsampling_steps", "without"]
 
@@ -117,7 +117,7 @@ def _obstacle(node: EnrichedNetworkNode, ratio: Fraction) -> str:
     layer = node.layer_info
     if layer.resolution_dependent:
         return "its window goes by the size of the image"
-    if layer.name[:1].islower() or "/" in node.name:
+    if is_in_code(node):
         where = f"of {node.module_path}" if node.module_path else "of the model"
         return f"its stride is in the code {where}"
     values = (layer.stride_size, layer.upsampling)

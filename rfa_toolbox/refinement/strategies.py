@@ -24,6 +24,7 @@ from rfa_toolbox.refinement.edits import (
 )
 from rfa_toolbox.refinement.nodes import (
     channels_of,
+    is_in_code,
     is_in_head,
     is_pooling,
     is_strided,
@@ -93,7 +94,7 @@ def _looks(node: EnrichedNetworkNode) -> bool:
 
 def _has_stride(node: EnrichedNetworkNode) -> bool:
     factors: Sequence[int] = arithmetic.broadcast(node.layer_info.upsampling, node.axes or 1)
-    return max(factors) == 1 and "/" not in node.name
+    return max(factors) == 1 and not is_in_code(node)
 
 
 def _subsets(steps: Sequence[DownsamplingStep]) -> Iterator[tuple[DownsamplingStep, ...]]:

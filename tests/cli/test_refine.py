@@ -67,6 +67,22 @@ def test_where_nothing_helps_it_says_so_and_is_no_error(rfa: Rfa) -> None:
     assert rfa(*words, "--format", "json").code == 0
 
 
+def test_of_a_good_model_it_says_that_nothing_has_to_be_refined(rfa: Rfa) -> None:
+    run = rfa("refine", "resnet18", "-r", "140")
+    assert run.code == 0
+    assert run.out.startswith("resnet18 at 140 px, as it is: good from 139 px.\n")
+    assert "nothing has to be refined" in run.out
+
+
+def test_nothing_is_shown_where_a_file_cannot_be_written(rfa: Rfa, tmp_path: Path) -> None:
+    (tmp_path / "name.json").mkdir()
+    words = ("refine", "resnet18", "-r", "100", "--top", "1", "--strategy", "drop")
+    page = tmp_path / "page.html"
+    files = ("--report", page, "--output", tmp_path / "name.json")
+    assert "is a folder" in rfa(*words, "--apply", "1", *files).complaint()
+    assert not page.exists()
+
+
 def test_a_stored_refinement_is_the_one_of_the_table(rfa: Rfa, tmp_path: Path) -> None:
     path = tmp_path / "refinement.json"
     words = ("refine", "resnet18", "-r", "100", "--top", "2")

@@ -193,6 +193,20 @@ ROWS: tuple[Row, ...] = (
     ),
     *(
         Row(
+            f"torchvision convnext_{size}, larger images",
+            functools.partial(torchvision_model, f"convnext_{size}"),
+            (SetWindow("features.0.0", stride=_PATCH, kernel=_PATCH),),
+            (224, 112),
+            compute,
+            _CONVNEXT_PARAMETERS[size],
+            384,
+            slow=True,
+            in_tests=False,
+        )
+        for size, compute in (("base", 180.3), ("large", 403.7))
+    ),
+    *(
+        Row(
             f"torchvision efficientnet_b{number}",
             functools.partial(torchvision_model, f"efficientnet_b{number}"),
             _STRIDE_TV,

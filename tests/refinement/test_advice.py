@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import os
+import re
 import subprocess
 import sys
 from typing import Any
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -230,12 +232,85 @@ def test_where_nothing_helps_the_reason_is_said() -> None:
     graph = graph_named("torchvision mobilenet_v3_small")
     advice = suggest_refinements(graph, 32, ["drop"], max_compute=1.5)
     assert not advice.all
-    assert "lowest feasible resolution within reach" in str(advice) or "No layer" in str(advice)
+    assert "it would take 3.91 times the compute" in str(advice)
+    reach = suggest_refinements(graph, 32, ["drop"], max_compute=4)
+    assert "lowest feasible resolution within reach" in str(reach)
+
+
+@pytest.mark.parametrize("criterion", ["strict", "layers"])
+def test_of_a_network_that_is_good_already_it_is_said_that_nothing_is_to_be_done(
+    criterion: Any,
+) -> None:
+    smallest = 140 if criterion == "strict" else 97
+    good = suggest_refinements(resnet18(), smallest, criterion=criterion)
+    assert good.is_good
+    assert not good.all
+    assert not good.pareto
+    assert f"All of its layers can help at {smallest} px as it is" in str(good)
+    assert not suggest_refinements(resnet18(), smallest - 1, ["drop"], criterion=criterion).is_good
+
+
+def test_a_network_whose_plan_is_even_already_is_no_suggestion() -> None:
+    last: list[EnrichedNetworkNode] = []
+    for at in range(4):
+        layer = LayerDefinition("Conv", 3, 2 if at < 3 else 1, filters=4)
+        last = [EnrichedNetworkNode(f"conv{at}", layer, last)]
+    advice = suggest_refinements(last[0], 20, ["even"], criterion="layers")
+    assert all(one.edits for one in advice.all)
+    assert all(one.edits for one in advice.pareto)
+
+
+class Hourglass(torch.nn.Module):
+    """One pooling that is called twice, and two ways back."""
+
+    def __init__(self, up: Any) -> None:
+        super().__init__()
+        self.convs = torch.nn.ModuleList(torch.nn.Conv2d(3, 3, 3, 1, 1) for _ in range(5))
+        self.pool = torch.nn.MaxPool2d(2)
+        self.ups = torch.nn.ModuleList(up() for _ in range(2))
+
+    def forward(self, x: Any) -> Any:
+        fine = self.convs[0](x)
+        middle = self.convs[1](self.pool(fine))
+        coarse = self.convs[2](self.pool(middle))
+        middle = self.convs[3](self.ups[0](coarse) + middle)
+        return self.convs[4](self.ups[1](middle) + fine)
+
+
+def test_what_is_suggested_for_an_hourglass_changes_its_one_pooling_with_both_ways_back() -> None:
+    model = Hourglass(lambda: torch.nn.Upsample(scale_factor=2)).eval()
+    advice = suggest_refinements(graph_of(model, 32), 16, ["drop"])
+    assert advice.all
+    for one in advice.all:
+        refine_model(model, one)
+
+
+def test_where_up_sampling_cannot_be_edited_it_is_said_of_every_step() -> None:
+    model = Hourglass(lambda: torch.nn.ConvTranspose2d(3, 3, 2, 2)).eval()
+    advice = suggest_refinements(graph_of(model, 32), 16)
+    assert not advice.all
+    assert str(advice).count("a transposed convolution makes another size") == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"strategies": ["patch"]}, "nothing in it that these strategies could change"),
+        ({"strategies": ["drop"], "max_parameters": 1}, "beyond the limits|lowest feasible"),
+    ],
+)
+def test_the_cause_is_said_where_nothing_is_suggested(options: Any, text: str) -> None:
+    graph = graph_named("torchvision mobilenet_v3_small")
+    assert re.search(text, str(suggest_refinements(graph, 224, **options)))
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        ({"max_compute": "2x"}, "max_compute is '2x'"),
+        ({"max_compute": float("nan")}, "max_compute is nan"),
+        ({"max_parameters": 0}, "max_parameters is 0"),
+        ({"top": 0}, "top is 0"),
         ({"strategies": ["dorp"]}, "Did you mean 'drop'"),
         ({"criterion": "loose"}, "criterion is 'loose'"),
     ],

@@ -21,6 +21,7 @@ from rfa_toolbox.refinement import (  # noqa: E402
     CutBehind,
     InsertPooling,
     Rebuild,
+    Refinement,
     RemovePooling,
     Repeat,
     SetWindow,
@@ -131,6 +132,55 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
     path.write_text(json.dumps({"format": "other"}))
     with pytest.raises(RefinementError, match="no refinement"):
         apply_refinement(network(), path)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("edits", "x", "must be a list"),
+        ("input_res", 3, "input_res of a refinement is 3"),
+        ("encoded_res", [True, 64], "encoded_res of a refinement"),
+        ("strategy", 3, "strategy of a refinement is 3"),
+        ("before", {}, "A prediction of a refinement"),
+        (("before", "resolution"), 5, "resolution of a refinement is 5"),
+        (("after", "states"), 5, "states of a refinement are 5"),
+    ],
+)
+def test_a_refinement_with_a_wrong_value_is_refused_with_it(
+    name: Any, value: Any, message: str
+) -> None:
+    config = json.loads(json.dumps(refinement(SetWindow("2.0", stride=1)).to_dict()))
+    *outer, last = [name] if isinstance(name, str) else name
+    (config[outer[0]] if outer else config)[last] = value
+    with pytest.raises(RefinementError, match=message):
+        Refinement.from_dict(config)
+
+
+def test_a_layer_that_is_called_several_times_is_refined_in_all_of_its_calls() -> None:
+    shared = nn.Conv2d(3, 3, 3, 2, 1)
+    model = nn.Sequential(shared, shared, nn.Conv2d(3, 3, 3)).eval()
+    graph = create_graph_from_pytorch_model(model, input_res=(1, 3, 32, 32))
+    refined = refine_model(model, refinement_of(graph, [SetWindow("0#2", stride=1)], 32))
+    assert refined.model(torch.zeros(1, 3, 32, 32)).shape == (1, 3, 30, 30)
+
+
+@pytest.mark.parametrize("behind", ["1.0", "1.1"], ids=["inside", "behind"])
+def test_a_pooling_in_or_behind_a_repeated_block_is_applied_as_predicted(behind: str) -> None:
+    block = nn.Sequential(nn.Conv2d(3, 3, 3, 1, 1), nn.ReLU())
+    model = nn.Sequential(nn.Conv2d(3, 3, 3, 1, 1), block, nn.Conv2d(3, 3, 3, 1, 1)).eval()
+    graph = create_graph_from_pytorch_model(model, input_res=(1, 3, 32, 32))
+    edits = [Repeat("1", 3), InsertPooling(behind)]
+    refined = refine_model(model, refinement_of(graph, edits, 32)).model
+    size = 4 if behind == "1.0" else 16
+    assert refined(torch.zeros(1, 3, 32, 32)).shape == (1, 3, size, size)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+def test_a_model_that_cannot_be_copied_is_refused_with_the_cause() -> None:
+    model = nn.Sequential(nn.utils.weight_norm(nn.Conv2d(3, 8, 3)))
+    graph = create_graph_from_pytorch_model(model, input_res=(1, 3, 32, 32))
+    with pytest.raises(RefinementError, match=r"cannot be copied.*parametrizations"):
+        apply_refinement(model, refinement_of(graph, [SetWindow("0", stride=2)], 32))
 
 
 def test_repeated_blocks_are_those_that_the_constructor_makes(torchvision: Any) -> None:

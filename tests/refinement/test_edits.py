@@ -23,6 +23,7 @@ from rfa_toolbox.refinement import (
     edit,
     refinement_of,
 )
+from rfa_toolbox.refinement.contracted import Contracted
 from rfa_toolbox.refinement.edits import edit_from_dict, edit_to_dict
 
 EDITS: tuple[Edit, ...] = (
@@ -224,3 +225,26 @@ def test_what_becomes_of_weights_is_told_also_where_nobody_counted_them() -> Non
     stem = graph.all_layers[1].name
     assert refinement_of(graph, [SetWindow(stem, stride=1)], 32).weights == "kept"
     assert refinement_of(graph, [SetWindow(stem, kernel=3)], 32).weights == "new"
+
+
+def test_a_layer_that_is_called_several_times_changes_in_all_of_its_calls() -> None:
+    graph = chain(
+        ("conv", "Conv2d", 3, 2, 1), ("conv#2", "Conv2d", 3, 2, 1), ("last", "Conv2d", 3, 2, 1)
+    )
+    edited = edit(graph, [SetWindow("conv#2", stride=1)])
+    assert [node.layer_info.stride_size for node in edited.all_layers] == [(1, 1), (1, 1), (2, 2)]
+    contracted = Contracted(graph.all_layers).estimate([SetWindow("conv", stride=1)])
+    assert contracted.strict == input_resolution_range(edited)[0][0]
+
+
+def test_calls_in_code_of_the_same_kind_are_no_calls_of_one_layer() -> None:
+    graph = chain(
+        ("block/max_pool2d", "max_pool2d", 2, 2, 0), ("block/max_pool2d#2", "max_pool2d", 2, 2, 0)
+    )
+    edited = edit(graph, [SetWindow("block/max_pool2d", stride=1)])
+    assert [node.layer_info.stride_size for node in edited.all_layers] == [(1, 1), (2, 2)]
+
+
+def test_a_window_of_other_axes_is_refused_with_the_layer() -> None:
+    with pytest.raises(RefinementError, match=r"'conv' would get \(1, 1, 1\), and it has 2 axes"):
+        edit(network(), [SetWindow("conv", stride=(1, 1, 1))])

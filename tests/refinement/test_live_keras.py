@@ -14,7 +14,7 @@ keras = pytest.importorskip("keras")
 
 from rfa_toolbox import create_graph_from_tensorflow_model  # noqa: E402
 from rfa_toolbox.errors import RefinementError  # noqa: E402
-from rfa_toolbox.refinement import Repeat, refine_model, refinement_of  # noqa: E402
+from rfa_toolbox.refinement import InsertPooling, Repeat, refine_model, refinement_of  # noqa: E402
 from rfa_toolbox.refinement.live.application import as_predicted  # noqa: E402
 from rfa_toolbox.refinement.live.comparison import differences  # noqa: E402
 
@@ -128,6 +128,16 @@ def test_repeated_blocks_are_those_of_the_model_that_was_made_so(
     kept, known = weights_of(refined.model), weights_of(model)
     for name in ("stem", "conv", "head"):
         assert all(np.array_equal(*pair) for pair in zip(kept[name], known[name], strict=True))
+
+
+def test_a_pooling_behind_a_repeated_block_stands_behind_its_copies() -> None:
+    model = residual(1)
+    graph = graph_of(model)
+    last = next(node for node in graph.all_layers if node.layer_info.name in {"Add", "add"})
+    edits = [Repeat(last.name, 2), InsertPooling(last.name)]
+    refined = refine_model(model, refinement_of(graph, edits, 32)).graph
+    maps = [node.feature_map for node in refined.all_layers if node.layer_info.name == "Conv2D"]
+    assert maps == [(16, 16)] * 3 + [(8, 8)]
 
 
 def test_weights_stay_and_the_original_is_not_changed() -> None:

@@ -14,6 +14,7 @@ import attrs
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.refinement.edits import Repeat
 from rfa_toolbox.refinement.live.comparison import pairs
+from rfa_toolbox.refinement.nodes import calls_of_layers
 from rfa_toolbox.refinement.repeats import RepeatedBlock, block_named
 
 __all__ = [
@@ -52,10 +53,14 @@ class Removed:
 
 @attrs.frozen
 class Inserted:
-    """A layer without weights is put in behind another one, which is named as in the model."""
+    """A layer without weights is put in behind another one, which is named as in the model.
+
+    Where that one ends a block, ``outside`` is the last part of the block: it stands behind that.
+    """
 
     node: EnrichedNetworkNode
     behind: str
+    outside: str | None = None
 
 
 @attrs.frozen
@@ -88,8 +93,9 @@ def changes_between(
     """
     found: list[Change] = []
     removed: list[EnrichedNetworkNode] = []
-    inserted: list[Change] = []
+    inserted: list[Inserted] = []
     nodes = original.all_layers
+    calls = calls_of_layers(nodes)
     repeated = [
         Repeated(block_named(nodes, one.block), one.times) for one in repeats if one.times > 1
     ]
@@ -99,20 +105,28 @@ def changes_between(
         for node in one.block.nodes
         for number in range(2, one.times + 1)
     }
+    ends = {one.block.copy_of_name(one.block.last.name, one.times): one.block for one in repeated}
     for before, after in pairs(nodes, edited.all_layers):
         if after is None and before is not None:
             removed.append(before)
         elif before is None and after is not None:
-            if after.name not in copies:
-                inserted.append(Inserted(after, _name_in_model(after)))
+            behind = _name_in_model(after)
+            if behind in ends:
+                block = ends[behind]
+                inserted.append(Inserted(after, block.last.name, block.units[-1]))
+            elif not copies.intersection((after.name, behind)):
+                inserted.append(Inserted(after, behind))
         elif before is not None and after is not None:
+            if calls.get(before.name, (before,))[0] is not before:
+                continue  # another call of a layer that is changed already
             if _window_of(before) != _window_of(after):
                 found.append(NewWindow(before, after))
             elif before.parameters != after.parameters:
                 found.append(NewInputs(before, after))
     if removed:
         found.append(Removed(tuple(removed)))
-    return (*found, *repeated, *inserted)
+    # Blocks are copied with what was put into them, and in front of what was put behind them.
+    return (*found, *inserted, *repeated)
 
 
 def _window_of(node: EnrichedNetworkNode) -> tuple[object, ...]:

@@ -46,7 +46,7 @@ class LivePyTorchModel:
         self, model: nn.Module, input_res: Any, size: tuple[int, ...] | None = None
     ) -> None:
         original = unwrapped(model)
-        self.model = copy.deepcopy(original)
+        self.model = _copied(original)
         self._modes = {name: one.training for name, one in original.named_modules()}
         self._capture: CaptureMode | None = None
         self._input = input_res
@@ -107,6 +107,17 @@ class LivePyTorchModel:
     def _restore_modes(self) -> None:
         for name, module in self.model.named_modules():
             module.training = self._modes.get(name, self._modes[""])
+
+
+def _copied(model: nn.Module) -> nn.Module:
+    try:
+        return copy.deepcopy(model)
+    except Exception as error:
+        raise RefinementError(
+            f"A {type(model).__name__} cannot be copied, and a refinement changes a copy: "
+            f"{type(error).__name__}: {error} Where it is weight_norm of torch.nn.utils, that of "
+            "torch.nn.utils.parametrizations can be copied."
+        ) from error
 
 
 def _channels_of(model: nn.Module) -> int:
@@ -361,11 +372,11 @@ def _insert(model: nn.Module, change: Inserted, nodes: Sequence[EnrichedNetworkN
             "layer of the model."
         )
     path = behind.module_path
-    for inner in _and_parents(path):
+    for inner in _and_parents(change.outside or path):
         if not inner or any(is_inside(one.module_path, inner) for one in behind.successors):
             break
         parent, name = _parent_of(model, inner)
-        if isinstance(parent, nn.Sequential):
+        if isinstance(parent, nn.Sequential) and name in parent._modules:
             labels = (f"{name}_pool", *(f"{name}_pool{number}" for number in range(2, 1000)))
             _put_behind(
                 parent, name, pooling, next(one for one in labels if one not in parent._modules)
