@@ -77,7 +77,7 @@ function showSummary() {
     : [];
   const held = shares.length ? `${sum.counts.unproductive === 1 ? "It holds" : "They hold"} ${listed(shares.map(String))}.` : "";
   byId("subline").replaceChildren(
-    ...[one.good.unknown && html("strong", {}, `${one.good.unknown} `), one.resized && `The model resizes every ${WHOLE} to ${sized(inShort(new Set(one.resized).size > 1 ? one.resized : one.resized[0]))}, and is judged there. `, axes && `${axes} `, held && `${held} `, html("b", {}, `Good ${/^from/.test(goodText(one)) ? "" : /to/.test(goodText(one)) ? "from " : "at "}${goodText(one)}.`)].filter((child) => child instanceof Node || Boolean(child)).map((child) => /** @type {Node | string} */ (child)),
+    ...[one.good.unknown && html("strong", {}, `${one.good.unknown} `), one.resized && `The model resizes every ${WHOLE} to ${sized(inShort(new Set(one.resized).size > 1 ? one.resized : one.resized[0]))}, and is judged there. `, axes && html("span", { class: resolution.length > 2 && "axes" }, `${axes} `), held && `${held} `, html("b", {}, `Good ${/^from/.test(goodText(one)) ? "" : /to/.test(goodText(one)) ? "from " : "at "}${goodText(one)}.`)].filter((child) => child instanceof Node || Boolean(child)).map((child) => /** @type {Node | string} */ (child)),
   );
   byId("subline").title = goodReason(one);
   const shown = STATES.filter((state) => state !== "partially" || sum.counts.partially);
