@@ -301,15 +301,16 @@ function compose(level, shown, holder, open, insides, edges, aspect) {
 /** Cut a long picture into columns between its boxes, as many as let it be largest. @param {Scene} scene @param {number} aspect @returns {Scene} */
 function inColumns(scene, aspect) {
   const gaps = gapsOf(scene);
+  const contents = contentsOf(scene);
   let best = [0, scene.height];
   let scale = 0;
   for (let columns = 1; columns <= Math.min(gaps.length + 1, 24); columns += 1) {
     const cuts = cutsOf(scene, gaps, columns);
     const tallest = Math.max(...cuts.slice(1).map((end, at) => end - cuts[at]));
-    const found = Math.min(aspect / columnsOf(scene, cuts).width, 1 / (tallest + 2 * MARGIN));
+    const found = Math.min(aspect / columnsOf(scene, contents, cuts).width, 1 / (tallest + 2 * MARGIN));
     if (found > scale * 1.12) [best, scale] = [cuts, found];
   }
-  return best.length > 2 ? moved(scene, best) : scene;
+  return best.length > 2 ? moved(scene, contents, best) : scene;
 }
 
 /** Where no box stands, with how much a cut there would cut: frames, and the arrows across. @param {Scene} scene @returns {[number, number][]} */
@@ -335,17 +336,18 @@ function gapsOf(scene) {
 /** How many of some spans hold a place. @param {[number, number][]} spans @returns {(place: number) => number} */
 function counter(spans) {
   const [starts, ends] = [0, 1].map((end) => spans.map((span) => span[end]).sort((one, other) => one - other));
-  /** @param {number[]} sorted @param {number} place */
-  const below = (sorted, place) => {
-    let [from, to] = [0, sorted.length];
-    while (from < to) {
-      const middle = (from + to) >> 1;
-      if (sorted[middle] < place) from = middle + 1;
-      else to = middle;
-    }
-    return from;
-  };
-  return (place) => below(starts, place) - below(ends, place);
+  return (place) => firstFrom(starts, place) - firstFrom(ends, place);
+}
+
+/** Where the numbers begin that are not below another one. @param {number[]} sorted @param {number} place */
+function firstFrom(sorted, place) {
+  let [from, to] = [0, sorted.length];
+  while (from < to) {
+    const middle = (from + to) >> 1;
+    if (sorted[middle] < place) from = middle + 1;
+    else to = middle;
+  }
+  return from;
 }
 
 /** Where columns of about the same height begin, and the end; rather a little off than through frames. @param {Scene} scene @param {[number, number][]} gaps @param {number} columns */
@@ -413,28 +415,39 @@ function giveLanes(row, isOfOne) {
   });
 }
 
-/** The pieces of every frame in the columns that it goes through, no wider than what they hold. @param {Scene} scene @param {number[]} cuts @param {Crossing[][]} crossings @returns {Map<number, Region>[]} by column */
-function piecesOf(scene, cuts, crossings) {
+/** All that a frame may hold, from the top to the bottom: boxes, frames, and the points of wires. @param {Scene} scene @returns {Region[]} */
+function contentsOf(scene) {
+  /** @type {Region[]} */
+  const all = [...scene.boxes.values(), ...scene.frames.map(({ pieces: [region] }) => region)];
+  for (const { points } of scene.wires) for (const [x, y] of points) all.push({ left: x, right: x, top: y, bottom: y });
+  return all.sort((one, other) => one.top - other.top);
+}
+
+/** The pieces of every frame in the columns that it goes through, no wider than what they hold. @param {Scene} scene @param {Region[]} contents @param {number[]} cuts @param {Crossing[][]} crossings @returns {Map<number, Region>[]} by column */
+function piecesOf(scene, contents, cuts, crossings) {
   const columnAt = columnFinder(cuts);
-  /** @type {Region[][]} */
-  const held = cuts.slice(1).map(() => []);
-  /** @param {number} column @param {number} x @param {number} y */
-  const holdPoint = (column, x, y) => held[column].push({ left: x, right: x, top: y, bottom: y });
-  for (const box of scene.boxes.values()) held[columnAt(box.top)].push(box);
-  for (const { points } of scene.wires) for (const [x, y] of points) holdPoint(columnAt(y), x, y);
+  const tops = contents.map(({ top }) => top);
+  /** What the cuts make: ends of wires, and pieces of inner frames. @type {Region[][]} */
+  const made = cuts.slice(1).map(() => []);
   crossings.forEach((row, at) => row.forEach(({ from, to }) => {
-    holdPoint(at, from, cuts[at + 1]);
-    holdPoint(at + 1, to, cuts[at + 1]);
+    made[at].push({ left: from, right: from, top: cuts[at + 1], bottom: cuts[at + 1] });
+    made[at + 1].push({ left: to, right: to, top: cuts[at + 1], bottom: cuts[at + 1] });
   }));
   /** @param {Region} region @param {number} column */
   const narrowed = (region, column) => {
-    const { left, right, top, bottom } = region;
-    const inside = held[column].filter((one) => one.left >= left && one.right <= right && one.top >= top && one.bottom <= bottom);
-    const whole = { left: Infinity, top: Infinity, right: -Infinity, bottom: -Infinity };
-    for (const one of inside) widen(whole, one);
-    const begin = Math.max(left, whole.left - PADDING);
-    const end = Math.min(right, Math.max(whole.right + PADDING, column === columnAt(top) ? begin + NARROWEST : 0));
-    return { left: begin, right: end, top: Math.max(top, cuts[column] + 4), bottom: Math.min(bottom, cuts[column + 1] - 4) };
+    const [top, bottom] = [Math.max(region.top, cuts[column]), Math.min(region.bottom, cuts[column + 1])];
+    let [left, right] = [Infinity, -Infinity];
+    /** @param {Region} one */
+    const hold = (one) => {
+      if (one.left < region.left || one.right > region.right || one.top < top || one.bottom > bottom) return;
+      left = Math.min(left, one.left);
+      right = Math.max(right, one.right);
+    };
+    for (let at = firstFrom(tops, top); at < tops.length && tops[at] <= bottom; at += 1) hold(contents[at]);
+    made[column].forEach(hold);
+    left = Math.max(region.left, left - PADDING);
+    right = Math.min(region.right, Math.max(right + PADDING, column === columnAt(region.top) ? left + NARROWEST : 0));
+    return { left, right, top: Math.max(region.top, cuts[column] + 4), bottom: Math.min(region.bottom, cuts[column + 1] - 4) };
   };
   /** @type {Map<number, Region>[]} */
   const pieces = scene.frames.map(() => new Map());
@@ -442,23 +455,24 @@ function piecesOf(scene, cuts, crossings) {
     // Inner frames come first: those around them hold them.
     const { pieces: [region] } = scene.frames[number];
     const [first, last] = [columnAt(region.top), columnAt(region.bottom - 1)];
-    for (let at = first; at <= last; at += 1) {
+    if (first === last) pieces[number].set(first, region);
+    for (let at = first; first < last && at <= last; at += 1) {
       const high = Math.min(region.bottom, cuts[at + 1]) - Math.max(region.top, cuts[at]);
       if (high <= 2 * PADDING && !(at === last && !pieces[number].size)) continue;
-      const piece = first === last ? region : narrowed(region, at);
+      const piece = narrowed(region, at);
       pieces[number].set(at, piece);
-      held[at].push(piece);
+      made[at].push(piece);
     }
   }
   return pieces;
 }
 
-/** How wide every column is, and where it stands. @param {Scene} scene @param {number[]} cuts */
-function columnsOf(scene, cuts) {
+/** How wide every column is, and where it stands. @param {Scene} scene @param {Region[]} contents @param {number[]} cuts */
+function columnsOf(scene, contents, cuts) {
   const columns = cuts.slice(1).map(() => [Infinity, -Infinity]);
   const columnAt = columnFinder(cuts);
   const crossings = crossingsOf(scene, cuts);
-  const pieces = piecesOf(scene, cuts, crossings);
+  const pieces = piecesOf(scene, contents, cuts, crossings);
   /** @param {number} column @param {number} left @param {number} right */
   const hold = (column, left, right) => {
     columns[column][0] = Math.min(columns[column][0], left);
@@ -481,9 +495,9 @@ function columnsOf(scene, cuts) {
   return { columnAt, crossings, pieces, shifts, ends, width: x + 2 * MARGIN };
 }
 
-/** @param {Scene} scene @param {number[]} cuts @returns {Scene} */
-function moved(scene, cuts) {
-  const { columnAt, crossings, pieces, shifts, ends, width } = columnsOf(scene, cuts);
+/** @param {Scene} scene @param {Region[]} contents @param {number[]} cuts @returns {Scene} */
+function moved(scene, contents, cuts) {
+  const { columnAt, crossings, pieces, shifts, ends, width } = columnsOf(scene, contents, cuts);
   const most = Math.max(...crossings.map((row) => row.length));
   const head = LANE * Math.max(0, most - 2); // the margin has room for two lanes
   const tallest = Math.max(...cuts.slice(1).map((end, at) => end - cuts[at]));

@@ -221,13 +221,13 @@ function showRefinements() {
   const place = byId("refinements");
   place.hidden = !found.length && !note;
   if (place.hidden) return;
-  const before = figuresAt(one, view.resolution);
+  const before = found.length ? figuresAt(one, view.resolution) : null;
   const [searched, shown] = [resolutionText(facts.resolution), resolutionText(view.resolution)];
   place.replaceChildren(
     html("h3", {}, found.length ? `Better architectures for ${searched}` : "Better architectures"),
     found.length && searched !== shown ? html("p", { class: "soft" }, `They were searched for ${searched}. The figures below are for ${shown}, the resolution chosen above.`) : "",
     note && html("p", { class: "soft" }, visible(note)),
-    html("ol", {}, ...found.map((refinement, at) => refinementItem(one, refinement, at, before, source?.at === at))),
+    before ? html("ol", {}, ...found.map((refinement, at) => refinementItem(one, refinement, at, before, source?.at === at))) : "",
   );
 }
 
