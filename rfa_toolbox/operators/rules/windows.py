@@ -194,22 +194,20 @@ def convolution(known: Known, operation: Operation) -> Answer:
     channel = first - 1
     channels_in = tensor.shape[channel]
     apart = groups > 1 and (groups == channels_in or value.apart)
-    own = layouts.axes_of(value.layout[channel])
-    if own and groups == channels_in:  # positions in the place of channels stay where they are
-        several = plain(shape[channel] // channels_in)
-        layout = list(value.layout)
-        layout[channel] = layouts.coalesce((*layout[channel], *several))
-        value, own = value._replace(layout=tuple(layout)), ()
+    facts: dict[str, Any] = {}
+    if groups > 1 and layouts.axes_of(value.layout[channel]):
+        apart, value, facts = _kept_apart(known, value, channel, groups, shape[channel])
     return _slide(
         known,
         operation,
         value,
         range(first, rank),
         windows,
-        mixed=() if apart and not own else (channel,),
+        mixed=() if apart else (channel,),
         channels=channel,
         filters=shape[channel],
         position_dependent=bool(operation.get("local")),  # other weights at every position
+        **facts,
     )
 
 
@@ -235,6 +233,30 @@ def _kernel_windows(
         else:
             windows.append(Window(k, s, d, begin, end))
     return windows
+
+
+def _kept_apart(
+    known: Known, value: Value, channel: int, groups: int, filters: int
+) -> tuple[bool, Value, dict[str, Any]]:
+    """Return what groups of channels do that hold positions, as rows of a map do that lie there.
+
+    Every group mixes what it has; positions that differ from group to group stay where they are.
+
+    Returns:
+        whether groups are runs of positions, the value where they stay, and facts of the step.
+    """
+    dimension = value.layout[channel]
+    count = math.prod(piece.size for piece in dimension)
+    between_groups, within = layouts.reshape((dimension,), (groups, count // groups))
+    if any(type(piece) is Lost for piece in (*between_groups, *within)):
+        return False, value, {"certainty": "bound", "reason": _SOME_ROWS}
+    over = known.mixing(value._replace(layout=(within,)), (0,))
+    layout = list(value.layout)
+    layout[channel] = layouts.coalesce((*between_groups, *plain(filters // groups)))
+    return True, value._replace(layout=tuple(layout)), {"over": over}
+
+
+_SOME_ROWS = "groups of its channels hold some rows of a map each; counted as seeing all of them"
 
 
 @Rule
