@@ -2,7 +2,8 @@
 
 Squeeze-and-excitation and its many variants are recognised by what they compute, not by name:
 a multiplication of a map with something that is the same at all positions, which was pooled from
-that very map and is used for nothing else. So are the statistics of a norm that is written by hand,
+that very map, one that it was made of, or one that was made of the same, and is used for nothing
+else. So are the statistics of a norm that is written by hand,
 which may also be subtracted.
 """
 
@@ -48,7 +49,8 @@ def find_gates(steps: Mapping[int, Step], outputs: Collection[int] = ()) -> list
     ]
     while True:  # a weight may also make other weights, but nothing else
         weights = {number for gate in found for number in gate.steps - {gate.product}}
-        kept = [gate for gate in found if _only_weights(gate, steps, readers, weights)]
+        products = {gate.product: gate.weight for gate in found}
+        kept = [gate for gate in found if _only_weights(gate, steps, readers, weights, products)]
         if len(kept) == len(found):
             return kept
         found = kept
@@ -68,6 +70,8 @@ def _gate_of(product: Step, steps: Mapping[int, Step]) -> Gate | None:
         if number in inside or number in origin:
             continue
         step = steps[number]
+        if _is_of_the_same(step, gated, steps):
+            continue
         if step.kind == "input" or len(inside) > _FAR or _brings_context(step):
             return None
         inside.add(number)
@@ -75,11 +79,42 @@ def _gate_of(product: Step, steps: Mapping[int, Step]) -> Gate | None:
     return Gate(product.number, weight, frozenset(inside | {product.number}))
 
 
+def _is_of_the_same(step: Step, gated: int, steps: Mapping[int, Step]) -> bool:
+    """Whether a map is one that a gated map was made of, or was made of the same map as it."""
+    if step.feature_map is None or set(step.feature_map) == {1} or not step.positions:
+        return False
+    before = _ancestors(gated, steps)
+    if step.number in before:
+        return True
+    if not _brings_context(step):
+        return False
+    made = {one for one in _neutral_ancestors(gated, steps) if not steps[one].neutral}
+    shared = {one for number in made for one in _maps_in_front(number, steps)}
+    return not shared.isdisjoint(_maps_in_front(step.number, steps))
+
+
+def _maps_in_front(number: int, steps: Mapping[int, Step]) -> set[int]:
+    """Return what a step reads, and all that it is but for neutral steps."""
+    return {one for source in steps[number].sources for one in _neutral_ancestors(source, steps)}
+
+
+def _ancestors(number: int, steps: Mapping[int, Step]) -> set[int]:
+    found: set[int] = set()
+    waiting = [number]
+    while waiting:
+        current = waiting.pop()
+        if current not in found:
+            found.add(current)
+            waiting.extend(steps[current].sources)
+    return found
+
+
 def _only_weights(
     gate: Gate,
     steps: Mapping[int, Step],
     readers: Mapping[int, list[int]],
     weights: Collection[int],
+    products: Mapping[int, int],
 ) -> bool:
     """Whether nothing reads the insides of a gate but weights, and what they re-weight."""
     inside = gate.steps - {gate.product}
@@ -87,7 +122,10 @@ def _only_weights(
     origin = _neutral_ancestors(gated, steps)
     others = {reader for number in inside for reader in readers.get(number, ())} - inside
     return all(
-        reader in weights or _weights_the_same(reader, inside, origin, steps) for reader in others
+        reader in weights
+        or products.get(reader) in inside
+        or _weights_the_same(reader, inside, origin, steps)
+        for reader in others
     )
 
 

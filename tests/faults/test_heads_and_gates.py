@@ -79,11 +79,59 @@ def bottleneck_attention(s: Any, x: torch.Tensor) -> torch.Tensor:
     return y * (1 + torch.sigmoid(channels * s.d(y)))  # type: ignore[no-any-return]
 
 
-@pytest.mark.xfail(reason="the weight of a gate is not followed through a branch beside it")
 def test_a_gate_of_which_a_branch_is_a_part_is_neutral() -> None:
     layers = {"c": nn.Conv2d(1, 4, 3), "d": nn.Conv2d(4, 1, 3, padding=1), "e": nn.Conv2d(4, 4, 1)}
     graph = encode(Function(bottleneck_attention, **layers), (1, 1, 32, 32))
     assert graph.receptive_field_max == (5, 5)
+
+
+def pooled(s: Any, x: torch.Tensor) -> torch.Tensor:
+    return torch.sigmoid(s.e(F.adaptive_avg_pool2d(x, 1)))
+
+
+def sums_of_branches(s: Any, x: torch.Tensor) -> torch.Tensor:
+    first, second = s.c(x), s.d(x)
+    weights = pooled(s, first + second)
+    return weights * first + (1 - weights) * second
+
+
+GATES: dict[str, tuple[Any, tuple[int, int]]] = {
+    "the map in front of the branch": (lambda s, x: s.d(x) * pooled(s, x), (5, 5)),
+    "a sibling": (lambda s, x: s.d(x) * pooled(s, s.c(x)), (5, 5)),
+    "the sum of the branches that it weighs": (sums_of_branches, (5, 5)),
+    "the input of a residual branch": (lambda s, x: x + s.d(F.relu(x)) * pooled(s, x), (5, 5)),
+}
+
+
+@pytest.mark.parametrize("name", GATES)
+def test_a_gate_may_be_computed_of(name: str) -> None:
+    work, field = GATES[name]
+    layers = {"a": nn.Conv2d(4, 4, 3), "c": nn.Conv2d(4, 4, 3, padding=1)}
+    layers |= {"d": nn.Conv2d(4, 4, 3, padding=1), "e": nn.Conv2d(4, 4, 1)}
+    model = Function(lambda s, x: work(s, s.a(x)), **layers)
+    graph = encode(model, (1, 4, 32, 32))
+    assert (graph.receptive_field_max, graph.certainty) == (field, "exact")
+    assert encode(model, (1, 4, 32, 32), global_ops="count").receptive_field_max == (INF, INF)
+
+
+def weighed_and_moved(s: Any, x: torch.Tensor) -> torch.Tensor:
+    weight = pooled(s, s.c(x))
+    return s.d(x) * weight + weight  # type: ignore[no-any-return]
+
+
+CONTEXT: dict[str, Any] = {
+    "it is added": lambda s, x: s.d(x) + pooled(s, x),
+    "a network of its own computes it": lambda s, x: s.d(x) * pooled(s, s.f(s.c(x))),
+    "it is used for more": lambda s, x: weighed_and_moved(s, x),
+}
+
+
+@pytest.mark.parametrize("name", CONTEXT)
+def test_what_was_pooled_is_context_where(name: str) -> None:
+    layers = {"c": nn.Conv2d(4, 4, 3, padding=1), "d": nn.Conv2d(4, 4, 3, padding=1)}
+    layers |= {"e": nn.Conv2d(4, 4, 1), "f": nn.Conv2d(4, 4, 3, padding=1)}
+    graph = encode(Function(CONTEXT[name], **layers), (1, 4, 32, 32))
+    assert graph.receptive_field_max == (INF, INF)
 
 
 def finer(s: Any, x: torch.Tensor) -> torch.Tensor:
@@ -92,7 +140,6 @@ def finer(s: Any, x: torch.Tensor) -> torch.Tensor:
     return s.c(parts.reshape(batch, channels // 2, 2 * size))  # type: ignore[no-any-return]
 
 
-@pytest.mark.xfail(reason="channels of an input that become positions are taken for an axis of it")
 def test_a_shuffle_by_hand_in_front_of_everything_makes_no_axis() -> None:
     graph = encode(Function(finer, c=nn.Conv1d(2, 4, 3, padding=1)), (1, 4, 48))
     assert len(graph.receptive_field_max) == 1

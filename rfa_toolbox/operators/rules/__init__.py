@@ -50,9 +50,14 @@ def spatial_dimensions(record: Record) -> list[tuple[int, ...]]:
     found = tuple(range(2, rank)) if rank > 2 else candidates[0]
     first = Trail(record, candidates, RULES).first_slide()
     if first is not None:
-        # Channels that also hold positions, as behind a hand-written pixel-unshuffle, are none.
+        # Channels that also hold positions, as behind a hand-written pixel-unshuffle, are none;
+        # but those that became places between the positions of another axis, as a shuffle does.
         slid = {axis for axes in first.axes for axis in axes}
-        channels = [axis + 1 for axis in sorted(first.channels) if axis not in slid]
+        channels = [
+            axis + 1
+            for axis in sorted(first.channels)
+            if all(len(set(axes)) > 1 for axes in first.axes if axis in axes)
+        ]
         if channels:
             gray = shape[1] == 1 and 0 not in slid
             found = tuple(at for at in range(1, rank) if at != (1 if gray else channels[0]))
