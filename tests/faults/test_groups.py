@@ -64,3 +64,22 @@ def test_groups_that_are_no_rows_are_a_bound() -> None:
         last - first + 1 for first, last in found
     )
     assert per_axis(graph.receptive_field_max)[0] >= max(last - first + 1 for first, last in found)
+
+
+def with_multiplier(s: Any, x: torch.Tensor) -> torch.Tensor:
+    tokens = s.g(s.c(x)).flatten(2).transpose(1, 2)
+    finer = s.l(tokens).transpose(1, 2).reshape(1, CHANNELS, SIZE // 2, SIZE // 2)
+    return s.d(finer)  # type: ignore[no-any-return]
+
+
+@captures
+def test_channels_that_groups_make_more_of_are_no_positions(capture: str) -> None:
+    layers = {"c": nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1), "l": nn.Linear(8, CHANNELS)}
+    layers["g"] = nn.Conv2d(CHANNELS, 2 * CHANNELS, 3, 2, 1, groups=CHANNELS)
+    layers["d"] = nn.Conv2d(CHANNELS, CHANNELS, 3, padding=1)
+    model = Function(with_multiplier, **layers)
+    graph = encode(model, (1, CHANNELS, SIZE, SIZE), capture)
+    found = seen_by_differences(model, (1, CHANNELS, SIZE, SIZE))
+    field = max(last - first + 1 for first, last in found)
+    assert graph.receptive_field_max == (field, field) == (9, 9)
+    assert [node.certainty for node in graph.all_layers] == ["exact"] * 5

@@ -122,7 +122,7 @@ def weighed_and_moved(s: Any, x: torch.Tensor) -> torch.Tensor:
 CONTEXT: dict[str, Any] = {
     "it is added": lambda s, x: s.d(x) + pooled(s, x),
     "a network of its own computes it": lambda s, x: s.d(x) * pooled(s, s.f(s.c(x))),
-    "it is used for more": lambda s, x: weighed_and_moved(s, x),
+    "it is used for more": weighed_and_moved,
 }
 
 

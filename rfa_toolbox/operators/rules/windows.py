@@ -197,6 +197,9 @@ def convolution(known: Known, operation: Operation) -> Answer:
     facts: dict[str, Any] = {}
     if groups > 1 and layouts.axes_of(value.layout[channel]):
         apart, value, facts = _kept_apart(known, value, channel, groups, shape[channel])
+    elif shape[channel] != channels_in:
+        layout = (*value.layout[:channel], plain(shape[channel]), *value.layout[first:])
+        value = value if layouts.axes_of(value.layout[channel]) else value._replace(layout=layout)
     return _slide(
         known,
         operation,
