@@ -1,0 +1,64 @@
+"""A model of Keras and the ONNX file that Keras exports of it give the same answers."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+if {"torch", "keras", "onnx"} <= set(os.environ.get("RFA_TEST_REQUIRE", "").split()):
+    import keras
+else:
+    for name in ("torch", "onnx", "onnxscript"):
+        pytest.importorskip(name)
+    keras = pytest.importorskip("keras")
+
+import numpy as np
+
+from rfa_toolbox import create_graph_from_onnx, create_graph_from_tensorflow_model
+from rfa_toolbox.arithmetic import broadcast
+from rfa_toolbox.graphs import EnrichedNetworkNode
+
+SHAPE = (16, 16, 3)
+
+
+def residual(k: Any, x: Any) -> Any:
+    y = k.ReLU()(k.BatchNormalization()(k.Conv2D(8, 3, 2, padding="same")(x)))
+    y = k.Add()([y, k.SeparableConv2D(8, 3, padding="same")(y)])
+    y = k.Conv2DTranspose(4, 2, 2)(k.MaxPooling2D(3, 2, "same")(y))
+    return k.Conv2D(2, 5)(y)
+
+
+def resized(k: Any, x: Any) -> Any:
+    y = k.UpSampling2D(2, interpolation="bilinear")(k.Conv2D(4, 3)(x))
+    return k.Conv2D(4, 5)(k.ZeroPadding2D(((1, 0), (2, 1)))(y))
+
+
+def classifier(k: Any, x: Any) -> Any:
+    return k.Dense(3)(k.GlobalAveragePooling2D()(k.AveragePooling2D(2)(k.Conv2D(4, 3)(x))))
+
+
+def looking(graph: EnrichedNetworkNode) -> list[Any]:
+    """Return what is known of the nodes that look at more than one unit, in order."""
+    found = [
+        (node.receptive_field_max, node.certainty, node.unit_windows, node.feature_map)
+        for node in graph.all_layers
+        if any(one > 1 for one in broadcast(node.layer_info.kernel_size, 2))
+    ]
+    return list(dict.fromkeys(found))
+
+
+@pytest.mark.skipif(keras.backend.backend() != "torch", reason="exports through PyTorch here")
+@pytest.mark.parametrize("made", [residual, resized, classifier])
+def test_the_file_that_keras_exports_has_the_same_fields(made: Any, tmp_path: Path) -> None:
+    image = keras.Input(SHAPE)
+    model = keras.Model(image, made(keras.layers, image))
+    model(np.ones((1, *SHAPE), "float32"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch's tracer, about code of Keras
+        model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
+    exported = create_graph_from_onnx(tmp_path / "model.onnx")
+    assert looking(exported) == looking(create_graph_from_tensorflow_model(model))
