@@ -236,6 +236,47 @@ def test_operators_of_other_domains_are_unknown_and_said() -> None:
     assert graph.certainty == "unknown"
 
 
+def _inside(kind: str) -> onnx.NodeProto:
+    """Return an operator that runs a graph of its own."""
+    sizes = (1, 2, 18, 22)
+    made = helper.make_tensor_value_info("b", TensorProto.FLOAT, sizes)
+    if kind == "If":
+        several = [
+            helper.make_graph([node("Relu", "h", "b")], name, [], [made])
+            for name in ("then", "else")
+        ]
+        return node("If", "flag", "g", then_branch=several[0], else_branch=several[1])
+    given = [
+        helper.make_tensor_value_info("i", TensorProto.INT64, ()),
+        helper.make_tensor_value_info("c", TensorProto.BOOL, ()),
+        helper.make_tensor_value_info("a", TensorProto.FLOAT, sizes),
+    ]
+    go_on = helper.make_tensor_value_info("c2", TensorProto.BOOL, ())
+    steps = [node("Identity", "c", "c2"), node("Relu", "a", "b")]
+    return node(
+        "Loop", "count flag h", "g", body=helper.make_graph(steps, "b", given, [go_on, made])
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "fields"),
+    [
+        ("If", [((3, 3), "exact"), ((3, 3), "unknown"), ((5, 5), "unknown")]),
+        ("Loop", [((3, 3), "exact")]),  # nothing tells how large what it makes is
+    ],
+)
+def test_graphs_inside_of_operators_are_not_followed_and_said(
+    kind: str, fields: list[tuple[tuple[int, int], str]]
+) -> None:
+    flag = numpy_helper.from_array(np.array(True), "flag")
+    count = numpy_helper.from_array(np.array(3, np.int64), "count")
+    nodes = [node("Conv", "x w", "h"), _inside(kind), node("Conv", "g w", "y")]
+    with pytest.warns(UserWarning, match=kind):
+        graph = create_graph_from_onnx(model(nodes, [*CONV, flag, count]))
+    found = [(one.receptive_field_max, one.certainty) for one in graph.all_layers]
+    assert found == fields
+
+
 def test_what_has_no_size_before_it_runs_ends_the_graph() -> None:
     nodes = [node("Conv", "x w", "c"), node("NonZero", "c", "n"), node("Cast", "n", "y", to=1)]
     with pytest.warns(UserWarning, match="NonZero.*not known before it runs"):

@@ -7,6 +7,7 @@ implementation of the format. No weight is read: their shapes are enough.
 from __future__ import annotations
 
 import ast
+import itertools
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -237,7 +238,7 @@ class Program:
         return Node(
             prefix + node.op_type,
             node.name,
-            tuple(node.input),
+            (*node.input, *_read_inside(node)),
             tuple(node.output),
             attributes,
             self.shapes,
@@ -289,9 +290,22 @@ def _shape(kind: onnx.TypeProto) -> tuple[int, ...] | None:
     return tuple(one.dim_value for one in dims)
 
 
-def _subgraphs(node: onnx.NodeProto) -> bool:
-    kinds = (onnx.AttributeProto.GRAPH, onnx.AttributeProto.GRAPHS)
-    return any(one.type in kinds for one in node.attribute)
+def _subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """Return the graphs that an operator runs: branches, or the body of a loop."""
+    several = ([one.g] if one.HasField("g") else list(one.graphs) for one in node.attribute)
+    return list(itertools.chain.from_iterable(several))
+
+
+def _read_inside(node: onnx.NodeProto) -> tuple[str, ...]:
+    """Return the tensors around an operator that the graphs inside of it read, beside its own."""
+    found: dict[str, None] = {}
+    for graph in _subgraphs(node):
+        own = {value.name for value in (*graph.input, *graph.initializer)}
+        for inner in graph.node:
+            read = (*inner.input, *_read_inside(inner))
+            found.update((name, None) for name in read if name and name not in own)
+            own.update(inner.output)
+    return tuple(found)
 
 
 def _plain(attribute: onnx.AttributeProto) -> Any:
