@@ -71,7 +71,7 @@ def executed(notebook: Any) -> Any:
 
 
 def test_the_notebooks_are_found() -> None:
-    assert len(NOTEBOOKS) == 3
+    assert len(NOTEBOOKS) == 4
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

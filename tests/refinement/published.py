@@ -261,6 +261,7 @@ ROWS: tuple[Row, ...] = (
         0.382,
         5.483,
         slow=True,
+        in_tests=False,
     ),
     *(
         Row(
@@ -276,7 +277,7 @@ ROWS: tuple[Row, ...] = (
             None,
             _EFFICIENTNET_SIZES[number],
             slow=True,
-            in_tests=number == 0,
+            in_tests=False,
             published=number < 6,
         )
         for number in range(8)
