@@ -3,6 +3,9 @@
     python benchmarks/screen_spaces.py rates       # small random networks, cells, mobile networks
     python benchmarks/screen_spaces.py cells       # all 15,625 cells as specs, 300 as modules
     python benchmarks/screen_spaces.py million     # a million mobile networks on two cores
+    python benchmarks/screen_spaces.py modules     # small random CNNs from PyTorch modules
+    python benchmarks/screen_spaces.py cores       # the same work with one process and with two
+    python benchmarks/screen_spaces.py faults      # a hundred candidates that do their worst
 
 Seconds are those of processors, so that other programs on the machine matter less.
 """
@@ -17,7 +20,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
-from rfa_toolbox.screening import Candidate, pareto, screen
+from rfa_toolbox.screening import Candidate, ScreeningRow, pareto, screen
 from rfa_toolbox.screening.evaluation import SpecJudge
 from tests.screening.spaces import (
     cell_spec,
@@ -28,6 +31,7 @@ from tests.screening.spaces import (
 )
 
 SPACES = str(Path(__file__).parents[1] / "tests" / "screening" / "spaces.py")
+MODULES = str(Path(__file__).parents[1] / "tests" / "screening" / "modules.py")
 
 
 def rate(count: int, work: Callable[[], object]) -> float:
@@ -106,6 +110,61 @@ def million(count: int = 1_000_000) -> None:
     )
 
 
+def modules(count: int = 200) -> None:
+    candidates = [(f"{MODULES}:random_cnn", {"seed": seed}) for seed in range(count)]
+    first, *more = candidates
+    (row,) = screen([first], 64, isolate=False, progress=False)  # what is loaded on first use
+    assert row.ok, row
+    found: list[ScreeningRow] = []
+    per_second = rate(
+        len(more), lambda: found.extend(screen(more, 64, isolate=False, progress=False))
+    )
+    assert all(row.ok for row in found)
+    made = rate(len(more), lambda: [_on_meta(one["seed"]) for _, one in more])
+    layers = sum(1 for _, one in more for m in _on_meta(one["seed"]).modules() if not m._modules)
+    print(
+        f"small random CNNs of {layers / len(more):.0f} layers from PyTorch modules: "
+        f"{per_second:,.0f}/s; made alone {made:,.0f}/s"
+    )
+
+
+def _on_meta(seed: int) -> Any:
+    import torch
+
+    from tests.screening.modules import random_cnn
+
+    with torch.device("meta"):
+        return random_cnn(seed)
+
+
+def cores(count: int = 60_000) -> None:
+    for what, candidates in (
+        ("mobile networks", [
+            Candidate(f"{SPACES}:mobile_spec", {"stages": one}, key=str(number))
+            for number, one in enumerate(mobile_choices(count))
+        ]),
+        ("small random CNNs as modules", [
+            Candidate(f"{MODULES}:random_cnn", {"seed": seed}) for seed in range(count // 100)
+        ]),
+    ):  # fmt: skip
+        seconds = []
+        for jobs in (1, 2):
+            start = time.perf_counter()
+            done = sum(row.ok for row in screen(candidates, 224, jobs=jobs, isolate=False))
+            seconds.append(time.perf_counter() - start)
+            assert done == len(candidates)
+        one, two = (len(candidates) / each for each in seconds)
+        print(f"{what}: {one:,.0f}/s with one process, {two:,.0f}/s with two, {two / one:.2f}x")
+
+
+def faults(each: int = 10) -> None:
+    from tests.screening.test_screen import check_hostile
+
+    start = time.perf_counter()
+    check_hostile(each)
+    print(f"{each} of every hostile kind: a row each in {time.perf_counter() - start:.0f} s")
+
+
 def _processors() -> float:
     spent = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
     return sum(one.ru_utime + one.ru_stime for one in spent)
@@ -113,4 +172,8 @@ def _processors() -> float:
 
 if __name__ == "__main__":
     task, *more = sys.argv[1:]
-    {"rates": rates, "cells": cells, "million": million}[task](*map(int, more))
+    tasks = {
+        "rates": rates, "cells": cells, "million": million, "modules": modules, "cores": cores,
+        "faults": faults,
+    }  # fmt: skip
+    tasks[task](*map(int, more))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import Annotated, Any
@@ -197,10 +197,17 @@ def _candidates(space: str) -> Iterable[Any]:
     made = found() if callable(found) and not isinstance(found, Iterable) else found
     if not isinstance(made, Iterable) or isinstance(made, str):
         raise UsageError(
-            f"{space!r} is a {type(made).__name__}; it must be an iterable of candidates, or a "
-            "function that returns one."
+            f"{space!r} is {made!r:.100}; it must be an iterable of candidates, or a function that "
+            "returns one."
         )
-    return made
+    candidates: Iterable[Any] = made
+    if not isinstance(candidates, Sized):
+        several = iter(candidates)
+        first = list(itertools.islice(several, 1))
+        candidates = itertools.chain(first, several) if first else first
+    if isinstance(candidates, Sized) and not len(candidates):
+        raise UsageError(f"{space!r} has no candidates, so there is nothing to judge.")
+    return candidates
 
 
 @contextlib.contextmanager

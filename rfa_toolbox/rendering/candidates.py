@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
+from rfa_toolbox.analysis.costs import short_number
 from rfa_toolbox.errors import MissingPlotterError
 from rfa_toolbox.rendering.files import write_whole
 
@@ -31,8 +32,9 @@ _PLAIN, _BEST = "#0072B2", "#D55E00"
 
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 _STYLE = """
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; color: #222; }
-svg { width: 100%; height: auto; }
+body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 60rem; padding: 0 1rem;
+  color: #222; }
+svg { width: 100%; height: auto; overflow: visible; }
 circle { fill: #0072B2; fill-opacity: 0.45; }
 circle.best { fill: #D55E00; fill-opacity: 1; }
 a:hover circle, a:focus circle { stroke: #000; stroke-width: 2; }
@@ -44,6 +46,7 @@ section.facts:target { display: block; border-left: 4px solid #D55E00; padding-l
 th { text-align: left; padding-right: 2rem; font-weight: normal; color: #555; }
 td { font-variant-numeric: tabular-nums; }
 h2 { overflow-wrap: anywhere; }
+@media (max-width: 600px) { text { font-size: 21px; } circle { r: 10px; } }
 """
 
 
@@ -147,8 +150,8 @@ class Candidates:
                 f"<title>{len(self.points):,} candidates</title>",
                 f"<style>{_STYLE}</style></head><body>",
                 f"<h1>{len(self.points):,} candidates</h1>",
-                "<p>Open one with a click. No other one beats those in orange in both directions:",
-                f"{len(self.front):,}.{note}</p>",
+                "<p>Press a point to open its candidate. No other one beats the",
+                f"{len(self.front):,} in orange in both directions.{note}</p>",
                 f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="group" aria-label="candidates">',
                 *self._axes(),
                 *self._circles(shown),
@@ -179,19 +182,19 @@ class Candidates:
         lines = [
             f'<line class="axis" x1="{_MARGIN}" y1="{bottom}" x2="{right}" y2="{bottom}"/>',
             f'<line class="axis" x1="{_MARGIN}" y1="{_MARGIN}" x2="{_MARGIN}" y2="{bottom}"/>',
-            f'<text x="{right}" y="{bottom + 40}" text-anchor="end">',
+            f'<text x="{right}" y="{bottom + 52}" text-anchor="end">',
             f"{html.escape(self.x_title)}</text>",
             f'<text x="{_MARGIN}" y="{_MARGIN - 20}">{html.escape(self.y_title)}</text>',
         ]
         for value in (scale.left, scale.right):
             x = scale.across(value)
             lines.append(
-                f'<text x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">{value:,.0f}</text>'
+                f'<text x="{x:.1f}" y="{bottom + 24}" text-anchor="middle">{value:,.0f}</text>'
             )
         for value in (scale.low, scale.high):
             y = scale.up(value)
             lines.append(
-                f'<text x="{_MARGIN - 8}" y="{y:.1f}" text-anchor="end">{value:.3g}</text>'
+                f'<text x="{_MARGIN - 8}" y="{y:.1f}" text-anchor="end">{_shortened(value)}</text>'
             )
         return lines
 
@@ -206,6 +209,10 @@ class Candidates:
                 f"<title>{html.escape(one.label)}</title></circle></a>"
             )
         return lines
+
+
+def _shortened(value: float) -> str:
+    return short_number(int(value)) if value >= 1000 else f"{value:.3g}"
 
 
 @attrs.frozen

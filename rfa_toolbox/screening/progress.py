@@ -50,7 +50,8 @@ class Progress:
         """Return the progress in a few words."""
         of = "" if self.total is None else f" of {self.total}"
         left = "" if self.seconds_left is None else f", {self.seconds_left:.0f} s left"
-        return f"{self.done}{of} done, {self.errors} errors, {self.rate:.0f}/s{left}"
+        errors = f"{self.errors} error{'' if self.errors == 1 else 's'}"
+        return f"{self.done}{of} done, {errors}, {self.rate:.0f}/s{left}"
 
 
 Report: TypeAlias = "Callable[[Sequence[ScreeningRow], bool], None]"

@@ -28,6 +28,10 @@ def candidates():
 
 several = [net(1, 3), net(2, 3)]
 number = 3
+empty = []
+
+def nobody():
+    yield from ()
 """
 
 
@@ -104,7 +108,9 @@ def test_a_plot_and_a_page_show_all_candidates(rfa: Rfa, space: str, tmp_path: P
     [
         (["space.py"], "names no candidates"),
         (["space.py:nothing"], "There is no 'nothing'"),
-        (["space.py:number"], "is a int"),
+        (["space.py:number"], "space.py:number' is "),
+        (["space.py:empty"], "has no candidates"),
+        (["space.py:nobody"], "has no candidates"),
         (["no/such.py:all"], "There is no file"),
         (["space.py:several", "--by", "colour"], "--by is 'colour'"),
         (["space.py:several", "--keep", "colour < 3"], "no column"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import torch
 from torch import nn
 
@@ -77,3 +79,40 @@ class CellNetwork(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         return self.head(self.relu(self.norm(self.layers(x))).mean((2, 3)))
+
+
+class Residual(nn.Module):
+    """A map, and what some layers make of it."""
+
+    def __init__(self, width: int, kernel: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.Conv2d(width, width, kernel, padding=kernel // 2, bias=False),
+            nn.BatchNorm2d(width),
+            nn.ReLU(),
+            nn.Conv2d(width, width, kernel, padding=kernel // 2, bias=False),
+            nn.BatchNorm2d(width),
+        )
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return torch.relu(x + self.body(x))
+
+
+def random_cnn(seed: int) -> nn.Module:
+    """Return a random network of 20 to 60 layers: convolutions, poolings and residual blocks."""
+    rng = random.Random(seed)
+    width = rng.choice([8, 16])
+    layers: list[nn.Module] = [nn.Conv2d(3, width, 3, padding=1)]
+    for _ in range(rng.randint(4, 9)):
+        kernel = rng.choice([1, 3, 3, 5])
+        kind = rng.random()
+        if kind < 0.4:
+            layers.append(Residual(width, kernel))
+        elif kind < 0.6:
+            layers.append(nn.MaxPool2d(2, ceil_mode=True))
+        else:
+            wider = rng.choice([8, 16, 32])
+            conv = nn.Conv2d(width, wider, kernel, rng.choice([1, 1, 2]), kernel // 2, bias=False)
+            layers += [conv, nn.BatchNorm2d(wider), nn.ReLU(), Residual(wider, 3)]
+            width = wider
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(width, 10))

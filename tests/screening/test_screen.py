@@ -266,7 +266,7 @@ def test_progress_counts_rows_and_errors() -> None:
     last = seen[-1]
     assert (last.done, last.errors, last.stored, last.total) == (3, 1, 0, 3)
     assert last.seconds_left == 0
-    assert "3 of 3 done, 1 errors" in str(last)
+    assert "3 of 3 done, 1 error," in str(last)
 
 
 @pytest.mark.parametrize(
