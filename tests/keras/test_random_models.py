@@ -8,7 +8,7 @@ import pytest
 
 from tests.keras.random_models import contradictions
 
-SEEDS = (*range(6), 676, 1129, 1316, 1477, 1569)
+SEEDS = (*range(6), 676, 1129, 1316, 1477, 1569, 2300)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

@@ -311,6 +311,7 @@ def pad(known: Known, operation: Operation) -> Answer:
     # A copy is not where the units were that it stands in place of.
     reason = "copies of units stand where others were cropped, so that it is not known which"
     facts: dict[str, Any] = {"certainty": "bound", "reason": reason, "kind": "slice"}
+    facts["turned"] = frozenset(elsewhere)
     return Effect(elsewhere, (tuple(layout),), base=value, copies=copies, **facts)
 
 
