@@ -54,6 +54,7 @@ COLUMNS = (
 )
 
 RGB = (1, 3, 64, 64)
+LARGE = (1, 3, 224, 224)
 Maker = Callable[[], Any]
 
 
@@ -69,7 +70,7 @@ def _new(path: str, *arguments: Any, **options: Any) -> Maker:
 
 
 def _smp(name: str, encoder: str = "resnet18", **options: Any) -> Maker:
-    return _new(f"segmentation_models_pytorch:{name}", encoder, None, **options)
+    return _new(f"segmentation_models_pytorch:{name}", encoder, encoder_weights=None, **options)
 
 
 def _yolo(config: str, kind: str = "DetectionModel") -> Maker:
@@ -159,7 +160,7 @@ MODELS: Mapping[str, tuple[Maker, Any]] = {
     "ultralytics YOLO11n seg": (_yolo("yolo11n-seg.yaml", "SegmentationModel"), RGB),
     "ultralytics YOLO11n cls": (_yolo("yolo11n-cls.yaml", "ClassificationModel"), RGB),
     "ultralytics YOLO12n": (_yolo("yolo12n.yaml"), RGB),
-    "ultralytics RT-DETR": (_yolo("rtdetr-l.yaml", "RTDETRDetectionModel"), (1, 3, 128, 128)),
+    "ultralytics RT-DETR": (_yolo("rtdetr-l.yaml", "RTDETRDetectionModel"), (1, 3, 640, 640)),
     "monai UNet": (
         _monai("UNet", spatial_dims=2, in_channels=1, out_channels=2, channels=(8, 16, 32),
                strides=(2, 2), num_res_units=2),
@@ -192,18 +193,18 @@ MODELS: Mapping[str, tuple[Maker, Any]] = {
                hidden_size=48, mlp_dim=96, num_heads=4, spatial_dims=2),
         (1, 1, 32, 32),
     ),
-    "pytorchcv resnet10": (_cv("resnet10"), RGB),
-    "pytorchcv preresnet18": (_cv("preresnet18"), RGB),
-    "pytorchcv seresnet10": (_cv("seresnet10"), RGB),
-    "pytorchcv bagnet9": (_cv("bagnet9"), RGB),
-    "pytorchcv diracnet18v2": (_cv("diracnet18v2"), RGB),
-    "pytorchcv igcv3_wd4": (_cv("igcv3_wd4"), RGB),
-    "pytorchcv menet108_8x1_g3": (_cv("menet108_8x1_g3"), RGB),
-    "pytorchcv darknet_tiny": (_cv("darknet_tiny"), RGB),
-    "kornia HardNet": (_new("kornia.feature:HardNet"), (1, 1, 32, 32)),
-    "kornia SOSNet": (_new("kornia.feature:SOSNet"), (1, 1, 32, 32)),
-    "kornia HyNet": (_new("kornia.feature:HyNet"), (1, 1, 32, 32)),
-    "kornia KeyNet": (_new("kornia.feature:KeyNet"), (1, 1, 64, 64)),
+    "pytorchcv resnet10": (_cv("resnet10"), LARGE),
+    "pytorchcv preresnet18": (_cv("preresnet18"), LARGE),
+    "pytorchcv seresnet10": (_cv("seresnet10"), LARGE),
+    "pytorchcv bagnet9": (_cv("bagnet9"), LARGE),
+    "pytorchcv diracnet18v2": (_cv("diracnet18v2"), LARGE),
+    "pytorchcv igcv3_wd4": (_cv("igcv3_wd4"), LARGE),
+    "pytorchcv menet108_8x1_g3": (_cv("menet108_8x1_g3"), LARGE),
+    "pytorchcv darknet_tiny": (_cv("darknet_tiny"), LARGE),
+    "kornia HardNet": (_new("kornia.feature:HardNet", pretrained=False), (1, 1, 32, 32)),
+    "kornia SOSNet": (_new("kornia.feature:SOSNet", pretrained=False), (1, 1, 32, 32)),
+    "kornia HyNet": (_new("kornia.feature:HyNet", pretrained=False), (1, 1, 32, 32)),
+    "kornia KeyNet": (_new("kornia.feature:KeyNet", pretrained=False), (1, 1, 64, 64)),
     "kornia DISK": (_new("kornia.feature:DISK"), RGB),
     "kornia ALIKED": (_new("kornia.feature:ALIKED"), RGB),
     "braindecode EEGNet": (_brain("EEGNet"), (1, 22, 1000)),
@@ -217,7 +218,8 @@ MODELS: Mapping[str, tuple[Maker, Any]] = {
         _new("spandrel.architectures.ESRGAN:ESRGAN", num_filters=8, num_blocks=2), RGB
     ),
     "spandrel Compact": (
-        _new("spandrel.architectures.Compact:SRVGGNetCompact", num_feat=8, num_conv=4), RGB
+        _new("spandrel.architectures.Compact.__arch.SRVGG:SRVGGNetCompact", num_feat=8, num_conv=4),
+        RGB,
     ),
     "spandrel SwinIR": (
         _new("spandrel.architectures.SwinIR:SwinIR", img_size=32, embed_dim=12, depths=(2, 2),
@@ -228,7 +230,6 @@ MODELS: Mapping[str, tuple[Maker, Any]] = {
         _new("spandrel.architectures.SPAN:SPAN", num_in_ch=3, num_out_ch=3, feature_channels=8), RGB
     ),
     "spandrel PLKSR": (_new("spandrel.architectures.PLKSR:PLKSR", dim=16, n_blocks=2), RGB),
-    "spandrel MMRealSR": (_new("spandrel.architectures.MMRealSR:MMRRDBNet_test", num_feat=8), RGB),
     "doctr linknet_resnet18": (
         _new("doctr.models.detection:linknet_resnet18", pretrained=False,
              pretrained_backbone=False),

@@ -268,13 +268,18 @@ class KerasSetting:
     def _is_lost(self, node: EnrichedNetworkNode, lost: set[str]) -> bool:
         """Return whether the positions of a result are not where those of a map are, or of tokens.
 
-        The graph says how many there are along every axis. Where they were lost, only a result
-        without positions, a reshape to the sizes of a map, or a layer with a window ends it.
+        The graph says how many there are along every axis. It does not matter where a unit sees
+        everything. Where they were lost, only a reshape to the sizes of a map, or a layer with a
+        window ends it.
         """
         sizes, shape = node.feature_map, self.output_shapes[node.name]
-        if sizes is None or set(sizes) == {1}:
+        if node.receptive_field_max in (math.inf, (math.inf,) * self.bench.axes):
             return False
+        if sizes is None:
+            return True
         behind = any(one.name in lost for one in node.predecessors)
+        if set(sizes) == {1}:
+            return behind
         if not behind and node.name in self._permuted:
             return False
         if behind and node.layer_info.name != "Reshape" and self._is_neutral(node):
