@@ -282,9 +282,9 @@ MODELS: Mapping[str, tuple[Maker, Any]] = {
         RGB,
     ),
     "transformers DPT": (
-        _hugging("DPTForDepthEstimation", "DPTConfig", **TINY, image_size=64, patch_size=16,
-                 backbone_out_indices=[0, 0, 1, 1], neck_hidden_sizes=[8, 16, 32, 32],
-                 fusion_hidden_size=16),
+        _hugging("DPTForDepthEstimation", "DPTConfig", **TINY | {"num_hidden_layers": 4},
+                 image_size=64, patch_size=16, backbone_out_indices=[0, 1, 2, 3],
+                 neck_hidden_sizes=[8, 16, 32, 32], fusion_hidden_size=16),
         RGB,
     ),
     "transformers YOLOS": (
@@ -361,7 +361,14 @@ def row_of(name: str, time_limit: float) -> dict[str, object]:
     notes = [one.split("end: ", 1)[1].split(". The graph")[0] for one in stopped]
     notes += list(dict.fromkeys(_unknown(graph.all_layers)))[:2]
     notes += _verified(model, shape, row, time_limit)
-    return row | {"notes": "; ".join(notes)[:400]}
+    return row | {"notes": _without_folders("; ".join(notes))[:400]}
+
+
+def _without_folders(text: str) -> str:
+    """Return a text without the folders in which libraries are installed here."""
+    for folder in sorted(filter(None, sys.path), key=len, reverse=True):
+        text = text.replace(f"{folder}/", "")
+    return text
 
 
 def _unknown(nodes: Any) -> Iterator[str]:
@@ -390,6 +397,27 @@ def _verified(model: Any, shape: Any, row: dict[str, object], time_limit: float)
     return [f"{one.name}: {one.reason}" for one in report.disagreements[:2]]
 
 
+SHOWN = (*COLUMNS[:1], *COLUMNS[2:10], "notes")
+MARK = "<!-- {} -->\n"
+
+
+def tables_into(page: Path, tables: Mapping[str, Path]) -> None:
+    """Write tables of results into a page, between the marks of their names."""
+    text = page.read_text()
+    for name, path in tables.items():
+        mark = MARK.format(name)
+        before, _, rest = text.partition(mark)
+        _, _, after = rest.partition(mark)
+        rows = list(csv.DictReader(path.open()))
+        shown = [one for one in SHOWN if one in rows[0]]
+        lines = ["| " + " | ".join(shown) + " |", "|" + "---|" * len(shown)]
+        lines += [
+            "| " + " | ".join(row[one].replace("|", "/") for one in shown) + " |" for row in rows
+        ]
+        text = before + mark + "\n".join(lines) + "\n" + mark + after
+    page.write_text(text)
+
+
 def main() -> int:
     """Read the models that the table does not have yet; return 1 if any node differs."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
@@ -398,6 +426,8 @@ def main() -> int:
     parser.add_argument("--packages", type=Path, help="a folder where they are installed")
     parser.add_argument("--only", nargs="*", default=[""], help="models whose names begin so")
     parser.add_argument("--time-limit", type=float, default=30, help="seconds for an experiment")
+    parser.add_argument("--page", type=Path, help="a page to write this table, and others, into")
+    parser.add_argument("--keras", type=Path, help="the table of benchmarks/keras_zoo.py, for it")
     options = parser.parse_args()
     if options.install:
         install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target"]
@@ -424,6 +454,8 @@ def main() -> int:
             file.flush()
             rows.append({key: str(one) for key, one in row.items()})
             print(", ".join(f"{key} {one}" for key, one in row.items() if one != ""), flush=True)
+    if options.page:
+        tables_into(options.page, {"PyTorch": options.output, "Keras": options.keras})
     read = sum(row["read"] == "partial" or row["unknown"] == "0" for row in rows)
     print(f"{read} of {len(rows)} models have no unknown node, or say where they stopped.")
     return int(any(row["differs"] not in ("", "0") for row in rows))
