@@ -352,6 +352,9 @@ class TorchSetting:
         """Find the layers whose differences are looked at, as NaN would tell too much of them."""
         behind = set(self.bench.weighing)
         for operation in self.record.operations:
+            weight = operation.arguments.get("weight")
+            if isinstance(weight, TensorRef) and weight.numbers is not None:
+                behind.update(one.number for one in operation.outputs)
             if any(one.number in behind for one in tensors_in(operation.arguments)):
                 behind.update(one.number for one in operation.outputs)
         self.weighed = {name for name, tap in self.taps.items() if tap.tensor.number in behind}

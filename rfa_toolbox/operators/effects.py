@@ -13,7 +13,7 @@ import attrs
 
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.operators.layout import Layout, Offsets
-from rfa_toolbox.operators.record import Operation
+from rfa_toolbox.operators.record import Numbers, Operation
 from rfa_toolbox.operators.values import Parts, Value
 from rfa_toolbox.operators.windows import Window
 
@@ -72,6 +72,7 @@ class Effect:
         written: what was written to it so far.
         slides: over what its windows slide, if it takes some dimension for channels.
         mirrored: axes along which its result is mirrored, as what it reads.
+        allowed: its ``Value.allowed``.
     """
 
     windows: Mapping[int, Window]
@@ -105,6 +106,7 @@ class Effect:
     written: Written | None = None
     slides: Slides | None = None
     mirrored: frozenset[int] = frozenset()
+    allowed: Numbers | None = None
 
     def facts(self) -> dict[str, Any]:
         """Return what goes into the step as it is."""

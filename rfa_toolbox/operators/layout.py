@@ -39,6 +39,7 @@ __all__ = [
     "image",
     "is_everywhere",
     "is_in_place",
+    "is_square",
     "join",
     "leading_axis",
     "lost_pieces",
@@ -187,6 +188,15 @@ def is_in_place(layout: Layout) -> bool:
             elif type(piece) is Joined and not all(is_in_place((part,)) for part in piece.parts):
                 return False
     return True
+
+
+def is_square(layout: Layout) -> bool:
+    """Return whether the last two dimensions carry the same positions, as scores of an attention.
+
+    >>> is_square(((Atom(0, 4),), (Atom(0, 4),))), is_square(((Atom(1, 4),), (Atom(0, 4),)))
+    (True, False)
+    """
+    return len(layout) > 1 and layout[-1] == layout[-2] and bool(axes_of(layout[-1]))
 
 
 def grids(layout: Layout) -> dict[int, tuple[int | None, tuple[tuple[int, int], ...]]]:

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import attrs
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 __all__ = [
     "UNKNOWN_PLACES",
     "ModuleCall",
+    "Numbers",
     "Operation",
     "Record",
     "TensorRef",
@@ -28,17 +32,26 @@ UNKNOWN_PLACES = "unknown places"
 """Stands for an index where a tensor was written to and slices do not tell where."""
 
 
+@attrs.frozen(slots=True, eq=False)
+class Numbers:
+    """What a constant holds; None if it is one that leaves something out, and not known where."""
+
+    array: NDArray[Any] | None
+
+
 class TensorRef(NamedTuple):
     """A tensor in a record: its number, and its shape as integers.
 
     ``even`` are dimensions along which a constant of the model is known to be the same everywhere.
     ``made`` is a check sum of what a constant was computed with; 0 if that is nothing of interest.
+    ``numbers`` are those of a mask, or of weights that are 0 in places.
     """
 
     number: int
     shape: tuple[int, ...]
     even: tuple[int, ...] = ()
     made: int = 0
+    numbers: Numbers | None = None
 
 
 class ModuleCall(NamedTuple):

@@ -563,7 +563,7 @@ class Trail(Known):
             )
             lost = parts is None and any(is_stacked(value.parts) for value in read)
             made = made._replace(parts=parts, apart=apart or (lost and not effect.mixed))
-        made = made._replace(mirrored=effect.mirrored)
+        made = made._replace(mirrored=effect.mirrored, allowed=effect.allowed)
         for place, tensor in enumerate(operation.outputs):
             layout = made.layout
             if place and place < len(effect.layouts):

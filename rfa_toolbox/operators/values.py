@@ -11,7 +11,7 @@ import attrs
 
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Offsets
-from rfa_toolbox.operators.record import ModuleCall
+from rfa_toolbox.operators.record import ModuleCall, Numbers
 from rfa_toolbox.operators.windows import Window
 
 __all__ = ["Parts", "Step", "Value", "between", "is_stacked", "with_copies"]
@@ -116,6 +116,8 @@ class Value(NamedTuple):
     brought units into an order that is not followed; units of one frame keep their distances.
     Along the axes ``cropped`` units were cut off, and padding took the place of some along those
     ``padded``; of those ``taken`` one unit was. Along those ``mirrored`` the last unit comes first.
+    ``allowed`` are, of scores that the positions in the last dimension but one have for those in
+    the last one, which pairs a mask has left.
     """
 
     step: int
@@ -134,6 +136,7 @@ class Value(NamedTuple):
     padded: frozenset[int] = frozenset()
     taken: frozenset[int] = frozenset()
     mirrored: frozenset[int] = frozenset()
+    allowed: Numbers | None = None
 
 
 def between(dimension: Dimension) -> tuple[int, Atom] | None:

@@ -15,7 +15,8 @@ def seen_by_differences(
 ) -> list[tuple[int, int]]:
     """Return per place of the output the first and the last place of the input that changes it.
 
-    Both are counted along one axis. NaN would go through a product with 0 where nothing else does.
+    (0, -1) if none does. Both are counted along one axis. NaN would go through a product with 0
+    where nothing else does.
     """
     generator = torch.Generator().manual_seed(0)
     model = model.double().eval()
@@ -32,7 +33,7 @@ def seen_by_differences(
             for unit in torch.nonzero(torch.tensor(differs)).flatten().tolist():
                 seen[unit].append(place)
     model.float()
-    return [(one[0], one[-1]) for one in seen]
+    return [(one[0], one[-1]) if one else (0, -1) for one in seen]
 
 
 def _by_place(output: torch.Tensor, axis: int) -> torch.Tensor:

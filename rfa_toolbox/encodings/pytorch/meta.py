@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import math
 import sys
 import types
 from collections import OrderedDict
@@ -48,6 +49,7 @@ from rfa_toolbox.encodings.pytorch.shapes import empty_like, known_result
 from rfa_toolbox.errors import CaptureError, DataDependentControlFlowError
 from rfa_toolbox.operators.record import (
     UNKNOWN_PLACES,
+    Numbers,
     Operation,
     Record,
     TensorRef,
@@ -61,6 +63,20 @@ _SMALL = 4096
 """Whole numbers that a tensor of a model may have to keep them."""
 _FEW = 64
 """The same for other numbers, such as the strides and anchors of a detector."""
+_LARGE = 2**20
+"""Numbers up to which masks and weights that are 0 in places are looked at."""
+_MASKING = {
+    *("scaled_dot_product_attention", "multi_head_attention_forward"),
+    *("masked_fill", "where", "add", "mul"),
+}
+"""Functions of which a mask may be an argument."""
+_RANDOM = {
+    *("rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm"),
+    *("bernoulli", "normal", "uniform", "dropout"),
+}
+"""Functions whose results are others in every run."""
+_LIKE = {"ones_like", "zeros_like", "full_like"}
+_MASKS_WEIGHTS = {"mul", "masked_fill", "where", "tril", "triu"}
 _READ_VALUES = {
     "item",
     "tolist",
@@ -109,11 +125,14 @@ def capture(model: nn.Module, example: Example, ending: Ending = WHOLE) -> Recor
         DataDependentControlFlowError: if the model asks for the value of a tensor.
         Exception: whatever the model itself raises, with a ``Failure`` as its ``rfa_failure``.
     """
+    shadows: dict[int, tuple[int, torch.Tensor]] = {}
     with undisturbed():
-        twin = meta_copy(model)
+        twin = meta_copy(model, shadows)
         inputs = example.map(empty_like)
     scopes = ModuleScopes(twin)
-    return Recorder(scopes, held_by(twin), origins_of(twin), ending).record(twin, inputs)
+    recorder = Recorder(scopes, held_by(twin), origins_of(twin), ending)
+    recorder.shadows.update(shadows)
+    return recorder.record(twin, inputs)
 
 
 def held_by(model: nn.Module) -> Iterator[torch.Tensor]:
@@ -131,13 +150,22 @@ def held_by(model: nn.Module) -> Iterator[torch.Tensor]:
 _MAY_HOLD = (torch.Tensor, tuple, list)
 
 
-def meta_copy(model: nn.Module) -> nn.Module:
+def meta_copy(
+    model: nn.Module, shadows: dict[int, tuple[int, torch.Tensor]] | None = None
+) -> nn.Module:
     """Return a copy of a model whose parameters and buffers have shapes but no memory.
 
     Tensors of a few numbers, and of some more whole ones, keep their values: models read them to
-    decide what to do.
+    decide what to do. Those of others that may be masks go into ``shadows``, by ``id`` of the twin.
     """
-    twin = twin_of(model, _meta_parameter, _meta_or_small)
+
+    def of_a_tensor(tensor: torch.Tensor) -> torch.Tensor:
+        twin = _meta_or_small(tensor)
+        if shadows is not None and twin.is_meta and _may_be_a_mask(tensor):
+            shadows[id(twin)] = (twin._version, tensor.detach().clone())
+        return twin
+
+    twin = twin_of(model, _meta_parameter, of_a_tensor)
     quiet_observers(twin)
     return twin
 
@@ -244,6 +272,11 @@ def _has_fractions(tensor: torch.Tensor) -> bool:
     return tensor.is_floating_point() or tensor.is_complex()
 
 
+def _may_be_a_mask(tensor: torch.Tensor) -> bool:
+    """Whether it may matter where a constant is 0 or far below, and it is not too large to look."""
+    return 1 < tensor.numel() <= _LARGE and not tensor.is_meta
+
+
 def _is_small(tensor: torch.Tensor) -> bool:
     """Whether the values of a constant may steer a model, and are few enough to be kept."""
     return tensor.numel() <= (_FEW if _has_fractions(tensor) else _SMALL)
@@ -290,7 +323,10 @@ class Recorder(TorchFunctionMode):
         self._meta_twins: dict[int, torch.Tensor] = {}
         self._even: dict[int, _Even] = {}
         self._repeating: dict[int, tuple[int, tuple[int, ...]]] = {}
-        self._shadows: dict[int, tuple[int, torch.Tensor]] = {}
+        self.shadows: dict[int, tuple[int, torch.Tensor]] = {}
+        self._left: dict[int, tuple[int, torch.Tensor | None]] = {}
+        self._data_of: dict[int, torch.Tensor] = {}
+        self._seen: dict[int, tuple[int, int]] = {}
         self._made: dict[int, int] = {}
         self._sized = False
         self._next = 0
@@ -429,12 +465,17 @@ class Recorder(TorchFunctionMode):
         version = first._version if first is not None and dependent else 0
         arguments = None
         if dependent:
-            arguments = plain_arguments(described, args, keywords, self.reference)
+            look = self.reference
+            if described.name in _MASKING:
+                look = self._masking
+            elif described.name.startswith("conv"):
+                look = self._weighing
+            arguments = plain_arguments(described, args, keywords, look)
         try:
             if dependent:
                 result = self.call(described.name, function, args, keywords)
             else:
-                result = self._constant(spelled, function, args, keywords, found)
+                result = self._constant(spelled, described.name, function, args, keywords, found)
         except Exception as error:
             self._note_failure(described.name, found)
             if dependent and _is_shaped_by_values(described.name, found):
@@ -502,38 +543,133 @@ class Recorder(TorchFunctionMode):
 
     def _constant(
         self,
+        spelled: str,
         name: str,
         function: Any,
         args: tuple[Any, ...],
         keywords: Mapping[str, Any],
         found: Sequence[torch.Tensor],
     ) -> Any:
-        """Compute a constant; a few numbers have a shadow with values beside the meta tensor.
+        """Compute a constant; its values are a shadow beside the meta tensor, if they are not many.
 
-        Sizes of maps in a tensor steer a model, as do positions to look at.
+        Sizes of maps in a tensor steer a model, as do positions to look at; masks hide positions.
         """
-        if any(self._shadow(one) is None for one in found):
-            return function(*args, **keywords)
-        shadows = self._shadowed(args)
-        given = {key: self._shadowed(value) for key, value in keywords.items()}
-        if name in _READ_VALUES and found:
+        result = self._filled_like(spelled, function, args, keywords)
+        if result is not None:
+            return result
+        read = _tensors((*args, *keywords.values()))
+        whole = all(self._shadow(one) is not None for one in read)
+        shadows = self._shadowed(args) if whole else ()
+        given = {key: self._shadowed(value) for key, value in keywords.items()} if whole else {}
+        if spelled in _READ_VALUES and whole and found:
             return function(*shadows, **given)
         result = function(*args, **keywords)
         target = found[0] if result is None and found else result
-        if isinstance(target, torch.Tensor) and target.is_meta and _is_small(target):
+        if not isinstance(target, torch.Tensor) or not target.is_meta:
+            return result
+        self._note_zeros(name, function, args, keywords, target)
+        random = target.numel() > _FEW and spelled.rstrip("_") in _RANDOM
+        if whole and not random and (_is_small(target) or target.numel() <= _LARGE):
             shadow = function(*shadows, **(given if found else {**given, "device": "cpu"}))
-            self._shadows[id(target)] = (
+            self.shadows[id(target)] = (
                 target._version,
-                self._shadows[id(target)][1] if shadow is None else shadow,
+                self.shadows[id(target)][1] if shadow is None else shadow,
             )
             self.keep(target)
         return result
+
+    def _filled_like(
+        self, spelled: str, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]
+    ) -> torch.Tensor | None:
+        """Fill a tensor of the shape of another one, whose values do not matter."""
+        if spelled not in _LIKE or not args or not args[0].is_meta or args[0].numel() > _LARGE:
+            return None
+        made: torch.Tensor = function(*args, **keywords)
+        here = {key: value for key, value in keywords.items() if key != "device"}
+        alike = torch.empty(args[0].shape, dtype=args[0].dtype)
+        self.shadows[id(made)] = made._version, function(alike, *args[1:], **here)
+        self.keep(made)
+        return made
+
+    def _masking(self, tensor: torch.Tensor) -> TensorRef:
+        """Return the number of a tensor, with its values if it may be a mask."""
+        reference = self.reference(tensor)
+        if reference.number >= 0 or tensor.dim() < 2 or 1 in tensor.shape[-2:]:
+            return reference
+        if self._is_even(tensor):
+            return reference
+        held = self._shadow(tensor) if tensor.numel() <= _LARGE else None
+        if held is None:
+            unknown = tensor.dtype == torch.bool  # other numbers are biases as a rule
+            return reference._replace(numbers=Numbers(None) if unknown else None)
+        return reference._replace(numbers=Numbers(_as_array(held)))
+
+    def _weighing(self, tensor: torch.Tensor) -> TensorRef:
+        """Return the number of a tensor, with where it is 0 if it is a weight that was masked."""
+        reference = self.reference(tensor)
+        if id(tensor) not in self._left:
+            return reference
+        left = self._left_of(tensor)
+        return reference._replace(numbers=Numbers(None if left is None else _as_array(left)))
+
+    def _left_of(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """Return what is left of a masked weight; None if that is not known."""
+        version, left = self._left[id(tensor)]
+        return left if version == tensor._version else None
+
+    def _note_zeros(
+        self,
+        name: str,
+        function: Any,
+        args: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        made: torch.Tensor,
+    ) -> None:
+        """Note where a weight is 0 that was computed of a parameter and a mask.
+
+        The parameter itself may be anything, so that a number that is not 0 stands for it.
+        """
+        found = list(_tensors((*args, *keywords.values())))
+        if name == "data" and found:
+            self._data_of[id(made)] = found[0]
+            self.keep(made)
+            return
+        behind = any(id(one) in self._left for one in found)
+        masks = name in _MASKS_WEIGHTS and any(map(self._is_weight, found))
+        if not (masks or behind) or made.dim() <= 2:
+            return
+        given = {id(one): self._standing_for(one) for one in found}
+        left = None
+        if name in _MASKS_WEIGHTS | KEEP_EVEN and not any(one is None for one in given.values()):
+            stood = _replaced((args, dict(keywords)), given)
+            with torch.no_grad():
+                result = function(*stood[0], **stood[1])
+            left = result if isinstance(result, torch.Tensor) else stood[0][0]
+        for one in (made, self._data_of.get(id(made))):
+            if one is not None:
+                self._left[id(one)] = one._version, left
+                self.keep(one)
+
+    def _is_weight(self, tensor: torch.Tensor) -> bool:
+        weight = self._data_of.get(id(tensor), tensor)
+        return id(weight) in self._origins and tensor.dim() > 2 and tensor.numel() > 1
+
+    def _standing_for(self, tensor: torch.Tensor) -> torch.Tensor | None:
+        """Return numbers that are 0 where a constant is, whatever a parameter will be."""
+        if id(tensor) in self._left:
+            left = self._left_of(tensor)
+            return None if left is None else left.clone()
+        shadow = self._shadow(tensor)
+        taps = tensor.shape[2:] if tensor.dim() > 2 else tensor.shape
+        if shadow is None and (self._is_weight(tensor) or math.prod(taps) == 1):
+            return torch.ones(tensor.shape)  # anything, or the same for all taps
+        return shadow
 
     def _shadow(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """Return the values of a constant, if they are known and nobody wrote to it since then."""
         if not tensor.is_meta:
             return tensor
-        version, shadow = self._shadows.get(id(tensor), (-1, None))
+        version, shadow = self.shadows.get(id(tensor), (-1, None))
         return shadow if version == tensor._version else None
 
     def _shadowed(self, value: Any) -> Any:
@@ -713,7 +849,7 @@ class Recorder(TorchFunctionMode):
     ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """Replace tensors with memory by meta ones where both meet, and stay on meta."""
         if name.startswith("masked_fill"):  # takes a single number from its own device alone
-            args = tuple(one.to("meta") if isinstance(one, torch.Tensor) else one for one in args)
+            args = tuple(map(self._number_on_meta, args))
         args = tuple(self._twin(one) for one in args)
         keywords = {key: self._twin(one) for key, one in keywords.items()}
         if name in _MOVES:
@@ -723,6 +859,21 @@ class Recorder(TorchFunctionMode):
             keywords = {**keywords, "device": torch.device("meta")}
         return args, keywords
 
+    def _number_on_meta(self, value: Any) -> Any:
+        if not isinstance(value, torch.Tensor) or value.dim() or value.is_meta:
+            return value
+        number = value.to("meta")
+        self.shadows[id(number)] = (number._version, value)
+        self.keep(number)
+        return number
+
+    def _shadow_of_memory(self, twin: torch.Tensor, value: torch.Tensor) -> None:
+        """Keep what a tensor holds now that is met again and may have been written to."""
+        key = twin._version, value._version
+        if self._seen.get(id(twin)) != key:
+            self._seen[id(twin)] = key
+            self.shadows[id(twin)] = twin._version, value.detach().clone()
+
     def _twin(self, value: Any) -> Any:
         if isinstance(value, torch.Tensor):
             if value.is_meta or value.dim() == 0:
@@ -731,6 +882,8 @@ class Recorder(TorchFunctionMode):
             if twin is None:
                 twin = self._meta_twins[id(value)] = value.detach().to("meta")
                 self._kept.append(value)
+            if _may_be_a_mask(value) and id(value) not in self._numbers:
+                self._shadow_of_memory(twin, value)
             if id(value) in self._numbers:
                 self._numbers[id(twin)] = self._numbers[id(value)]
             self._made[id(twin)] = self._made.get(id(value), 0)
@@ -743,6 +896,22 @@ class Recorder(TorchFunctionMode):
         if type(value) is tuple or type(value) is list:
             return type(value)(self._twin(one) for one in value)
         return value
+
+
+def _as_array(tensor: torch.Tensor) -> Any:
+    plain = tensor.detach()
+    return (plain.float() if _has_fractions(plain) else plain).numpy()
+
+
+def _replaced(value: Any, others: Mapping[int, Any]) -> Any:
+    """Return arguments with other tensors in the place of theirs."""
+    if isinstance(value, torch.Tensor):
+        return others[id(value)]
+    if isinstance(value, dict):
+        return {key: _replaced(one, others) for key, one in value.items()}
+    if type(value) is tuple or type(value) is list:
+        return type(value)(_replaced(one, others) for one in value)
+    return value
 
 
 @attrs.frozen

@@ -38,6 +38,7 @@ from rfa_toolbox.encodings.pytorch.signatures import canonical_name
 from rfa_toolbox.operators.record import (
     UNKNOWN_PLACES,
     ModuleCall,
+    Numbers,
     Operation,
     Record,
     TensorRef,
@@ -49,6 +50,8 @@ from rfa_toolbox.operators.record import (
 __all__ = ["capture", "read_traced", "run"]
 
 _CONSTANT = -1
+_LARGE = 2**20
+"""Numbers up to which masks and weights that are 0 in places are looked at."""
 _FEW = 4096
 """Numbers up to which a constant is looked at whether it was made of the size of the input."""
 
@@ -504,6 +507,8 @@ class _Reader:
                     if constant.numel() <= _FEW
                     else TensorRef(_CONSTANT, tuple(constant.shape))
                 )
+                if type(constant) is TensorRef:
+                    constant = constant._replace(numbers=_numbers_of(outputs[0].toIValue()))
             self._values[outputs[0].debugName()] = constant
         elif kind in ("ListConstruct", "TupleConstruct"):
             self._values[outputs[0].debugName()] = tuple(inputs)
@@ -519,6 +524,8 @@ class _Reader:
                 reference = TensorRef(self._next, tuple(found.shape))
                 self._next += 1
                 self._origins[reference.number] = self._attributes.get(id(found), ())
+                if not isinstance(found, torch.nn.Parameter):
+                    reference = reference._replace(numbers=_numbers_of(found))
                 found = reference
             self._values[outputs[0].debugName()] = found
         elif kind in ("NumToTensor", "unchecked_cast", "data"):
@@ -582,7 +589,12 @@ class _Reader:
                 for value in node.outputs():
                     known = self._values.get(value.debugName())
                     if type(known) is TensorRef:
-                        computed = known._replace(made=check_sum(name, arguments))
+                        computed = known._replace(
+                            made=check_sum(name, arguments),
+                            numbers=_left_by(
+                                name, tensors, _is_of_truths(value), self._weight_among(tensors)
+                            ),
+                        )
                         self._values[value.debugName()] = computed
         if view is not None:
             self._viewed[outputs[0]] = view
@@ -594,6 +606,11 @@ class _Reader:
             parts = {"input": target, "index": index, "value": self._values[outputs[0]]}
             self._finish("setitem", parts, (changed,), scope)
             self._values[view.base] = changed
+
+    def _weight_among(self, tensors: list[TensorRef]) -> TensorRef | None:
+        """Return the one that is computed of parameters and has the shape of a kernel."""
+        found = (one for one in tensors if self._origins.get(one.number) and len(one.shape) > 2)
+        return next(found, None)
 
     def _finish(
         self,
@@ -689,6 +706,35 @@ def _refilled(arguments: Mapping[str, Any], tensors: list[TensorRef]) -> dict[st
 
     filled = {key: refill(value) for key, value in arguments.items()}
     return {**filled, "rest": tuple(waiting)} if waiting else filled
+
+
+def _numbers_of(constant: torch.Tensor) -> Numbers | None:
+    """Return what a constant holds that may be a mask, if it is not too large to look at."""
+    if constant.dim() < 2 or constant.numel() > _LARGE or constant.is_complex():
+        return None
+    plain = constant.detach().cpu()
+    return Numbers((plain.float() if plain.is_floating_point() else plain).numpy())
+
+
+def _is_of_truths(value: Any) -> bool:
+    kind = value.type()
+    return kind.kind() == "TensorType" and kind.dtype() == torch.bool and (kind.dim() or 0) > 1
+
+
+def _left_by(
+    name: str, tensors: list[TensorRef], truths: bool, weight: TensorRef | None
+) -> Numbers | None:
+    """Return that a constant was masked that was computed of others; a trace tells no values."""
+    masks = truths or name in ("tril", "triu", "masked_fill", "where")
+    if name == "mul" and len(tensors) == 2:
+        shapes = [one.shape[-2:] for one in tensors]
+        masks = shapes[0] == shapes[1] and 1 not in shapes[0] and len(shapes[0]) == 2
+    if name == "mul" and weight is not None:
+        taps = len(weight.shape) - 2
+        masks = any(math.prod(one.shape[-taps:]) > 1 for one in tensors if one is not weight)
+    kept = weight is not None or name in KEEP_EVEN or name == "add"
+    handed_on = kept and any(one.numbers is not None for one in tensors)
+    return Numbers(None) if masks or handed_on else None
 
 
 def _even(value: Any, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -104,6 +104,8 @@ def move(known: Known, operation: Operation, layout: Layout) -> Moved:
 def with_layout(value: Value, layout: Layout, output: TensorRef) -> Value:
     """Return a value behind plumbing; without its parts, if channels are not all there."""
     parts = value.parts
+    if value.allowed is not None and layout[-2:] != value.layout[-2:]:
+        value = value._replace(allowed=None)
     if parts is not None and output.shape[parts.dimension : parts.dimension + 1] != (
         sum(parts.sizes),
     ):

@@ -10,7 +10,9 @@ from rfa_toolbox.operators import layout as layouts
 from rfa_toolbox.operators.effects import Answer, Effect, Moved, Rule, rule
 from rfa_toolbox.operators.known import Known
 from rfa_toolbox.operators.layout import Layout, plain
+from rfa_toolbox.operators.masks import FAR_BELOW, allowed_by
 from rfa_toolbox.operators.record import (
+    Numbers,
     Operation,
     TensorRef,
     tensors_in,
@@ -40,6 +42,11 @@ def pointwise(known: Known, operation: Operation) -> Answer:
         facts: dict[str, Any] = {"kind": kind, "position_dependent": uneven}
         if uneven and operation.name in _MASKS:
             facts |= {"certainty": "bound", "reason": _MASKED.format(operation.name)}
+        if layouts.is_square(layout):
+            left = _left_by(operation, value.allowed)
+            if left is not value.allowed:
+                facts |= {"certainty": "exact", "reason": ""}
+            facts["allowed"] = left
         return Effect({}, (layout,), base=value, mixed=(), mirrored=value.mirrored, **facts)
     values = [known.value(tensor) for tensor in tensors]
     layout = layouts.broadcast([value.layout for value in values], shape)
@@ -77,6 +84,42 @@ def glu(known: Known, operation: Operation) -> Answer:
     return Effect(windows, (tuple(layout),), base=value)
 
 
+def _left_by(operation: Operation, before: Numbers | None) -> Numbers | None:
+    """Return which pairs of positions are left of scores behind a mask."""
+    masks = [one for one in tensors_in(operation.arguments) if one.numbers is not None]
+    if len(masks) != 1:
+        return before
+    (mask,) = masks
+    if operation.name == "masked_fill":
+        number = operation.get("value", operation.get("2", 0))
+        turned = isinstance(number, int | float) and number <= FAR_BELOW
+        mask = _opposite(mask) if turned else mask._replace(numbers=None)
+    elif operation.name == "where":
+        filled = operation.get("other", 0)
+        if not isinstance(filled, int | float) or filled > FAR_BELOW:
+            mask = mask._replace(numbers=None)
+    elif operation.name == "mul":
+        mask = _not_zero(mask)
+    elif operation.name != "add":
+        return before
+    allowed = allowed_by(mask)
+    if allowed is None or before is None or before.array is None:
+        return before if allowed is None else allowed
+    if allowed.array is None or allowed.array.shape != before.array.shape:
+        return Numbers(None)
+    return Numbers(allowed.array & before.array)
+
+
+def _opposite(mask: TensorRef) -> TensorRef:
+    array = None if mask.numbers is None else mask.numbers.array
+    return mask if array is None else mask._replace(numbers=Numbers(array == 0))
+
+
+def _not_zero(mask: TensorRef) -> TensorRef:
+    array = None if mask.numbers is None else mask.numbers.array
+    return mask if array is None else mask._replace(numbers=Numbers(array != 0))
+
+
 _MASKS = {"masked_fill", "where", "tril", "triu"}
 _MASKED = "'{}' replaces some units of a map by numbers that see nothing"
 
@@ -103,6 +146,7 @@ def same_shape(known: Known, operation: Operation) -> Answer:
         base=value,
         mixed=(),
         kind="pointwise",
+        allowed=value.allowed,
         ignored_global=bool(statistics),
         statistics=statistics,
     )

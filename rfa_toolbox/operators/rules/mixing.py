@@ -10,7 +10,9 @@ from rfa_toolbox.operators import layout as layouts
 from rfa_toolbox.operators.effects import Answer, Effect, Rule, rule
 from rfa_toolbox.operators.known import Known
 from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Lost, plain
+from rfa_toolbox.operators.masks import allowed_by, masked
 from rfa_toolbox.operators.record import (
+    Numbers,
     Operation,
     TensorRef,
     tensors_in,
@@ -149,7 +151,13 @@ def softmax(known: Known, operation: Operation) -> Answer:
         if not layouts.overlap(value.layout[place], rest)
     ]
     windows = known.mixing(value, mixed)
-    return Effect(windows, (value.layout,), base=value, blockwise=in_blocks(windows))
+    return Effect(
+        windows,
+        (value.layout,),
+        base=value,
+        blockwise=in_blocks(windows),
+        allowed=None if windows else value.allowed,
+    )
 
 
 @rule(mirrors=True)
@@ -303,14 +311,19 @@ def _contract(
         _in_order(one, letters, result) for one, letters in terms if not known.depends(one)
     ]
     contracts = any(letter not in result for _, letters in terms for letter in letters)
+    facts: dict[str, Any] = {"blockwise": in_blocks(windows)}
+    for tensor, letters in terms:
+        left = known.value(tensor).allowed if known.depends(tensor) else None
+        if left is not None and letters[-1] not in result and letters[-2] in result:
+            facts |= _behind_mask(windows, known.value(tensor).layout[-1], left)
     return Effect(
         windows,
         (layout,),
         base=base,
         mixed=None if contracts else (),
-        blockwise=in_blocks(windows),
         units=None if len(found) > 1 or not shape else shape[-1],
         position_dependent=any(known.uneven([one], layout, base.extents) for one in constants),
+        **facts,
     )
 
 
@@ -357,6 +370,9 @@ def _attend(
         facts: dict[str, Any] = {"blockwise": in_blocks(windows)}
         if operation.get("is_causal") and _attends_to_itself(known, operation, place):
             facts |= _one_sided(windows, value, place)
+        elif masks and (allowed := allowed_by(masks[0])) is not None:
+            itself = _attends_to_itself(known, operation, place)
+            facts |= _behind_mask(windows, value.layout[place] if itself else (), allowed)
         return Effect(
             windows,
             (layout,),
@@ -393,6 +409,28 @@ def multi_head_attention(known: Known, operation: Operation) -> Answer:
     keys = dependent(known, operation, "key", "value")
     found = [known.mixing(known.value(tensor), (0,)) for tensor in keys]
     return _attend(known, operation, operation.arguments.get("query"), found, 0)
+
+
+def _behind_mask(
+    windows: dict[int, Window], dimension: Dimension, allowed: Numbers
+) -> dict[str, Any]:
+    """Narrow the windows of an attention to what its mask allows; return what to say of the step.
+
+    ``dimension`` holds the positions that attend to each other; it is empty if they are not the
+    same.
+    """
+    found = None
+    if allowed.array is not None and layouts.axes_of(dimension):
+        found = masked(dimension, allowed.array)
+    bound = {"certainty": "bound", "reason": _MASKED_ATTENTION}
+    if found is None or in_blocks(windows):
+        return {"blockwise": in_blocks(windows), **bound}
+    windows.update(found.windows)
+    exact: dict[str, Any] = {} if found.tight else bound
+    return {"blockwise": found.blockwise, **exact}
+
+
+_MASKED_ATTENTION = "a mask hides positions from some of its units, which may see less"
 
 
 def _attends_to_itself(known: Known, operation: Operation, place: int) -> bool:

@@ -19,6 +19,7 @@ from rfa_toolbox.operators import layout as layouts
 from rfa_toolbox.operators.effects import Answer, Effect, Rule, Slides
 from rfa_toolbox.operators.known import Known
 from rfa_toolbox.operators.layout import Atom, Dimension, Lost, plain
+from rfa_toolbox.operators.masks import under_weights
 from rfa_toolbox.operators.record import (
     Operation,
     TensorRef,
@@ -190,13 +191,16 @@ def convolution(known: Known, operation: Operation) -> Answer:
     first = rank - count
     groups = operation.get("groups", 1)
     shape = operation.outputs[0].shape
-    windows = _kernel_windows(known, operation, value, kernel)
+    windows = _kernel_windows(known, operation, value, kernel, under_weights(weight, kernel))
     channel = first - 1
     channels_in = tensor.shape[channel]
     apart = groups > 1 and (groups == channels_in or value.apart)
     facts: dict[str, Any] = {}
+    if weight.numbers is not None and weight.numbers.array is None:
+        facts = {"certainty": "bound", "reason": _MASKED_WEIGHTS}
     if groups > 1 and layouts.axes_of(value.layout[channel]):
-        apart, value, facts = _kept_apart(known, value, channel, groups, shape[channel])
+        apart, value, more = _kept_apart(known, value, channel, groups, shape[channel])
+        facts |= more
     elif shape[channel] != channels_in:
         layout = (*value.layout[:channel], plain(shape[channel]), *value.layout[first:])
         value = value if layouts.axes_of(value.layout[channel]) else value._replace(layout=layout)
@@ -215,9 +219,16 @@ def convolution(known: Known, operation: Operation) -> Answer:
 
 
 def _kernel_windows(
-    known: Known, operation: Operation, value: Value, kernel: Sequence[int]
+    known: Known,
+    operation: Operation,
+    value: Value,
+    kernel: Sequence[int],
+    taps: Sequence[tuple[int, int]],
 ) -> list[Window]:
-    """Return the windows of a convolution, along the last dimensions of its tensor."""
+    """Return the windows of a convolution, along the last dimensions of its tensor.
+
+    ``taps`` are, per dimension, the first and the last tap that are used.
+    """
     count = len(kernel)
     transposed = operation.name.startswith("conv_transpose") or bool(operation.get("transposed"))
     strides = per_axis(operation.get("stride", 1), count)
@@ -235,7 +246,22 @@ def _kernel_windows(
             windows.append(Window(k, s, d, None, None))
         else:
             windows.append(Window(k, s, d, begin, end))
-    return windows
+    return [_tapped(one, *used, turned=transposed) for one, used in zip(windows, taps, strict=True)]
+
+
+def _tapped(window: Window, first: int, last: int, turned: bool) -> Window:
+    """Return a window of which only some taps are used; those of transposed ones are turned."""
+    k, d = int(window.kernel), window.dilation
+    if (first, last) == (0, k - 1):
+        return window
+    if turned:
+        first, last = k - 1 - last, k - 1 - first
+    begin = None if window.begin is None else window.begin - first * d
+    end = None if window.end is None else window.end - (k - 1 - last) * d
+    return window._replace(kernel=last - first + 1, begin=begin, end=end)
+
+
+_MASKED_WEIGHTS = "its weights are masked, and it is not known where; its units may see less"
 
 
 def _kept_apart(

@@ -1,0 +1,252 @@
+"""Masks that are constants hide positions; where they are not known, what they hide is a bound."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name that everybody uses
+from torch import nn
+
+from rfa_toolbox.empirical import verify
+from rfa_toolbox.unit_windows import region_of
+from tests.faults.influence import seen_by_differences
+from tests.pytorch.measure import INF, Function, captures, encode
+
+LENGTH = 24
+PLACES = torch.arange(LENGTH)
+APART = PLACES[:, None] - PLACES[None]
+Mask = Callable[[torch.Tensor], torch.Tensor]
+
+MASKS: dict[str, tuple[Mask, tuple[float, float]]] = {
+    "a band": (lambda x: APART.abs() <= 2, (3, 3)),
+    "a band behind": (lambda x: (APART >= 0) & (APART < 4), (4, 1)),
+    "what is in front": (lambda x: torch.ones_like(APART, dtype=torch.bool).tril(), (INF, 1)),
+    "what is behind": (lambda x: torch.ones(APART.shape, device=x.device).triu().bool(), (1, INF)),
+    "everything": (lambda x: torch.ones(LENGTH, LENGTH, dtype=torch.bool), (INF, INF)),
+}  # fmt: skip
+"""Per mask how far a unit behind a convolution of 3 looks back and ahead."""
+
+
+def added(mask: torch.Tensor) -> torch.Tensor:
+    return torch.zeros(LENGTH, LENGTH).masked_fill(~mask.to("cpu"), float("-inf"))
+
+
+def given(mask: Mask) -> Any:
+    return lambda y: F.scaled_dot_product_attention(y, y, y, attn_mask=mask(y))
+
+
+def given_as_numbers(mask: Mask) -> Any:
+    return lambda y: F.scaled_dot_product_attention(y, y, y, attn_mask=added(mask(y)))
+
+
+def by_hand(hide: Callable[[torch.Tensor], torch.Tensor]) -> Any:
+    return lambda y: (hide(y @ y.transpose(1, 2)) / 2).softmax(-1) @ y
+
+
+WAYS: dict[str, Callable[[Mask], Any]] = {
+    "given to the attention": given,
+    "given as numbers": given_as_numbers,
+    "filled in": lambda mask: by_hand(lambda a: a.masked_fill(~mask(a), float("-inf"))),
+    "added": lambda mask: by_hand(lambda a: a + added(mask(a))),
+    "chosen": lambda mask: by_hand(lambda a: torch.where(mask(a), a, float("-inf"))),
+}
+
+
+def attention(way: str, mask: Mask) -> nn.Module:
+    attend = WAYS[way](mask)
+    return Function(
+        lambda s, x: attend(s.c(x).transpose(1, 2)).transpose(1, 2), c=nn.Conv1d(4, 4, 3, padding=1)
+    )
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", MASKS)
+def test_an_attention_sees_what_its_mask_leaves(name: str, way: str) -> None:
+    mask, (back, ahead) = MASKS[name]
+    model = attention(way, mask)
+    graph = encode(model, (1, 4, LENGTH), "meta")
+    (windows,) = graph.unit_windows
+    assert (windows.firsts, windows.lasts) == ((-back,), (ahead,))
+    for unit, (first, last) in enumerate(seen_by_differences(model, (1, 4, LENGTH))):
+        assert (first, last) == (max(0, unit - back), min(LENGTH - 1, unit + ahead))
+
+
+def blocks(x: torch.Tensor) -> torch.Tensor:
+    return PLACES[:, None] // 8 == PLACES[None] // 8
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_mask_of_blocks_makes_windows_that_do_not_slide(way: str) -> None:
+    model = attention(way, blocks)
+    graph = encode(model, (1, 4, LENGTH), "meta")
+    assert (graph.receptive_field_max, graph.certainty) == ((10,), "exact")
+    found = seen_by_differences(model, (1, 4, LENGTH))
+    assert max(last - first + 1 for first, last in found) == 10
+
+
+UNEVEN: dict[str, Mask] = {
+    "the beginning, for all": lambda x: (APART >= 0) | (PLACES[None] < 4),
+    "a band that grows": lambda x: APART.abs() <= PLACES[:, None] // 6,
+    "two bands": lambda x: (APART == 0) | (APART == 3),
+    "some, by chance": lambda x: torch.rand(LENGTH, LENGTH, generator=torch.Generator()) > 0.5,
+}
+
+
+@pytest.mark.parametrize("name", UNEVEN)
+def test_a_mask_that_leaves_some_units_less_is_a_bound(name: str) -> None:
+    model = attention("given to the attention", UNEVEN[name])
+    graph = encode(model, (1, 4, LENGTH))
+    assert graph.certainty == "bound"
+    assert "mask" in graph.certainty_reason
+    (windows,) = graph.unit_windows
+    for unit, (first, last) in enumerate(seen_by_differences(model, (1, 4, LENGTH))):
+        assert unit + windows.firsts[0] <= first <= last <= unit + windows.lasts[0]
+
+
+@captures
+@pytest.mark.parametrize("name", MASKS)
+def test_no_capture_calls_exact_what_a_mask_may_hide(name: str, capture: str) -> None:
+    mask, (back, ahead) = MASKS[name]
+    graph = encode(attention("given to the attention", mask), (1, 4, LENGTH), capture)
+    (windows,) = graph.unit_windows
+    same = (windows.firsts, windows.lasts) == ((-back,), (ahead,))
+    assert same or graph.certainty == "bound"
+
+
+class Masked(nn.Conv1d):
+    """A convolution of what is in front, whose weight is masked in a way of its own."""
+
+    def __init__(self, way: str, size: int = 5) -> None:
+        super().__init__(4, 4, size, padding=size // 2)
+        mask = torch.ones(4, 4, size)
+        mask[..., size // 2 + 1 :] = 0
+        self.register_buffer("mask", mask)
+        self.way = way
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weight = self.weight
+        if self.way == "data":
+            self.weight.data *= self.mask
+        elif self.way == "multiplied":
+            weight = self.mask * self.weight
+        elif self.way == "filled":
+            weight = self.weight.masked_fill(self.mask == 0, 0)
+        elif self.way == "chosen":
+            weight = torch.where(self.mask.bool(), self.weight, 0)
+        elif self.way == "made":
+            mask = torch.ones_like(self.weight)
+            mask[:, :, self.mask.shape[-1] // 2 + 1 :] = 0
+            weight = self.weight * mask
+        elif self.way == "turned":
+            weight = (self.weight.transpose(0, 1) * self.mask).transpose(0, 1)
+        return F.conv1d(x, weight, self.bias, padding=self.padding)
+
+
+WEIGHTS = ("data", "multiplied", "filled", "chosen", "made", "turned")
+
+
+@pytest.mark.parametrize("way", WEIGHTS)
+def test_weights_that_a_mask_makes_zero_see_nothing(way: str) -> None:
+    graph = encode(
+        nn.Sequential(nn.Conv1d(4, 4, 3, padding=1), Masked(way)), (1, 4, LENGTH), "meta"
+    )
+    assert (graph.receptive_field_max, graph.certainty) == ((5,), "exact")
+    assert (graph.unit_windows[0].firsts, graph.unit_windows[0].lasts) == ((-3,), (1,))
+
+
+def test_masked_weights_see_what_an_experiment_says() -> None:
+    model = nn.Sequential(nn.Conv1d(4, 4, 3, padding=1), Masked("multiplied"))
+    for unit, (first, last) in enumerate(seen_by_differences(model, (1, 4, LENGTH))):
+        assert (first, last) == (max(0, unit - 3), min(LENGTH - 1, unit + 1))
+
+
+@pytest.mark.parametrize("way", ["data", "made"])
+def test_verify_agrees_on_masked_weights(way: str) -> None:
+    report = verify(nn.Sequential(nn.Conv1d(4, 4, 3, padding=1), Masked(way)), (1, 4, LENGTH))
+    assert [one.verdict for one in report.nodes] == ["agrees", "agrees"]
+
+
+@captures
+def test_masked_weights_that_are_not_known_are_a_bound(capture: str) -> None:
+    graph = encode(Masked("multiplied"), (1, 4, LENGTH), capture)
+    assert graph.receptive_field_max == (3,) or graph.certainty == "bound"
+
+
+def test_a_mask_of_pixels_in_front_sees_lines_above() -> None:
+    mask = torch.ones(5, 5)
+    mask[2, 3:], mask[3:] = 0, 0
+    model = Function(
+        lambda s, x: F.conv2d(x, s.c.weight * mask, padding=2), c=nn.Conv2d(4, 4, 5, bias=False)
+    )
+    graph = encode(model, (1, 4, 12, 12), "meta")
+    assert (graph.receptive_field_max, graph.certainty) == ((3, 5), "exact")
+    for axis, size in enumerate((3, 5)):
+        found = seen_by_differences(model, (1, 4, 12, 12), axis - 2)
+        assert max(last - first + 1 for first, last in found) == size
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("mask", [(1, 1, 0, 0, 0), (0, 0, 0, 1, 1), (0, 1, 1, 1, 0)])
+def test_transposed_convolutions_are_masked_from_the_other_side(
+    mask: tuple[int, ...], stride: int
+) -> None:
+    taps = torch.tensor(mask, dtype=torch.float)
+    model = Function(
+        lambda s, x: F.conv_transpose1d(x, s.c.weight * taps, stride=stride, padding=1),
+        c=nn.Conv1d(4, 4, 5, bias=False),
+    )
+    graph = encode(model, (1, 4, LENGTH), "meta")
+    (windows,) = graph.unit_windows
+    found = seen_by_differences(model, (1, 4, LENGTH))
+    assert graph.receptive_field_max == (max(last - first + 1 for first, last in found),)
+    for unit in range(4 * stride, 8 * stride):
+        first, last = found[unit]
+        expected = region_of(windows, unit)
+        assert (first, last) in (expected, (0, -1))
+        assert (first, last) != (0, -1) or stride > sum(mask)
+
+
+@captures
+@pytest.mark.parametrize("way", ["not known", "divided", "not a mask"])
+def test_a_weight_behind_what_is_not_known_is_a_bound(way: str, capture: str) -> None:
+    def masked(s: Any, x: torch.Tensor) -> torch.Tensor:
+        if way == "not known":
+            return F.conv1d(x, s.c.weight * torch.rand(16, 4, 3, device=x.device).round())
+        if way == "divided":
+            return F.conv1d(x, s.c.weight * s.m / s.c.weight.norm())
+        return F.conv1d(x, s.c.weight * torch.rand(16, 1, 1, device=x.device))
+
+    model = Function(masked, c=nn.Conv1d(4, 16, 3))
+    model.register_buffer("m", torch.tensor([1.0, 1.0, 0.0]))
+    graph = encode(model, (1, 4, LENGTH), capture)
+    if way == "not a mask":
+        assert (graph.receptive_field_max, graph.certainty) == ((3,), "exact")
+    else:
+        assert graph.receptive_field_max == (2,) or graph.certainty == "bound"
+    if way == "divided" and capture == "meta":
+        assert (graph.receptive_field_max, graph.certainty) == ((2,), "exact")
+
+
+UNMASKED: dict[str, Any] = {
+    "a norm": lambda s, x: F.conv1d(x, s.c.weight / s.c.weight.norm(dim=1, keepdim=True)),
+    "a factor per channel": lambda s, x: F.conv1d(x, s.c.weight * torch.rand(4, 1, 1)),
+    "zeros that are learned": lambda s, x: F.conv1d(x, s.z),
+}
+
+
+@captures
+@pytest.mark.parametrize("name", UNMASKED)
+def test_weights_that_are_computed_without_a_mask_are_whole(name: str, capture: str) -> None:
+    members = {"c": nn.Conv1d(4, 4, 3), "z": nn.Parameter(torch.zeros(4, 4, 3))}
+    graph = encode(Function(UNMASKED[name], **members), (1, 4, LENGTH), capture)
+    assert (graph.receptive_field_max, graph.certainty) == ((3,), "exact")
+
+
+def test_masks_of_a_model_stay_as_they_are() -> None:
+    model = Masked("data")
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    encode(model, (1, 4, LENGTH), "meta")
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
