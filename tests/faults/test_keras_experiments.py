@@ -49,7 +49,8 @@ def test_one_of_several_inputs_has_an_effective_field(keras: Any) -> None:
             input=name,
             samples=2,
         )
-        assert field.square(1.0).side == side
+        seen = np.argwhere(field.contribution)  # squares lie around the median of random weights
+        assert tuple(np.ptp(seen, axis=0) + 1) == (side, side)
 
 
 def test_a_subclassed_model_is_called_on_symbolic_tensors(keras: Any) -> None:
