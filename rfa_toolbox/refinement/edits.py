@@ -6,7 +6,7 @@ Layers are named as the nodes of a graph are, which is where they are in the cod
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, ClassVar, TypeAlias
+from typing import Any, ClassVar, Final, TypeAlias
 
 import attrs
 
@@ -145,10 +145,15 @@ class CutBehind:
         return f"nothing between {self.node} and the head"
 
 
+_MOST_TIMES: Final = 1000
+"""How often a block can stand there: more is a slip, and would take all memory."""
+
+
 def _to_times(value: Any) -> int:
-    if type(value) is not int or value < 0:
+    if type(value) is not int or not 0 <= value <= _MOST_TIMES:
         raise RefinementError(
-            f"A block is to stand {value!r} times; it must be a whole number, 0 to leave it out."
+            f"A block is to stand {value!r} times; it must be a whole number up to {_MOST_TIMES}, "
+            "0 to leave it out."
         )
     return value
 
@@ -163,7 +168,7 @@ class Repeat:
     Attributes:
         block: name of a module; or of the last layer of a block, which begins at the nearest layer
             in front that makes it one.
-        times: how often it stands there; 0 leaves it out.
+        times: how often it stands there, at most 1000; 0 leaves it out.
 
     >>> Repeat("layer1.1", 2).words
     'layer1.1 2 times'
@@ -179,6 +184,14 @@ class Repeat:
         return f"{self.block} {self.times} times" if self.times else f"no {self.block}"
 
 
+def _arguments(_edit: object, _attribute: attrs.Attribute[Any], value: object) -> None:
+    if not isinstance(value, Mapping):
+        raise RefinementError(
+            f"The arguments of a constructor are {value!r}; they must be an object with their "
+            "names and values."
+        )
+
+
 @attrs.frozen
 class Rebuild:
     """Make the model anew, with other arguments of its own constructor.
@@ -191,7 +204,7 @@ class Rebuild:
     """
 
     kind: ClassVar[str] = "rebuild"
-    arguments: Mapping[str, Any] = attrs.field(hash=False)
+    arguments: Mapping[str, Any] = attrs.field(hash=False, validator=_arguments)
 
     @property
     def words(self) -> str:
@@ -225,7 +238,8 @@ def edit_from_dict(config: Any) -> Edit:
     >>> edit_from_dict({"kind": "remove", "node": "maxpool"})
     RemovePooling(node='maxpool')
     """
-    kind = _KINDS.get(config.get("kind", "")) if isinstance(config, Mapping) else None
+    name = config.get("kind") if isinstance(config, Mapping) else None
+    kind = _KINDS.get(name) if isinstance(name, str) else None
     if kind is None:
         raise RefinementError(
             f"An edit is {config!r}; it must be an object with 'kind', one of {sorted(_KINDS)!r}."

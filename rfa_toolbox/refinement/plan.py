@@ -351,4 +351,11 @@ def _prediction_from(value: Any) -> Prediction:
         raise RefinementError(
             f"The states of a refinement are {states!r}; they must be an object with {_STATES!r}."
         )
+    counts = {name: value[name] for name in ("parameters", "multiply_accumulates")}
+    known = {name: one for name, one in counts.items() if one is not None}
+    for name, one in {**known, **states}.items():
+        if type(one) is not int or one < 0:
+            raise RefinementError(
+                f"The number of {name} of a refinement is {one!r}; it must be a whole number."
+            )
     return Prediction(**{**value, **sizes})

@@ -144,6 +144,9 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
         ("before", {}, "A prediction of a refinement"),
         (("before", "resolution"), 5, "resolution of a refinement is 5"),
         (("after", "states"), 5, "states of a refinement are 5"),
+        (("after", "states", "critical"), "x", "number of critical of a refinement is 'x'"),
+        (("after", "parameters"), "many", "parameters of a refinement is 'many'"),
+        (("before", "multiply_accumulates"), float("nan"), "accumulates of a refinement is nan"),
     ],
 )
 def test_a_refinement_with_a_wrong_value_is_refused_with_it(
@@ -151,7 +154,10 @@ def test_a_refinement_with_a_wrong_value_is_refused_with_it(
 ) -> None:
     config = json.loads(json.dumps(refinement(SetWindow("2.0", stride=1)).to_dict()))
     *outer, last = [name] if isinstance(name, str) else name
-    (config[outer[0]] if outer else config)[last] = value
+    inner = config
+    for one in outer:
+        inner = inner[one]
+    inner[last] = value
     with pytest.raises(RefinementError, match=message):
         Refinement.from_dict(config)
 
@@ -208,6 +214,21 @@ def test_a_block_in_code_is_refused_with_where_to_write_it() -> None:
     graph = create_graph_from_pytorch_model(model.eval(), input_res=(1, 3, 32, 32))
     with pytest.raises(RefinementError, match=r"no module of a Sequential.*Network\.forward"):
         refine_model(model, refinement_of(graph, [Repeat("block")], 32))
+
+
+def test_a_pooling_behind_a_layer_in_code_is_refused_with_the_code_that_calls_it() -> None:
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(3, 8, 3, 1, 1)
+
+        def forward(self, x: Any) -> Any:
+            return self.stem(x).relu()
+
+    model = nn.Sequential(Network(), nn.Conv2d(8, 8, 3)).eval()
+    graph = create_graph_from_pytorch_model(model, input_res=(1, 3, 32, 32))
+    with pytest.raises(RefinementError, match=r"in the code of Network\.forward"):
+        refine_model(model, refinement_of(graph, [InsertPooling("0.stem")], 32))
 
 
 def test_a_model_that_is_made_anew_is_applied_with_its_constructor(torchvision: Any) -> None:

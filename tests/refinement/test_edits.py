@@ -145,9 +145,9 @@ def test_a_block_stands_there_as_often_as_is_wished() -> None:
     assert len(without.all_layers) == len(graph.all_layers) - len(names)
 
 
-@pytest.mark.parametrize("value", [-1, 1.5, "2", True, None])
+@pytest.mark.parametrize("value", [-1, 1.5, "2", True, None, 10**12])
 def test_a_block_stands_there_a_whole_number_of_times(value: Any) -> None:
-    with pytest.raises(RefinementError, match="whole number, 0 to leave it out"):
+    with pytest.raises(RefinementError, match="whole number up to 1000, 0 to leave it out"):
         Repeat("layer1.1", value)
 
 
@@ -198,6 +198,8 @@ def test_every_edit_comes_back_from_json_as_it_was(one: Edit) -> None:
         {"edits": [{"kind": "unknown"}]},
         {"edits": [{"kind": "window", "node": 3}]},
         {"edits": [{"kind": "window"}]},
+        {"edits": [{"kind": ["window"], "node": "conv1"}]},
+        {"edits": [{"kind": "rebuild", "arguments": [1]}]},
         {"edits": "none"},
         {"before": 3},
     ],

@@ -384,7 +384,7 @@ def _insert(model: nn.Module, change: Inserted, nodes: Sequence[EnrichedNetworkN
             return
     raise RefinementError(
         f"{change.node.name!r} would have to stand behind {change.behind!r}, which is in no "
-        f"Sequential but in the code of {_where(model.get_submodule(path))}. Write it there."
+        f"Sequential but in the code of {_where(_caller_of(model, behind))}. Write it there."
     )
 
 
@@ -453,6 +453,15 @@ def _pooling_like(node: EnrichedNetworkNode) -> nn.Module:
 
 
 # --- what cannot be changed ------------------------------------------------------------------
+
+
+def _caller_of(model: nn.Module, node: EnrichedNetworkNode) -> nn.Module:
+    """Return the module in whose code a layer is called: no Sequential, which has none."""
+    path = node.module_path or ""
+    is_module = node.name.partition("#")[0] == path
+    several = [*_and_parents(path)][is_module and path != "" :]
+    modules = [model.get_submodule(one) for one in several]
+    return next((one for one in modules if not isinstance(one, nn.Sequential)), model)
 
 
 def _module_of(model: nn.Module, node: EnrichedNetworkNode) -> nn.Module:
