@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from bisect import bisect_right
 from collections import Counter
@@ -357,7 +356,9 @@ def _check_options(direction: object, columns: object, depth: object, page: obje
         raise ValueError(f"direction is {direction!r}; valid are 'TB' and 'LR'.")
     if page is not None and page not in _PAGES:
         raise ValueError(f"page is {page!r}; valid are {', '.join(map(repr, _PAGES))} and None.")
-    if isinstance(columns, str) or (isinstance(columns, int) and not 0 < columns < math.inf):
+    number = type(columns) is int and columns > 0
+    names = isinstance(columns, Sequence) and not isinstance(columns, str)
+    if not (number or names or columns is None):
         raise ValueError(
             f"columns is {columns!r}; it must be a positive number, or a list of names of nodes."
         )

@@ -558,11 +558,47 @@ def test_the_picture_is_saved_as_svg_and_png(open_page: Open) -> None:
     assert "url(#tip)" in text
     assert 'id="tip"' in text
     assert "var(" not in text
+    # A sign has the colour of its box, and a layer that adds context has none, as on the page.
+    namespace = "{http://www.w3.org/2000/svg}"
+    drawn = [shape for sign in tree.iter(f"{namespace}symbol") for shape in sign]
+    assert {shape.get("fill") for shape in drawn} == {None, "currentColor"}
+    assert not any(shape.get("stroke") for shape in drawn)
+    signs = [one for one in tree.iter(f"{namespace}use") if one.get("href") == "#sign-productive"]
+    assert signs
+    assert {(one.get("fill"), one.get("stroke")) for one in signs} == {("none", "none")}
+    critical = next(tree.iterfind(f".//{namespace}use[@href='#sign-critical']"))
+    assert critical.get("color") != signs[0].get("color")
     with page.expect_download() as waiting:
         page.get_by_role("button", name="Save the picture as PNG").click()
     picture = waiting.value.path().read_bytes()
     assert picture.startswith(b"\x89PNG")
     assert int.from_bytes(picture[16:20], "big") > 500
+
+
+@pytest.mark.parametrize("has_head", [False, True])
+def test_a_network_in_which_nothing_is_judged_has_no_good_resolutions(
+    open_page: Open, has_head: bool
+) -> None:
+    image = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+    dense = EnrichedNetworkNode("dense", LayerDefinition("Dense", units=3), [image])
+    page = open_page({"model": dense if has_head else image}, 32)
+    assert "No layer of the network looks at a part" in page.locator("#headline").inner_text()
+    assert "Good" not in page.locator("#subline").inner_text()
+    assert "Good" not in page.locator("#figures").inner_text()
+    assert not page.locator("#state-chart svg .good").count()
+    assert "Nothing to judge" in page.locator("#advice").inner_text()
+    page.evaluate("setResolution([1234567])")
+    clipped = "(one) => one.scrollWidth > one.clientWidth"
+    assert not page.locator("#pixels-0").evaluate(clipped)
+
+
+def test_one_layer_is_told_in_the_singular_and_its_chart_has_no_number_twice(
+    open_page: Open,
+) -> None:
+    page = open_page({"one": EnrichedNetworkNode("conv", LayerDefinition("Conv2d", 3, 1), [])}, 1)
+    assert "is 1 unit large" in page.locator(".details").inner_text()
+    numbers = page.locator("#state-chart text[text-anchor=end]").all_text_contents()
+    assert numbers[:3] == ["0", "", "1"]
 
 
 def test_words_are_hidden_where_nobody_reads_them_but_not_in_the_file(open_page: Open) -> None:

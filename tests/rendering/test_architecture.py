@@ -268,7 +268,8 @@ def test_a_picture_for_a_sheet_of_paper_fits_onto_it() -> None:
     "options",
     [
         {"direction": "RL"}, {"palette": "neon"}, {"page": "a0"}, {"columns": 0},
-        {"columns": "Conv"}, {"columns": ["Conv"]}, {"depth": 0}, {"depth": True},
+        {"columns": "Conv"}, {"columns": 2.5}, {"columns": True}, {"columns": ["Conv"]},
+        {"depth": 0}, {"depth": True},
     ],
 )  # fmt: skip
 def test_an_option_that_does_not_exist_is_quoted(options: dict[str, Any]) -> None:

@@ -187,14 +187,14 @@ function drawStateChart(paper) {
   const axes = Array.from({ length: one.axes ?? 1 }, (_, axis) => axis);
   const low = Math.max(...axes.map((axis) => pixels(one.good.from, axis)));
   const high = Math.min(...axes.map((axis) => pixels(one.good.to, axis)));
-  if (low <= high && low <= sliderEnd) {
+  if (nodes.length && low <= high && low <= sliderEnd) {
     chart.append(svg("rect", { class: "band", x: toX(low), width: Math.max(toX(high) - toX(low), 2), y: ceiling, height: floor - ceiling }));
     chart.append(svg("text", { class: "good", x: Math.min((toX(low) + toX(high)) / 2, width - RIGHT - 50), y: 12, "text-anchor": "middle" }, `good ${goodText(one)}`));
   }
   for (const part of [0, 0.5, 1])
     chart.append(
       svg("line", { class: "rule", x1: LEFT, x2: LEFT + places, y1: toY(part), y2: toY(part) }),
-      svg("text", { x: LEFT - 6, y: toY(part) + 4, "text-anchor": "end" }, Math.round(part * layers)),
+      svg("text", { x: LEFT - 6, y: toY(part) + 4, "text-anchor": "end" }, Number.isInteger(part * layers) ? part * layers : ""),
       ...(share.length ? [svg("text", { x: LEFT + places + 5, y: toY(part) + 4 }, `${100 * part} %`)] : []),
     );
   for (let at = 0; at <= 4; at += 1) {

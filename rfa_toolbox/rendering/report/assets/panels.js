@@ -77,9 +77,9 @@ function showSummary() {
     : [];
   const held = shares.length ? `${sum.counts.unproductive === 1 ? "It holds" : "They hold"} ${listed(shares.map(String))}.` : "";
   byId("subline").replaceChildren(
-    ...[one.good.unknown && html("strong", {}, `${one.good.unknown} `), one.resized && `The model resizes every ${WHOLE} to ${sized(inShort(new Set(one.resized).size > 1 ? one.resized : one.resized[0]))}, and is judged there. `, axes && html("span", { class: resolution.length > 2 && "axes" }, `${axes} `), held && `${held} `, html("b", {}, `Good ${/^from/.test(goodText(one)) ? "" : /to/.test(goodText(one)) ? "from " : "at "}${goodText(one)}.`)].filter((child) => child instanceof Node || Boolean(child)).map((child) => /** @type {Node | string} */ (child)),
+    ...[one.good.unknown && html("strong", {}, `${one.good.unknown} `), one.resized && `The model resizes every ${WHOLE} to ${sized(inShort(new Set(one.resized).size > 1 ? one.resized : one.resized[0]))}, and is judged there. `, axes && html("span", { class: resolution.length > 2 && "axes" }, `${axes} `), held && `${held} `, sum.all.length > 0 && html("b", {}, `Good ${/^from/.test(goodText(one)) ? "" : /to/.test(goodText(one)) ? "from " : "at "}${goodText(one)}.`)].filter((child) => child instanceof Node || Boolean(child)).map((child) => /** @type {Node | string} */ (child)),
   );
-  byId("subline").title = goodReason(one);
+  byId("subline").title = sum.all.length ? goodReason(one) : "";
   const shown = STATES.filter((state) => state !== "partially" || sum.counts.partially);
   byId("balance").replaceChildren(
     barOf(sum.counts, "bar"),
@@ -99,7 +99,7 @@ function showSummary() {
     ),
   );
   /** @type {[string, Child, string][]} */
-  const figures = [["Good resolutions", goodText(one), goodReason(one)]];
+  const figures = sum.all.length ? [["Good resolutions", goodText(one), goodReason(one)]] : [];
   if (parameters) figures.push(["Parameters that cannot help", percent(parameters.share), `${shortNumber(parameters.wasted)} of ${shortNumber(parameters.total)}`]);
   if (macs) figures.push(["Compute that cannot help", percent(macs.share), `${shortNumber(macs.wasted)} of ${shortNumber(macs.total)} multiply-adds${aboutText(one, view.resolution)}`]);
   byId("figures").replaceChildren(
@@ -148,6 +148,7 @@ function chooser(one, node, longest) {
 
 /** What can be done, the cheapest first. @param {Model} one @param {ReturnType<typeof balance>} sum @returns {[string, ...Child[]][]} */
 function advice(one, sum) {
+  if (!sum.all.length) return [["Nothing to judge", `Only layers that look at a part of the ${WHOLE} are judged, and there is none.`]];
   const resolution = judgedAt(one, view.resolution);
   const use = one.resized ? `Let the model resize ${WHOLE}s to` : `Use ${WHOLE}s of`;
   const enough = resolution.map((size, axis) => Math.max(size, pixels(one.good.from, axis)));
@@ -520,9 +521,10 @@ function why(one, node, resolution) {
     }
     if (axes.every((axis) => resolution[axis] <= pixels(nodes.filled[node], axis))) {
       const maps = inputs.map((other) => mapSize(one, other, resolution).join(" × "));
+      const sizes = maps.length ? [...new Set(maps)].slice(0, 4) : [resolution.join(" × ")];
       const layer = layerOf(one, node);
       text.push(
-        `The feature map that reaches it is ${maps.length ? listed([...new Set(maps)].slice(0, 4)) : resolution.join(" × ")} units large at ${resolutionText(resolution)}, and the layer looks at ${sizesText(layer.window, axes.length)}: the map is not larger than the window, so nothing is left to slide over.`,
+        `The feature map that reaches it is ${listed(sizes)} unit${sizes.join() === "1" ? "" : "s"} large at ${resolutionText(resolution)}, and the layer looks at ${sizesText(layer.window, axes.length)}: the map is not larger than the window, so nothing is left to slide over.`,
       );
     }
   } else if (state === "critical" || state === "partially") {
@@ -876,7 +878,7 @@ function save(blob, kind) {
 }
 
 /** The properties of a drawing that a file must carry with it. */
-const DRAWN = ["fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "opacity", "font-family", "font-size", "font-weight", "text-anchor", "paint-order", "marker-end", "display"];
+const DRAWN = ["color", "fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "opacity", "font-family", "font-size", "font-weight", "text-anchor", "paint-order", "marker-end", "display"];
 
 /** The picture as it is folded now, as a file that needs nothing else. */
 function pictureAsSvg() {
@@ -898,6 +900,10 @@ function pictureAsSvg() {
   const kept = /** @type {SVGElement} */ (symbols.cloneNode(true));
   const [from, to] = [symbols, kept].map((one) => [...one.querySelectorAll("*")]);
   to.forEach((copy, at) => {
+    if (copy.closest("symbol")) { // what uses a sign gives it its colours
+      if (copy.classList.contains("solid")) copy.setAttribute("fill", "currentColor");
+      return;
+    }
     const style = getComputedStyle(from[at]);
     for (const property of ["fill", "stroke", "stroke-width", "stroke-linecap"]) copy.setAttribute(property, style.getPropertyValue(property));
   });
