@@ -597,7 +597,7 @@ def _advice(advice: Advice, title: str, where: Target) -> str:
 def _refined(model: _Model, refinement: Refinement) -> tuple[EnrichedNetworkNode, str]:
     """Return the graph of a refined model, and how it is known."""
     if model.source.kind in ("graph", "Keras file", "ONNX", "exported program"):
-        return edit(model.graph, refinement.edits), "predicted"
+        return edit(model.graph, refinement.edits_for(model.graph)), "predicted"
     with progress(f"Applying it to {model.title}"):
         return model.source.refined(refinement, model.shapes), "applied, and as predicted"
 

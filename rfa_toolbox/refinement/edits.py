@@ -22,6 +22,7 @@ __all__ = [
     "SetWindow",
     "edit_from_dict",
     "edit_to_dict",
+    "renamed",
 ]
 
 
@@ -217,6 +218,19 @@ Edit: TypeAlias = SetWindow | RemovePooling | InsertPooling | CutBehind | Repeat
 _KINDS: Mapping[str, type[Any]] = {
     one.kind: one for one in (SetWindow, RemovePooling, InsertPooling, CutBehind, Repeat, Rebuild)
 }
+
+
+def renamed(edit: Edit, names: Mapping[str, str]) -> Edit:
+    """Return an edit for layers that are called otherwise.
+
+    >>> renamed(InsertPooling("conv2d"), {"conv2d": "conv2d_1"})
+    InsertPooling(node='conv2d_1', size=2)
+    """
+    if isinstance(edit, Rebuild):
+        return edit
+    if isinstance(edit, Repeat):
+        return attrs.evolve(edit, block=names.get(edit.block, edit.block))
+    return attrs.evolve(edit, node=names.get(edit.node, edit.node))
 
 
 def edit_to_dict(edit: Edit) -> dict[str, Any]:

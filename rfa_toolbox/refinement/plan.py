@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import attrs
 
@@ -22,7 +23,7 @@ from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 from rfa_toolbox.refinement.editing import Editable
-from rfa_toolbox.refinement.edits import Edit, edit_from_dict, edit_to_dict, words_of
+from rfa_toolbox.refinement.edits import Edit, edit_from_dict, edit_to_dict, renamed, words_of
 from rfa_toolbox.refinement.nodes import is_pooling
 
 __all__ = ["Prediction", "Refinement", "architecture_key", "predict", "refinement_of"]
@@ -105,6 +106,8 @@ class Refinement:
         architecture: tells the architecture that the edits are for; see ``architecture_key``.
         before: the architecture as it was.
         after: the architecture with the edits; None where only the model can tell.
+        layers: names of the layers of the architecture, in order of execution: edits speak of
+            these, and another instance may call them otherwise.
     """
 
     edits: tuple[Edit, ...]
@@ -116,6 +119,7 @@ class Refinement:
     architecture: str
     before: Prediction
     after: Prediction | None
+    layers: tuple[str, ...] = attrs.field(default=(), repr=False)
 
     @property
     def words(self) -> str:
@@ -137,10 +141,35 @@ class Refinement:
         """
         if architecture_key(graph) != self.architecture:
             raise RefinementError(
-                f"The refinement ({self.words}) was made for another architecture: the names, "
-                "kinds or windows of the layers differ. Make it from a graph of this model, with "
+                f"The refinement ({self.words}) was made for another architecture: "
+                f"{self._difference(graph)}. Make it from a graph of this model, with "
                 "suggest_refinements(graph, input_res)."
             )
+
+    def _difference(self, graph: EnrichedNetworkNode) -> str:
+        names = [node.name for node in graph.all_layers]
+        for at, (then, now) in enumerate(zip(self.layers, names, strict=False), start=1):
+            if _without_counter(then) != _without_counter(now):
+                return f"layer {at} was {then!r}, and is {now!r} in this model"
+        if self.layers and len(self.layers) != len(names):
+            return f"it had {len(self.layers)} layers, and this model has {len(names)}"
+        return "the names, kinds or windows of the layers differ"
+
+    def edits_for(self, graph: EnrichedNetworkNode) -> tuple[Edit, ...]:
+        """Return the edits with the names that layers have in a graph of the same architecture.
+
+        Keras numbers layers that nobody named on and on, so that a second model of one function
+        has other names. What stands at the same place is the same layer.
+
+        Raises:
+            RefinementError: a ValueError, if the graph is that of another architecture.
+        """
+        self.check(graph)
+        names = tuple(node.name for node in graph.all_layers)
+        if not self.layers or names == self.layers:
+            return self.edits
+        now = _names_by_place(self.layers, names)
+        return tuple(renamed(one, now) for one in self.edits)
 
     def to_dict(self) -> dict[str, Any]:
         """Return the refinement as plain values that JSON can hold."""
@@ -166,16 +195,17 @@ class Refinement:
                 f"{VERSION}. A newer release of rfa_toolbox may read it."
             )
         names = [field.name for field in attrs.fields(cls)]
-        missing = [name for name in names if name not in config]
+        missing = [name for name in names if name not in config and name != "layers"]
         if missing:
             raise RefinementError(f"The refinement lacks {missing!r}; it needs {names!r}.")
-        values = {name: config[name] for name in names}
+        values = {name: config[name] for name in names if name in config}
         values["edits"] = _edits_from(values["edits"])
         values["before"] = _prediction_from(values["before"])
         values["after"] = values["after"] and _prediction_from(values["after"])
         for name in ("strategy", "source", "weights", "architecture"):
             if not isinstance(values[name], str):
                 raise RefinementError(f"The {name} of a refinement is {values[name]!r}, no text.")
+        values["layers"] = _names_from(values.get("layers", ()))
         values["input_res"] = _sizes_from(values["input_res"], "input_res")
         if values["encoded_res"] is not None:
             values["encoded_res"] = _sizes_from(values["encoded_res"], "encoded_res")
@@ -203,7 +233,8 @@ class Refinement:
 def architecture_key(graph: EnrichedNetworkNode) -> str:
     """Return a text that is equal for graphs of one architecture.
 
-    The size of the input may differ, and the number of classes.
+    The size of the input may differ, the number of classes, and the numbers by which Keras tells
+    layers apart that nobody named.
 
     >>> from rfa_toolbox.architectures.resnet import resnet18, resnet36
     >>> architecture_key(resnet18()) == architecture_key(resnet36())
@@ -213,7 +244,7 @@ def architecture_key(graph: EnrichedNetworkNode) -> str:
     index = {node: at for at, node in enumerate(nodes)}
     facts = [
         (
-            node.name,
+            _without_counter(node.name),
             node.layer_info.name,
             # A window that covers the map, or goes by its size, differs between input sizes.
             None if node.layer_info.resolution_dependent else str(node.layer_info.stride_size),
@@ -223,6 +254,24 @@ def architecture_key(graph: EnrichedNetworkNode) -> str:
         for node in nodes
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+_COUNTER: Final = re.compile(r"_\d+(?=$|[/#])")
+
+
+def _without_counter(name: str) -> str:
+    """Return a name without the numbers that Keras puts behind names of layers and models."""
+    return _COUNTER.sub("", name)
+
+
+def _names_by_place(then: Sequence[str], now: Sequence[str]) -> dict[str, str]:
+    """Return what layers, and the models that they are in, are called now, by their old names."""
+    found: dict[str, str] = {}
+    for old, new in zip(then, now, strict=False):
+        outer, inner = old.split("/"), new.split("/")
+        for depth in range(1, len(outer) + 1):
+            found.setdefault("/".join(outer[:depth]), "/".join(inner[:depth]))
+    return found
 
 
 def refinement_of(
@@ -265,8 +314,8 @@ def unchanged(
     encoded = next((one.encoded_resolution for one in nodes if one.encoded_resolution), None)
     known = predict(graph, input_res) if before is None else before
     size = resolution_of(nodes, input_res)
-    key = architecture_key(graph)
-    return Refinement((), "by hand", "", "kept", size, encoded, key, known, known)
+    key, names = architecture_key(graph), tuple(node.name for node in nodes)
+    return Refinement((), "by hand", "", "kept", size, encoded, key, known, known, names)
 
 
 def refined_further(
@@ -323,6 +372,14 @@ def _edits_from(value: Any) -> tuple[Edit, ...]:
     if not isinstance(value, Sequence) or isinstance(value, str):
         raise RefinementError(f"The edits of a refinement are {value!r}; they must be a list.")
     return tuple(edit_from_dict(one) for one in value)
+
+
+def _names_from(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
+        raise RefinementError(
+            f"The layers of a refinement are {str(value)[:200]}; they must be a list of names."
+        )
+    return tuple(value)
 
 
 def _sizes_from(value: Any, what: str) -> tuple[Any, ...]:

@@ -201,6 +201,7 @@ def test_every_edit_comes_back_from_json_as_it_was(one: Edit) -> None:
         {"edits": [{"kind": ["window"], "node": "conv1"}]},
         {"edits": [{"kind": "rebuild", "arguments": [1]}]},
         {"edits": "none"},
+        {"layers": "none"},
         {"before": 3},
     ],
 )

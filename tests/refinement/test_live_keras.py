@@ -14,7 +14,16 @@ keras = pytest.importorskip("keras")
 
 from rfa_toolbox import create_graph_from_tensorflow_model  # noqa: E402
 from rfa_toolbox.errors import RefinementError  # noqa: E402
-from rfa_toolbox.refinement import InsertPooling, Repeat, refine_model, refinement_of  # noqa: E402
+from rfa_toolbox.refinement import (  # noqa: E402
+    CutBehind,
+    InsertPooling,
+    Refinement,
+    Repeat,
+    SetWindow,
+    predict,
+    refine_model,
+    refinement_of,
+)
 from rfa_toolbox.refinement.live.application import as_predicted  # noqa: E402
 from rfa_toolbox.refinement.live.comparison import differences  # noqa: E402
 
@@ -191,3 +200,45 @@ def test_a_layer_without_the_number_is_refused_with_its_class() -> None:
     other = keras.Model(image, keras.layers.MaxPooling2D(2, name="window")(image), name="one")
     with pytest.raises(RefinementError, match=r"'window' is a ZeroPadding2D.*(2, 2)"):
         as_predicted(model, lambda _: graph_of(other))
+
+
+def unnamed(size: int = 32) -> Any:
+    """Make a network whose layers nobody named: Keras numbers them on and on."""
+    layers = keras.layers
+    image = keras.Input((size, size, 3))
+    x = layers.Conv2D(4, 3, strides=2)(layers.ZeroPadding2D(1)(image))
+    for _ in range(2):
+        y = layers.Conv2D(4, 3, padding="same")(layers.ReLU()(x))
+        x = x + y
+    x = layers.MaxPooling2D()(x)
+    x = keras.Sequential([layers.Conv2D(4, 3, strides=2), layers.Conv2D(4, 3, padding="same")])(x)
+    return keras.Model(image, layers.Dense(3)(layers.GlobalAveragePooling2D()(x)))
+
+
+@pytest.mark.parametrize("kind", ["window", "cut", "repeat"])
+def test_a_stored_refinement_fits_any_instance_however_keras_numbers_its_layers(
+    kind: str, tmp_path: Any
+) -> None:
+    keras.backend.clear_session()
+    graph = graph_of(unnamed())
+    inside = next(node for node in graph.all_layers if node.name.startswith("sequential"))
+    edit_ = {
+        "window": SetWindow(inside.name, stride=1),
+        "cut": CutBehind("max_pooling2d"),
+        "repeat": Repeat("add", 3),
+    }[kind]
+    refinement = refinement_of(graph, [edit_, SetWindow("conv2d", stride=1)], 32)
+    refinement.save(tmp_path / "refinement.json")
+    keras.layers.Conv2D(1, 1), keras.Sequential([keras.layers.Dense(1), keras.layers.ReLU()])
+    second = unnamed()
+    assert second.layers[2].name != "conv2d"
+    refined = refine_model(second, Refinement.load(tmp_path / "refinement.json"))
+    assert predict(refined.graph, 32) == refinement.after
+
+
+def test_an_architecture_is_another_one_where_layers_are_called_otherwise_by_hand() -> None:
+    refinement = refinement_of(graph_of(network()), [SetWindow("conv", stride=1)], 32)
+    other = keras.Sequential(network().layers[:2])
+    other.add(keras.layers.Conv2D(4, 3, strides=2, name="conv"))
+    with pytest.raises(RefinementError, match="layer 3 was 'pad', and is 'conv' in this model"):
+        refine_model(other, refinement)

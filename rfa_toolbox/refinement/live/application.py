@@ -129,12 +129,13 @@ def refine_model(
     shape = refinement.encoded_res if input_res is None else None
     live = _live(model, input_res, shape)
     graph = _checked(live, refinement)
-    rest = [one for one in refinement.edits if not isinstance(one, Rebuild)]
+    edits = refinement.edits_for(graph)
+    rest = [one for one in edits if not isinstance(one, Rebuild)]
     weights = Weights()
-    for one in refinement.edits:
+    for one in edits:
         if isinstance(one, Rebuild):
             weights = live.rebuild(one.arguments)
-    graph = graph if len(rest) == len(refinement.edits) else live.graph()
+    graph = graph if len(rest) == len(edits) else live.graph()
     repeats = [one for one in rest if isinstance(one, Repeat)]
     return _as_predicted(live, graph, edit(graph, rest), weights, repeats)
 

@@ -59,7 +59,7 @@ class LiveKerasModel:
                     patches[_layer_name(change.before)] = factor
             elif isinstance(change, Removed):
                 for node in change.nodes:
-                    _remove(config, node)
+                    _remove(config, _layer_name(node))
             elif isinstance(change, Repeated):
                 _repeat(config, change)
             elif isinstance(change, Inserted):
@@ -209,17 +209,19 @@ def _repair_padding(
 # --- layers ----------------------------------------------------------------------------------
 
 
-def _remove(config: dict[str, Any], node: EnrichedNetworkNode) -> None:
+def _remove(config: dict[str, Any], path: str) -> None:
     """Take a layer out: what reads it reads what it reads."""
-    model, name = _model_of(config, _layer_name(node))
-    entry = _entry_of(config, _layer_name(node))
+    model, name = _model_of(config, path)
+    entry = _entry_of(config, path)
     sources = list(_histories(entry.get("inbound_nodes", [])))
     model["layers"].remove(entry)
     if "input_layers" not in model:  # a Sequential has an order, and no edges
+        if not model["layers"] and "/" in path:
+            _remove(config, path.rpartition("/")[0])
         return
     if len(sources) != 1:
         raise RefinementError(
-            f"{node.name!r} reads {len(sources)} tensors, so it cannot be left out of the model."
+            f"{path!r} reads {len(sources)} tensors, so it cannot be left out of the model."
         )
     for other in model["layers"]:
         for history in _histories(other.get("inbound_nodes", [])):
