@@ -299,24 +299,30 @@ class _Search:
             exact = self.exact(one)
             if exact is not None and self._is_success(exact):
                 found.append(exact)
-        if strategy == "cut":
-            found.sort(key=_wasted)
         return tuple(found)
 
     @staticmethod
-    def _cuts(several: Iterable[_Candidate]) -> list[_Candidate]:
-        """Return cuts in order of how many layers that cannot help they leave, then keep most.
+    def _cuts(several: Sequence[_Candidate]) -> list[_Candidate]:
+        """Return cuts that save compute first, in order of how many layers are on the wrong side.
 
-        What is cut off could not help, whatever the fields of what is left. Of one stem, a cut that
-        keeps less than another one and leaves as many layers that cannot help is left out.
+        Layers that cannot help stay, or layers that do help are lost: of those behind the same stem
+        where nothing is cut off. Of one stem, a cut that keeps less than another one and leaves as
+        many layers that cannot help is left out.
         """
         longest: dict[object, _Candidate] = {}
+        helping: dict[object, int] = {}
         for one in several:
-            key = (one.edits[:-1], one.wasted)
+            stem = one.edits[:-1]
+            helping[stem] = max(one.kept - one.wasted, helping.get(stem, 0))
+            key = (stem, one.wasted)
             if key not in longest or one.kept > longest[key].kept:
                 longest[key] = one
+
+        def misplaced(one: _Candidate) -> int:
+            return one.wasted + helping[one.edits[:-1]] - (one.kept - one.wasted)
+
         return sorted(
-            longest.values(), key=lambda one: (one.wasted, max(1.0, one.compute), -one.kept)
+            longest.values(), key=lambda one: (one.compute > 1, misplaced(one), one.compute)
         )
 
     def _is_success(self, one: Refinement) -> bool:

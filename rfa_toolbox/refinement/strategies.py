@@ -217,23 +217,29 @@ def _is_end(node: EnrichedNetworkNode) -> bool:
 def _helpful(
     nodes: Sequence[EnrichedNetworkNode], ends: Sequence[str], resolution: Sequence[int]
 ) -> list[str]:
-    """Return those of some ends in front of which every part has a layer that can help."""
+    """Return those of some ends that are behind a part with a layer that can help.
+
+    Layers that look at one unit alone, such as the last one of a bottleneck, belong to the part in
+    front of them.
+    """
     helping = {
-        one.name
+        one.name: one.state(resolution) != "unproductive"
         for one in blocks_of_nodes(nodes)
-        if one.counted
-        and one.state(resolution) != "unproductive"
-        and any(one.main.layer_info.expands(one.main.axes or 1))
+        if one.counted and any(one.main.layer_info.expands(one.main.axes or 1))
     }
     found: list[str] = []
-    helps = False
+    part: list[bool] = []
+    helped = False
     for node in nodes:
-        helps = helps or node.name in helping
+        if node.name in helping:
+            part.append(helping[node.name])
         if node.name in ends:
-            if not helps:
-                break
-            found.append(node.name)
-            helps = False
+            if helped and not part:
+                found[-1] = node.name
+            elif any(part):
+                found.append(node.name)
+            helped = any(part) or (helped and not part)
+            part = []
     return found
 
 
