@@ -379,6 +379,7 @@ class KerasSetting:
         ``order`` says which dimension of the image every dimension is, if they were permuted.
         """
         spatial = self.bench.spatial
+        told = self.nodes[name].feature_map if name in self.nodes else None
         if order is not None and flags.ndim == len(order) == len(self.shape):
             spatial = tuple(order.index(one) for one in spatial)
         if flags.shape[:1] != (count,):
@@ -386,10 +387,9 @@ class KerasSetting:
         if flags.ndim == len(self.shape):
             self._maps.append(tuple(flags.shape[one] for one in spatial))
             kept: tuple[int, ...] = (spatial[self.axis],)
-        elif flags.ndim == 3 and len(self.shape) == 4:
+        elif flags.ndim == 3 and len(self.shape) == 4 and told != (1, 1):
             # Tokens: the rows of a map, one after another.
             flags = flags if order is None else np.moveaxis(flags, order.index(1), 1)
-            told = self.nodes[name].feature_map if name in self.nodes else None
             known = [*([told] if told is not None else []), *reversed(self._maps)]
             sizes = next((one for one in known if math.prod(one) == flags.shape[1]), None)
             if sizes is not None:

@@ -271,12 +271,14 @@ class PoisonedLayers:
     def _is_gate(self, shape: Sequence[int], other: Sequence[int]) -> bool:
         """Whether a weight has one number for all the positions of a map, of which there are some.
 
-        Other dimensions are channels, in which a mask of positions has one number, too.
+        Other dimensions are channels, in which a mask of positions has one number, too. Where
+        there are more than an image has, channels were taken apart.
         """
-        if not len(other) == len(shape) > 2:
+        rank = len(shape)
+        if not len(other) == rank > 2:
             return False
-        first = self.channels_first
-        places = range(2, len(shape)) if first else range(1, len(shape) - 1)
+        axes = min(rank, self.rank) - 2
+        places = range(rank - axes, rank) if self.channels_first else range(1, 1 + axes)
         return all(shape[one] == 1 for one in places) and any(other[one] > 1 for one in places)
 
 

@@ -121,7 +121,8 @@ class Walk:
         order = known[0] if known else tuple(range(len(permuted or ())))
         if permuted is not None:
             order = tuple(order[one] for one in permuted)
-        if len(order) != len(result.shape):
+        regrouped = type(operation).__name__ == "Reshape" and result.shape != args[0].shape
+        if len(order) != len(result.shape) or regrouped:
             return None
         self._orders[id(result)] = result, order
         return order

@@ -289,6 +289,47 @@ def test_permuted_dimensions_are_followed(keras: Any, make: Any) -> None:
     assert {one.verdict for one in report.nodes} == {"agrees"}, report.disagreements
 
 
+def _gate_of_groups(keras: Any) -> Any:
+    """A gate in groups of channels that share one, as split attention has it."""
+    layers, ops = keras.layers, keras.ops
+    image = keras.Input((32, 32, 4))
+    x = layers.Conv2D(8, 3)(image)
+    weight = layers.Reshape((2, 4))(ops.mean(x, (1, 2), keepdims=True))
+    weight = layers.Reshape((1, 1, 8))(layers.Softmax(axis=1)(weight))
+    return keras.Model(image, layers.Multiply()([x, weight]))
+
+
+def _gate_of_branches(keras: Any) -> Any:
+    """A gate that weighs two maps, which stand along a dimension of their own."""
+    layers, ops = keras.layers, keras.ops
+    image = keras.Input((32, 32, 4))
+    x, y = layers.Conv2D(4, 3, padding="same")(image), layers.Conv2D(4, 5, padding="same")(image)
+    weight = layers.Conv2D(8, 1)(ops.mean(layers.Add()([x, y]), (1, 2), keepdims=True))
+    weight = layers.Softmax(axis=-1)(layers.Reshape((1, 1, 4, 2))(weight))
+    branches = ops.concatenate([ops.expand_dims(x, -1), ops.expand_dims(y, -1)], -1)
+    return keras.Model(image, ops.sum(layers.Multiply()([branches, weight]), -1))
+
+
+@pytest.mark.parametrize("make", [_gate_of_groups, _gate_of_branches])
+def test_gates_in_more_or_fewer_dimensions_than_the_image_are_neutral(
+    keras: Any, make: Any
+) -> None:
+    report = verify(make(keras), max_length=32)
+    assert report.ok, report.disagreements
+    assert report.nodes[-1].verdict == "agrees"
+
+
+def test_a_reshape_behind_permuted_dimensions_gives_them_another_order(keras: Any) -> None:
+    layers, ops = keras.layers, keras.ops
+    image = keras.Input((16, 16, 2))
+    rows = ops.transpose(ops.reshape(image, (-1, 4, 4, 8)), (0, 2, 1, 3))
+    windows = ops.reshape(rows, (-1, 16, 2))
+    rows = ops.reshape(layers.Attention()([windows, windows]), (-1, 4, 4, 8))
+    back = ops.reshape(ops.transpose(rows, (0, 2, 1, 3)), (-1, 16, 16, 2))
+    report = verify(keras.Model(image, back), max_length=16)
+    assert (report.nodes[-1].verdict, report.nodes[-1].size) == ("agrees", (4, 4))
+
+
 APPLICATIONS = (Path(__file__).parent / "data" / "applications.txt").read_text().split()
 FAMILIES = (Path(__file__).parent / "data" / "families.txt").read_text().split()
 """The smallest of every family; the others by benchmarks/verify_zoo.py."""
