@@ -49,6 +49,13 @@ DECISIONS: dict[str, Callable[[torch.Tensor], Any]] = {
     "a size in a list": lambda x: torch.tensor([4, 8], device=x.device).prod() == x.shape[-1],
     "a size that is written": lambda x: sizes_of(x)[:, 0].sum() == 32,
     "another size": lambda x: sizes_of(x)[:, 1].sum() == 31,
+    "lines that were moved": lambda x: (
+        (
+            torch.zeros(30, 30).to(device=x.device).cumsum(0)[..., None]
+            / torch.ones(32).to(x.device)
+        ).max()
+        < 1
+    ),
     "positions": lambda x: torch.arange(x.shape[-1], device=x.device).max().item() == 31,
     "a half of a whole number": lambda x: (torch.ones(99, device=x.device) * 0.5).int().any(),
     "numbers of a line": lambda x: torch.full((9, 99), 2.0, device=x.device).mean() - 1 > 0.5,

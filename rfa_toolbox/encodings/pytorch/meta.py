@@ -673,9 +673,11 @@ class Recorder(TorchFunctionMode):
         return shadow if version == tensor._version else None
 
     def _shadowed(self, value: Any) -> Any:
-        """Replace meta tensors by their shadows."""
+        """Replace meta tensors by their shadows, which are made and stay on the CPU."""
         if isinstance(value, torch.Tensor):
             return self._shadow(value)
+        if isinstance(value, torch.device | str) and str(value) == "meta":
+            return "cpu"
         if type(value) is tuple or type(value) is list:
             return type(value)(self._shadowed(one) for one in value)
         return value

@@ -95,7 +95,7 @@ def constant_of(value: Any, number: int = -1) -> TensorRef:
     """Return numbers in the JSON as a tensor that depends on nothing.
 
     >>> constant_of([[1.0, 2.0], [1.0, 2.0]])
-    TensorRef(number=-1, shape=(2, 2), even=(0,), made=0)
+    TensorRef(number=-1, shape=(2, 2), even=(0,), made=0, numbers=None)
     """
     if type(value) is Weights:
         return TensorRef(number, value.shape)
