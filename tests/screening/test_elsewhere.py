@@ -58,6 +58,7 @@ def test_a_dask_worker_that_is_killed_changes_no_row(tmp_path: Path) -> None:
     ]
     candidates += [cell_spec(one) for one in random.Random(3).sample(CONNECTED, 20)]
     expected = sorted(row.to_json() for row in screen(candidates, 32, progress=False))
+    (tmp_path / "slow").touch()
     with (
         LocalCluster(
             n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None

@@ -478,7 +478,7 @@ import sys
 from rfa_toolbox.screening import screen
 if __name__ == "__main__":
     folder, code = sys.argv[1:]
-    candidates = [(code, {"folder": folder, "number": n, "seconds": 0.02}) for n in range(60)]
+    candidates = [(code, {"folder": folder, "number": n, "seconds": 0.2}) for n in range(60)]
     for row in screen(candidates, 32, store=f"{folder}/rows.db", jobs=2, progress=False):
         print(row.key, flush=True)
 """
@@ -490,6 +490,8 @@ if __name__ == "__main__":
 def test_a_run_that_is_ended_goes_on_where_it_was(tmp_path: Path, end: signal.Signals) -> None:
     script = tmp_path / "run.py"
     script.write_text(RUN)
+    slow = tmp_path / "slow"
+    slow.touch()
     run = subprocess.Popen(
         [sys.executable, str(script), str(tmp_path), f"{HOSTILE}:counted"],
         stdout=subprocess.PIPE,
@@ -511,8 +513,9 @@ def test_a_run_that_is_ended_goes_on_where_it_was(tmp_path: Path, end: signal.Si
         before = {row.key for row in stored}
     assert 15 <= len(before) < 60
     counts = made(tmp_path)
+    slow.unlink()
     candidates = [
-        code("counted", folder=str(tmp_path), number=number, seconds=0.02) for number in range(60)
+        code("counted", folder=str(tmp_path), number=number, seconds=0.2) for number in range(60)
     ]
     again = list(screen(candidates, 32, store=tmp_path / "rows.db", progress=False))
     assert len(again) == 60
