@@ -284,7 +284,9 @@ def row_of(name: str, verifies: bool, time_limit: float) -> dict[str, object]:
         row["notes"] = "; ".join(list(dict.fromkeys(_unknown(nodes)))[:3])
         if verifies:
             try:
-                row |= verify(model, time_limit=time_limit).counts
+                counts = verify(model, time_limit=time_limit).counts
+                row |= {one: counts[one] for one in ("not measured", "differs")}
+                row["agrees"] = counts["agrees"] + counts["bound"]
             except RFAError as error:
                 row["notes"] = f"not verified: {error}"[:200]
     return row
