@@ -74,6 +74,21 @@ def test_an_attention_sees_what_its_mask_leaves(name: str, way: str) -> None:
         assert (first, last) == (max(0, unit - back), min(LENGTH - 1, unit + ahead))
 
 
+@pytest.mark.parametrize(
+    "mask",
+    [
+        lambda a: torch.ones_like(a).triu(1) > 0,
+        lambda a: torch.full_like(a, 2.0).tril() == 0,
+        lambda a: torch.zeros_like(a) + APART < 0,
+    ],
+)
+def test_a_mask_in_the_shape_of_the_scores_does_not_depend_on_them(mask: Mask) -> None:
+    attend = by_hand(lambda a: a.masked_fill(mask(a), float("-inf")))
+    graph = encode(Function(lambda s, x: attend(x.mT).mT), (1, 4, LENGTH), "meta")
+    (windows,) = graph.unit_windows
+    assert (windows.firsts, windows.lasts) == ((-INF,), (0,))
+
+
 def blocks(x: torch.Tensor) -> torch.Tensor:
     return PLACES[:, None] // 8 == PLACES[None] // 8
 

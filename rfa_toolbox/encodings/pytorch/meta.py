@@ -452,8 +452,9 @@ class Recorder(TorchFunctionMode):
         if keywords:
             found.extend(_tensors(tuple(keywords.values())))
         numbers = self._numbers
-        dependent = any(id(tensor) in numbers for tensor in found)
         spelled = function.__name__ if hasattr(function, "__name__") else described.name
+        # What is filled in the shape of a map is a constant, as a mask of all positions is.
+        dependent = spelled not in _LIKE and any(id(tensor) in numbers for tensor in found)
         if dependent:
             self._check_values(spelled, found)
         written = args[0] if args and isinstance(args[0], torch.Tensor) else None
@@ -525,8 +526,9 @@ class Recorder(TorchFunctionMode):
     ) -> None:
         """Remember constants: of which parameters they are, where they are even, with what made."""
         self._constants.update((id(tensor), tensor) for tensor in made)
-        if call.name in FILLED:
-            self._note_even(made, _filled_with(call.name, args, keywords))
+        filled = call.name.removesuffix("_like")
+        if filled in FILLED:
+            self._note_even(made, _filled_with(filled, args, keywords))
         elif call.name in KEEP_EVEN and found and all(map(self._is_even, found)):
             self._note_even(made, self._number(call.name, function, args, keywords, found))
         elif call.name in ALIGNED and found:
