@@ -33,6 +33,7 @@ class MapRule:
         begin: units of padding in front.
         end: units of padding behind.
         same: it pads so that there is one unit per stride, as Keras' ``padding="same"``.
+        in_code: its padding is a call of its own, of which a graph tells the part in front alone.
         ceiled: a window that begins on the map counts, even if it ends behind the padding.
         fixed: it makes this many units of any map.
         offset: what the model makes more than this rule says.
@@ -44,6 +45,7 @@ class MapRule:
     begin: int = 0
     end: int = 0
     same: bool = False
+    in_code: bool = False
     ceiled: bool = False
     fixed: int | None = None
     offset: int = 0
@@ -58,16 +60,30 @@ class MapRule:
             return self.fixed
         if self.same:
             return -(-size // self.stride) + self.offset
-        room = (size - 1) * self.factor + 1 + self.begin + self.end - self.kernel
-        steps = -(-room // self.stride) if self.ceiled else room // self.stride
+        cells = (size - 1) * self.factor + 1
+        room = cells + self.begin + self.end - self.kernel
+        if not self.ceiled:
+            return room // self.stride + 1 + self.offset
+        steps = -(-room // self.stride)
+        if steps * self.stride >= cells + self.begin:
+            steps -= 1  # this window would begin behind the map
         return steps + 1 + self.offset
 
     def padding(self, size: int) -> tuple[int, int]:
-        """Return the padding in front and behind that a map of this size gets."""
+        """Return the padding in front and behind that a map of this size gets.
+
+        Of a ceiled map, it is as much as windows reach.
+
+        >>> MapRule(kernel=3, stride=2, ceiled=True).padding(16)
+        (0, 1)
+        """
+        if self.ceiled:
+            reached = (self.units(size) - 1) * self.stride + self.kernel
+            return self.begin, reached - self.begin - ((size - 1) * self.factor + 1)
         if not self.same:
             return self.begin, self.end
         total = max(0, (-(-size // self.stride) - 1) * self.stride + self.kernel - size)
-        return total // 2, total - total // 2
+        return total // 2, 0 if self.in_code else total - total // 2
 
 
 def map_rules(
@@ -129,7 +145,8 @@ def _rule(
     effective = dilation * (int(kernel) - 1) + 1
     same = MapRule(effective, stride, factor, same=True)
     if layer.name.endswith("Same") and same.units(before) == units:
-        return same  # timm's layers for weights of TensorFlow
+        # timm's layers for weights of TensorFlow
+        return attrs.evolve(same, in_code=end == 0)
     if _is_of_keras(layer) and end > 0 and same.padding(before) == (begin, end):
         return same  # it knows no padding but "same" and "valid"
     ceiled = MapRule(effective, stride, factor, begin, begin, ceiled=True)

@@ -26,6 +26,7 @@ from rfa_toolbox.refinement import (  # noqa: E402
     Repeat,
     SetWindow,
     apply_refinement,
+    predict,
     refine_model,
     refinement_of,
 )
@@ -110,6 +111,31 @@ def test_one_line_of_another_process_applies_a_stored_refinement(tmp_path: Path)
     )
     expected = nn.Conv2d(8, 16, 3, 1, 1)
     assert result.stdout.split("\n")[0] == f"{expected} 5 True"
+
+
+def counting_open(size: int) -> Any:
+    model = nn.Sequential(
+        nn.Conv2d(3, 4, 3, 2, 1),
+        nn.MaxPool2d(3, 2, ceil_mode=True),
+        nn.Conv2d(4, 4, 3, 1, 1),
+        nn.MaxPool2d(3, 2, ceil_mode=True),
+        nn.Conv2d(4, 8, 1),
+    ).eval()
+    return model, create_graph_from_pytorch_model(model, input_res=(1, 3, size, size))
+
+
+@pytest.mark.parametrize("input_res", [20, 21, 33, 97])
+def test_windows_that_end_behind_a_map_are_predicted_at_any_size(input_res: int) -> None:
+    model, graph = counting_open(32)
+    made = refinement_of(graph, [SetWindow("1", stride=1)], input_res)
+    assert predict(refine_model(model, made).graph, input_res) == made.after
+
+
+def test_windows_that_would_begin_to_end_behind_a_map_are_refused_with_the_reason() -> None:
+    model, graph = counting_open(30)  # maps of 15, 7, 7 and 3 units
+    made = refinement_of(graph, [SetWindow("0", stride=1)], 30)
+    with pytest.raises(RefinementError, match=r"If 1 counts windows .* \(ceil_mode\)"):
+        apply_refinement(model, made)
 
 
 def test_another_architecture_is_refused() -> None:

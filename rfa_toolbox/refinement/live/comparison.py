@@ -9,6 +9,8 @@ import attrs
 
 from rfa_toolbox import arithmetic
 from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.graphs.maps import map_steps
+from rfa_toolbox.refinement.nodes import is_pooling
 
 __all__ = ["Difference", "differences", "pairs"]
 
@@ -22,6 +24,7 @@ class Difference:
         what: which property of it.
         predicted: as the edited graph has it; None where it has no such node.
         actual: as the edited model does it; None where it has no such node.
+        pools: whether the node is a pooling.
 
     >>> str(Difference("layer4", "feature map", (14, 14), (7, 7)))
     'layer4: its feature map is (7, 7) instead of (14, 14)'
@@ -31,6 +34,7 @@ class Difference:
     what: str
     predicted: Any
     actual: Any
+    pools: bool = False
 
     def __str__(self) -> str:
         if self.what == "node":
@@ -49,6 +53,16 @@ def _per_axis(name: str) -> Callable[[EnrichedNetworkNode], Any]:
     return of
 
 
+def _reach_of_pooling(node: EnrichedNetworkNode) -> Any:
+    """Return how far windows of a pooling reach beyond its padding, at any size of the map.
+
+    It tells poolings apart that make the same map of one size, and not of others (``ceil_mode``).
+    """
+    if not is_pooling(node) or node.layer_info.resolution_dependent:
+        return None
+    return [step.reach for step in map_steps(node.layer_info, node.axes or 1)]
+
+
 _PROPERTIES: Final[dict[str, Callable[[EnrichedNetworkNode], Any]]] = {
     "kernel": _per_axis("kernel_size"),
     "stride": _per_axis("stride_size"),
@@ -59,6 +73,7 @@ _PROPERTIES: Final[dict[str, Callable[[EnrichedNetworkNode], Any]]] = {
     "receptive field": _jumps_and_fields,
     "receptive field at any resolution": lambda node: node.lasting_receptive_fields,
     "feature map": lambda node: node.feature_map,
+    "window beyond its padding": _reach_of_pooling,
     "number of parameters": lambda node: node.parameters,
     "number of multiply-accumulates": lambda node: node.multiply_accumulates,
 }
@@ -135,9 +150,9 @@ def _of_nodes(one: EnrichedNetworkNode, other: EnrichedNetworkNode) -> Iterator[
     for what, of in _PROPERTIES.items():
         predicted, actual = of(one), of(other)
         if predicted != actual:
-            yield Difference(one.name, what, predicted, actual)
+            yield Difference(one.name, what, predicted, actual, is_pooling(one))
     # What lies in front of unit 0 decides which pixels the units see; padding behind the last
     # one that no window reaches does not.
     starts = [node.window and node.window.start for node in (one, other)]
     if starts[0] != starts[1] and starts[0] is not None:
-        yield Difference(one.name, "first pixel", *starts)
+        yield Difference(one.name, "first pixel", starts[0], starts[1])
