@@ -143,6 +143,10 @@ def suggest_refinements(
     if criterion not in _CRITERIA:
         raise RefinementError(f"criterion is {criterion!r}; valid are {_CRITERIA!r}.")
     _check_limits(max_compute, max_parameters, top)
+    if not isinstance(rebuilt, Iterable):
+        raise RefinementError(
+            f"rebuilt is {rebuilt!r}; it must be what other_widths(model) gives, or left out."
+        )
     nodes = require_node(graph).all_layers
     resolution = resolution_of(nodes, input_res)
     search = _Search(graph, resolution, criterion, max_compute, max_parameters, single_units)
@@ -372,6 +376,11 @@ class _Search:
 
 
 def _known_strategies(given: Iterable[str] | None) -> list[str]:
+    if given is not None and not isinstance(given, Iterable):
+        raise RefinementError(
+            f"strategies is {given!r}; it must be a list of names, of "
+            f"{', '.join(map(repr, STRATEGIES))}, or None for all of them."
+        )
     names = list(STRATEGIES) if given is None else [given] if isinstance(given, str) else [*given]
     for name in names:
         if name not in STRATEGIES:

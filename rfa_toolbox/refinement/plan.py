@@ -28,6 +28,7 @@ from rfa_toolbox.refinement.nodes import is_pooling
 
 __all__ = ["Prediction", "Refinement", "architecture_key", "predict", "refinement_of"]
 
+_MOST_PIXELS: Final = 2**28
 FORMAT = "rfa_toolbox.refinement"
 VERSION = 1
 
@@ -209,6 +210,11 @@ class Refinement:
         values["input_res"] = _sizes_from(values["input_res"], "input_res")
         if values["encoded_res"] is not None:
             values["encoded_res"] = _sizes_from(values["encoded_res"], "encoded_res")
+            if math.prod(values["encoded_res"]) > _MOST_PIXELS:
+                raise RefinementError(
+                    f"The encoded_res of a refinement is {values['encoded_res']}; images of more "
+                    f"than {_MOST_PIXELS:,} pixels are a slip, and would take all memory."
+                )
         return cls(**values)
 
     def save(self, path: str | Path) -> None:

@@ -116,7 +116,7 @@ def delay(network: Network) -> Iterator[Edits]:
         later = [one for one in network.editable if one.index > step.index]
         start = max(order[name] for name in step.nodes)
         for node in network.looking:
-            if order[node.name] <= start or is_strided(node):
+            if order[node.name] <= start or is_strided(node) or _is_output(node):
                 continue
             moved = (*network.dropped([step]), *_placed(network, step, node))
             yield moved
@@ -138,6 +138,8 @@ def even(network: Network) -> Iterator[Edits]:
                 if chosen[-1] > count or (number == 1 and period > 1):
                     continue
                 places = [network.looking[place - 1] for place in chosen]
+                if _is_output(places[-1]):
+                    continue
                 yield _pooled_at(network, places) if poolings else _strided_at(network, places)
 
 
@@ -359,6 +361,11 @@ def _strided_at(network: Network, places: Sequence[EnrichedNetworkNode]) -> Edit
         for edit_ in network.dropped([step])
     ]
     return (*cleared, *(SetWindow(one.name, stride=2) for one in places if not is_strided(one)))
+
+
+def _is_output(node: EnrichedNetworkNode) -> bool:
+    """Whether the network gives out what a layer makes: a coarser one would be another output."""
+    return not _behind(node).successors
 
 
 def _behind(node: EnrichedNetworkNode) -> EnrichedNetworkNode:

@@ -35,6 +35,7 @@ from rfa_toolbox.refinement.contracted import Contracted
 from rfa_toolbox.refinement.nodes import places_on_all_paths
 from rfa_toolbox.refinement.repeats import repeatable_blocks
 from rfa_toolbox.refinement.steps import without
+from rfa_toolbox.refinement.strategies import Network, delay
 from tests.refinement.published import ROWS, graph_of, parameters_of, torchvision_model
 from tests.refinement.shorter_and_wider import SHORTER_AND_WIDER
 
@@ -399,3 +400,23 @@ def test_the_same_graph_gives_the_same_advice_in_every_process() -> None:
     }
     assert len(outputs) == 1
     assert "less downsampling" in outputs.pop()
+
+
+@pytest.mark.parametrize("wrong", [{"strategies": 5}, {"rebuilt": 5}])
+def test_ideas_that_are_no_list_are_refused(wrong: Any) -> None:
+    with pytest.raises(RefinementError, match="is 5; it must be"):
+        suggest_refinements(resnet18(), 32, **wrong)
+
+
+def test_nothing_is_put_behind_what_a_network_gives_out() -> None:
+    layers = [("image", 1, 1, None), ("first", 3, 1, 8), ("pool", 2, 2, None)]
+    layers += [(f"conv{number}", 3, 1, 8) for number in range(3)]
+    node: Any = []
+    for name, kernel, stride, filters in layers:
+        kind = "MaxPool2d" if name == "pool" else "Conv2d"
+        layer = LayerDefinition(kind, (kernel,) * 2, (stride,) * 2, filters=filters)
+        node = [EnrichedNetworkNode(name, layer, node)]
+    network = Network.of(node[0], (16, 16))
+    behind = {one.node for edits in delay(network) for one in edits}
+    assert {"conv0", "conv1"} <= behind
+    assert "conv2" not in behind

@@ -202,6 +202,7 @@ def test_every_edit_comes_back_from_json_as_it_was(one: Edit) -> None:
         {"edits": [{"kind": "rebuild", "arguments": [1]}]},
         {"edits": "none"},
         {"layers": "none"},
+        {"encoded_res": [10**7, 10**7]},
         {"before": 3},
     ],
 )
