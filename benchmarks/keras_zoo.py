@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import csv
 import importlib
 import io
 import os
@@ -31,6 +30,7 @@ os.environ.setdefault("SM_FRAMEWORK", "keras")
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.foreign_table import continued, judged
 from rfa_toolbox import create_graph_from_tensorflow_model
 from rfa_toolbox.empirical import verify
 from rfa_toolbox.errors import RFAError
@@ -284,9 +284,7 @@ def row_of(name: str, verifies: bool, time_limit: float) -> dict[str, object]:
         row["notes"] = "; ".join(list(dict.fromkeys(_unknown(nodes)))[:3])
         if verifies:
             try:
-                counts = verify(model, time_limit=time_limit).counts
-                row |= {one: counts[one] for one in ("not measured", "differs")}
-                row["agrees"] = counts["agrees"] + counts["bound"]
+                row |= judged(verify(model, time_limit=time_limit).counts)
             except RFAError as error:
                 row["notes"] = f"not verified: {error}"[:200]
     return row
@@ -312,24 +310,13 @@ def main() -> int:
     if options.install:
         install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", *PACKAGES]
         subprocess.run(install, check=True)
-    rows = list(csv.DictReader(options.output.open())) if options.output.exists() else []
-    done = {row["model"] for row in rows}
-    wanted = [one for one in MODELS if one not in done and one.startswith(tuple(options.only))]
-    new = not rows
-    with options.output.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if new:
-            writer.writeheader()
-        for name in wanted:
-            try:
-                row = row_of(name, not options.no_verify, options.time_limit)
-            except Exception as error:  # noqa: BLE001 a library that cannot make its own model
-                print(f"{name} was not made: {type(error).__name__}: {str(error)[:200]}")
-                continue
-            writer.writerow(row)
-            file.flush()
-            rows.append({key: str(one) for key, one in row.items()})
-            print(", ".join(f"{key} {one}" for key, one in row.items() if one != ""))
+    wanted = [one for one in MODELS if one.startswith(tuple(options.only))]
+    rows = continued(
+        options.output,
+        COLUMNS,
+        wanted,
+        lambda name: row_of(name, not options.no_verify, options.time_limit),
+    )
     read = sum(row["unknown"] == "0" for row in rows)
     print(f"{read} of {len(rows)} models have no unknown node.")
     return int(any(row["differs"] not in ("", "0") for row in rows))

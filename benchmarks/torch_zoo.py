@@ -29,6 +29,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks.foreign_table import continued, judged
 from rfa_toolbox import create_graph_from_pytorch_model
 from rfa_toolbox.empirical import verify
 from rfa_toolbox.errors import RFAError
@@ -42,7 +43,16 @@ LIBRARIES = (
 NEEDED = (
     *("ultralytics-thop", "kornia-rs", "einops", "munch", "docstring-inheritance", "skorch", "six"),
     *("opencv-python-headless", "scipy", "mne", "mne-bids", "lazy_loader", "decorator", "pooch"),
-    *("anyascii", "shapely", "pyclipper", "langdetect", "rapidfuzz", "pypdfium2", "validators"),
+    *(
+        "anyascii",
+        "torchinfo",
+        "shapely",
+        "pyclipper",
+        "langdetect",
+        "rapidfuzz",
+        "pypdfium2",
+        "validators",
+    ),
     *("defusedxml", "narwhals", "tabulate", "wfdb", "scikit-learn", "joblib", "threadpoolctl"),
     *("matplotlib", "psutil", "requests", "pyyaml", "tqdm", "safetensors", "huggingface_hub"),
     *("tokenizers", "regex", "packaging", "filelock", "h5py", "polars", "ftfy", "wcwidth"),
@@ -388,12 +398,7 @@ def _verified(model: Any, shape: Any, row: dict[str, object], time_limit: float)
                 report = verify(model, shape, time_limit=time_limit)
         except (RFAError, _TookTooLongError) as error:
             return [f"not verified: {str(error)[:200]}"]
-    counts = report.counts
-    row |= {
-        "agrees": counts["agrees"] + counts["bound"],
-        "not measured": counts["not measured"],
-        "differs": counts["differs"],
-    }
+    row |= judged(report.counts)
     return [f"{one.name}: {one.reason}" for one in report.disagreements[:2]]
 
 
@@ -436,24 +441,8 @@ def main() -> int:
     if where:
         sys.path.append(str(where))  # behind what is installed already
     import_torchvision()
-    rows = list(csv.DictReader(options.output.open())) if options.output.exists() else []
-    done = {row["model"] for row in rows}
-    wanted = [one for one in MODELS if one not in done and one.startswith(tuple(options.only))]
-    new = not rows
-    with options.output.open("a", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        if new:
-            writer.writeheader()
-        for name in wanted:
-            try:
-                row = row_of(name, options.time_limit)
-            except Exception as error:  # noqa: BLE001 a library that cannot make its own model
-                print(f"{name}: {type(error).__name__}: {str(error)[:200]}", flush=True)
-                continue
-            writer.writerow(row)
-            file.flush()
-            rows.append({key: str(one) for key, one in row.items()})
-            print(", ".join(f"{key} {one}" for key, one in row.items() if one != ""), flush=True)
+    wanted = [one for one in MODELS if one.startswith(tuple(options.only))]
+    rows = continued(options.output, COLUMNS, wanted, lambda name: row_of(name, options.time_limit))
     if options.page:
         tables_into(options.page, {"PyTorch": options.output, "Keras": options.keras})
     read = sum(row["read"] == "partial" or row["unknown"] == "0" for row in rows)

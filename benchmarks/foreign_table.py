@@ -1,0 +1,54 @@
+"""What the tables of foreign models share: rows that are written as they come."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+__all__ = ["continued", "judged"]
+
+
+def continued(
+    output: Path,
+    columns: Sequence[str],
+    models: Iterable[str],
+    row_of: Callable[[str], Mapping[str, Any]],
+) -> list[dict[str, str]]:
+    """Add the models to a table that it does not have yet; return all of its rows."""
+    rows = list(csv.DictReader(output.open())) if output.exists() else []
+    done = {row["model"] for row in rows}
+    new = not rows
+    with output.open("a", newline="") as file:
+        writer = csv.DictWriter(file, columns)
+        if new:
+            writer.writeheader()
+        for name in models:
+            if name in done:
+                continue
+            try:
+                row = row_of(name)
+            except Exception as error:  # noqa: BLE001 a library that cannot make its own model
+                print(
+                    f"{name} was not made: {type(error).__name__}: {str(error)[:200]}", flush=True
+                )
+                continue
+            writer.writerow(row)
+            file.flush()
+            rows.append({key: str(one) for key, one in row.items()})
+            print(", ".join(f"{key} {one}" for key, one in row.items() if one != ""), flush=True)
+    return rows
+
+
+def judged(counts: Mapping[str, int]) -> dict[str, int]:
+    """Return what a table tells of an experiment: a bound that holds agrees.
+
+    >>> judged({"agrees": 5, "bound": 1, "not measured": 2, "differs": 0})
+    {'agrees': 6, 'not measured': 2, 'differs': 0}
+    """
+    return {
+        "agrees": counts["agrees"] + counts["bound"],
+        "not measured": counts["not measured"],
+        "differs": counts["differs"],
+    }
