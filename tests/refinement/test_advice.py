@@ -188,14 +188,20 @@ def test_without_a_model_it_is_said_that_its_constructor_is_wanted() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "size"), [("resnet18", 32), ("mobilenet_v2", 64), ("densenet121", 64)]
+    ("name", "size", "end"),
+    [
+        ("resnet18", 32, "layer2.1.relu#2"),
+        ("mobilenet_v2", 64, "features.11.conv.3"),
+        ("densenet121", 64, "features.transition3.conv"),
+    ],
 )
-def test_the_first_cut_saves_compute_and_keeps_nearly_all_layers_that_can_help(
-    name: str, size: int
+def test_the_first_cut_saves_compute_and_keeps_whole_blocks_and_nearly_all_that_can_help(
+    name: str, size: int, end: str
 ) -> None:
     graph = graph_named(name)
     before = predict(graph, size).states
     cuts = suggest_refinements(graph, size, ["cut"]).rankings["cut"]
+    assert cuts[0].edits == (CutBehind(end),)
     ratios = [one.compute_ratio or 0 for one in cuts]
     assert ratios[0] < 1
     assert sorted(one > 1 for one in ratios) == [one > 1 for one in ratios]
