@@ -1,10 +1,13 @@
-"""Compare models of torchvision and timm with their exported programs and ONNX files.
+"""Compare models of torchvision, timm and Keras with what their exporters write.
 
     python -m benchmarks.formats_zoo [NAME...]
+    KERAS_BACKEND=torch python -m benchmarks.formats_zoo keras/MobileNetV2
 
-Each model is read three times: as a module, as ``torch.export`` returns it, and from the file that
-PyTorch's exporter for ONNX writes. Fields, jumps and certainty of all nodes with the same name, and
-the range of resolutions, must be equal. Needs torchvision, timm and onnx; takes some minutes.
+A model of PyTorch is read three times: as a module, as ``torch.export`` returns it, and from the
+file that PyTorch's exporter for ONNX writes. Fields, jumps and certainty of all nodes with the same
+name, and the range of resolutions, must be equal. A model of Keras is read from its JSON and from
+the ONNX file that Keras writes; there no names are the same, so all nodes that look at more than
+one unit are compared, in any order. Needs torchvision, timm, keras and onnx; takes some minutes.
 """
 
 from __future__ import annotations
@@ -12,17 +15,21 @@ from __future__ import annotations
 import io
 import logging
 import sys
+import tempfile
 import warnings
+from pathlib import Path
 from typing import Any
 
 import onnx
 import torch
 
 from rfa_toolbox import (
+    create_graph_from_keras_json,
     create_graph_from_onnx,
     create_graph_from_pytorch_model,
     input_resolution_range,
 )
+from rfa_toolbox.arithmetic import broadcast
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from tests.frameworks import import_torchvision
 
@@ -47,6 +54,16 @@ TIMM = (
     ),
     *("timm/repvgg_a0", "timm/hardcorenas_a"),
 )
+KERAS = {
+    **dict.fromkeys(("VGG16", "VGG19", "ResNet50", "ResNet50V2", "MobileNet", "MobileNetV2"), 64),
+    **dict.fromkeys(("DenseNet121", "EfficientNetB0", "EfficientNetV2B0"), 64),
+    **dict.fromkeys(("MobileNetV3Small", "MobileNetV3Large"), 64),
+    **dict.fromkeys(("InceptionV3", "InceptionResNetV2"), 75),
+}
+"""Applications of Keras, and the smallest images that they take, or so.
+
+Keras cannot export Xception and ConvNeXt, nor build NASNet, with PyTorch as its backend.
+"""
 LARGER = ("alexnet", "vgg11", "vgg11_bn", "swin_t", "vit_b_32", "timm/poolformer_s12")
 """Models that are read at 224 pixels, as others are at 96."""
 
@@ -98,6 +115,39 @@ def differences(graphs: dict[str, EnrichedNetworkNode]) -> list[str]:
     return found
 
 
+def of_keras(name: str, **options: Any) -> list[EnrichedNetworkNode]:
+    """Return the graph of an application's JSON, and that of its ONNX file."""
+    import keras
+
+    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    size = KERAS[name]
+    model = getattr(keras.applications, name)(weights=None, input_shape=(size, size, 3), **options)
+    model(torch.ones(1, size, size, 3))  # Keras exports no model that never ran
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of PyTorch's tracer, about code of Keras
+        file = Path(folder) / "model.onnx"
+        model.export(file, format="onnx", verbose=False)
+        return [create_graph_from_keras_json(model.to_json()), create_graph_from_onnx(file)]
+
+
+def looking(graph: EnrichedNetworkNode) -> set[Any]:
+    """Return what is known of the nodes that look at more than one unit."""
+    return {
+        (facts(node), node.unit_windows, node.feature_map)
+        for node in graph.all_layers
+        if any(one > 1 for one in broadcast(node.layer_info.kernel_size, 2))
+    }
+
+
+def differences_of_keras(graphs: list[EnrichedNetworkNode]) -> list[str]:
+    """Return what the ONNX file of an application says otherwise than its JSON."""
+    ours, theirs = map(looking, graphs)
+    found = [f"only in the JSON: {one}" for one in sorted(ours - theirs, key=repr)]
+    found += [f"only in the ONNX file: {one}" for one in sorted(theirs - ours, key=repr)]
+    ranges = list(map(input_resolution_range, graphs))
+    return found + ([f"the ranges are {ranges}"] if ranges[0] != ranges[1] else [])
+
+
 def facts(node: EnrichedNetworkNode) -> tuple[Any, ...]:
     """Return what a node must say in every format."""
     return (
@@ -111,9 +161,12 @@ def facts(node: EnrichedNetworkNode) -> tuple[Any, ...]:
 def main(names: list[str]) -> int:
     """Print what differs; return 1 if anything does."""
     failed = False
-    for name in names or [*TORCHVISION, *TIMM]:
+    for name in names or [*TORCHVISION, *TIMM, *(f"keras/{one}" for one in KERAS)]:
         size = 224 if name in LARGER else 96
-        found = differences(in_all_formats(model_of(name), (1, 3, size, size)))
+        if name.startswith("keras/"):
+            found = differences_of_keras(of_keras(name.removeprefix("keras/")))
+        else:
+            found = differences(in_all_formats(model_of(name), (1, 3, size, size)))
         failed = failed or bool(found)
         print(f"{name}: {'differs' if found else 'equal in all formats'}")
         print("".join(f"  {one}\n" for one in found[:5]), end="", flush=True)

@@ -18,9 +18,8 @@ else:
 
 import numpy as np
 
+from benchmarks.formats_zoo import differences_of_keras, looking, of_keras
 from rfa_toolbox import create_graph_from_onnx, create_graph_from_tensorflow_model
-from rfa_toolbox.arithmetic import broadcast
-from rfa_toolbox.graphs import EnrichedNetworkNode
 
 SHAPE = (16, 16, 3)
 
@@ -41,17 +40,11 @@ def classifier(k: Any, x: Any) -> Any:
     return k.Dense(3)(k.GlobalAveragePooling2D()(k.AveragePooling2D(2)(k.Conv2D(4, 3)(x))))
 
 
-def looking(graph: EnrichedNetworkNode) -> list[Any]:
-    """Return what is known of the nodes that look at more than one unit, in order."""
-    found = [
-        (node.receptive_field_max, node.certainty, node.unit_windows, node.feature_map)
-        for node in graph.all_layers
-        if any(one > 1 for one in broadcast(node.layer_info.kernel_size, 2))
-    ]
-    return list(dict.fromkeys(found))
+pytestmark = pytest.mark.skipif(
+    keras.backend.backend() != "torch", reason="exports through PyTorch here"
+)
 
 
-@pytest.mark.skipif(keras.backend.backend() != "torch", reason="exports through PyTorch here")
 @pytest.mark.parametrize("made", [residual, resized, classifier])
 def test_the_file_that_keras_exports_has_the_same_fields(made: Any, tmp_path: Path) -> None:
     image = keras.Input(SHAPE)
@@ -62,3 +55,9 @@ def test_the_file_that_keras_exports_has_the_same_fields(made: Any, tmp_path: Pa
         model.export(tmp_path / "model.onnx", format="onnx", verbose=False)
     exported = create_graph_from_onnx(tmp_path / "model.onnx")
     assert looking(exported) == looking(create_graph_from_tensorflow_model(model))
+
+
+@pytest.mark.parametrize(("name", "alpha"), [("MobileNet", 0.25), ("MobileNetV2", 0.35)])
+def test_applications_are_the_same_in_both_formats(name: str, alpha: float) -> None:
+    """``benchmarks/formats_zoo.py`` says so of 13."""
+    assert not differences_of_keras(of_keras(name, alpha=alpha))
