@@ -38,6 +38,7 @@ from rfa_toolbox.operators.chain import HandlerChain
 from rfa_toolbox.operators.handlers import LayerCall
 from rfa_toolbox.operators.nodes import RESOLVING_STRATEGY, Digraph
 from rfa_toolbox.operators.rules import spatial_dimensions
+from rfa_toolbox.operators.rules.inputs import main_input, with_sizes
 
 __all__ = ["OnnxBench", "OnnxSetting"]
 
@@ -83,7 +84,7 @@ class OnnxBench:
         self.spatial = spatial_dimensions(record)
         self.names = [lowering.names[one.number] for one in record.inputs]
         self.types = {one.name: one.type.tensor_type.elem_type for one in self.proto.graph.input}
-        main = next((place for place, one in enumerate(self.spatial) if one), 0)
+        main, dimensions = main_input(self.spatial)
         self.image = self.names[main]
         kind = onnx.TensorProto.DataType.Name(self.types[self.image])
         if kind != "FLOAT":
@@ -91,8 +92,8 @@ class OnnxBench:
                 f"The input {self.image!r} holds {kind}; "
                 "NaN, which the experiment puts into it, needs 32-bit floating-point numbers."
             )
-        self.axes = len(self.spatial[main])
-        self.sizes = tuple(self.base[self.image][one] for one in self.spatial[main])
+        self.axes = len(dimensions)
+        self.sizes = tuple(self.base[self.image][one] for one in dimensions)
         self._settings: dict[tuple[int, int], OnnxSetting | None] = {}
 
     def lowered(self, sizes: dict[str, tuple[int, ...]]) -> Lowering:
@@ -106,13 +107,8 @@ class OnnxBench:
 
     def shapes_at(self, sizes: Sequence[int]) -> dict[str, tuple[int, ...]]:
         """Return the shapes of all inputs where images have these sizes."""
-        found = {}
-        for name, dimensions in zip(self.names, self.spatial, strict=True):
-            shape = list(self.base[name])
-            for dimension, size in zip(dimensions, sizes, strict=False):
-                shape[dimension] = size
-            found[name] = tuple(shape)
-        return found
+        images = zip(self.names, self.spatial, strict=True)
+        return {name: with_sizes(self.base[name], places, sizes) for name, places in images}
 
     def lengths(self, axis: int) -> Sequence[int]:
         """Lengths of the image to try along an axis; only the given one if no other runs."""
@@ -258,8 +254,9 @@ class OnnxSetting:
         for name, dimensions in zip(bench.names, bench.spatial, strict=True):
             kind = onnx.helper.tensor_dtype_to_np_dtype(bench.types[name])
             given[name] = np.full(self.shapes[name], _FINITE).astype(kind)
-            if self.axis < len(dimensions):
-                rows = np.moveaxis(given[name], dimensions[self.axis], 0)
+            dimension = dimensions[self.axis] if self.axis < len(dimensions) else None
+            if dimension is not None:
+                rows = np.moveaxis(given[name], dimension, 0)
                 rows[interval[0] : interval[1]] = math.nan
         wanted = list(dict.fromkeys(one for one in self.tensors.values() if one not in given))
         found = {**given, **dict(zip(wanted, self._session.run(wanted, given), strict=True))}

@@ -49,6 +49,7 @@ from rfa_toolbox.operators.chain import HandlerChain
 from rfa_toolbox.operators.layout import Layout
 from rfa_toolbox.operators.record import Operation, Record, TensorRef, tensors_in
 from rfa_toolbox.operators.rules import spatial_dimensions
+from rfa_toolbox.operators.rules.inputs import main_input, with_sizes
 
 __all__ = ["GRAPH_OPTIONS", "TorchBench", "TorchSetting"]
 
@@ -135,8 +136,8 @@ class TorchBench:
         if not any(len(one.shape) > 2 for one in self.base.inputs) and not self._slides():
             self.spatial = [() for _ in self.spatial]  # a vector of features, and no signal
         self.axes = max(map(len, self.spatial))
-        main = next((place for place, one in enumerate(self.spatial) if one), 0)
-        self.sizes = tuple(self.base.inputs[main].shape[one] for one in self.spatial[main])
+        main, dimensions = main_input(self.spatial)
+        self.sizes = tuple(self.base.inputs[main].shape[one] for one in dimensions)
         self.failure: Exception | None = None
         self.with_memory = False
         """Whether the model is recorded with real tensors: it does something else without."""
@@ -242,12 +243,10 @@ class TorchBench:
         spatial = iter(self.spatial)
 
         def resized(tensor: torch.Tensor) -> torch.Tensor:
-            shape = list(tensor.shape)
             dimensions = next(spatial)
-            for dimension, size in zip(dimensions, sizes, strict=False):
-                shape[dimension] = size
             if not dimensions:
                 return tensor
+            shape = with_sizes(tensor.shape, dimensions, sizes)
             return torch.full(shape, 0.5, dtype=tensor.dtype, device=tensor.device)
 
         return self.example.map(resized)
@@ -438,9 +437,10 @@ class TorchSetting:
             self._repeated(len(intervals)) if len(intervals) > 1 else self.example.map(torch.clone)
         )
         for tensor, dimensions in zip(inputs.tensors, self.bench.spatial, strict=True):
-            if self.axis < len(dimensions):
+            dimension = dimensions[self.axis] if self.axis < len(dimensions) else None
+            if dimension is not None:
                 for image, (start, stop) in zip(tensor, intervals, strict=len(intervals) > 1):
-                    rows = image.narrow(dimensions[self.axis] - 1, start, stop - start)
+                    rows = image.narrow(dimension - 1, start, stop - start)
                     rows.fill_(math.nan)
         scopes = ModuleScopes(self.bench.twin)
         wanted: dict[int, list[Spot]] = {}

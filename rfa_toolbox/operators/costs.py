@@ -69,7 +69,8 @@ class Costs:
                 found = products(operation, self._trail.depends)
                 if found is None or (any(found) and self._is_open(number)):
                     return None
-                for growth, count in grown(found, layout, self._trail.steps[number].windows):
+                step = self._trail.steps[number]
+                for growth, count in grown(found, layout, step.windows, step.paired):
                     work[growth] = work.get(growth, 0) + count
         return [(count, growth) for growth, count in sorted(work.items())]
 

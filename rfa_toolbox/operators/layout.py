@@ -107,7 +107,7 @@ def plain(size: int) -> Dimension:
     return () if size == 1 else (Atom(None, size),)
 
 
-def image(shape: Sequence[int], spatial: Sequence[int]) -> Layout:
+def image(shape: Sequence[int], spatial: Sequence[int | None]) -> Layout:
     """Return the layout of an image; ``spatial`` are its spatial dimensions in axis order.
 
     >>> image((1, 3, 8, 8), (2, 3))[3]

@@ -99,7 +99,7 @@ class Digraph:
     display_se_modules: bool = False
     global_ops: GlobalOps = "ignore_gates"
     substitutors: Sequence[NodeSubstitutor] = SUBSTITUTION_STRATEGY
-    spatial: Sequence[Sequence[int]] | None = None
+    spatial: Sequence[Sequence[int | None]] | None = None
     trail: Trail | None = attrs.field(default=None, init=False)
     results: dict[EnrichedNetworkNode, tuple[TensorRef, Layout]] = attrs.field(
         factory=dict, init=False

@@ -18,6 +18,7 @@ from rfa_toolbox.operators import layout as layouts
 from rfa_toolbox.operators.effects import Answer, Effect, Moved, Rule, Slides, Written
 from rfa_toolbox.operators.known import Known
 from rfa_toolbox.operators.layout import Atom, Layout, Offsets
+from rfa_toolbox.operators.pairs import doubled, with_pairs
 from rfa_toolbox.operators.record import (
     ModuleCall,
     Operation,
@@ -55,7 +56,7 @@ class Trail(Known):
     def __init__(
         self,
         record: Record,
-        spatial: Sequence[Sequence[int]],
+        spatial: Sequence[Sequence[int | None]],
         rules: Mapping[str, Rule],
     ) -> None:
         self.record = record
@@ -74,6 +75,7 @@ class Trail(Known):
         self._told: dict[int, Value] = {}
         self.moved: dict[int, Operation] = {}
         self._begun = {}
+        self._pairs: dict[int, dict[int, int | float]] = {}
         self._neutral = (NEUTRAL,) * self.axes
         images = zip(record.inputs, spatial, strict=True)
         rank = max((len(tensor.shape) for tensor, places in images if places), default=0)
@@ -81,7 +83,7 @@ class Trail(Known):
         for tensor, dimensions, scope in zip(record.inputs, spatial, scopes, strict=True):
             extents = [1] * self.axes
             for axis, dimension in enumerate(dimensions):
-                extents[axis] = tensor.shape[dimension]
+                extents[axis] = 1 if dimension is None else tensor.shape[dimension]
             layout = layouts.image(tensor.shape, dimensions)
             number = len(self.steps)
             without_size = record.open.get(tensor.number, ())
@@ -104,6 +106,8 @@ class Trail(Known):
         for tensor in self.record.outputs:
             if tensor.number in self.values:
                 self._end(tensor)
+        if self._pairs:
+            self.steps = with_pairs(self.steps, self._pairs)
         return self
 
     def first_slide(self) -> Slides | None:
@@ -633,6 +637,10 @@ class Trail(Known):
         number = len(self.steps)
         step = Step(number, operation.name, operation.scope, sources, grid.windows, **facts)
         self.steps.append(step)
+        if grid.layout is not base.layout or base.step in self._pairs:
+            pairs = doubled(grid.layout)
+            if pairs:
+                self._pairs[number] = pairs
         cropped, pads = _cropped(read, grid.windows, padded)
         return Value(
             number,

@@ -46,6 +46,7 @@ class Step:
         unaligned: axes along which what it reads does not lie upon each other at one distance.
         seams: axes along which it puts parts of several maps one after another.
         covers_map: whether its one window is all of its map, and nothing behind it looks.
+        paired: axes along which every unit sees two places, and nothing is summed in between.
     """
 
     number: int
@@ -74,6 +75,7 @@ class Step:
     unaligned: frozenset[int] = frozenset()
     seams: frozenset[int] = frozenset()
     covers_map: bool = False
+    paired: frozenset[int] = frozenset()
 
     @property
     def neutral(self) -> bool:

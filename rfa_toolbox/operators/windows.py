@@ -7,7 +7,7 @@ Keras. The window of one unit follows from the formula of what it reads.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -150,13 +150,17 @@ class Products(NamedTuple):
 
 
 def grown(
-    products: Products, layout: Layout, windows: Sequence[Window]
+    products: Products,
+    layout: Layout,
+    windows: Sequence[Window],
+    paired: Collection[int] = (),
 ) -> list[tuple[tuple[int, ...], int]]:
     """Return the products of an operation with the exponents of their growth, one per axis.
 
     Products with numbers of the model grow with the axes that the result has. Those of positions
     with each other grow once for every time that the result runs over an axis, as scores do that
-    all positions have for all others, and once more where they are summed over all of it.
+    all positions have for all others, and once more where they are summed over all of it; not along
+    axes ``paired``, where every unit sees two places, however far apart.
 
     >>> tokens = ((), (layouts.Atom(0, 8),), layouts.plain(3))
     >>> grown(Products(24, 100), tokens, [Window(math.inf)])
@@ -168,7 +172,7 @@ def grown(
         found.append((tuple(int(axis in carried) for axis in range(len(windows))), products.held))
     if products.mutual:
         times = tuple(
-            layouts.times_over(layout, axis) + (window.kernel == math.inf)
+            layouts.times_over(layout, axis) + (window.kernel == math.inf and axis not in paired)
             for axis, window in enumerate(windows)
         )
         found.append((times, products.mutual))

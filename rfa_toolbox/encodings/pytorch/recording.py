@@ -167,7 +167,8 @@ def _sized(model: nn.Module, example: Example, capture: Capture, ending: Ending)
     def larger(tensor: torch.Tensor) -> torch.Tensor:
         shape = list(tensor.shape)
         for place in next(places):
-            shape[place] += MORE
+            if place is not None:
+                shape[place] += MORE
         return tensor.new_ones(shape)
 
     try:

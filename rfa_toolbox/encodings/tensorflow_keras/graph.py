@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
@@ -15,7 +16,7 @@ from rfa_toolbox.graphs import InfoFilter, LayerDefinition, noop_filter
 from rfa_toolbox.operators import nodes
 from rfa_toolbox.operators.drafts import Draft
 from rfa_toolbox.operators.record import Record
-from rfa_toolbox.operators.rules import RULES
+from rfa_toolbox.operators.rules import RULES, Places, by_themselves
 from rfa_toolbox.operators.trail import Trail
 
 __all__ = ["KerasGraph", "graph_of", "spatial_dimensions"]
@@ -71,21 +72,25 @@ def graph_of(
     )
 
 
-def spatial_dimensions(record: Record, channels_first: bool) -> list[Sequence[int]]:
+def spatial_dimensions(record: Record, channels_first: bool) -> list[Places]:
     """Return the spatial dimensions of every input, in axis order.
 
     Those are all but the batch and what the first convolution or pooling takes for channels; if
     its channels come from none of them, those that it slides over. Without any such layer the last
-    dimension holds the channels. Inputs with fewer dimensions than the others have none.
+    dimension holds the channels. Inputs with fewer dimensions than others that they meet have none.
 
     Args:
         record: the model.
         channels_first: whether channels lie in front where they share a dimension with positions.
     """
+    return by_themselves(record, functools.partial(_of_images, channels_first=channels_first))
+
+
+def _of_images(record: Record, channels_first: bool) -> list[Places]:
     ranks = [len(tensor.shape) for tensor in record.inputs]
     rank = max(ranks, default=0)
 
-    def spread(dimensions: Sequence[int]) -> list[Sequence[int]]:
+    def spread(dimensions: Sequence[int]) -> list[Places]:
         return [dimensions if own == rank else () for own in ranks]
 
     first = Trail(record, spread(range(1, rank)), RULES).first_slide()

@@ -17,13 +17,14 @@ from rfa_toolbox.operators.rules import (
     plumbing,
     windows,
 )
+from rfa_toolbox.operators.rules.inputs import Places, by_themselves
 from rfa_toolbox.operators.states import with_states_apart
 from rfa_toolbox.operators.trail import Trail
 
-__all__ = ["RULES", "follow", "spatial_dimensions"]
+__all__ = ["RULES", "Places", "by_themselves", "follow", "spatial_dimensions"]
 
 
-def follow(record: Record, spatial: Sequence[Sequence[int]] | None = None) -> Trail:
+def follow(record: Record, spatial: Sequence[Places] | None = None) -> Trail:
     """Follow the positions of the input through every operation of a record.
 
     Args:
@@ -35,11 +36,17 @@ def follow(record: Record, spatial: Sequence[Sequence[int]] | None = None) -> Tr
     return Trail(with_states_apart(record), spatial, RULES).run()
 
 
-def spatial_dimensions(record: Record) -> list[tuple[int, ...]]:
+def spatial_dimensions(record: Record) -> list[Places]:
     """Return per input its spatial dimensions: none where it is no image like the first one.
 
-    The first input is the image, unless it can have no place in one that comes later.
+    The first input is the image, unless it can have no place in one that comes later. Inputs of
+    another rank that never meet the image, as one beside a video, have axes of their own, the last
+    ones; there is None for those that they lack.
     """
+    return by_themselves(record, _of_images)
+
+
+def _of_images(record: Record) -> list[Places]:
     ranks = [len(tensor.shape) for tensor in record.inputs]
     main = 0 if ranks[0] > 2 or max(ranks) == 2 else ranks.index(max(ranks))
     shape = record.inputs[main].shape
