@@ -82,6 +82,7 @@ def _window_text(layer: LayerDefinition) -> str:
             layer.ignored_global,
             layer.position_dependent,
             layer.covers_map,
+            *(["ceil_mode"] if layer.ceil_mode else []),
         )
     )
 

@@ -151,6 +151,9 @@ class LayerDefinition:
             the map in front of it, without padding, and nothing behind it looks: a convolution as
             classifier, or a pooling of fixed size in front of a dense layer. It is a part of the
             head, and questions about resolutions treat it as infinite, as that dense layer.
+        ceil_mode: windows of a pooling that begin on the map, or in the padding in front of it,
+            count even if they end behind the padding. The end of ``padding`` is then as much as
+            windows reach at the size that the graph was made with.
 
     Raises:
         InvalidLayerError: a ValueError, for a negative, zero or fractional number, or when
@@ -178,6 +181,7 @@ class LayerDefinition:
     positionless: bool = attrs.field(default=False, converter=_to_flag)
     scan: Any = attrs.field(default=None, converter=_to_scan)
     covers_map: bool = attrs.field(default=False, converter=_to_flag)
+    ceil_mode: bool = attrs.field(default=False, converter=_to_flag)
     axes: int | None = attrs.field(init=False, repr=False, eq=False)
     """Number of spatial axes that the layer was described with; None if all values are scalar."""
     slides: tuple[Slide, ...] = attrs.field(init=False, repr=False, eq=False)
@@ -334,6 +338,7 @@ class LayerDefinition:
             "positionless": self.positionless,
             "scan": listed(self.scan),
             "covers_map": self.covers_map,
+            **({"ceil_mode": True} if self.ceil_mode else {}),
         }
 
 

@@ -19,14 +19,44 @@ Map: TypeAlias = "tuple[int, tuple[int, ...]]"
 class MapStep(NamedTuple):
     """How a layer changes the size of a feature map on one axis.
 
-    From ``size`` units it makes ``((size - 1)*factor - reach) // stride + 1``, but for what the
-    model rounds or crops otherwise. ``reach`` is the length of the window without the padding.
+    ``reach`` is the length of the window without the padding. ``ceil_begin`` is None, or the
+    padding in front where windows count that end behind the padding.
     """
 
     kernel: Size
     stride: int
     factor: int
     reach: int
+    ceil_begin: int | None = None
+
+    def units(self, size: int) -> int:
+        """Return how many units it makes of a map, but for what the model crops otherwise.
+
+        >>> MapStep(3, 2, 1, reach=2).units(224), MapStep(3, 2, 1, reach=2, ceil_begin=0).units(224)
+        (111, 112)
+        """
+        cells = (size - 1) * self.factor
+        if self.ceil_begin is None:
+            return (cells - self.reach) // self.stride + 1
+        return ceiled(cells - self.reach, self.stride, cells + self.ceil_begin)
+
+
+def ceiled(room: int, stride: int, last: int) -> int:
+    """Return how many windows count if those do that end behind the padding.
+
+    Source: the formula of ``torch.nn.MaxPool2d`` for its output with ``ceil_mode``.
+
+    Args:
+        room: how far a window can be moved without ending behind the padding; negative if it
+            does so at once.
+        stride: steps of the window.
+        last: the last place at which a window may begin: the last unit of the map.
+
+    >>> ceiled(2, 2, 4), ceiled(3, 2, 5), ceiled(3, 4, 3)
+    (2, 3, 1)
+    """
+    steps = -(-room // stride)
+    return steps + 1 if steps * stride <= last else steps
 
 
 def map_steps(layer: LayerDefinition, axes: int) -> tuple[MapStep, ...]:
@@ -45,7 +75,10 @@ def map_steps(layer: LayerDefinition, axes: int) -> tuple[MapStep, ...]:
         kernels, strides, dilations, factors, paddings, strict=True
     ):
         reach = 0 if kernel == math.inf else dilation * (int(kernel) - 1)
-        steps.append(MapStep(kernel, stride, factor, reach - _padded(padding, reach, stride)))
+        begin = padding[0] if isinstance(padding, tuple) else padding
+        ceil_begin = begin if layer.ceil_mode else None
+        padded = _padded(padding, reach, stride) if ceil_begin is None else 2 * ceil_begin
+        steps.append(MapStep(kernel, stride, factor, reach - padded, ceil_begin))
     return tuple(steps)
 
 
@@ -70,8 +103,8 @@ def units_behind(
 ) -> Map:
     """Return the feature map of a layer on one axis.
 
-    What the formula misses at the encoded resolution (ceiled sizes, cropping) it is taken to miss
-    at the other ones as well.
+    What the formula misses at the encoded resolution (cropping) it is taken to miss at the other
+    ones as well.
     """
     resolution_dependent, blockwise = flags
     most = max(then for then, _ in before)
@@ -88,10 +121,8 @@ def units_behind(
         return units, chosen
     if blockwise:
         return units, tuple(_units_of_blocks(int(kernel), units, then, now) for now in chosen)
-    at_encoded = ((then - 1) * step.factor - step.reach) // step.stride
-    return units, tuple(
-        units + ((now - 1) * step.factor - step.reach) // step.stride - at_encoded for now in chosen
-    )
+    more = units - step.units(then)
+    return units, tuple(step.units(now) + more for now in chosen)
 
 
 def _units_of_blocks(block: int, units: int, then: int, now: int) -> int:
@@ -142,8 +173,10 @@ def map_behind(layer: LayerDefinition, sizes: Sequence[int]) -> tuple[int | None
             begin = end = slide.begin
         if layer.blockwise:
             result.append(size)
-        elif begin is None or end is None:
+        elif begin is None or (end is None and not layer.ceil_mode):
             result.append(None)
+        elif layer.ceil_mode:
+            result.append(map_steps(layer, axes)[axis].units(size))
         else:
             reach = slide.dilation * (int(slide.kernel) - 1) - begin - end
             result.append(((size - 1) * slide.upsampling - reach) // slide.stride + 1)

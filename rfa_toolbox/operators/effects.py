@@ -91,6 +91,7 @@ class Effect:
     everywhere: tuple[int, ...] = ()
     turned: frozenset[int] = frozenset()
     seams: frozenset[int] = frozenset()
+    ceil_mode: bool = False
     offsets: Offsets | None = None
     unaligned: frozenset[int] = frozenset()
     padded: tuple[int, ...] = ()
@@ -127,6 +128,7 @@ _FACTS = (
     "everywhere",
     "turned",
     "seams",
+    "ceil_mode",
 )
 
 

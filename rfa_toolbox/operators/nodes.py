@@ -632,13 +632,17 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
         "covers_map": any(step.covers_map for step in steps),
     }
     decisive = [step for step in steps if not step.neutral]
+    # Where a step pads in front of the pooling, what lies behind its own padding is another rest.
+    pads = any(window.begin for step in steps if not step.ceil_mode for window in step.windows)
+    ceil_mode = any(step.ceil_mode for step in steps) and not pads
     if not axes:
         return LayerDefinition(label, 1, 1, **counts)
     if len(steps) == 1:
-        counts["blockwise"] = steps[0].blockwise
+        counts |= {"blockwise": steps[0].blockwise, "ceil_mode": ceil_mode}
         return _layer(label, steps[0].windows, **counts)
     if len(decisive) <= 1 and _is_chain(steps):
-        counts["blockwise"] = bool(decisive) and decisive[0].blockwise
+        blockwise = bool(decisive) and decisive[0].blockwise
+        counts |= {"blockwise": blockwise, "ceil_mode": ceil_mode}
         return _layer(label, _chained(steps), **counts)
     if not decisive:
         return _layer(label, (NEUTRAL,) * axes, **counts)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from rfa_toolbox import arithmetic
 from rfa_toolbox.errors import InvalidLayerError
 from rfa_toolbox.graphs import LayerDefinition
+from rfa_toolbox.graphs.maps import map_steps
 from rfa_toolbox.operators.chain import UserRule
 
 if TYPE_CHECKING:
@@ -88,7 +89,9 @@ def shape_behind(
             continue
         fine = shape[place] * factors[axis]
         begin, end = sides[axis] or (None, None)
-        if begin is not None and end is not None and factors[axis] == 1:
+        if layer.ceil_mode and begin is not None:
+            found[place] = max(1, map_steps(layer, axes)[axis].units(shape[place]))
+        elif begin is not None and end is not None and factors[axis] == 1:
             reach = int(dilations[axis] * (kernels[axis] - 1))
             found[place] = max(1, (fine + begin + end - reach - 1) // strides[axis] + 1)
         else:

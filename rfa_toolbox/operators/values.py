@@ -47,6 +47,7 @@ class Step:
         seams: axes along which it puts parts of several maps one after another.
         covers_map: whether its one window is all of its map, and nothing behind it looks.
         paired: axes along which every unit sees two places, and nothing is summed in between.
+        ceil_mode: whether windows count that end behind its padding.
     """
 
     number: int
@@ -76,6 +77,7 @@ class Step:
     seams: frozenset[int] = frozenset()
     covers_map: bool = False
     paired: frozenset[int] = frozenset()
+    ceil_mode: bool = False
 
     @property
     def neutral(self) -> bool:

@@ -35,7 +35,6 @@ from rfa_toolbox.refinement.edits import (
 )
 from rfa_toolbox.refinement.maps import (
     MapRule,
-    counts_open_windows,
     map_rules,
     resampled,
     with_padding,
@@ -94,11 +93,6 @@ class Editable:
         self.nodes = graph.all_layers
         self.by_name = {node.name: node for node in self.nodes}
         self._calls = calls_of_layers(self.nodes)
-        self._counting_open = {
-            node.layer_info.name
-            for node in self.nodes
-            if counts_open_windows(node.layer_info) and is_pooling(node)
-        }
         self.measures: dict[object, Measures] = {}
         """What layers have and do, by all that it depends on."""
         self._rules: dict[EnrichedNetworkNode, tuple[MapRule, ...]] = {}
@@ -130,9 +124,7 @@ class Editable:
         """Return how a layer makes the size of its map, which was made of one of this size."""
         found = self._rules.get(node)
         if found is None:
-            layer = node.layer_info
-            counts_open = layer.name in self._counting_open
-            found = map_rules(layer, before, node.feature_map or (), counts_open)
+            found = map_rules(node.layer_info, before, node.feature_map or ())
             self._rules[node] = found
         return found
 

@@ -10,11 +10,11 @@ import attrs
 
 from rfa_toolbox import arithmetic
 from rfa_toolbox.graphs import LayerDefinition
+from rfa_toolbox.graphs.maps import ceiled
 from rfa_toolbox.operators.windows import Window, resampling
 
 __all__ = [
     "MapRule",
-    "counts_open_windows",
     "map_rules",
     "resampled",
     "with_padding",
@@ -34,7 +34,7 @@ class MapRule:
         end: units of padding behind.
         same: it pads so that there is one unit per stride, as Keras' ``padding="same"``.
         in_code: its padding is a call of its own, of which a graph tells the part in front alone.
-        ceiled: a window that begins on the map counts, even if it ends behind the padding.
+        ceil_mode: a window that begins on the map counts, even if it ends behind the padding.
         fixed: it makes this many units of any map.
         offset: what the model makes more than this rule says.
     """
@@ -46,7 +46,7 @@ class MapRule:
     end: int = 0
     same: bool = False
     in_code: bool = False
-    ceiled: bool = False
+    ceil_mode: bool = False
     fixed: int | None = None
     offset: int = 0
 
@@ -62,22 +62,19 @@ class MapRule:
             return -(-size // self.stride) + self.offset
         cells = (size - 1) * self.factor + 1
         room = cells + self.begin + self.end - self.kernel
-        if not self.ceiled:
+        if not self.ceil_mode:
             return room // self.stride + 1 + self.offset
-        steps = -(-room // self.stride)
-        if steps * self.stride >= cells + self.begin:
-            steps -= 1  # this window would begin behind the map
-        return steps + 1 + self.offset
+        return ceiled(room, self.stride, cells - 1 + self.begin) + self.offset
 
     def padding(self, size: int) -> tuple[int, int]:
         """Return the padding in front and behind that a map of this size gets.
 
-        Of a ceiled map, it is as much as windows reach.
+        With ``ceil_mode``, it is as much as windows reach.
 
-        >>> MapRule(kernel=3, stride=2, ceiled=True).padding(16)
+        >>> MapRule(kernel=3, stride=2, ceil_mode=True).padding(16)
         (0, 1)
         """
-        if self.ceiled:
+        if self.ceil_mode:
             reached = (self.units(size) - 1) * self.stride + self.kernel
             return self.begin, reached - self.begin - ((size - 1) * self.factor + 1)
         if not self.same:
@@ -87,12 +84,9 @@ class MapRule:
 
 
 def map_rules(
-    layer: LayerDefinition, before: Sequence[int], units: Sequence[int], ceiled: bool = False
+    layer: LayerDefinition, before: Sequence[int], units: Sequence[int]
 ) -> tuple[MapRule, ...]:
     """Return the rule of a layer per axis, given the sizes of its map and of the one in front.
-
-    ``ceiled`` says that layers of this kind count windows that end behind the map, which does not
-    show at every size; see ``counts_open_windows``.
 
     >>> pool = LayerDefinition("MaxPool2d", (3,), (2,), padding=((1, 0),))
     >>> map_rules(pool, (112,), (56,))[0].units(113)
@@ -104,27 +98,13 @@ def map_rules(
         for value in (layer.kernel_size, layer.stride_size, layer.dilation, layer.upsampling)
     )
     paddings = layer.padding if isinstance(layer.padding, tuple) else (layer.padding,) * axes
-    counts_open = ceiled or counts_open_windows(layer)
     return tuple(
-        _rule(layer, counts_open, *values)
-        for values in zip(*columns, paddings, before, units, strict=True)
+        _rule(layer, *values) for values in zip(*columns, paddings, before, units, strict=True)
     )
-
-
-def counts_open_windows(layer: LayerDefinition) -> bool:
-    """Whether a pooling counts windows that end behind its map, as with ``ceil_mode``.
-
-    >>> counts_open_windows(LayerDefinition("MaxPool2d", (3,), (2,), padding=((0, 1),)))
-    True
-    """
-    sides = layer.padding if isinstance(layer.padding, tuple) else ()
-    known = [side for side in sides if side is not None and side[1] is not None]
-    return not _is_of_keras(layer) and any(begin < end for begin, end in known)
 
 
 def _rule(
     layer: LayerDefinition,
-    counts_open: bool,
     kernel: Any,
     stride: int,
     dilation: int,
@@ -149,14 +129,14 @@ def _rule(
         return attrs.evolve(same, in_code=end == 0)
     if _is_of_keras(layer) and end > 0 and same.padding(before) == (begin, end):
         return same  # it knows no padding but "same" and "valid"
-    ceiled = MapRule(effective, stride, factor, begin, begin, ceiled=True)
-    if stride > 1 and counts_open and ceiled.units(before) == units:
-        return ceiled
+    open_ended = MapRule(effective, stride, factor, begin, begin, ceil_mode=True)
+    if layer.ceil_mode:
+        return attrs.evolve(open_ended, offset=units - open_ended.units(before))
     if begin - stride < end < begin:  # what no window reaches was left out
         end = begin
     rule = MapRule(effective, stride, factor, begin, end)
-    if rule.units(before) != units and ceiled.units(before) == units:
-        return ceiled
+    if rule.units(before) != units == open_ended.units(before):
+        return open_ended  # of a graph that does not tell
     return attrs.evolve(rule, offset=units - rule.units(before))
 
 

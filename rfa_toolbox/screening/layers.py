@@ -303,11 +303,12 @@ class Layers:
         same = len(before) == 1 or all(one == sizes for one in before)
         if window.plain and same:
             return sizes
-        if same and layer.kind != "dense" and window.kernels[0] != math.inf:
+        usual = window.kernels[0] != math.inf and window.steps[0].ceil_begin is None
+        if same and layer.kind != "dense" and usual:
             found = tuple(
                 tuple(
                     ((size - 1) * factor - reach) // stride + 1
-                    for size, (_, stride, factor, reach) in zip(one, window.steps, strict=True)
+                    for size, (_, stride, factor, reach, _) in zip(one, window.steps, strict=True)
                 )
                 for one in sizes
             )

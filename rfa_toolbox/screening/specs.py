@@ -704,8 +704,7 @@ def size_behind(layer: LayerSpec, before: Sequence[tuple[int, ...]]) -> tuple[in
     if layer.window.kernel_size == (math.inf, math.inf):
         return (1,) * len(before[0])
     sizes = tuple(
-        ((size - 1) * step.factor - step.reach) // step.stride + 1
-        for size, step in zip(before[0], map_steps(layer.window, 2), strict=False)
+        step.units(size) for size, step in zip(before[0], map_steps(layer.window, 2), strict=False)
     )
     if min(sizes) < 1:
         raise InvalidGraphError(

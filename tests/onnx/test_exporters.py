@@ -13,6 +13,8 @@ import onnx
 import pytest
 
 torch = pytest.importorskip("torch")
+from torch import nn  # noqa: E402
+
 from rfa_toolbox import (  # noqa: E402
     create_graph_from_onnx,
     create_graph_from_pytorch_model,
@@ -61,6 +63,27 @@ def test_small_networks(middle: Callable[[Any], Any]) -> None:
     if math.inf in ours["field"][1]:  # products of attention are counted one by one there
         ours["compute"] = theirs["compute"]
     assert theirs == ours
+
+
+@pytest.mark.parametrize("encoded", [30, 32])
+def test_every_reader_tells_that_windows_count_which_end_behind_a_map(encoded: int) -> None:
+    layers = nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(2, 3, 1, ceil_mode=True)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), *layers, nn.MaxPool2d(2)).eval()
+    shape = (1, 3, encoded, encoded)
+    ours = create_graph_from_pytorch_model(model, input_res=shape)
+    graphs = [
+        ours,
+        create_graph_from_pytorch_model(torch.export.export(model, (torch.zeros(shape),))),
+        create_graph_from_onnx(exported(model, shape, dynamo=False)),
+        type(ours).from_dict(ours.to_dict()),
+    ]
+    for graph in graphs:
+        pools = [one.layer_info for one in graph.all_layers if "ool" in one.layer_info.name]
+        assert [one.ceil_mode for one in pools] == [True, True, False]
+        assert ["ceil_mode" in one.to_dict() for one in pools] == [True, True, False]
+        for size in range(24, 40):
+            made = tuple(model(torch.zeros(1, 3, size, size)).shape[2:])
+            assert graph.feature_map_at(size) == made
 
 
 @pytest.mark.slow

@@ -17,7 +17,9 @@ layers = st.one_of(
         lambda k, s, p, d: nn.Conv1d(2, 2, k, s, p, d),
         kernels, strides, st.integers(0, 3), st.integers(1, 2),
     ),
-    st.builds(lambda k, s: nn.MaxPool1d(k, s, k // 2), kernels, strides),
+    st.builds(
+        lambda k, s, c: nn.MaxPool1d(k, s, k // 2, ceil_mode=c), kernels, strides, st.booleans()
+    ),
     st.builds(
         lambda k, s, o: nn.ConvTranspose1d(2, 2, k, s, k // 2, min(o, s - 1)),
         kernels, strides, st.integers(0, 2),

@@ -320,7 +320,11 @@ def _pool(kind: str) -> Lower:
     def lower(call: Call) -> None:
         kernel = tuple(call.get("kernel_shape"))
         name = f"{kind}_pool{len(kernel)}d"
-        arguments = {"input": call.x, "kernel_size": kernel, **_window(call, kernel)}
+        window = _window(call, kernel)
+        arguments = {"input": call.x, "kernel_size": kernel, **window}
+        # The rule for it pads as much behind a map as in front of it, as PyTorch does.
+        evenly = all(begin == end for begin, end in window["padding"])
+        arguments["ceil_mode"] = bool(call.get("ceil_mode")) and evenly
         call.first_output_alone(name, arguments)
 
     return lower

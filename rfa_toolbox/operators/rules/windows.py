@@ -372,6 +372,7 @@ def pool(known: Known, operation: Operation) -> Answer:
     dilations = per_axis(operation.get("dilation", 1), count)
     shape = operation.outputs[0].shape
     dimensions, windows, whole = [], [], []
+    ceil_mode = bool(operation.get("ceil_mode"))
     for place in range(count):
         size, wanted = tensor.shape[first + place], shape[first + place]
         reach = dilations[place] * (kernels[place] - 1)
@@ -386,7 +387,9 @@ def pool(known: Known, operation: Operation) -> Answer:
             window = window._replace(begin=None, end=None)
         dimensions.append(first + place)
         windows.append(window)
-    return _slide(known, operation, value, dimensions, windows, mixed=whole, channels=first - 1)
+    return _slide(
+        known, operation, value, dimensions, windows, whole, first - 1, ceil_mode=ceil_mode
+    )
 
 
 @Rule
@@ -519,6 +522,7 @@ def described(known: Known, operation: Operation) -> Answer:
         windows = tuple(told.windows.get(axis, one) for axis, one in enumerate(windows))
     effect = _as_described(known, shown, windows)
     facts: dict[str, Any] = {"operation": shown, "filters": layer.filters, "units": layer.units}
+    facts["ceil_mode"] = layer.ceil_mode
     if told is not None:
         facts |= {name: told for name, told in told.facts().items() if told != _PLAIN[name]}
     return attrs.evolve(effect, **facts)

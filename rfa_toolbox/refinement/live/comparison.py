@@ -24,7 +24,6 @@ class Difference:
         what: which property of it.
         predicted: as the edited graph has it; None where it has no such node.
         actual: as the edited model does it; None where it has no such node.
-        pools: whether the node is a pooling.
 
     >>> str(Difference("layer4", "feature map", (14, 14), (7, 7)))
     'layer4: its feature map is (7, 7) instead of (14, 14)'
@@ -34,7 +33,6 @@ class Difference:
     what: str
     predicted: Any
     actual: Any
-    pools: bool = False
 
     def __str__(self) -> str:
         if self.what == "node":
@@ -56,7 +54,7 @@ def _per_axis(name: str) -> Callable[[EnrichedNetworkNode], Any]:
 def _reach_of_pooling(node: EnrichedNetworkNode) -> Any:
     """Return how far windows of a pooling reach beyond its padding, at any size of the map.
 
-    It tells poolings apart that make the same map of one size, and not of others (``ceil_mode``).
+    It tells poolings apart that make the same map of one size, and not of others.
     """
     if not is_pooling(node) or node.layer_info.resolution_dependent:
         return None
@@ -150,7 +148,7 @@ def _of_nodes(one: EnrichedNetworkNode, other: EnrichedNetworkNode) -> Iterator[
     for what, of in _PROPERTIES.items():
         predicted, actual = of(one), of(other)
         if predicted != actual:
-            yield Difference(one.name, what, predicted, actual, is_pooling(one))
+            yield Difference(one.name, what, predicted, actual)
     # What lies in front of unit 0 decides which pixels the units see; padding behind the last
     # one that no window reaches does not.
     starts = [node.window and node.window.start for node in (one, other)]

@@ -67,12 +67,6 @@ def of_differences(found: Sequence[Difference]) -> str:
     first = found[0]
     text = f"The refined model does otherwise than predicted: {shown}{more}."
     operator = first.name.rpartition("/")[2]
-    if first.pools and first.what in {"feature map", "window beyond its padding"}:
-        text += (
-            f" If {first.name} counts windows that end behind its map (ceil_mode), this does not "
-            "show at every size. Make the refinement from a graph of the model at another size, "
-            "where one of its windows does end there, or do without ceil_mode."
-        )
     if first.what in {"stride", "kernel", "feature map"} and "/" in first.name:
         text += (
             f" {operator} in the code of {first.name.rpartition('/')[0] or 'the model'} computes "

@@ -103,10 +103,7 @@ def _window_facts(node: EnrichedNetworkNode) -> tuple[Any, Any] | None:
 
 
 def _layer_facts(layer: LayerDefinition, axes: int) -> tuple[tuple[str, Any], ...]:
-    steps = (
-        (_sizes(step.kernel), step.stride, step.factor, step.reach)
-        for step in map_steps(layer, axes)
-    )
+    steps = ((_sizes(step.kernel), *step[1:]) for step in map_steps(layer, axes))
     return (
         ("type", layer.name),
         ("text", labels.layer_text(layer)),

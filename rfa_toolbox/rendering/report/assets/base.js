@@ -7,7 +7,7 @@
  * @typedef {number | string | null} Jump */
 /** @typedef {{type: string, text: string, kernel: string, stride: string, dilation: string,
  *   upsampling: string, padding: string | null, filters: number | null, units: number | null,
- *   window: Sizes, steps: [number | null, number, number, number][], blocks: boolean,
+ *   window: Sizes, steps: [number | null, number, number, number, number | null][], blocks: boolean,
  *   grows: boolean}} Layer */
 /** @typedef {{name: string[], path: (string | null | 0)[], layer: number[], inputs: number[][],
  *   smallest: Sizes[], largest: Sizes[], jump: (Jump | Jump[])[], seen: Sizes[], filled: Sizes[],
@@ -396,7 +396,7 @@ function workAt(one, resolution) {
 /** @param {Model} one @param {number} node @param {MapSize[][]} before the maps that the node reads @returns {MapSize[]} */
 function mapsBehind(one, node, before) {
   const layer = layerOf(one, node);
-  return layer.steps.map(([kernel, stride, factor, reach], axis) => {
+  return layer.steps.map(([kernel, stride, factor, reach, begin], axis) => {
     const read = before.map((map) => map[axis]);
     const largest = read.reduce((best, map) => (map[0] > best[0] || (map[0] === best[0] && map[1] > best[1]) ? map : best));
     const units = one.nodes.map[node]?.[axis] ?? largest[0];
@@ -407,7 +407,12 @@ function mapsBehind(one, node, before) {
       const [blocks, more] = [then, size].map((one) => Math.ceil(one / kernel) * kernel);
       now = units === blocks ? more : size + units - then;
     } else if (kernel !== null) {
-      const [old, fresh] = [then, size].map((one) => Math.floor(((one - 1) * factor - reach) / stride));
+      const [old, fresh] = [then, size].map((one) => {
+        const last = (one - 1) * factor;
+        if (begin === null) return Math.floor((last - reach) / stride);
+        const steps = Math.ceil((last - reach) / stride); // windows count that end behind the padding
+        return steps * stride <= last + begin ? steps : steps - 1;
+      });
       now = units + fresh - old;
     }
     return [units, Math.max(1, now)];
