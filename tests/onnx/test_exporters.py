@@ -67,7 +67,7 @@ def test_small_networks(middle: Callable[[Any], Any]) -> None:
 
 @pytest.mark.parametrize("encoded", [30, 32])
 def test_every_reader_tells_that_windows_count_which_end_behind_a_map(encoded: int) -> None:
-    layers = nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(2, 3, 1, ceil_mode=True)
+    layers = nn.MaxPool2d(3, 2, ceil_mode=True), nn.AvgPool2d(3, 2, 1, ceil_mode=True)
     model = nn.Sequential(nn.Conv2d(3, 4, 3, 2, 1), *layers, nn.MaxPool2d(2)).eval()
     shape = (1, 3, encoded, encoded)
     ours = create_graph_from_pytorch_model(model, input_res=shape)
