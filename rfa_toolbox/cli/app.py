@@ -716,7 +716,7 @@ def run(words: Sequence[str]) -> int:
         return INTERRUPTED
     except _ParserError as error:
         path = error.ctx.command_path if error.ctx is not None else "rfa"
-        said = error.format_message().rstrip(".")
+        said = _said_of(error).rstrip(".")
         complain(f"{said}{'' if said.endswith('?') else '.'} See {path} --help.")
         return PROBLEM
     except LayoutTimeoutError as error:
@@ -737,3 +737,22 @@ def run(words: Sequence[str]) -> int:
         )
         return PROBLEM
     return code if isinstance(code, int) else OK
+
+
+_WRONG_KINDS = {"int": "not a whole number", "float": "not a number"}
+
+
+def _said_of(error: Any) -> str:
+    """Return what is wrong with the words of a command; newer versions of typer ask pydantic."""
+    listed: Any = getattr(error.__cause__, "errors", None)
+    if listed is None:
+        return str(error.format_message())
+    found = listed()[0]
+    kind, about = found["type"], found.get("ctx", {})
+    if "error" in about:
+        error.message = str(about["error"])
+    elif "ge" in about:
+        error.message = f"{found['input']} is less than {about['ge']}"
+    elif kind.partition("_")[0] in _WRONG_KINDS:
+        error.message = f"{found['input']!r} is {_WRONG_KINDS[kind.partition('_')[0]]}"
+    return str(error.format_message())

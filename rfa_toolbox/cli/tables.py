@@ -59,9 +59,9 @@ _EXPENDABLE = (
     "weights",
     "strategy",
     "kind",
-    "first red",
     "MACs",
     "params",
+    "first red",
     "layers",
     "jump",
     "dilation",
@@ -166,7 +166,7 @@ def table_text(
 
 
 def _fitting(columns: Sequence[TextColumn], width: int) -> list[TextColumn]:
-    """Return the columns that fit into a width; the first text column gives way at last.
+    """Return the columns that fit into a width; names give way before columns do.
 
     >>> name, jump = TextColumn("layer", ("a" * 40,), False), TextColumn("jump", ("1",), True)
     >>> [column.cells for column in _fitting([name, jump], 20)]
@@ -174,18 +174,25 @@ def _fitting(columns: Sequence[TextColumn], width: int) -> list[TextColumn]:
     """
     kept = list(columns)
     named = next((column for column in kept if not column.number), kept[0])
+    least = {"first red": _NARROWEST_NAME, named.title: 2 * _NARROWEST_NAME}
 
-    def excess(column_width: int) -> int:
-        others = sum(_width(column) + 2 for column in kept if column is not named)
-        return others + column_width - width
+    def needed(column: TextColumn) -> int:
+        return min(_width(column), least.get(column.title, width)) + 2
 
     for title in _EXPENDABLE:
-        if excess(min(_width(named), 2 * _NARROWEST_NAME)) <= 0:
+        if sum(map(needed, kept)) - 2 <= width:
             break
         kept = [column for column in kept if column.title != title]
-    room = max(_width(named) - max(excess(_width(named)), 0), _NARROWEST_NAME)
-    cells = tuple(_shortened(cell, room) for cell in named.cells)
-    return [TextColumn(named.title, cells, False) if one is named else one for one in kept]
+    for title in ("first red", named.title):
+        kept = [_narrowed(one, kept, width) if one.title == title else one for one in kept]
+    return kept
+
+
+def _narrowed(column: TextColumn, among: Sequence[TextColumn], width: int) -> TextColumn:
+    """Return a column of names that leaves the room that the others need, if it can."""
+    excess = sum(_width(one) + 2 for one in among) - 2 - width
+    room = max(_width(column) - max(excess, 0), _NARROWEST_NAME)
+    return TextColumn(column.title, tuple(_shortened(cell, room) for cell in column.cells), False)
 
 
 def _width(column: TextColumn) -> int:

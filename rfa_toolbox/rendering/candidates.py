@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 import attrs
 
 from rfa_toolbox.analysis.costs import short_number
-from rfa_toolbox.errors import MissingPlotterError
 from rfa_toolbox.rendering.files import write_whole
+from rfa_toolbox.rendering.plotting import FigureSize, figure_for
 
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 __all__ = ["Candidates", "Point"]
@@ -92,38 +93,39 @@ class Candidates:
         """The candidates that none beats, from left to right."""
         return sorted((one for one in self.points if one.best), key=lambda one: (one.x, one.y))
 
-    def plot(self) -> Figure:
+    def plot(
+        self,
+        *,
+        ax: Axes | None = None,
+        figsize: FigureSize = None,
+        title: str | None = None,
+    ) -> Figure:
         """Return a figure of matplotlib, which belongs to nobody.
+
+        Args:
+            ax: axes of a figure of yours to draw on. None makes a figure.
+            figsize: width and height of the figure in inches; "column" and "page" are as wide as a
+                column and as the text of a paper.
+            title: heading; None and "" leave it out.
 
         Raises:
             MissingPlotterError: a RuntimeError, if matplotlib is not installed.
         """
-        try:
-            from matplotlib.figure import Figure
-        except ModuleNotFoundError as error:
-            if error.name != "matplotlib":
-                raise
-            raise MissingPlotterError(
-                "A plot needs matplotlib, which is not installed: pip install 'rfa_toolbox[plot]'"
-            ) from error
-        figure = Figure(figsize=(8, 5), layout="constrained")
-        axes = figure.add_subplot()
-        axes.scatter(
-            [one.x for one in self.points], [one.y for one in self.points],
-            s=14, c=_PLAIN, alpha=0.45, linewidths=0, rasterized=len(self.points) > MOST_POINTS,
-        )  # fmt: skip
-        front = self.front
-        axes.plot(
-            [one.x for one in front], [one.y for one in front],
-            "o-", color=_BEST, markersize=5, label="none is better in both",
-        )  # fmt: skip
-        axes.set_xlabel(self.x_title)
-        axes.set_ylabel(self.y_title)
-        if self.points and all(one.y > 0 for one in self.points):
-            axes.set_yscale("log")
-        axes.legend()
-        found: Figure = figure
-        return found
+        with figure_for((1, 1), (8, 5), figsize, ax) as (figure, (panel,)):
+            panel.scatter(
+                [one.x for one in self.points], [one.y for one in self.points],
+                s=14, c=_PLAIN, alpha=0.45, linewidths=0, rasterized=len(self.points) > MOST_POINTS,
+            )  # fmt: skip
+            front = self.front
+            panel.plot(
+                [one.x for one in front], [one.y for one in front],
+                "o-", color=_BEST, markersize=5, label="none is better in both",
+            )  # fmt: skip
+            panel.set(xlabel=self.x_title, ylabel=self.y_title, title=title or "")
+            if self.points and all(one.y > 0 for one in self.points):
+                panel.set_yscale("log")
+            panel.legend()
+        return figure
 
     def save_plot(self, path: str | os.PathLike[str]) -> None:
         """Write the plot into a file, whose suffix says the format.

@@ -7,10 +7,9 @@ Every function draws from values and returns a ``matplotlib.figure.Figure`` that
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
@@ -21,9 +20,16 @@ from rfa_toolbox.analysis.states import axes_of, filters_non_convolutional_node
 from rfa_toolbox.analysis.words import terms_of
 from rfa_toolbox.arithmetic import LayerState
 from rfa_toolbox.domain import Resolution
-from rfa_toolbox.errors import InvalidResolutionError, MissingPlotterError
+from rfa_toolbox.errors import InvalidResolutionError
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.rendering.labels import visible
+from rfa_toolbox.rendering.plotting import (
+    SMALL_WIDTH,
+    AxesOrSeveral,
+    FigureSize,
+    figure_for,
+    inches,
+)
 from rfa_toolbox.rendering.style import BY_DESIGN, LOOKS, resolution_of, shown_state
 
 if TYPE_CHECKING:
@@ -41,8 +47,6 @@ __all__ = [
 ]
 
 Array: TypeAlias = "np.ndarray[Any, Any]"
-AxesOrSeveral: TypeAlias = "Axes | Sequence[Axes]"
-FigureSize: TypeAlias = 'tuple[float, float] | Literal["column", "page"] | None'
 
 # Of Okabe and Ito's palette, which people with any kind of colour vision can tell apart.
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00")
@@ -55,8 +59,6 @@ _MARKERS: Mapping[LayerState, str] = {
 }
 _LARGEST_FIGURE = 18.0
 _MOST_MARKS = 70
-_WIDTHS = {"column": 3.4, "page": 7.0}
-_SMALL_WIDTH = 5.0
 _HEAT = "magma"
 
 
@@ -134,7 +136,7 @@ def plot_effective_field(
         MissingPlotterError: a RuntimeError, if matplotlib is not installed.
         ValueError: for another number of axes.
     """
-    with _figure_for((1, 2), (9.6, 4.4), figsize, ax, fewer=True) as (figure, panels):
+    with figure_for((1, 2), (9.6, 4.4), figsize, ax, fewer=True) as (figure, panels):
         _draw_heat(figure, panels[0], field)
         unit = "sample" if field.contribution.ndim == 1 else "pixel"
         panels[0].set_title(
@@ -180,7 +182,7 @@ def plot_comparison(
             "measure at least one, and all at one resolution."
         )
     count = len(named)
-    with _figure_for((1, count + 1), (3.9 * count + 4.4, 4.2), figsize, ax) as (figure, panels):
+    with figure_for((1, count + 1), (3.9 * count + 4.4, 4.2), figsize, ax) as (figure, panels):
         for panel, (name, field) in zip(panels, named.items(), strict=False):
             _draw_heat(figure, panel, field)
             panel.set_title(_words(name.rstrip()), fontsize="medium")
@@ -367,7 +369,7 @@ def plot_contribution(
         )
     layer = getattr(field, "layer", None)
     heading = "Contribution of every pixel" + (f" to {_words(layer)}" if layer else "")
-    with _figure_for((1, 1), (6.0, 5.0), figsize, ax) as (figure, (panel,)):
+    with figure_for((1, 1), (6.0, 5.0), figsize, ax) as (figure, (panel,)):
         if picture is None:
             _draw_plane(figure, panel, plane)
         else:
@@ -423,7 +425,7 @@ def plot_unit_windows(
         if map_size is not None
         else _units(layer, where, (height, width))
     )
-    with _figure_for((1, 1), (6.4, 6.0), figsize, ax) as (figure, (panel,)):
+    with figure_for((1, 1), (6.4, 6.0), figsize, ax) as (figure, (panel,)):
         _draw_windows(panel, picture, units, start, size, jump)
         words = f"windows of {size[0]}x{size[1]} px, every {jump[0]}x{jump[1]} px"
         panel.set_title(
@@ -616,7 +618,7 @@ def plot_receptive_fields(
             names a layer that the graph does not have.
     """
     every = list(graph.all_layers)
-    small = ax is None and _inches(figsize, (_LARGEST_FIGURE, 1))[0] < _SMALL_WIDTH
+    small = ax is None and inches(figsize, (_LARGEST_FIGURE, 1))[0] < SMALL_WIDTH
     nodes, place_of = _marks(graph, layers, _MOST_MARKS // 2 if small else _MOST_MARKS)
     resolution = resolution_of(every, input_res)  # type: ignore[arg-type]
     states = [shown_state(node, resolution) for node in nodes]
@@ -626,7 +628,7 @@ def plot_receptive_fields(
     }
     lengths = [(resolution[axis], *other_resolutions) for axis in axes]
     wanted = (max(6.4, min(_LARGEST_FIGURE, 2.5 + 0.22 * len(nodes))), 1.2 + 4.0 * len(axes))
-    with _figure_for((len(axes), 1), wanted, figsize, ax) as (figure, panels):
+    with figure_for((len(axes), 1), wanted, figsize, ax) as (figure, panels):
         for panel, axis, lines in zip(panels, axes, lengths, strict=True):
             _draw_layers(panel, nodes, states, axis, lines, sizes)
             if len(axes) > 1:
@@ -821,72 +823,3 @@ def _head(figure: Figure, panels: Sequence[Axes], ax: Any, heading: str, title: 
         figure.suptitle(text, fontsize="medium")
     elif title is not None:
         panels[0].set_title(text, fontsize="medium")
-
-
-@contextlib.contextmanager
-def _figure_for(
-    grid: tuple[int, int],
-    wanted: tuple[float, float],
-    figsize: FigureSize,
-    ax: AxesOrSeveral | None,
-    fewer: bool = False,
-) -> Iterator[tuple[Figure, list[Axes]]]:
-    """Yield a figure and its panels: new ones, or the user's axes with their figure.
-
-    Args:
-        grid: rows and columns of the panels.
-        wanted: width and height in inches if nothing is said of them.
-        figsize: what the user said of them.
-        ax: the user's axes.
-        fewer: whether the first panel may be all.
-    """
-    count = grid[0] * grid[1]
-    figures = _matplotlib()
-    if ax is not None:
-        panels = list(np.ravel(np.asarray(ax, dtype=object)))
-        if len(panels) != count and not (fewer and len(panels) == 1):
-            raise ValueError(f"ax holds {len(panels)} axes; this plot has {count} panels.")
-        yield panels[0].figure, panels
-        return
-    size = _inches(figsize, wanted)
-    # Small figures are for papers, in which text has seven points or so.
-    small = {"font.size": 7.0, "axes.linewidth": 0.6} if size[0] < _SMALL_WIDTH else {}
-    with importlib.import_module("matplotlib").rc_context(small):
-        figure = figures.PlotFigure(figsize=size, layout="constrained", dpi=120)
-        yield figure, list(np.ravel(figure.subplots(*grid, squeeze=False)))
-
-
-def _inches(figsize: FigureSize, wanted: tuple[float, float]) -> tuple[float, float]:
-    """Return width and height in inches.
-
-    >>> _inches("column", (9.6, 4.4)), _inches((3, 2), (9.6, 4.4))
-    ((3.4, 2.4), (3.0, 2.0))
-    """
-    if figsize is None:
-        return wanted
-    if isinstance(figsize, str):
-        if figsize not in _WIDTHS:
-            raise ValueError(
-                f"figsize is {figsize!r}; valid are {' and '.join(map(repr, _WIDTHS))}, or width "
-                "and height in inches."
-            )
-        width = _WIDTHS[figsize]
-        return width, round(max(2.4, min(width, width * wanted[1] / wanted[0])), 2)
-    try:
-        width, height = map(float, figsize)
-    except (TypeError, ValueError):
-        raise ValueError(
-            f"figsize is {figsize!r}; it must be width and height in inches, such as (3.4, 2.4)."
-        ) from None
-    return width, height
-
-
-def _matplotlib() -> Any:
-    try:
-        return importlib.import_module("rfa_toolbox.rendering.figures")
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != "matplotlib":
-            raise
-        raise MissingPlotterError(
-            "Plots need matplotlib, which is not installed: pip install 'rfa_toolbox[plot]'"
-        ) from error

@@ -9,9 +9,10 @@ import io
 from typing import Any
 
 import matplotlib as mpl
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-__all__ = ["PlotFigure"]
+__all__ = ["Axes", "PlotFigure"]
 
 _EMBEDDED: Any = {"pdf.fonttype": 42, "ps.fonttype": 42}
 """Fonts as TrueType: publishers refuse the Type 3 fonts that matplotlib writes otherwise."""

@@ -188,6 +188,22 @@ def test_wrong_usage_is_one_line(rfa: Rfa, words: list[str]) -> None:
     assert "mistake in RFA-Toolbox" not in said
 
 
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--page", "b9", "'b9' is not one of 'a4', 'letter'"),
+        ("--depth", "x", "'x' is not a whole number"),
+        ("--depth", "0", "0 is less than 1"),
+        ("--time-limit", "soon", "'soon' is not a number"),
+    ],
+)
+def test_a_wrong_value_is_quoted_with_what_is_valid(
+    rfa: Rfa, option: str, value: str, said: str
+) -> None:
+    complaint = rfa("draw", "vgg16", option, value).complaint()
+    assert complaint.endswith(f"Invalid value for '{option}': {said}. See rfa draw --help.")
+
+
 def test_no_layer_is_unproductive_at_the_size_that_is_advised(rfa: Rfa, tmp_path: Path) -> None:
     node = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
     for at, kernel in enumerate((1, 1, 3)):

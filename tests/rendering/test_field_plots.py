@@ -18,6 +18,7 @@ from rfa_toolbox.architectures import resnet152, vgg11
 from rfa_toolbox.empirical import WeightsComparison
 from rfa_toolbox.errors import InvalidResolutionError, MissingPlotterError
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition, Measures
+from rfa_toolbox.rendering.candidates import Candidates, Point
 from rfa_toolbox.rendering.field_plots import (
     drawn_image,
     plot_comparison,
@@ -322,6 +323,7 @@ PLOTS: list[tuple[Callable[..., Any], int]] = [
     (lambda **options: plot_contribution(Field(bump()), **options), 1),
     (lambda **options: plot_receptive_fields(vgg11(), 32, **options), 1),
     (lambda **options: plot_unit_windows(CONV, (6, 8), **options), 1),
+    (lambda **options: Candidates((Point(1, 2, "one", True),), "x", "y").plot(**options), 1),
 ]
 
 
@@ -340,7 +342,9 @@ def test_every_plot_takes_axes_a_size_and_a_title(plot: Callable[..., Any], pane
     assert "mine" in (column.get_suptitle(), column.axes[0].get_title())
     with pytest.raises(ValueError, match=f"ax holds 4 axes; this plot has {panels} panels"):
         plot(ax=Figure().subplots(1, 4))
-    for wrong in ("poster", 3, (3,)):
+    with pytest.raises(ValueError, match="ax is 3; it must be axes of matplotlib"):
+        plot(ax=3)
+    for wrong in ("poster", 3, (3,), (-1, 2), (0, 2), (3, float("nan"))):
         with pytest.raises(ValueError, match="figsize is"):
             plot(figsize=wrong)
 
