@@ -121,7 +121,19 @@ class Summary:
 
     @property
     def warning(self) -> str:
-        """What is not known of the network, in one sentence; empty where everything is."""
+        """What is not known of the network; empty where everything is."""
+        return " ".join(filter(None, (self._part(), self._unknown())))
+
+    def _part(self) -> str:
+        nodes = (node for block in self.blocks for node in block.nodes)
+        stopped = next((node.measures.stopped for node in nodes if node.measures.stopped), "")
+        if not stopped:
+            return ""
+        if stopped.startswith("behind "):
+            return f"This is a part of the model: it ends {stopped}."
+        return f"This is a part of the model, which could not be followed further: {stopped}."
+
+    def _unknown(self) -> str:
         if not self.unknown:
             return ""
         names = list(dict.fromkeys(one_line(node.layer_info.name) for node in self.unknown))
@@ -158,7 +170,9 @@ class Summary:
                 f"Every layer can help {at}, though {counted_in_words(limited, counted)} "
                 f"see{'s' if len(limited) == 1 else ''} beyond the {terms.whole}{_where(limited)}."
             )
-        whole = "The only layer" if len(counted) == 1 else f"All {several(len(counted), 'layer')}"
+        whole = {1: "The only layer", 2: "Both layers"}.get(
+            len(counted), f"All {several(len(counted), 'layer')}"
+        )
         return f"{whole} can help {at}.{self._lost()}"
 
     def _lost(self) -> str:
@@ -177,11 +191,12 @@ class Summary:
             pixels = self.input_resolution[axis]
             wasted = len(self.wasted_along(axis))
             finding = (
-                f"{wasted} of {len(self.counted)} layers see nothing new"
+                f"{wasted:,} of {len(self.counted):,} layers see nothing new"
                 if wasted
                 else "every layer sees something new"
             )
-            parts.append(f"along the {name} ({self._terms.sized(str(pixels))}) {finding}")
+            size = self._terms.sized(f"{pixels:,}")
+            parts.append(f"along the {name} ({size}) {finding}")
         text = "; ".join(parts)
         return f"{text[:1].upper()}{text[1:]}."
 
@@ -315,7 +330,7 @@ class Summary:
         >>> summarize(vgg16(), 212).advice
         'Nothing to do at this resolution.'
         """
-        return " Or: ".join(self.options) or "Nothing to do at this resolution."
+        return " Or: ".join(self.options) or f"Nothing to do at this {self._terms.size}."
 
 
 def summarize(

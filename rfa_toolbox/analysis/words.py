@@ -42,10 +42,12 @@ class InputTerms:
     Attributes:
         whole: an image, or a signal where there is one axis.
         unit: what its size is given in.
+        size: what its size is called.
     """
 
     whole: str
     unit: str
+    size: str
 
     def sized(self, size: str) -> str:
         """Return a size with its unit.
@@ -57,12 +59,15 @@ class InputTerms:
 
 
 def terms_of(axes: int | None) -> InputTerms:
-    """Return the terms for an input with so many axes; None is a graph that does not tell.
+    r"""Return the terms for an input with so many axes; None is a graph that does not tell.
 
     >>> terms_of(2), terms_of(1)
-    (InputTerms(whole='image', unit='px'), InputTerms(whole='signal', unit='samples'))
+    (InputTerms(whole='image', unit='px', size='resolution'), \
+InputTerms(whole='signal', unit='samples', size='length'))
     """
-    return InputTerms("signal", "samples") if axes == 1 else InputTerms("image", "px")
+    if axes == 1:
+        return InputTerms("signal", "samples", "length")
+    return InputTerms("image", "px", "resolution")
 
 
 def one_line(text: str) -> str:
@@ -81,10 +86,10 @@ def one_line(text: str) -> str:
 def resolution_text(sizes: Sequence[Size]) -> str:
     """Return a resolution in short: one number where all axes are alike.
 
-    >>> resolution_text((32, 32)), resolution_text((32, 300)), resolution_text((math.inf,))
-    ('32', '32x300', 'any')
+    >>> resolution_text((32, 32)), resolution_text((32, 3000)), resolution_text((math.inf,))
+    ('32', '32x3,000', 'any')
     """
-    shown = ["any" if size == math.inf else str(size) for size in sizes]
+    shown = ["any" if size == math.inf else f"{size:,}" for size in sizes]
     return shown[0] if len(set(shown)) == 1 else "x".join(shown)
 
 

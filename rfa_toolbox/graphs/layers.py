@@ -373,6 +373,14 @@ def _to_parameters(value: Any) -> int | None:
     return None if value is None else _whole(value, "The number of parameters of a node")
 
 
+def _to_text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise InvalidLayerError(
+            f"A graph stopped at {value!r}; it must be a text, empty where it did not stop."
+        )
+    return value
+
+
 def _to_work(value: Any) -> tuple[tuple[int, tuple[int, ...]], ...] | None:
     if value is None:
         return None
@@ -403,6 +411,7 @@ class Measures:
         work: multiply-accumulates as pairs of a count at that size and, per spatial axis, the
             exponent with which the count grows with the feature map: 1 for a convolution, 0 where
             no positions are left, 2 for products of all positions with all others.
+        stopped: where and why the graph ends before its model does; empty where it does not.
 
     None is unknown.
 
@@ -420,6 +429,7 @@ class Measures:
     work: tuple[tuple[int, tuple[int, ...]], ...] | None = attrs.field(
         default=None, converter=_to_work
     )
+    stopped: str = attrs.field(default="", converter=_to_text)
 
     def __attrs_post_init__(self) -> None:
         sizes = [one for one in (self.encoded_resolution, self.feature_map) if one is not None]
@@ -430,6 +440,13 @@ class Measures:
                 f"{self.encoded_resolution!r}, feature_map={self.feature_map!r}, work="
                 f"{self.work!r}; give each of them one number per spatial axis."
             )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in attrs.fields(Measures)}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        for field in attrs.fields(Measures):  # earlier releases knew fewer of them
+            object.__setattr__(self, field.name, state.get(field.name, field.default))
 
     @property
     def multiply_accumulates(self) -> int | None:
@@ -465,6 +482,7 @@ class Measures:
             "feature_map": listed(self.feature_map),
             "parameters": self.parameters,
             "work": listed(self.work),
+            **({"stopped": self.stopped} if self.stopped else {}),
         }
 
 

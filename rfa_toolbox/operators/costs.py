@@ -11,6 +11,7 @@ computed once: a weight that is standardised, a position embedding that is resiz
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
@@ -24,6 +25,9 @@ from rfa_toolbox.operators.windows import Products, grown
 __all__ = ["Costs", "products"]
 
 Depends: TypeAlias = "Callable[[Any], bool]"
+
+_FOLDERS = re.compile(r"\S*[\\/](?=[^\\/\s]+:\d)")
+"""Of a line of code, as in ``/home/me/model.py:11``: graphs are handed on to other machines."""
 
 
 class Costs:
@@ -54,6 +58,7 @@ class Costs:
             self._trail.steps[numbers[-1]].feature_map,
             _total(self._parameters[number] for number in numbers),
             self._work(numbers),
+            _FOLDERS.sub("", self._trail.record.stopped),
         )
 
     def _is_open(self, number: int) -> bool:

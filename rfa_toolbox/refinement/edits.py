@@ -134,7 +134,7 @@ class CutBehind:
     The head begins with the operation that sees everything, such as a global pooling.
 
     >>> CutBehind("layer3").words
-    'nothing between layer3 and the head'
+    'the head right behind layer3'
     """
 
     kind: ClassVar[str] = "cut"
@@ -143,7 +143,7 @@ class CutBehind:
     @property
     def words(self) -> str:
         """What the edit does."""
-        return f"nothing between {self.node} and the head"
+        return f"the head right behind {self.node}"
 
 
 _MOST_TIMES: Final = 1000
@@ -172,7 +172,7 @@ class Repeat:
         times: how often it stands there, at most 1000; 0 leaves it out.
 
     >>> Repeat("layer1.1", 2).words
-    'layer1.1 2 times'
+    '2 copies of layer1.1 in a row'
     """
 
     kind: ClassVar[str] = "repeat"
@@ -182,7 +182,9 @@ class Repeat:
     @property
     def words(self) -> str:
         """What the edit does."""
-        return f"{self.block} {self.times} times" if self.times else f"no {self.block}"
+        if not self.times:
+            return f"no {self.block}"
+        return f"{self.times} {'copy' if self.times == 1 else 'copies'} of {self.block} in a row"
 
 
 def _arguments(_edit: object, _attribute: attrs.Attribute[Any], value: object) -> None:

@@ -25,6 +25,7 @@ from rfa_toolbox.analysis import blocks, filters_non_convolutional_node, summari
 from rfa_toolbox.analysis.costs import compute_at
 from rfa_toolbox.architectures.resnet import resnet18, resnet50
 from rfa_toolbox.architectures.vgg import vgg16
+from rfa_toolbox.graphs import Measures
 from rfa_toolbox.refinement import Refinement, edit, suggest_refinements
 from tests.analysis.test_summary import resizing
 from tests.browser.graphs import HOSTILE, hostile, large, random_graph
@@ -554,6 +555,10 @@ def test_the_picture_is_saved_as_svg_and_png(open_page: Open) -> None:
     tree = ET.fromstring(text)
     texts = "".join(tree.itertext())
     assert "Conv 3\N{MULTIPLICATION SIGN}3" in texts
+    drawn_words = [one.text for one in tree.iter("{http://www.w3.org/2000/svg}text")]
+    assert "resnet18 at 32 px" in drawn_words
+    assert "unproductive: sees nothing new" in drawn_words
+    assert not any("partially" in (words or "") for words in drawn_words)
     # An arrow points at a symbol in the file itself, and nothing lies outside of it.
     assert "url(#tip)" in text
     assert 'id="tip"' in text
@@ -586,10 +591,40 @@ def test_a_network_in_which_nothing_is_judged_has_no_good_resolutions(
     assert "Good" not in page.locator("#subline").inner_text()
     assert "Good" not in page.locator("#figures").inner_text()
     assert not page.locator("#state-chart svg .good").count()
+    mark = "(one) => getComputedStyle(one, '::before').content"
+    assert page.locator(".track").evaluate(mark) == "none"
     assert "Nothing to judge" in page.locator("#advice").inner_text()
     page.evaluate("setResolution([1234567])")
     clipped = "(one) => one.scrollWidth > one.clientWidth"
     assert not page.locator("#pixels-0").evaluate(clipped)
+
+
+def test_a_part_of_a_model_is_no_whole_one(open_page: Open) -> None:
+    layer, measures = LayerDefinition("Conv2d", 3, 1), Measures(stopped="behind 'backbone'")
+    page = open_page({"part": EnrichedNetworkNode("conv", layer, [], measures=measures)}, 32)
+    assert "a part of the model: it ends behind 'backbone'." in page.inner_text("#subline")
+
+
+def test_several_inputs_are_not_all_the_image(open_page: Open) -> None:
+    sides = [EnrichedNetworkNode(side, LayerDefinition("Conv2d", 3), []) for side in "ab"]
+    page = open_page({"two": EnrichedNetworkNode("join", LayerDefinition("add"), sides)}, 32)
+    words = page.locator("#picture text").all_text_contents()
+    assert [word for word in words if "\N{DOWNWARDS ARROW}" in word] == 2 * [
+        "input \N{DOWNWARDS ARROW}"
+    ]
+    assert "Add" in words
+
+
+def test_large_numbers_are_grouped_and_a_signal_has_a_length(open_page: Open) -> None:
+    node = EnrichedNetworkNode("signal", LayerDefinition("Input", (1,)), [])
+    for at in range(12):
+        node = EnrichedNetworkNode(f"conv {at}", LayerDefinition("Conv1d", (3,), (2,)), [node])
+    page = open_page({"signal": node}, 12345)
+    said = page.inner_text("body")
+    assert "12,345 samples" in said
+    assert not re.findall(r"(?<![\d.,_])\d{4,}", said)
+    assert "Resolution" not in said
+    assert page.inner_text("#resolution label") == "Length"
 
 
 def test_one_layer_is_told_in_the_singular_and_its_chart_has_no_number_twice(
@@ -884,7 +919,7 @@ def test_refinements_are_shown_beside_the_original(open_page: Open, torchvision:
     for at, one in enumerate(expected[:3]):
         said = items.nth(at).inner_text()
         after = one.after
-        assert one.words in said
+        assert f"{one.words[:1].upper()}{one.words[1:]}." in said
         assert f"{after.states['unproductive']} of {sum(after.states.values())} layers" in said
         summary = summarize(edit(graph, one.edits), 32)
         assert f"{summary.good_from[0]} to {summary.good_to[0]} px" in said

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import pickle
+import re
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -10,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from rfa_toolbox import create_graph_from_pytorch_model
+from rfa_toolbox import EnrichedNetworkNode, create_graph_from_pytorch_model, summarize
 from rfa_toolbox.empirical import verify
 from rfa_toolbox.errors import (
     CaptureError,
@@ -69,6 +72,11 @@ def test_what_ran_before_an_end_that_depends_on_data_is_kept_and_the_line_is_sai
     found = {one.name: one.receptive_field_max for one in graph.all_layers}
     assert found["head"] == (7, 7)
     assert "behind" not in found
+    stored = EnrichedNetworkNode.from_dict(json.loads(json.dumps(graph.to_dict())))
+    for one in (graph, stored, pickle.loads(pickle.dumps(graph))):
+        warning = summarize(one, 32).warning
+        assert warning.startswith("This is a part of the model, which could not be followed")
+        assert re.search(r" test_partial\.py:\d+\.$", warning), "the file, without its folders"
 
 
 def test_a_partial_graph_is_an_error_where_it_is_not_wanted() -> None:
@@ -101,6 +109,9 @@ def test_a_graph_ends_behind_the_module_that_is_named(capture: Any) -> None:
         graph = encode(Detector(lambda _: [1]).eval(), until="backbone", capture=capture)
     assert [one.name for one in graph.all_layers] == ["backbone.0", "backbone.1"]
     assert graph.name == "backbone.1"
+    assert summarize(graph, 32).warning == (
+        "This is a part of the model: it ends behind 'backbone'."
+    )
 
 
 def test_the_end_need_not_run_behind_the_module_that_is_named() -> None:

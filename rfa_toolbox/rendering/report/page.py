@@ -239,6 +239,7 @@ def _page(facts: Mapping[str, Any]) -> str:
         "policy": html.escape(policy),
         "axes": "" if facts["axes"] == 1 else " on all axes, partially critical (yellow) on some",
         "whole": facts["terms"]["whole"],
+        "size": facts["terms"]["size"],
         "title": html.escape(labels.visible(labels.shortened(facts["title"], 100))),
         "style": css,
         "facts": _json(facts),

@@ -27,7 +27,7 @@
 /** A better architecture for the resolution of the page: what it changes, and how its model differs.
  * @typedef {{idea: string, words: string, source: string, weights: string, model: object}} Refinement */
 /** @typedef {{title: string, resolution: number[], compare: number[][], axes: number | null,
- *   terms: {whole: string, unit: string},
+ *   terms: {whole: string, unit: string, size: string},
  *   level: "blocks" | "nodes", models: Model[]}} Facts */
 /** @typedef {"productive" | "partially" | "critical" | "unproductive"} State */
 /** @typedef {State | "design"} Look */
@@ -42,8 +42,13 @@ function byId(id) {
 /** @type {Facts} */
 const facts = JSON.parse(byId("facts").textContent ?? "");
 
-/** What the input is called, and what its size is given in. */
-const { whole: WHOLE, unit: UNIT } = facts.terms;
+/** What the input is called, what its size is given in, and what the size is called. */
+const { whole: WHOLE, unit: UNIT, size: SIZE } = facts.terms;
+
+/** A text that begins with a capital. @param {string} text */
+function capital(text) {
+  return `${text[0].toUpperCase()}${text.slice(1)}`;
+}
 
 /** A size with its unit. @param {string | number} size */
 function sized(size) {
@@ -170,7 +175,7 @@ function named(text) {
 /** A sentence of which no size is broken: 64 × 64 px stays on one line. @param {Child} text @returns {Child[]} */
 function unbroken(text) {
   if (typeof text !== "string") return [text];
-  return text.split(/(\d+(?: × \d+)+(?: px)?|[\d×]+ (?:px|samples?))/).map((part, at) => (at % 2 ? html("span", { class: "unbroken" }, part) : part));
+  return text.split(/([\d,]*\d(?: × [\d,]*\d)+(?: px)?|\d[\d,×]* (?:px|samples?))/).map((part, at) => (at % 2 ? html("span", { class: "unbroken" }, part) : part));
 }
 
 /** A text with everything that cannot be seen spelled out. @param {string} text */
@@ -212,7 +217,7 @@ function pixels(sizes, axis) {
 
 /** @param {number} size */
 function sizeText(size) {
-  return size === Infinity ? "∞" : String(size);
+  return size === Infinity ? "∞" : size.toLocaleString("en");
 }
 
 /** Sizes as people write them: 3 × 3. @param {Sizes} sizes @param {number} axes */
@@ -239,7 +244,7 @@ function judgedAt(one, resolution) {
 /** @param {number[]} resolution */
 function resolutionText(resolution) {
   const all = resolution.length > 1 ? resolution : Array.from({ length: facts.axes ?? 1 }, () => resolution[0]);
-  return sized(all.join(" × "));
+  return sized(all.map(sizeText).join(" × "));
 }
 
 /** Units of a layer's output, as rfa_toolbox.analysis.states.map_size_at counts them. @param {Model} one @param {number} node @param {number[]} resolution one number per axis */

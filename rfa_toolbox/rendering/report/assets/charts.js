@@ -43,7 +43,7 @@ function stagesOf(one, nodes, axis) {
 function stageName(jump) {
   if (jump === null) return `whole ${WHOLE}`;
   const [over, under] = typeof jump === "string" ? jump.split("/").map(Number) : [jump, 1];
-  return over === under ? "full size" : over > under ? `1/${Number((over / under).toFixed(2))}` : `×${Number((under / over).toFixed(2))}`;
+  return over === under ? "full size" : over > under ? `1/${sizeText(Number((over / under).toFixed(2)))}` : `×${sizeText(Number((under / over).toFixed(2)))}`;
 }
 
 /** Width and height of a chart: those of its place, or those that it is given on paper. @param {HTMLElement} place @param {number} usual @param {Point} [paper] @returns {Point} */
@@ -87,7 +87,7 @@ function drawFieldChart(paper) {
   for (let power = 0; 2 ** power <= most; power += end > 9 ? 2 : 1)
     chart.append(
       svg("line", { class: "rule", x1: LEFT, x2: width - RIGHT, y1: toY(2 ** power), y2: toY(2 ** power) }),
-      svg("text", { x: LEFT - 6, y: toY(2 ** power) + 4, "text-anchor": "end" }, 2 ** power),
+      svg("text", { x: LEFT - 6, y: toY(2 ** power) + 4, "text-anchor": "end" }, sizeText(2 ** power)),
     );
   const thick = Math.max(Math.min(step * 0.7, 16), Math.min(1.2, step));
   fieldChart.bars = new Map(nodes.map((node, at) => {
@@ -147,7 +147,7 @@ function paintFieldChart() {
   fieldChart.line.setAttribute("y1", String(y));
   fieldChart.line.setAttribute("y2", String(y));
   fieldChart.text.setAttribute("y", String(y - 5));
-  fieldChart.text.textContent = `the ${WHOLE}, ${sized(size)}`;
+  fieldChart.text.textContent = `the ${WHOLE}, ${sized(sizeText(size))}`;
 }
 
 /** What moves the mark of the chart of resolutions. @type {(resolution: number[]) => void} */
@@ -182,7 +182,7 @@ function drawStateChart(paper) {
     const gone = wasted.reduce((sum, node) => sum + (sumOf(level, level.unit[node], work) ?? 0), 0);
     if (total) share.push(`${round(toX(size))} ${round(toY(gone / total))}`);
   }
-  const chart = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `Layers of ${visible(one.name)} that cannot help at every resolution: none from ${sized(inShort(one.good.useful))} on.` });
+  const chart = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `Layers of ${visible(one.name)} that cannot help at every ${SIZE}: none from ${sized(inShort(one.good.useful))} on.` });
   // Images as high as wide fit where all axes do; if these differ much, no such image does.
   const axes = Array.from({ length: one.axes ?? 1 }, (_, axis) => axis);
   const low = Math.max(...axes.map((axis) => pixels(one.good.from, axis)));
@@ -194,12 +194,12 @@ function drawStateChart(paper) {
   for (const part of [0, 0.5, 1])
     chart.append(
       svg("line", { class: "rule", x1: LEFT, x2: LEFT + places, y1: toY(part), y2: toY(part) }),
-      svg("text", { x: LEFT - 6, y: toY(part) + 4, "text-anchor": "end" }, Number.isInteger(part * layers) ? part * layers : ""),
+      svg("text", { x: LEFT - 6, y: toY(part) + 4, "text-anchor": "end" }, Number.isInteger(part * layers) ? sizeText(part * layers) : ""),
       ...(share.length ? [svg("text", { x: LEFT + places + 5, y: toY(part) + 4 }, `${100 * part} %`)] : []),
     );
   for (let at = 0; at <= 4; at += 1) {
     const size = Math.round((at / 4) * sliderEnd);
-    chart.append(svg("text", { x: toX(size), y: height - 14, "text-anchor": at === 4 ? "end" : "middle" }, at ? size : `0 ${UNIT}`));
+    chart.append(svg("text", { x: toX(size), y: height - 14, "text-anchor": at === 4 ? "end" : "middle" }, at ? sizeText(size) : `0 ${UNIT}`));
   }
   chart.append(svg("path", { class: "area unproductive", d: `M${LEFT} ${floor}L${count.join("L")}L${toX(sliderEnd)} ${floor}Z` }));
   if (share.length) chart.append(svg("path", { class: "share", d: `M${share.join("L")}` }));
@@ -220,5 +220,5 @@ function drawStateChart(paper) {
   place.replaceChildren(chart, html("p", { class: "key" },
     html("span", {}, html("i", { class: "swatch unproductive" }), "layers that cannot help"),
     share.length > 0 && html("span", {}, html("i", { class: "swatch share" }), "their share of the compute"),
-    html("span", {}, html("i", { class: "swatch good" }), "good resolutions")));
+    html("span", {}, html("i", { class: "swatch good" }), `good ${SIZE}s`)));
 }

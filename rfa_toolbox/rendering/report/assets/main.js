@@ -172,7 +172,7 @@ function drawTools() {
     html("span", { class: "gap" }),
     button("SVG", { "aria-label": "Save the picture as SVG" }, () => downloadPicture("svg")),
     button("PNG", { "aria-label": "Save the picture as PNG" }, () => downloadPicture("png")),
-    button("Compare", { title: "Keep this resolution, to see it beside others" }, keepForComparison),
+    button("Compare", { title: `Keep this ${SIZE}, to see it beside others` }, keepForComparison),
   );
 }
 

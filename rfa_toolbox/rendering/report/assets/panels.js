@@ -41,7 +41,7 @@ function finding(one, sum, resolution) {
     ];
   if (limited.length) return [`Every layer can help${at}, though `, html("b", { class: "fine" }, countedInWords(one, limited, sum.all)), ` see${limited.length === 1 ? "s" : ""} beyond the ${WHOLE}.`];
   const beyond = judgedAt(one, resolution).some((size, axis) => size > pixels(one.good.to, axis));
-  return [total === 1 ? "The only layer" : `All ${counted(total, "layer")}`, ` can help${at}.`, beyond ? ` No unit sees the whole ${WHOLE}.` : ""];
+  return [total === 1 ? "The only layer" : total === 2 ? "Both layers" : `All ${counted(total, "layer")}`, ` can help${at}.`, beyond ? ` No unit sees the whole ${WHOLE}.` : ""];
 }
 
 /** What is wrong along each axis of an image that is not square. @param {Model} one @param {ReturnType<typeof balance>} sum @param {number[]} resolution */
@@ -49,10 +49,9 @@ function perAxis(one, sum, resolution) {
   if (new Set(resolution).size < 2) return "";
   const parts = resolution.map((size, axis) => {
     const wasted = sum.all.filter((node) => size <= wasteLimit(one, node, axis)).length;
-    return `along the ${AXIS_NAMES[axis]} (${sized(size)}) ${wasted ? `${wasted} of ${sum.all.length} layers see nothing new` : "every layer sees something new"}`;
+    return `along the ${AXIS_NAMES[axis]} (${sized(sizeText(size))}) ${wasted ? `${wasted.toLocaleString("en")} of ${sum.all.length.toLocaleString("en")} layers see nothing new` : "every layer sees something new"}`;
   });
-  const text = parts.join("; ");
-  return `${text[0].toUpperCase()}${text.slice(1)}.`;
+  return `${capital(parts.join("; "))}.`;
 }
 
 /** Why the good resolutions are good. @param {Model} one */
@@ -92,14 +91,14 @@ function showSummary() {
           chip.setAttribute("aria-pressed", String(view.only.has(state)));
           filterTable();
         });
-        chip.append(sign(state), STATE_NAMES[state], html("b", {}, sum.counts[state]));
+        chip.append(sign(state), STATE_NAMES[state], html("b", {}, sum.counts[state].toLocaleString("en")));
         return chip;
       }),
-      ...(sum.design ? [html("span", { class: "design-note" }, html("i", { class: "swatch design" }), `${sum.design} more see${sum.design === 1 ? "s" : ""} everything by design`)] : []),
+      ...(sum.design ? [html("span", { class: "design-note" }, html("i", { class: "swatch design" }), `${sum.design.toLocaleString("en")} more see${sum.design === 1 ? "s" : ""} everything by design`)] : []),
     ),
   );
   /** @type {[string, Child, string][]} */
-  const figures = sum.all.length ? [["Good resolutions", goodText(one), goodReason(one)]] : [];
+  const figures = sum.all.length ? [[`Good ${SIZE}s`, goodText(one), goodReason(one)]] : [];
   if (parameters) figures.push(["Parameters that cannot help", percent(parameters.share), `${shortNumber(parameters.wasted)} of ${shortNumber(parameters.total)}`]);
   if (macs) figures.push(["Compute that cannot help", percent(macs.share), `${shortNumber(macs.wasted)} of ${shortNumber(macs.total)} multiply-adds${aboutText(one, view.resolution)}`]);
   byId("figures").replaceChildren(
@@ -112,7 +111,7 @@ function showSummary() {
 
 /** @param {Model} one */
 function encodedText(one) {
-  return one.encoded ? ` at ${sized(one.encoded.join(" × "))}` : "";
+  return one.encoded ? ` at ${sized(one.encoded.map(sizeText).join(" × "))}` : "";
 }
 
 /** Of which resolution a compute is, and whether it is an estimate. @param {Model} one @param {number[]} resolution */
@@ -175,7 +174,7 @@ function advice(one, sum) {
   }
   if (sum.counts.critical + sum.counts.partially) return [[`${use} ${sized(enoughText)} or more`, priceOf(one, enough)]];
   if (resolution.some((size, axis) => size > pixels(one.good.to, axis))) return [[`Nothing is wasted, but no unit sees the whole ${WHOLE}`, `The largest field is ${sized(inShort(one.good.to))}. Where the task needs the whole ${WHOLE}, let the field grow faster.`]];
-  return [["Nothing to do at this resolution", `Every layer can help, none sees beyond the ${WHOLE}, and some unit sees all of it.`]];
+  return [[`Nothing to do at this ${SIZE}`, `Every layer can help, none sees beyond the ${WHOLE}, and some unit sees all of it.`]];
 }
 
 /** What larger images bring, and cost. @param {Model} one @param {number[]} resolution */
@@ -226,7 +225,7 @@ function showRefinements() {
   const [searched, shown] = [resolutionText(facts.resolution), resolutionText(view.resolution)];
   place.replaceChildren(
     html("h3", {}, found.length ? `Better architectures for ${searched}` : "Better architectures"),
-    found.length && searched !== shown ? html("p", { class: "soft" }, `They were searched for ${searched}. The figures below are for ${shown}, the resolution chosen above.`) : "",
+    found.length && searched !== shown ? html("p", { class: "soft" }, `They were searched for ${searched}. The figures below are for ${shown}, the ${SIZE} chosen above.`) : "",
     note && html("p", { class: "soft" }, visible(note)),
     before ? html("ol", {}, ...found.map((refinement, at) => refinementItem(one, refinement, at, before, source?.at === at))) : "",
   );
@@ -245,9 +244,10 @@ function refinementItem(one, refinement, at, before, isShown) {
     "li",
     {},
     html("b", {}, `${at + 1}. ${refinement.idea[0].toUpperCase()}${refinement.idea.slice(1)}`),
-    html("p", { class: "change" }, visible(refinement.words)),
+    html("p", { class: "change" }, `${capital(visible(refinement.words))}.`),
     html("dl", { class: "facts" },
-      ...fact("Cannot help", `${after.wasted} of ${counted(after.layers, "layer")}`),
+      ...fact("Cannot help", `${after.wasted.toLocaleString("en")} of ${counted(after.layers, "layer")}`),
+      ...fact(`See beyond the ${WHOLE}`, after.beyond ? counted(after.beyond, "layer") : null),
       ...fact("Good", /^from/.test(good) || !/to/.test(good) ? good : `from ${good}`),
       ...fact("Compute", timesText(after.work, before.work)),
       ...fact("Parameters", timesText(after.parameters, before.parameters)),
@@ -270,6 +270,7 @@ function figuresAt(one, resolution) {
   const sum = balance(one, states);
   return {
     wasted: sum.counts.unproductive,
+    beyond: sum.counts.critical + sum.counts.partially,
     layers: sum.all.length,
     parameters: costs(one, states, one.nodes.parameters)?.total ?? null,
     work: costs(one, states, workAt(one, resolution))?.total ?? null,
@@ -300,9 +301,10 @@ function drawResolution() {
   const several = view.resolution.length > 1;
   const axes = facts.axes ?? 2;
   const rows = view.resolution.flatMap((size, axis) => {
-    const name = several ? AXIS_NAMES[axis] : "Resolution";
-    const slider = html("input", { type: "range", id: `slider-${axis}`, min: 1, max: sliderEnd, value: Math.min(size, sliderEnd), "aria-valuetext": sized(size), "aria-label": several ? `Resolution, ${name}` : "Resolution" });
-    const number = html("input", { type: "number", id: `pixels-${axis}`, min: 1, step: 1, value: size, inputmode: "numeric", "aria-label": `${several ? `Resolution, ${name}` : "Resolution"} in ${UNIT === "px" ? "pixels" : UNIT}` });
+    const name = several ? AXIS_NAMES[axis] : capital(SIZE);
+    const spoken = several ? `${capital(SIZE)}, ${name}` : name;
+    const slider = html("input", { type: "range", id: `slider-${axis}`, min: 1, max: sliderEnd, value: Math.min(size, sliderEnd), "aria-valuetext": sized(size), "aria-label": spoken });
+    const number = html("input", { type: "number", id: `pixels-${axis}`, min: 1, step: 1, value: size, inputmode: "numeric", "aria-label": `${spoken} in ${UNIT === "px" ? "pixels" : UNIT}` });
     slider.addEventListener("input", () => {
       number.value = slider.value;
       setPixels(axis, Number(slider.value));
@@ -327,9 +329,10 @@ function drawResolution() {
     });
     const track = html("span", { class: "track" }, slider);
     const [low, high] = [pixels(model().good.from, axis), Math.min(pixels(model().good.to, axis), sliderEnd)];
+    track.classList.toggle("judged", balance(model(), view.states).all.length > 0);
     track.style.setProperty("--from", String(Math.min(low, sliderEnd) / sliderEnd));
     track.style.setProperty("--to", String(high / sliderEnd));
-    track.title = `Good ${goodText(model())}`;
+    if (track.classList.contains("judged")) track.title = `Good ${goodText(model())}`;
     return [html("label", { for: `pixels-${axis}` }, name), track, html("span", { class: "pixels" }, number, html("i", {}, ` ${UNIT}`)), extra];
   });
   byId("resolution").replaceChildren(...rows);
@@ -396,7 +399,7 @@ function layerDetails(one, node) {
   const [certainty, reason] = one.certainties[nodes.certainty[node]];
   const unless = (/** @type {string} */ text) => (/^1(x1)*$/.test(text) ? "" : text.replaceAll("x", " × "));
   const jump = nodes.jump[node];
-  const jumps = Array.isArray(jump) ? jump.map((one) => one ?? "–").join(" × ") : jump;
+  const jumps = jump === null ? null : [jump].flat().map((one) => one?.toLocaleString("en") ?? "–").join(" × ");
   const measured = nodes.map[node];
   const window_ = nodes.window[node];
   const level = levelOf(one);
@@ -407,7 +410,7 @@ function layerDetails(one, node) {
   const reads = level.inputs[unit].map((other) => level.main[other]);
   return [
     crumbs(level.module[unit]),
-    html("h2", {}, level.kind[unit] === "input" ? `${WHOLE[0].toUpperCase()}${WHOLE.slice(1)}` : titleOf(layer)),
+    html("h2", {}, level.kind[unit] === "input" ? inputTitle(level) : titleOf(layer)),
     html("p", { class: "path" }, named(nodes.name[node])),
     html("p", {}, badge(lookOf(one, node))),
     html("p", { class: "why" }, ...why(one, node, resolution).flatMap(unbroken)),
@@ -421,19 +424,19 @@ function layerDetails(one, node) {
       ...fact("Dilation", unless(layer.dilation)),
       ...fact("Up-sampling", unless(layer.upsampling)),
       ...fact("Padding", layer.padding && layer.padding !== "0" ? layer.padding.replaceAll("x", " × ") : null),
-      ...fact("Filters", layer.filters),
-      ...fact("Units", layer.units),
+      ...fact("Filters", layer.filters?.toLocaleString("en")),
+      ...fact("Units", layer.units?.toLocaleString("en")),
       ...fact("Smallest field", sized(sizesText(nodes.smallest[node]))),
       ...fact("Largest field", sized(sizesText(nodes.largest[node]))),
       ...fact("Neighbours", jumps === null ? null : `${sized(jumps)} apart in the ${WHOLE}`),
       ...fact("First unit", window_ && windowText(one, window_)),
-      ...fact("Feature map", `${mapSize(one, node, resolution).join(" × ")} at ${resolutionText(view.resolution)}`),
-      ...fact("Map when read", measured ? `${measured.join(" × ")}${encodedText(one)}` : null),
+      ...fact("Feature map", `${mapSize(one, node, resolution).map(sizeText).join(" × ")} at ${resolutionText(view.resolution)}`),
+      ...fact("Map when read", measured ? `${measured.map(sizeText).join(" × ")}${encodedText(one)}` : null),
       ...fact("Parameters", parameters === null ? null : parameters.toLocaleString("en")),
       ...fact("Multiply-adds", macs === null ? null : macs ? `${shortNumber(macs)}${aboutText(one, view.resolution)}` : "0"),
       ...fact("With", with_.length ? listed([...new Set(with_)].slice(0, 8)) : null),
       ...fact("Certainty", certainty === "exact" ? null : named(certainty === "bound" ? `its field is at most this large: ${reason}` : `nothing knows what it does: ${reason}`)),
-      ...fact("Reads", reads.length ? links(one, reads) : level.kind[unit] === "input" ? null : `the ${WHOLE}`),
+      ...fact("Reads", reads.length ? links(one, reads) : level.kind[unit] === "input" ? null : inputTitle(level) === "Input" ? "an input" : `the ${WHOLE}`),
       ...fact("Read by", links(one, level.inputs.flatMap((inputs, other) => (inputs.includes(unit) ? [level.main[other]] : [])))),
     ),
   ];
@@ -445,7 +448,7 @@ function windowText(one, [start, size]) {
   const axes = Array.from({ length: same ? 1 : one.axes ?? 1 }, (_, axis) => axis);
   const ends = axes.map((axis) => {
     const [first, many] = [on(start, axis), pixels(size, axis)];
-    return first === null || many === Infinity ? "everything" : `${first} to ${first + many - 1}`.replaceAll("-", "−");
+    return first === null || many === Infinity ? "everything" : `${sizeText(first)} to ${sizeText(first + many - 1)}`.replaceAll("-", "−");
   });
   return ends.every((one) => one === "everything") ? "sees everything" : `sees ${ends.join(" × ")}`;
 }
@@ -455,7 +458,7 @@ function links(one, nodes) {
   if (!nodes.length) return null;
   const shown = nodes.slice(0, 6);
   const list = html("span", {}, ...shown.flatMap((node, at) => [at ? ", " : "", chooser(one, node, 40)]));
-  if (shown.length < nodes.length) list.append(` and ${nodes.length - shown.length} more`);
+  if (shown.length < nodes.length) list.append(` and ${(nodes.length - shown.length).toLocaleString("en")} more`);
   return list;
 }
 
@@ -469,7 +472,7 @@ function moduleDetails(one, module) {
   const parameters = total(one.nodes.parameters);
   const macs = total(view.work);
   const folded = stage.folded.has(module);
-  const parts = STATES.filter((state) => counts[state]).map((state) => `${counts[state]} ${STATE_NAMES[state]}`);
+  const parts = STATES.filter((state) => counts[state]).map((state) => `${counts[state].toLocaleString("en")} ${STATE_NAMES[state]}`);
   return [
     crumbs(level.modules[module][1]),
     html("h2", {}, moduleName(level, module)),
@@ -503,7 +506,7 @@ function why(one, node, resolution) {
   /** @type {Child[]} */
   const text = [];
   const kind = levelOf(one).kind[levelOf(one).unit[node]];
-  if (kind === "input") return [`The ${WHOLE} itself.`];
+  if (kind === "input") return [inputTitle(levelOf(one)) === "Input" ? "One of the inputs." : `The ${WHOLE} itself.`];
   if (kind === "global") return ["It sees everything by design: it stands behind an operation that joins all positions. It is not counted among the layers that should add context."];
   if (kind === "joint") return ["It joins what several layers have seen, and looks at nothing itself. It is not counted."];
   if (state === "unproductive") {
@@ -520,8 +523,8 @@ function why(one, node, resolution) {
       );
     }
     if (axes.every((axis) => resolution[axis] <= pixels(nodes.filled[node], axis))) {
-      const maps = inputs.map((other) => mapSize(one, other, resolution).join(" × "));
-      const sizes = maps.length ? [...new Set(maps)].slice(0, 4) : [resolution.join(" × ")];
+      const maps = inputs.map((other) => mapSize(one, other, resolution).map(sizeText).join(" × "));
+      const sizes = maps.length ? [...new Set(maps)].slice(0, 4) : [resolution.map(sizeText).join(" × ")];
       const layer = layerOf(one, node);
       text.push(
         `The feature map that reaches it is ${listed(sizes)} unit${sizes.join() === "1" ? "" : "s"} large at ${resolutionText(resolution)}, and the layer looks at ${sizesText(layer.window, axes.length)}: the map is not larger than the window, so nothing is left to slide over.`,
@@ -547,24 +550,30 @@ function why(one, node, resolution) {
   const limit = Math.max(
     ...[nodes.seen[node], nodes.filled[node]].map((limits) => Math.min(...axes.map((axis) => pixels(limits, axis)))),
   );
-  if (limit === Infinity) text.push(" That is so at any resolution.");
-  else if (limit > 0) text.push(` Unproductive up to ${sized(limit)}${axes.length > 1 ? " on every axis" : ""}.`);
+  if (limit === Infinity) text.push(` That is so at any ${SIZE}.`);
+  else if (limit > 0) text.push(` Unproductive up to ${sized(sizeText(limit))}${axes.length > 1 ? " on every axis" : ""}.`);
   return text;
 }
 
 // --- on paper --------------------------------------------------------------------------------
 
+/** What the colours that occur say. @param {Model} one @returns {[Look, string][]} */
+function legend(one) {
+  const sum = balance(one, view.states);
+  /** @type {[Look, string][]} */
+  const shown = STATES.filter((state) => sum.counts[state]).map((state) => [state, `${STATE_NAMES[state]}: ${MEANINGS[state]}`]);
+  return sum.design ? [...shown, ["design", "sees everything by design"]] : shown;
+}
+
 /** What stands on top of every sheet of paper: the model, its resolution, and what the colours say. */
 function drawSheetHead() {
   const one = model();
-  const sum = balance(one, view.states);
   /** @param {Look} look @param {string} text */
   const sample = (look, text) => html("span", { class: "sample" },
     svg("svg", { width: 30, height: 16 }, svg("g", { class: `node ${look}` }, svg("rect", { x: 2, y: 2, width: 26, height: 12, rx: 3 }))), text);
-  const shown = STATES.filter((state) => sum.counts[state]);
   byId("sheet-head").replaceChildren(
     html("p", {}, html("strong", {}, named(shortened(facts.models.length > 1 ? one.name : facts.title, 80))), ` at ${resolutionText(judgedAt(one, view.resolution))}`),
-    html("p", {}, ...shown.map((state) => sample(state, `${STATE_NAMES[state]}: ${MEANINGS[state]}`)), ...(sum.design ? [sample("design", "sees everything by design")] : [])),
+    html("p", {}, ...legend(one).map(([look, text]) => sample(look, text))),
   );
 }
 
@@ -659,7 +668,7 @@ function cardOf({ card, one, resolution, states, sum, parameters, macs }) {
       "dl",
       { class: "figures" },
       ...[
-        fact("Cannot help", `${sum.counts.unproductive} of ${counted(sum.all.length, "layer")}`),
+        fact("Cannot help", `${sum.counts.unproductive.toLocaleString("en")} of ${counted(sum.all.length, "layer")}`),
         fact(`See beyond the ${WHOLE}`, counted(sum.counts.critical + sum.counts.partially, "layer")),
         fact("Wasted parameters", parameters && percent(parameters.share)),
         fact("Wasted compute", macs && percent(macs.share)),
@@ -703,14 +712,14 @@ function stateCell(one, node) {
 
 /** @type {Column[]} */
 const COLUMNS = [
-  { title: "#", key: "index", number: true, value: (_, node) => node },
+  { title: "#", key: "index", number: true, value: (_, node) => node, text: (_, node) => node.toLocaleString("en") },
   { title: "Layer", key: "name", number: false, value: (one, node) => one.nodes.name[node], text: (one, node) => chooser(one, node, 44) },
   { title: "Type", key: "type", number: false, value: (one, node) => layerOf(one, node).type, text: (one, node) => named(shortened(titleOf(layerOf(one, node)), 40)) },
   { title: "Kernel", key: "kernel_size", number: true, value: (one, node) => layerOf(one, node).kernel, text: (one, node) => layerOf(one, node).kernel.replaceAll("x", " × ") },
   { title: "Stride", key: "stride_size", number: true, value: (one, node) => layerOf(one, node).stride, text: (one, node) => layerOf(one, node).stride.replaceAll("x", " × ") },
   { title: "Smallest field", key: "receptive_field_min", number: true, value: (one, node) => sortSize(one.nodes.smallest[node]), text: (one, node) => shortText(one.nodes.smallest[node]) },
   { title: "Largest field", key: "receptive_field_max", number: true, value: (one, node) => sortSize(one.nodes.largest[node]), text: (one, node) => shortText(one.nodes.largest[node]) },
-  { title: "Feature map", key: "feature_map_size", number: true, value: (one, node) => Math.max(...mapSize(one, node, spread(one, view.resolution))), text: (one, node) => mapSize(one, node, spread(one, view.resolution)).join(" × ") },
+  { title: "Feature map", key: "feature_map_size", number: true, value: (one, node) => Math.max(...mapSize(one, node, spread(one, view.resolution))), text: (one, node) => mapSize(one, node, spread(one, view.resolution)).map(sizeText).join(" × ") },
   { title: "Parameters", key: "parameters", number: true, value: (one, node) => ofUnit(one, node, one.nodes.parameters), text: (one, node) => ofUnit(one, node, one.nodes.parameters)?.toLocaleString("en") ?? "–" },
   { title: "Multiply-adds", key: "multiply_accumulates", number: true, value: (one, node) => ofUnit(one, node, view.work), text: (one, node) => { const cost = ofUnit(one, node, view.work); return cost === null ? "–" : shortNumber(cost); } },
   { title: "State", key: "state", number: false, value: (one, node) => (isCounted(one, node) ? STATES.indexOf(view.states[node]) : 9), text: stateCell },
@@ -880,9 +889,33 @@ function save(blob, kind) {
 /** The properties of a drawing that a file must carry with it. */
 const DRAWN = ["color", "fill", "fill-opacity", "stroke", "stroke-width", "stroke-dasharray", "stroke-opacity", "opacity", "font-family", "font-size", "font-weight", "text-anchor", "paint-order", "marker-end", "display"];
 
+function pictureTitle() {
+  return `${shortened(visible(model().name), 60)} at ${resolutionText(judgedAt(model(), view.resolution))}`;
+}
+
+/** The title above a picture in a file and the legend below, and how much room they take. @param {number} width */
+function pictureWords(width) {
+  const around = svg("g", {}, svg("text", { class: "heading", x: 0, y: -MARGIN - 6 }, fitted(pictureTitle(), width - 2 * MARGIN, "640 16px", 80)));
+  let [x, y] = [0, stage.height + MARGIN + 14];
+  for (const [look, text] of legend(model())) {
+    pen.font = `11px ${getComputedStyle(document.body).fontFamily}`;
+    const room = 34 + pen.measureText(text).width;
+    if (x && x + room > width - 2 * MARGIN) [x, y] = [0, y + 22];
+    around.append(
+      svg("g", { class: `node ${look}`, transform: `translate(${round(x)} ${round(y - 11)})` }, svg("rect", { width: 26, height: 14, rx: 3 })),
+      svg("text", { x: round(x + 32), y: round(y) }, text),
+    );
+    x += room + 14;
+  }
+  return { around, above: 28, below: Math.ceil(y - stage.height - MARGIN + 12) };
+}
+
 /** The picture as it is folded now, as a file that needs nothing else. */
 function pictureAsSvg() {
   for (const { element } of stage.labelled) element.classList.remove("wordless"); // the file shows all of the picture
+  const width = Math.ceil(Math.max(stage.width + 2 * MARGIN, 300));
+  const { above, below, around } = pictureWords(width);
+  pictureElement.append(around); // among the boxes, so that it has their colours
   const picture = /** @type {SVGSVGElement} */ (pictureElement.cloneNode(true));
   const [originals, copies] = [pictureElement, picture].map((one) => [...one.querySelectorAll("*")]);
   copies.forEach((copy, at) => {
@@ -893,8 +926,9 @@ function pictureAsSvg() {
     }
     copy.removeAttribute("class");
   });
+  around.remove();
   look();
-  const [width, height] = [Math.ceil(stage.width + 2 * MARGIN), Math.ceil(stage.height + 2 * MARGIN)];
+  const [top, height] = [-MARGIN - above, Math.ceil(stage.height + 2 * MARGIN) + above + below];
   picture.querySelector("g")?.removeAttribute("transform");
   const symbols = /** @type {SVGElement} */ (document.querySelector(".symbols defs"));
   const kept = /** @type {SVGElement} */ (symbols.cloneNode(true));
@@ -908,11 +942,10 @@ function pictureAsSvg() {
     for (const property of ["fill", "stroke", "stroke-width", "stroke-linecap"]) copy.setAttribute(property, style.getPropertyValue(property));
   });
   const ground = getComputedStyle(byId("stage")).getPropertyValue("--card") || "#fff";
-  const title = `${shortened(visible(model().name), 60)} at ${resolutionText(view.resolution)}`;
-  picture.prepend(kept, svg("rect", { x: -MARGIN, y: -MARGIN, width, height, fill: ground.trim() }));
-  picture.prepend(svg("title", {}, title));
+  picture.prepend(kept, svg("rect", { x: -MARGIN, y: top, width, height, fill: ground.trim() }));
+  picture.prepend(svg("title", {}, pictureTitle()));
   for (const name of [...picture.getAttributeNames()]) picture.removeAttribute(name);
-  for (const [name, value] of Object.entries({ width, height, viewBox: `${-MARGIN} ${-MARGIN} ${width} ${height}`, role: "img" })) picture.setAttribute(name, String(value));
+  for (const [name, value] of Object.entries({ width, height, viewBox: `${-MARGIN} ${top} ${width} ${height}`, role: "img" })) picture.setAttribute(name, String(value));
   return { text: `<?xml version="1.0" encoding="UTF-8"?>\n${new XMLSerializer().serializeToString(picture)}`, width, height };
 }
 

@@ -70,13 +70,16 @@ function drawPicture(aspect = stageAspect()) {
 
 const pen = /** @type {CanvasRenderingContext2D} */ (html("canvas").getContext("2d"));
 
-/** A text that fits into so many pixels, without its middle if need be. @param {string} text @param {number} room @param {string} font size, with the weight */
-function fitted(text, room, font) {
+/** A text that fits into so many pixels, without its middle if need be. @param {string} text @param {number} room @param {string} font size, with the weight @param {number} [most] characters */
+function fitted(text, room, font, most = 26) {
   pen.font = `${font} ${getComputedStyle(document.body).fontFamily}`;
-  let short = shortened(text, 26);
+  let short = shortened(text, most);
   for (let longest = Array.from(short).length - 1; longest > 2 && pen.measureText(short).width > room; longest -= 1) short = shortened(text, longest);
   return short;
 }
+
+/** Functions that are called otherwise as layers. @type {Record<string, string>} */
+const FUNCTIONS = { relu: "ReLU", relu6: "ReLU6", "leaky relu": "Leaky ReLU", elu: "ELU", selu: "SELU", gelu: "GELU", silu: "SiLU", cat: "Concat", mul: "Multiply", layernorm: "Layer norm", groupnorm: "Group norm" };
 
 /** What people call a layer: its kind, kernel and stride. @param {Layer} layer */
 function titleOf(layer) {
@@ -87,7 +90,8 @@ function titleOf(layer) {
   const looks = layer.text.startsWith("kernel") || (layer.kernel !== "1" && !/^1(x1)*$/.test(layer.kernel));
   const bare = looks ? plain.replace(/\s*\d+([x×]\d+)+$/, "") || plain : plain;
   const kind = /^(Lazy)?(Depthwise|Separable)?Conv(Transpose|olution)?([123]D?)?(Transpose)?(d|D|Same|2dSame|Simple)?$/i.test(bare) ? (/transpose/i.test(plain) ? "Up-conv" : /depthwise/i.test(plain) ? "Depthwise conv" : "Conv") : bare;
-  const names = kind.replace(/^(Max|Avg|Average|LP) ?Pool(ing)?([123][dD](Same)?)?$/i, (_, which) => `${which[0].toUpperCase()}${which.slice(1)} pool`).replace(/^Linear$|^Dense$/, "Dense").replace(/^BatchNorm(alization)?[123]?d?$/, "Batch norm").replace(/^Adaptive ?Avg ?Pool\dd$|^GlobalAveragePooling\dD$/i, layer.kernel === "∞" || /global/i.test(kind) ? "Global average pool" : "Adaptive average pool");
+  const common = FUNCTIONS[kind.toLowerCase()] ?? (/^[a-z ]+$/.test(kind) ? capital(kind) : kind);
+  const names = common.replace(/^(Max|Avg|Average|LP) ?Pool(ing)?([123][dD](Same)?)?$/i, (_, which) => `${which[0].toUpperCase()}${which.slice(1)} pool`).replace(/^Linear$|^Dense$/, "Dense").replace(/^BatchNorm(alization)?[123]?d?$/, "Batch norm").replace(/^Adaptive ?Avg ?Pool\dd$|^GlobalAveragePooling\dD$/i, layer.kernel === "∞" || /global/i.test(kind) ? "Global average pool" : "Adaptive average pool");
   const kernel = looks && !layer.grows && layer.kernel !== "∞" ? ` ${sizes(/x/.test(layer.kernel) ? layer.kernel : Array.from({ length: model().axes ?? 2 }, () => layer.kernel).join("x"))}` : "";
   const alike = [...new Set(layer.stride.split("x"))];
   const stride = /^1(x1)*$/.test(layer.stride) || layer.stride === "" ? "" : ` /${alike.length === 1 ? alike[0] : sizes(layer.stride)}`;
@@ -113,7 +117,7 @@ function boxOf(one, level, place) {
   const name = one.nodes.name[node];
   const around = level.modules[level.module[place.unit]][0].replace(/#\d+/g, "");
   const short = around && name.startsWith(around) && name.length > around.length + 1 ? name.slice(around.length).replace(/^[./]/, "") : name;
-  const title = level.kind[place.unit] === "input" ? "Image" : titleOf(layer);
+  const title = level.kind[place.unit] === "input" ? inputTitle(level) : titleOf(layer);
   const box = svg(
     "g",
     { class: "node", transform: `translate(${round(place.left)} ${round(place.top)})`, "data-index": node },
@@ -129,10 +133,16 @@ function boxOf(one, level, place) {
     ),
     svg("use", { href: "#sign-productive", x: width - 19, y: 7, width: 12, height: 12, class: "mark" }),
   );
-  if (!level.inputs[place.unit].length && level.kind[place.unit] !== "input") box.append(svg("text", { x: width / 2, y: -7, "text-anchor": "middle" }, `${WHOLE} ↓`));
+  if (!level.inputs[place.unit].length && level.kind[place.unit] !== "input") box.append(svg("text", { class: "source", x: width / 2, y: -7, "text-anchor": "middle" }, `${inputTitle(level).toLowerCase()} ↓`));
   stage.nodes.set(node, box);
   stage.labelled.push({ element: box, left: place.left, top: place.top });
   return box;
+}
+
+/** What an input is called: one of several is not the image. @param {Level} level */
+function inputTitle(level) {
+  const sources = level.inputs.filter((inputs) => !inputs.length).length;
+  return sources > 1 ? "Input" : capital(WHOLE);
 }
 
 /** @param {Level} level @param {number} module */
@@ -241,7 +251,7 @@ function paintPicture() {
         return part;
       }),
     );
-    const text = layers ? counted(layers, "layer") + (counts.unproductive ? `, ${counts.unproductive} unproductive` : "") : "sees everything by design";
+    const text = layers ? counted(layers, "layer") + (counts.unproductive ? `, ${counts.unproductive.toLocaleString("en")} unproductive` : "") : "sees everything by design";
     const count = element.querySelector(".count");
     if (count && count.textContent !== text) count.textContent = text;
   }
