@@ -357,6 +357,14 @@ def keras_2(shape: Any, *layers: dict[str, Any]) -> Any:
     return create_graph_from_keras_json(text)
 
 
+FIRST = {"start": None, "stop": 1, "step": None}
+
+
+def kernel(*shape: int) -> Any:
+    """Return a constant of Keras 2: ones."""
+    return [kernel(*shape[1:])] * shape[0] if shape else 1.0
+
+
 TENSORFLOW: dict[str, tuple[Any, list[dict[str, Any]], Any]] = {
     "constant in front": (
         (8, 8, 3),
@@ -393,6 +401,44 @@ TENSORFLOW: dict[str, tuple[Any, list[dict[str, Any]], Any]] = {
             function("m", "math.reduce_mean", ["r", 0, 0, {"axis": 2}]),
         ],
         (4,),
+    ),
+    "reshape by a shape and more": (
+        (8, 6, 4),
+        [
+            function("n", "compat.v1.shape", ["a", 0, 0, {}]),
+            function("i", "__operators__.getitem", ["n", 0, 0, {"slice_spec": [FIRST]}]),
+            function(
+                "c", "concat",
+                [["i", 0, 0, {"axis": 0}], [["_CONSTANT_VALUE", -1, n, {}] for n in (2, 4, 6, 4)]],
+            ),
+            function("r", "reshape", ["a", 0, 0, {"shape": ["c", 0, 0]}]),
+            function("m", "math.reduce_mean", ["r", 0, 0, {"axis": 2}]),
+        ],
+        (4, 1),
+    ),
+    "convolution": (
+        (9, 9, 3),
+        [function("c", "nn.conv2d", ["a", 0, 0, {
+            "filters": kernel(3, 5, 3, 2), "strides": [1, 2, 2, 1], "padding": "SAME"}])],
+        (3, 5),
+    ),
+    "dilated convolution": (
+        (16, 3),
+        [function("c", "nn.conv1d", ["a", 0, 0, {
+            "filters": kernel(3, 3, 2), "stride": 2, "dilations": 3, "padding": "VALID"}])],
+        (7,),
+    ),
+    "depthwise convolution with a kernel repeated per channel": (
+        (9, 9, 3),
+        [
+            function("n", "compat.v1.shape", ["a", 0, 0, {}]),
+            function("i", "__operators__.getitem", ["n", 0, 0, {"slice_spec": -1}]),
+            function("t", "tile", ["_CONSTANT_VALUE", -1, kernel(3, 3, 1, 2), {
+                "multiples": [1, 1, ["i", 0, 0], 1]}]),
+            function("c", "compat.v1.nn.depthwise_conv2d", ["a", 0, 0, {
+                "filter": ["t", 0, 0], "strides": [1, 1, 1, 1], "padding": "VALID"}]),
+        ],
+        (3, 3),
     ),
     "attention by hand": (
         (8, 4),

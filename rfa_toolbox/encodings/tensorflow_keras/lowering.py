@@ -285,6 +285,8 @@ class Lowering:
         self.open: dict[int, tuple[int, ...]] = {}
         self.made: dict[int, list[TensorRef]] = {}
         self.numbers: dict[int, Numbers] = {}
+        self.told: set[int] = set()
+        """The numbers of tensors that take nothing but sizes from the input."""
         self.guessed: set[int] = set()
         self.sized = all(map(_is_sized, model.calls))
         self.scope: tuple[ModuleCall, ...] = ()

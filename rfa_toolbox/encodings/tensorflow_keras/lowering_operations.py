@@ -415,16 +415,25 @@ _CONVOLUTIONS = {
     "convtranspose": ("Conv", -2),
 }
 """The layer that does the same, and which dimension of the last kernel are the filters."""
+_OF_TENSORFLOW = {
+    name.replace("conv", f"conv{count}d"): name for name in _CONVOLUTIONS for count in "123"
+}
+"""How TensorFlow calls these functions."""
 
 
 def _convolve(call: Call) -> TensorRef | list[TensorRef]:
-    """Lower a convolution of Keras 3, which says in its kernel how large it is."""
+    """Lower a convolution as a function, which says in its kernel how large it is."""
     given = [*call.arguments[1:], *call.keywords.values()]
-    kernels = [constant_of(one) for one in given if type(one) is not TensorRef]
+    kernels = [
+        one if type(one) is TensorRef else constant_of(one)
+        for one in given
+        if type(one) is not TensorRef or one.number in call.lowering.told
+    ]
     kernels = [one for one in kernels if len(one.shape) == len(call.x.shape)]
     if not kernels:
         return call.unknown("it convolves with a kernel that was computed from its input")
     name = canonical(call.kind)
+    name = _OF_TENSORFLOW.get(name, name)
     layer, filters = _CONVOLUTIONS[name]
     count = len(call.x.shape) - 2
     kind = f"{layer}{count}D{'Transpose' if name == 'convtranspose' else ''}"
@@ -432,6 +441,7 @@ def _convolve(call: Call) -> TensorRef | list[TensorRef]:
     channels = call.x.shape[1 if layers.channels_first(call) else -1]
     config = {
         **call.record.config,
+        **_as_keras_says(call, count),
         "kernel_size": first[:count],
         "filters": last[filters],
         "depth_multiplier": first[-1],
@@ -439,7 +449,22 @@ def _convolve(call: Call) -> TensorRef | list[TensorRef]:
         "use_bias": False,
     }
     record = attrs.evolve(call.record, config=config, base=kind)
-    return layers.LAYERS[kind](attrs.evolve(call, record=record))
+    keywords = {name: one for name, one in call.keywords.items() if name not in config}
+    return layers.LAYERS[kind](attrs.evolve(call, record=record, keywords=keywords))
+
+
+def _as_keras_says(call: Call, count: int) -> dict[str, Any]:
+    """Return strides, padding and dilation of a function of TensorFlow as a layer has them."""
+    if canonical(call.kind) not in _OF_TENSORFLOW:
+        return {}
+    found: dict[str, Any] = {"padding": _padding_name(call)}
+    for name, others in (("strides", ("stride",)), ("dilation_rate", ("dilations", "rate"))):
+        value = call.get(name, *others)
+        if value is not None:
+            found[name] = _window_sizes(value, count)
+    form = str(call.get("data_format", default="NHWC"))
+    found["data_format"] = "channels_first" if form.startswith("NC") else "channels_last"
+    return found
 
 
 def _padding_name(call: Call) -> str:
@@ -609,6 +634,11 @@ def _squeeze(call: Call) -> TensorRef:
 
 
 def _concatenate(call: Call) -> TensorRef:
+    if all(one.number in call.lowering.numbers for one in call.tensors):
+        several = tuple(_integers(call, call.get("values", default=call.arguments[:1])))
+        made = call.emit("shape", (len(several),), input=call.x)
+        call.lowering.numbers[made.number] = several
+        return made
     # A constant has a size of its own, which tiles would not fit, also where it is even.
     constants = [one._replace(even=()) for one in _given(call)]
     return layers.concatenated(call, call.get("axis", default=0), constants)
@@ -848,6 +878,14 @@ def _repeat(call: Call) -> TensorRef:
 
 def _tile(call: Call) -> TensorRef:
     x = call.x
+    tiled = next((one for one in call.arguments if one is not None), x)
+    constant = None if type(tiled) is TensorRef else constant_of(tiled)
+    if constant is not None and all(one.number in call.lowering.numbers for one in call.tensors):
+        several = _integers(call, call.get("repeats", "multiples", default=1))
+        sizes = [size * (by or 1) for size, by in zip(constant.shape, several, strict=True)]
+        made = call.emit("shape", sizes, input=x)
+        call.lowering.told.add(made.number)
+        return made
     several = _integers(call, call.get("repeats", "multiples", default=1))
     times = [one or 1 for one in several]
     shape = [1] * max(0, len(times) - len(x.shape)) + list(x.shape)
@@ -974,7 +1012,7 @@ _FAMILIES: tuple[tuple[list[str], Lower], ...] = (
     (["broadcastto"], _broadcast_to),
     (words("concat concatenate"), _concatenate),
     (words("cropimages padimages"), _pad_images),
-    (list(_CONVOLUTIONS), _convolve),
+    ([*_CONVOLUTIONS, *_OF_TENSORFLOW], _convolve),
     (["depthtospace"], _depth_to_space),
     (words("dot tensordot"), _tensordot),
     (["dotproductattention"], _attention),

@@ -725,6 +725,8 @@ def _node_of(layer: Mapping[str, Any], node: Any) -> _Node:
         return _Node((first,), _keywords(node[0]))
     if isinstance(node, list) and len(node) == 1 and isinstance(node[0], list | Mapping):
         return _node_of(layer, node[0])
+    if isinstance(node, list) and len(node) > 1 and all(map(_is_nested, node)):
+        return _Node((_plain_nested(node),), _keywords(_first_leaf(node)))
     raise UnsupportedModelError(
         f"The layer {_name_of(layer)!r} has the inbound node {node!r}, in no format of Keras."
     )
@@ -735,6 +737,20 @@ def _is_keras_2_tensor(value: Any) -> bool:
         isinstance(value, list) and len(value) in (3, 4) and isinstance(value[0], str)
         and type(value[1]) is int
     )  # fmt: skip
+
+
+def _is_nested(value: Any) -> bool:
+    """Whether this is a tensor of Keras 2, or a list of some, such as what is put together."""
+    nested = isinstance(value, list) and bool(value)
+    return _is_keras_2_tensor(value) or (nested and all(map(_is_nested, value)))
+
+
+def _plain_nested(value: list[Any]) -> Any:
+    return _plain(value) if _is_keras_2_tensor(value) else [_plain_nested(one) for one in value]
+
+
+def _first_leaf(value: list[Any]) -> list[Any]:
+    return value if _is_keras_2_tensor(value) else _first_leaf(value[0])
 
 
 def _plain(value: Any) -> Any:
