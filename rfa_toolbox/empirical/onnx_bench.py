@@ -18,7 +18,7 @@ import onnx
 import onnxruntime
 from onnx import numpy_helper
 
-from rfa_toolbox.empirical.onnx_poison import poisonable, reached
+from rfa_toolbox.empirical.onnx_poison import poisonable, reached, with_random_weights
 from rfa_toolbox.empirical.readings import Mask
 from rfa_toolbox.empirical.structural import Interval
 from rfa_toolbox.empirical.tensors import (
@@ -37,6 +37,7 @@ from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.operators.chain import HandlerChain
 from rfa_toolbox.operators.handlers import LayerCall
 from rfa_toolbox.operators.nodes import RESOLVING_STRATEGY, Digraph
+from rfa_toolbox.operators.record import Record, tensors_in
 from rfa_toolbox.operators.rules import spatial_dimensions
 from rfa_toolbox.operators.rules.inputs import main_input, with_sizes
 
@@ -48,6 +49,7 @@ _FINITE = 0.5
 _NUMBERS = 2**27
 """How many numbers the tensors of a pass may have, all together."""
 
+_TWICE = "it has every position twice, and some of them have no weight"
 _MASKED = -1e3
 _MOSTLY = 0.1
 """What share of a constant is zero that is a mask, and no weights that were learned."""
@@ -194,22 +196,35 @@ class OnnxSetting:
             if not self.spots[node.name].kept and tensor.number not in lists
         }
         self.blind = {node.name: "the file has no name for its tensor" for node in nameless}
-        masked = _behind_masks(lowering, self.bench.proto)
-        self.blind |= {
-            name: "some weights are zero by a mask, which NaN does not show"
-            for name, tensor in self.tensors.items()
-            if tensor in masked
-        }
+        masked = _behind_masks(lowering, self.bench.proto, _weighing(record, names))
+        self.weighed = {name for name, tensor in self.tensors.items() if tensor in masked}
+        self.blind |= dict.fromkeys(
+            self.weighed & self.twice,
+            "it has every position twice, and some of them have no weight",
+        )
+        self.weighed -= self.twice
         hidden = behind_hidden_poison(record)
         self.doubtful = {
             node.name: f"'{hidden[tensor.number]}' may have hidden NaN from it"
             for node, (tensor, _) in taps.items()
-            if tensor.number in hidden
+            if tensor.number in hidden and node.name not in self.weighed
         }
         self.gated = _in_gates(digraph, bench.global_ops)
-        self._session = self._made(digraph, names)
+        self._session = self._made(bench.proto, digraph, names)
+        self._changing = None
+        if self.weighed:
+            model = with_random_weights(bench.proto)
+            self._changing = self._made(model, digraph, names, scores=True)
+            self._levels = [self._images(seed) for seed in range(2)]
+            self._before = [self._ran(self._changing, image) for image in self._levels]
 
-    def _made(self, digraph: Digraph, names: dict[int, str]) -> onnxruntime.InferenceSession:
+    def _made(
+        self,
+        proto: onnx.ModelProto,
+        digraph: Digraph,
+        names: dict[int, str],
+        scores: bool = False,
+    ) -> onnxruntime.InferenceSession:
         """Return the rewritten model, ready to run."""
         trail = digraph.trail
         assert trail is not None  # noqa: S101 - a graph was made
@@ -221,12 +236,13 @@ class OnnxSetting:
         }
         weights = {product: weight for product, weight in weights.items() if product and weight}
         model = poisonable(
-            self.bench.proto,
+            proto,
             self.bench.names,
             [name for name in self.tensors.values() if name not in self.bench.names],
             weights,
             self.bench.global_ops == "ignore_gates",
             {name: len(shape) for name, shape in self._ranked(digraph, names)},
+            scores,
         )
         options = onnxruntime.SessionOptions()
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -248,18 +264,42 @@ class OnnxSetting:
         """Poison each of the intervals of rows in turn; return which units are NaN, per layer."""
         return [self._run(interval, numbers) for interval in intervals]
 
-    def _run(self, interval: Interval, numbers: bool) -> dict[str, Mask]:
-        bench = self.bench
-        given: dict[str, npt.NDArray[Any]] = {}
-        for name, dimensions in zip(bench.names, bench.spatial, strict=True):
-            kind = onnx.helper.tensor_dtype_to_np_dtype(bench.types[name])
-            given[name] = np.full(self.shapes[name], _FINITE).astype(kind)
+    def _images(self, seed: int) -> dict[str, npt.NDArray[Any]]:
+        """Return all inputs: images of random numbers."""
+        drawn = np.random.default_rng(seed)
+        kinds = [onnx.helper.tensor_dtype_to_np_dtype(one) for one in self._kinds()]
+        return {
+            name: drawn.random(self.shapes[name]).astype(kind)
+            for name, kind in zip(self.bench.names, kinds, strict=True)
+        }
+
+    def _kinds(self) -> list[int]:
+        return [self.bench.types[name] for name in self.bench.names]
+
+    def _rows(self, given: dict[str, npt.NDArray[Any]]) -> Iterator[tuple[str, Any]]:
+        """Yield every image with its rows in front."""
+        for name, dimensions in zip(self.bench.names, self.bench.spatial, strict=True):
             dimension = dimensions[self.axis] if self.axis < len(dimensions) else None
             if dimension is not None:
-                rows = np.moveaxis(given[name], dimension, 0)
-                rows[interval[0] : interval[1]] = math.nan
+                yield name, np.moveaxis(given[name], dimension, 0)
+
+    def _ran(
+        self, session: onnxruntime.InferenceSession, given: dict[str, npt.NDArray[Any]]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """Return all tensors of nodes."""
         wanted = list(dict.fromkeys(one for one in self.tensors.values() if one not in given))
-        found = {**given, **dict(zip(wanted, self._session.run(wanted, given), strict=True))}
+        return {**given, **dict(zip(wanted, session.run(wanted, given), strict=True))}
+
+    def _run(self, interval: Interval, numbers: bool) -> dict[str, Mask]:
+        kinds = [onnx.helper.tensor_dtype_to_np_dtype(one) for one in self._kinds()]
+        given = {
+            name: np.full(self.shapes[name], _FINITE).astype(kind)
+            for name, kind in zip(self.bench.names, kinds, strict=True)
+        }
+        for _, rows in self._rows(given):
+            rows[interval[0] : interval[1]] = math.nan
+        found = self._ran(self._session, given)
+        changed = self._changed(interval)
         masks: dict[str, Mask] = {name: np.zeros(1, np.bool_) for name in self.blind}
         for name, tensor in self.tensors.items():
             array = found[tensor]
@@ -271,19 +311,50 @@ class OnnxSetting:
             real = np.issubdtype(array.dtype, np.inexact)
             flags = np.isnan(array) if real else np.zeros(array.shape, np.bool_)
             spot = EVERY_NUMBER if numbers and name in self.unplaced else self.spots[name]
-            masks[name] = spot.read(np.asarray(flags))
+            masks[name] = spot.read(np.asarray(changed.get(name, flags)))
         return masks
 
+    def _changed(self, interval: Interval) -> dict[str, npt.NDArray[np.bool_]]:
+        """Return which numbers change with some rows, of layers that NaN does not tell of."""
+        if self._changing is None:
+            return {}
+        found = {name: np.zeros(1, np.bool_) for name in self.weighed}
+        for image, other, before in zip(
+            self._levels, reversed(self._levels), self._before, strict=True
+        ):
+            given = {name: array.copy() for name, array in image.items()}
+            new = dict(self._rows(other))
+            for name, rows in self._rows(given):
+                rows[interval[0] : interval[1]] = new[name][interval[0] : interval[1]]
+            after = self._ran(self._changing, given)
+            for name in self.weighed:
+                tensor = self.tensors[name]
+                found[name] = found[name] | (before[tensor] != after[tensor])
+        return found
 
-def _behind_masks(lowering: Lowering, model: onnx.ModelProto) -> set[str]:
+
+def _weighing(record: Record, names: dict[int, str]) -> set[str]:
+    """Return the names of what operators make whose masks or masked weights are known."""
+    return {
+        names[made.number]
+        for operation in record.operations
+        if any(one.numbers is not None for one in tensors_in(operation.arguments))
+        for made in operation.outputs
+        if made.number in names
+    }
+
+
+def _behind_masks(lowering: Lowering, model: onnx.ModelProto, found: set[str]) -> set[str]:
     """Return the names of the tensors behind operators that give weights of zero.
+
+    ``found`` are those of some that are known.
 
     A zero times NaN is NaN, so that poison goes where they do not look.
     """
     constants = {one.name: one for one in model.graph.initializer}
     numbers = lowering.program.numbers
     dependent = reached(model, list(lowering.inputs))
-    found: set[str] = set()
+    found = set(found)
     for node in model.graph.node:
         if not dependent.intersection(node.input):
             continue

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-__all__ = ["poisonable", "reached"]
+__all__ = ["poisonable", "reached", "with_random_weights"]
 
 _POINTWISE = {
     *("Relu", "LeakyRelu", "PRelu", "Clip", "Sigmoid", "Tanh", "HardSigmoid", "HardSwish", "Elu"),
@@ -56,6 +56,7 @@ def poisonable(
     weights: Mapping[str, str],
     neutral: bool,
     ranks: Mapping[str, int],
+    scores: bool = False,
 ) -> onnx.ModelProto:
     """Return a model that passes NaN on, and returns some of its tensors.
 
@@ -66,6 +67,8 @@ def poisonable(
         weights: by the name of a gate's product the name of the weight in it.
         neutral: whether norms over positions and gates are left out.
         ranks: by name of a tensor its number of dimensions.
+        scores: whether a softmax stays, which gives no weight to what a mask hides; NaN does not
+            tell, but differences do.
     """
     made = onnx.ModelProto()
     made.CopyFrom(model)
@@ -74,7 +77,9 @@ def poisonable(
     nodes = [
         new
         for node in model.graph.node
-        for new in _rewritten(node, dependent, weights if neutral else {}, neutral, ranks, opset)
+        for new in _rewritten(
+            node, dependent, weights if neutral else {}, neutral, ranks, opset, scores
+        )
     ]
     graph = made.graph
     del graph.node[:], graph.value_info[:], graph.output[:]
@@ -88,6 +93,34 @@ def poisonable(
     return made
 
 
+_WEIGHTED = {"Conv": (1,), "ConvTranspose": (1,), "Gemm": (1,), "MatMul": (0, 1)}
+"""Which inputs of an operator may be weights."""
+
+
+def with_random_weights(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a model with random numbers for weights that are not zero; some are, untrained.
+
+    What is zero by a mask stays so, unless everything is.
+    """
+    drawn = np.random.default_rng(0)
+    names = {
+        name
+        for node in model.graph.node
+        for place, name in enumerate(node.input)
+        if place in _WEIGHTED.get(node.op_type, ())
+    }
+    made = onnx.ModelProto()
+    made.CopyFrom(model)
+    for tensor in made.graph.initializer:
+        if tensor.name in names and tensor.data_type == onnx.TensorProto.FLOAT:
+            held = numpy_helper.to_array(tensor)
+            gain = 1 / np.sqrt(max(1, held.size // max(1, held.shape[0] if held.ndim else 1)))
+            values = drawn.uniform(0.5, 1.5, held.shape) * drawn.choice([-gain, gain], held.shape)
+            kept = values if not held.any() else np.where(held == 0, 0, values)
+            tensor.CopyFrom(numpy_helper.from_array(kept.astype(np.float32), tensor.name))
+    return made
+
+
 def _rewritten(
     node: onnx.NodeProto,
     dependent: Collection[str],
@@ -95,6 +128,7 @@ def _rewritten(
     neutral: bool,
     ranks: Mapping[str, int],
     opset: int,
+    scores: bool,
 ) -> Iterator[onnx.NodeProto]:
     """Yield what takes the place of a node."""
     kind = node.op_type
@@ -103,7 +137,7 @@ def _rewritten(
         yield node
     elif kind in _POINTWISE or (neutral and kind in _NORMS):
         yield helper.make_node("Identity", [first], node.output[:1], node.name)
-    elif kind in ("Softmax", "LogSoftmax", "Hardmax"):
+    elif kind in ("Softmax", "LogSoftmax", "Hardmax") and not (scores and kind == "Softmax"):
         yield from _without_mean(node, ranks.get(first, 1), opset)
     else:
         yield _renamed(node, weights)

@@ -6,10 +6,15 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
+import numpy as np
+
 from rfa_toolbox.encodings.onnx.program import Node, Program
-from rfa_toolbox.operators.record import Operation, Record, TensorRef, last_results
+from rfa_toolbox.operators.record import Numbers, Operation, Record, TensorRef, last_results
 
 __all__ = ["Lowering"]
+
+_FEW = 64
+"""Kernels of a weight that tell whether it may have taps that are zero in all of them."""
 
 
 class Lowering:
@@ -198,6 +203,47 @@ class Call:
         """Return whether an input of the node depends on the input of the model."""
         return self._lowering.is_reached(self.of(place))
 
+    def as_mask(self, place: int) -> TensorRef:
+        """Return an input with its numbers, if it is a constant that may be a mask of scores."""
+        tensor, name = self.of(place), self.node.inputs[place]
+        square = len(self.shape) > 1 and self.shape[-1] == self.shape[-2] > 1
+        if self.depends(place) or not square or tensor.shape[-2:] != self.shape[-2:]:
+            return tensor
+        if len(tensor.even) == len(tensor.shape):
+            return tensor
+        values = self._lowering.program.values(name)
+        if values is not None:
+            return tensor._replace(numbers=Numbers(values))
+        unknown = self._lowering.program.is_logical(name)  # other numbers are biases as a rule
+        return tensor._replace(numbers=Numbers(None) if unknown else None)
+
+    def as_weight(self, place: int) -> TensorRef:
+        """Return the weight of a convolution, with its numbers if taps of it are all zero.
+
+        It is not known which ones those are if it is multiplied with numbers that are not in the
+        file.
+        """
+        tensor, program = self.of(place), self._lowering.program
+        kernel = tensor.shape[2:]
+        if self.depends(place) or max(kernel, default=1) < 2:
+            return tensor
+        values = program.values(self.node.inputs[place])
+        if values is None:
+            masked = program.maker_of(self.node.inputs[place]) in ("Mul", "Where")
+            return tensor._replace(numbers=Numbers(None)) if masked else tensor
+        few = values.reshape(-1, *kernel)[:_FEW]
+        if (few != 0).any(axis=0).all() or not np.isfinite(few).all():
+            return tensor
+        return tensor._replace(numbers=Numbers(values))
+
+    def number(self, place: int) -> float | None:
+        """Return the one number that an input consists of, if it is such a constant."""
+        if self.depends(place):
+            return None
+        values = self._lowering.program.values(self.node.inputs[place])
+        same = values is not None and values.size and bool((values == values.flat[0]).all())
+        return float(values.flat[0]) if values is not None and same else None
+
     def output_shape(self, place: int) -> tuple[int, ...]:
         """Return the shape of an output."""
         return self._lowering.tensor(self.node.outputs[place]).shape
@@ -277,7 +323,7 @@ def _convolved(call: Call, weight: TensorRef) -> None:
 
 
 def _conv(call: Call) -> None:
-    _convolved(call, call.of(1))
+    _convolved(call, call.as_weight(1))
 
 
 def _quantised_conv(call: Call) -> None:
@@ -285,7 +331,7 @@ def _quantised_conv(call: Call) -> None:
 
 
 def _conv_transpose(call: Call) -> None:
-    weight = call.of(1)
+    weight = call.as_weight(1)
     kernel = weight.shape[2:]
     count = len(kernel)
     strides = tuple(call.get("strides") or [1] * count)
@@ -618,16 +664,34 @@ def _pad(call: Call) -> None:
 
 
 def _where(call: Call) -> None:
-    condition, one, other = call.all()
-    call.add("where", {"condition": condition, "input": one, "other": other})
+    """Choose between two tensors; a number in place of one fills a mask."""
+    _, one, other = call.all()
+    condition = call.as_mask(0)
+    filled, beside = call.number(1), call.number(2)
+    if filled is not None and call.depends(2):
+        call.add("masked_fill", {"input": other, "mask": condition, "value": filled})
+        return
+    arguments: dict[str, Any] = {"condition": condition, "input": one, "other": other}
+    if beside is not None and call.depends(1):
+        arguments["other"] = beside
+    call.add("where", arguments)
+
+
+def _with_mask(name: str) -> Lower:
+    """Return what lowers an operator that may put a mask on scores."""
+
+    def lower(call: Call) -> None:
+        call.add(name, {"input": call.as_mask(0), "other": call.as_mask(1)})
+
+    return lower
 
 
 _LIKE_OTHERS = """
-Abs Acos Acosh Add Asin Asinh Atan Atanh BitShift:lshift BitwiseAnd:bitwise_and
+Abs Acos Acosh Asin Asinh Atan Atanh BitShift:lshift BitwiseAnd:bitwise_and
 BitwiseOr:bitwise_or BitwiseXor:bitwise_xor BitwiseNot:bitwise_not Ceil Celu Clip:clamp Cos
 Cosh Div Elu Equal:eq Erf Exp Floor Gelu Greater:gt GreaterOrEqual:ge HardSigmoid HardSwish
 IsInf IsNaN LeakyRelu:leaky_relu Less:lt LessOrEqual:le Log Max:maximum Mean:add Min:minimum
-Mish Mod:remainder Mul Neg Not:logical_not And:logical_and Or:logical_or Xor:logical_xor
+Mish Mod:remainder Neg Not:logical_not And:logical_and Or:logical_or Xor:logical_xor
 OneHot:one_hot Pow PRelu Reciprocal Relu Round Selu Shrink:hardshrink Sigmoid Sign Sin Sinh
 Softplus Softsign Sqrt Sub Sum:add Tan Tanh ThresholdedRelu:threshold Trilu:tril
 Identity:clone Cast:to CastLike:to Dropout QuantizeLinear:clone DequantizeLinear:clone
@@ -648,6 +712,8 @@ def _like_others() -> Iterator[tuple[str, Lower]]:
 
 LOWERINGS: dict[str, Lower] = {
     **dict(_like_others()),
+    "Add": _with_mask("add"),
+    "Mul": _with_mask("mul"),
     "Conv": _conv,
     "ConvInteger": _conv,
     "QLinearConv": _quantised_conv,

@@ -28,6 +28,10 @@ __all__ = ["Node", "Program"]
 
 _SMALL = 4096
 """Numbers that a constant may have to be known by value; others are known by shape."""
+_LARGE = 2**20
+"""Numbers that a mask may have, or a weight that is looked at for a mask, to be computed."""
+_FAR = 64
+"""How many operators one after another it may take to compute it."""
 
 _STANDARD = ("", "ai.onnx")
 _SCOPES, _CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
@@ -106,6 +110,9 @@ class Program:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.sources: dict[str, tuple[str, ...]] = {}
         self._types: dict[str, onnx.TypeProto] = {}
+        self._held = {one.name: one for one in model.graph.initializer}
+        self._values: dict[str, npt.NDArray[Any] | None] = {}
+        self._making = {name: node for node in model.graph.node for name in node.output if name}
         self._known_before = _inferred(model)
         self._calls: dict[str, int] = {}
         self._last: tuple[str, ...] = ()
@@ -159,6 +166,44 @@ class Program:
                 self.note_sources(node.input, [name])
                 self._set(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
         return True
+
+    def values(self, name: str, far: int = _FAR) -> npt.NDArray[Any] | None:
+        """Return a constant of more numbers, which is computed where it is asked for.
+
+        None if it is larger still, held outside of the file, or not computed of constants alone.
+        """
+        if name in self.numbers:
+            return self.numbers[name]
+        if name not in self._values:
+            self._values[name] = None
+            if far and math.prod(self.shapes.get(name, (_LARGE + 1,))) <= _LARGE:
+                self._values.update(self._found(name, far))
+        return self._values[name]
+
+    def _found(self, name: str, far: int) -> dict[str, npt.NDArray[Any]]:
+        """Return a constant that the file holds, or all that the operator makes that makes it."""
+        held, node = self._held.get(name), self._making.get(name)
+        if held is not None:
+            outside = held.data_location == onnx.TensorProto.EXTERNAL
+            return {} if outside else {name: numpy_helper.to_array(held)}
+        if node is None or node.domain not in _STANDARD or _subgraphs(node):
+            return {}
+        given = {one: self.values(one, far - 1) for one in node.input if one}
+        known = {one: array for one, array in given.items() if array is not None}
+        if len(known) < len(given):
+            return {}
+        made = zip(node.output, self._computed(node, known), strict=False)
+        return {one: np.asarray(array) for one, array in made if one}
+
+    def maker_of(self, name: str) -> str:
+        """Return the operator that makes a tensor; empty if the file holds it."""
+        node = self._making.get(name)
+        return "" if node is None else node.op_type
+
+    def is_logical(self, name: str) -> bool:
+        """Return whether a tensor says true or false."""
+        kind = self._types.get(name)
+        return kind is not None and kind.tensor_type.elem_type == onnx.TensorProto.BOOL
 
     def note_sources(self, read: Sequence[str], made: Sequence[str]) -> None:
         """Write down what constants were computed from."""

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from rfa_toolbox.operators import layout as layouts
 from rfa_toolbox.operators.effects import Answer, Effect, Moved, Rule, rule
 from rfa_toolbox.operators.known import Known
@@ -18,6 +20,7 @@ from rfa_toolbox.operators.record import (
     tensors_in,
 )
 from rfa_toolbox.operators.rules.common import places_of
+from rfa_toolbox.operators.values import Value
 from rfa_toolbox.operators.windows import Window
 
 __all__ = ["constant", "embedding", "glu", "pointwise", "same_shape"]
@@ -68,6 +71,7 @@ def pointwise(known: Known, operation: Operation) -> Answer:
         everywhere=everywhere,
         unaligned=frozenset(unaligned),
         position_dependent=bool(unaligned) or _uneven(known, operation, layout, base.extents),
+        allowed=_left_of_all(values) if layouts.is_square(layout) else None,
     )
 
 
@@ -108,6 +112,19 @@ def _left_by(operation: Operation, before: Numbers | None) -> Numbers | None:
     if allowed.array is None or allowed.array.shape != before.array.shape:
         return Numbers(None)
     return Numbers(allowed.array & before.array)
+
+
+def _left_of_all(values: Sequence[Value]) -> Numbers | None:
+    """Return which pairs are left of several scores; not known where masks differ."""
+    several = [value.allowed for value in values]
+    found = [one for one in several if one is not None]
+    if len(found) < len(several):
+        return None
+    first, *others = (one.array for one in found)
+    same = first is not None and all(
+        one is not None and np.array_equal(first, one) for one in others
+    )
+    return found[0] if same else Numbers(None)
 
 
 def _opposite(mask: TensorRef) -> TensorRef:
