@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, ClassVar, NamedTuple, TypeAlias
 
 import attrs
 
@@ -107,8 +107,22 @@ class Slide(NamedTuple):
     scan: str | None
 
 
-@attrs.frozen(slots=True)
-class LayerDefinition:
+class _Stored:
+    """A pickle of an earlier release, which knew fewer attributes, has their defaults."""
+
+    __slots__ = ()
+    __attrs_attrs__: ClassVar[Any]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {field.name: getattr(self, field.name) for field in attrs.fields(type(self))}
+
+    def __setstate__(self, state: Mapping[str, Any]) -> None:
+        for field in attrs.fields(type(self)):
+            object.__setattr__(self, field.name, state.get(field.name, field.default))
+
+
+@attrs.frozen(slots=True, getstate_setstate=False)
+class LayerDefinition(_Stored):
     """What a layer does to the grid of units that it slides over.
 
     Attributes:
@@ -399,8 +413,8 @@ def _to_work(value: Any) -> tuple[tuple[int, tuple[int, ...]], ...] | None:
     )
 
 
-@attrs.frozen(slots=True)
-class Measures:
+@attrs.frozen(slots=True, getstate_setstate=False)
+class Measures(_Stored):
     """What a layer has and does at the input size that its graph was made with.
 
     Attributes:
@@ -440,13 +454,6 @@ class Measures:
                 f"{self.encoded_resolution!r}, feature_map={self.feature_map!r}, work="
                 f"{self.work!r}; give each of them one number per spatial axis."
             )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {field.name: getattr(self, field.name) for field in attrs.fields(Measures)}
-
-    def __setstate__(self, state: Mapping[str, Any]) -> None:
-        for field in attrs.fields(Measures):  # earlier releases knew fewer of them
-            object.__setattr__(self, field.name, state.get(field.name, field.default))
 
     @property
     def multiply_accumulates(self) -> int | None:

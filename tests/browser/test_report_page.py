@@ -650,6 +650,38 @@ def test_words_are_hidden_where_nobody_reads_them_but_not_in_the_file(open_page:
     assert hidden.count() == boxes  # the page itself stays as it was
 
 
+def test_a_picture_that_is_shown_as_a_whole_can_be_read(open_page: Open, torchvision: Any) -> None:
+    page = open_page({"resnet18": encoded(torchvision, "resnet18")}, 32, layers="nodes")
+    page.get_by_role("button", name="Unfold all").click()
+    page.get_by_role("button", name="Show the whole picture").click()
+    assert page.locator("#picture [data-index]").count() == 69
+    sizes = page.evaluate(
+        """() => [...document.querySelectorAll('#picture .node .name')]
+            .map((text) => stage.scale * parseFloat(getComputedStyle(text).fontSize))"""
+    )
+    assert len(sizes) == 69
+    assert min(sizes) > 7
+    assert sorted(sizes)[len(sizes) // 2] > 9
+    words = page.locator("#picture .node .name").all_text_contents()
+    assert words.count("Batch norm") == 20, "whole words, a little smaller if need be"
+    assert page.evaluate("look(0, 0, 1), document.querySelectorAll('#picture text').length") > 69
+
+
+def test_a_chain_beside_which_others_run_is_no_staircase(open_page: Open) -> None:
+    layer = LayerDefinition("Conv2d", (3, 3))
+    down = [EnrichedNetworkNode("down 0", layer, [])]
+    for at in range(4):
+        down.append(EnrichedNetworkNode(f"down {at + 1}", layer, [down[-1]]))
+    node = down.pop()
+    for at, skip in enumerate(reversed(down)):
+        up = EnrichedNetworkNode(f"up {at}", layer, [node])
+        node = EnrichedNetworkNode(f"cat {at}", LayerDefinition("cat"), [skip, up])
+    page = open_page({"u-net": node}, 32, layers="nodes")
+    lefts = page.evaluate("[...stage.scene.boxes.values()].map((box) => Math.round(box.left))")
+    assert len(lefts) == 13
+    assert len(set(lefts)) == page.evaluate("stage.scene.columns")
+
+
 def test_the_table_draws_only_what_is_in_view(open_page: Open) -> None:
     graph = large(1_200)
     page = open_page({"large": graph}, 32, layers="nodes")
@@ -867,7 +899,7 @@ def test_a_report_of_many_layers_can_be_used(open_page: Open) -> None:
 
 def test_names_are_shortened_until_they_fit_into_their_box(open_page: Open) -> None:
     graph = EnrichedNetworkNode("W" * 30, LayerDefinition("Conv2d", 3), [])
-    page = open_page(EnrichedNetworkNode("漢字" * 12, LayerDefinition("Conv2d", 3), [graph]))
+    page = open_page(EnrichedNetworkNode("漢字" * 20, LayerDefinition("Conv2d", 3), [graph]))
     widths = page.eval_on_selector_all(
         "#picture .node .name + text",
         """names => names.map((name) => [name.getComputedTextLength(),

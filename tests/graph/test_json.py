@@ -292,3 +292,13 @@ def test_measures_of_another_form_are_refused(measures: Any) -> None:
         EnrichedNetworkNode.from_dict(damaged)
     with pytest.raises(InvalidGraphError, match="must be Measures"):
         EnrichedNetworkNode("conv", LayerDefinition("Conv", 3), [], measures=measures)
+
+
+@pytest.mark.parametrize("value", [LayerDefinition("Conv", 3), Measures((8,), parameters=2)])
+def test_a_pickle_of_an_earlier_release_has_defaults_for_what_it_did_not_know(value: Any) -> None:
+    state = value.__getstate__()
+    newest = list(state)[-1]
+    del state[newest]
+    twin = object.__new__(type(value))
+    twin.__setstate__(state)
+    assert twin == value

@@ -19,6 +19,7 @@ const HEADING = 20;
 const NARROWEST = 110;
 const GUTTER = 26;
 const LANE = 7;
+const MOST_TRIED = 60;
 
 /** What stands in every module: units as numbers, modules as names. @param {Level} level @returns {(number | string)[][]} */
 function itemsOf(level) {
@@ -226,10 +227,39 @@ function widen(region, other) {
   region.bottom = Math.max(region.bottom, other.bottom);
 }
 
-/** Centres of the nodes, and then the points of every edge. @param {string[]} ids @param {[number, number][]} sizes @param {[number, number][]} edges @returns {{x: number, y: number}[][]} */
+/** Centres of the nodes, and then the points of every edge.
+ * @typedef {{x: number, y: number}[][]} Placed */
+
+/** Lay out some nodes so that what follows each other stands below each other. @param {string[]} ids @param {[number, number][]} sizes @param {[number, number][]} edges @returns {Placed} */
 function askDagre(ids, sizes, edges) {
+  let best = placedBy(ids, sizes, edges, undefined);
+  let least = crookedness(best);
+  // The usual placement is a mean of four, in which a branch beside a chain makes a staircase of it.
+  for (const side of ids.length <= MOST_TRIED ? /** @type {const} */ (["UL", "UR", "DL", "DR"]) : []) {
+    if (!least) break;
+    const placed = placedBy(ids, sizes, edges, side);
+    const found = crookedness(placed);
+    if (found < least) [best, least] = [placed, found];
+  }
+  return best;
+}
+
+/** How far from straight the lines between nodes are, and how wide that makes all of it. @param {Placed} placed */
+function crookedness([centres, ...lines]) {
+  let sum = 0;
+  for (const points of lines)
+    for (let at = 1; at < points.length; at += 1) {
+      const off = Math.abs(points[at].x - points[at - 1].x);
+      if (off > 1) sum += 60 + off;
+    }
+  const across = centres.map(({ x }) => x);
+  return sum && sum + Math.max(...across) - Math.min(...across);
+}
+
+/** @param {string[]} ids @param {[number, number][]} sizes @param {[number, number][]} edges @param {"UL" | "UR" | "DL" | "DR" | undefined} align the side to which nodes are moved @returns {Placed} */
+function placedBy(ids, sizes, edges, align) {
   const graph = new dagre.graphlib.Graph({ multigraph: true });
-  graph.setGraph({ rankdir: "TB", nodesep: 16, edgesep: 12, ranksep: 26, ranker: ids.length > 120 ? "longest-path" : "network-simplex" });
+  graph.setGraph({ rankdir: "TB", align, nodesep: 16, edgesep: 12, ranksep: 26, ranker: ids.length > 120 ? "longest-path" : "network-simplex" });
   ids.forEach((_, at) => graph.setNode(String(at), { width: sizes[at][0], height: sizes[at][1] }));
   edges.forEach(([from, to], at) => graph.setEdge(String(from), String(to), { minlen: 1, weight: 1 }, String(at)));
   // Several ports stand in one row, at the upper or lower end of the module.

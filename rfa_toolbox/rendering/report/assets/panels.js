@@ -898,8 +898,7 @@ function pictureWords(width) {
   const around = svg("g", {}, svg("text", { class: "heading", x: 0, y: -MARGIN - 6 }, fitted(pictureTitle(), width - 2 * MARGIN, "640 16px", 80)));
   let [x, y] = [0, stage.height + MARGIN + 14];
   for (const [look, text] of legend(model())) {
-    pen.font = `11px ${getComputedStyle(document.body).fontFamily}`;
-    const room = 34 + pen.measureText(text).width;
+    const room = 34 + widthOf(text, "11px");
     if (x && x + room > width - 2 * MARGIN) [x, y] = [0, y + 22];
     around.append(
       svg("g", { class: `node ${look}`, transform: `translate(${round(x)} ${round(y - 11)})` }, svg("rect", { width: 26, height: 14, rx: 3 })),
@@ -912,7 +911,7 @@ function pictureWords(width) {
 
 /** The picture as it is folded now, as a file that needs nothing else. */
 function pictureAsSvg() {
-  for (const { element } of stage.labelled) element.classList.remove("wordless"); // the file shows all of the picture
+  showLabels({ x: 0, y: 0, width: stage.width, height: stage.height }, 1); // the file shows all of the picture
   const width = Math.ceil(Math.max(stage.width + 2 * MARGIN, 300));
   const { above, below, around } = pictureWords(width);
   pictureElement.append(around); // among the boxes, so that it has their colours

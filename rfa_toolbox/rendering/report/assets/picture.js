@@ -3,6 +3,19 @@
 
 const MARGIN = 22;
 
+/** The words of a box, the first line first, and how they are written now.
+ * @typedef {{element: SVGGElement, left: number, top: number, lines: string[], isFolded: boolean, texts: SVGTextElement[], detail: Detail | null}} Labelled */
+/** How words are written from a scale on: as so many lines, with their sizes, and their places in a box and in a folded one.
+ * @typedef {{name: string, from: number, sizes: number[], places: number[], folded: number[]}} Detail */
+
+/** The farther away, the fewer and the larger words. @type {Detail[]} */
+const DETAILS = [
+  { name: "all", from: 0.82, sizes: [12, 11, 11], places: [17, 31, 45], folded: [17, 31] },
+  { name: "two", from: 0.56, sizes: [16, 14.5], places: [21, 41], folded: [17, 33] },
+  { name: "one", from: 0.36, sizes: [25], places: [34], folded: [28] },
+  { name: "far", from: 0.22, sizes: [30], places: [36], folded: [30] },
+];
+
 const stage = {
   /** @type {Set<number>} */
   folded: new Set(),
@@ -10,13 +23,13 @@ const stage = {
   split: new Set(),
   /** Boxes that are drawn: those of layers, and of folded modules. @type {Map<number, SVGGElement>} */
   nodes: new Map(),
-  /** @type {Map<string, {element: SVGGElement, modules: number[]}>} */
+  /** @type {Map<string, {element: SVGGElement, modules: number[], label: Labelled}>} */
   modules: new Map(),
   /** @type {{element: SVGPathElement, wire: Wire}[]} */
   arrows: [],
   /** @type {Scene} */
   scene: { boxes: new Map(), frames: [], wires: [], holder: [], width: 1, height: 1, columns: 1 },
-  /** Boxes of layers with their places. @type {{element: SVGGElement, left: number, top: number}[]} */
+  /** Boxes with their places and words. @type {Labelled[]} */
   labelled: [],
   width: 1,
   height: 1,
@@ -69,12 +82,26 @@ function drawPicture(aspect = stageAspect()) {
 }
 
 const pen = /** @type {CanvasRenderingContext2D} */ (html("canvas").getContext("2d"));
+const FONT = getComputedStyle(document.body).fontFamily;
+
+/** Widths of texts that were asked for: the same words stand in many boxes. @type {Map<string, number>} */
+const widths = new Map();
+
+/** How wide a text is. @param {string} text @param {string} font size, with the weight */
+function widthOf(text, font) {
+  const key = `${font} ${text}`;
+  const known = widths.get(key);
+  if (known !== undefined) return known;
+  pen.font = `${font} ${FONT}`;
+  const width = pen.measureText(text).width;
+  widths.set(key, width);
+  return width;
+}
 
 /** A text that fits into so many pixels, without its middle if need be. @param {string} text @param {number} room @param {string} font size, with the weight @param {number} [most] characters */
 function fitted(text, room, font, most = 26) {
-  pen.font = `${font} ${getComputedStyle(document.body).fontFamily}`;
   let short = shortened(text, most);
-  for (let longest = Array.from(short).length - 1; longest > 2 && pen.measureText(short).width > room; longest -= 1) short = shortened(text, longest);
+  for (let longest = Array.from(short).length - 1; longest > 2 && widthOf(short, font) > room; longest -= 1) short = shortened(text, longest);
   return short;
 }
 
@@ -105,8 +132,7 @@ function fieldText(one, node, room = Infinity) {
   const mark = { exact: "", bound: "≤ ", unknown: "? " }[one.certainties[one.nodes.certainty[node]][0]] ?? "";
   const text = low === "∞" ? "sees everything" : low === high ? `sees ${mark}${sized(low)}` : `sees ${mark}${low} to ${sized(high)}`;
   const short = text.replaceAll(" × ", "×");
-  pen.font = `11px ${getComputedStyle(document.body).fontFamily}`;
-  return pen.measureText(short).width <= room ? short : `sees ${mark}${sized(low)} or more`.replaceAll(" × ", "×");
+  return widthOf(short, "11px") <= room ? short : `sees ${mark}${sized(low)} or more`.replaceAll(" × ", "×");
 }
 
 /** @param {Model} one @param {Level} level @param {Box} place */
@@ -123,20 +149,51 @@ function boxOf(one, level, place) {
     { class: "node", transform: `translate(${round(place.left)} ${round(place.top)})`, "data-index": node },
     svg("title", {}, [shortened(visible(name), 200), [shortened(visible(layer.type), 60), layer.text].filter(Boolean).join(", "), fieldText(one, node)].join("\n")),
     svg("rect", { width, height, rx: level.kind[place.unit] === "input" ? height / 2 : 7 }),
-    // An inner picture cuts off what is too wide, whatever the script of the name.
-    svg(
-      "svg",
-      { x: 10, width: width - 30, height },
-      svg("text", { class: "name", y: 17 }, fitted(title, width - 31, "620 12px") || "layer"),
-      svg("text", { y: 31 }, fitted(visible(short), width - 31, "11px") || "layer"),
-      svg("text", { y: 45 }, level.kind[place.unit] === "input" ? "" : fitted(fieldText(one, node, width - 22), width - 22, "11px")),
-    ),
+    labelOf(),
     svg("use", { href: "#sign-productive", x: width - 19, y: 7, width: 12, height: 12, class: "mark" }),
   );
-  if (!level.inputs[place.unit].length && level.kind[place.unit] !== "input") box.append(svg("text", { class: "source", x: width / 2, y: -7, "text-anchor": "middle" }, `${inputTitle(level).toLowerCase()} ↓`));
+  if (!level.inputs[place.unit].length && level.kind[place.unit] !== "input") box.append(svg("text", { class: "source", x: width - 2, y: -7, "text-anchor": "end" }, `${inputTitle(level).toLowerCase()} ↓`));
   stage.nodes.set(node, box);
-  stage.labelled.push({ element: box, left: place.left, top: place.top });
+  keepLabel(box, place, false, [title || "layer", visible(short) || "layer", level.kind[place.unit] === "input" ? "" : fieldText(one, node, width - 22)]);
   return box;
+}
+
+/** Three lines for the words of a box; an inner picture cuts off what is too wide, whatever the script of the name. */
+function labelOf() {
+  return svg("svg", { class: "label", x: 10, width: BOX_WIDTH - 14, height: BOX_HEIGHT }, svg("text", { class: "name" }), svg("text"), svg("text"));
+}
+
+/** @param {SVGGElement} element @param {Box} place @param {boolean} isFolded @param {string[]} lines the last one says most of what is seen */
+function keepLabel(element, place, isFolded, lines) {
+  /** @type {Labelled} */
+  const label = { element, left: place.left, top: place.top, lines, isFolded, texts: [...element.querySelectorAll("text")].slice(0, lines.length), detail: null };
+  stage.labelled.push(label);
+  writeLabel(label, DETAILS[0]);
+  return label;
+}
+
+/** Write the words of a box anew, if they are not as they should be. @param {Labelled} label @param {Detail} detail */
+function writeLabel(label, detail) {
+  if (label.detail === detail) return;
+  label.detail = detail;
+  const places = label.isFolded ? detail.folded : detail.places;
+  const last = label.texts.length - 1;
+  label.texts.forEach((text, line) => {
+    // The first line stays, and then the last one.
+    const at = detail.sizes.length === 2 && line ? (line === last ? 1 : -1) : line;
+    const isShown = at >= 0 && at < places.length;
+    // The sign stands beside the first line, and is left out far away.
+    const room = BOX_WIDTH - (line === 0 && detail.name !== "far" ? 33 : 20);
+    text.textContent = "";
+    if (!isShown) return;
+    const weight = line ? "" : "620 ";
+    const whole = label.lines[line].length > 26 ? Infinity : widthOf(label.lines[line], `${weight}${detail.sizes[at]}px`);
+    // Rather a little smaller than without its middle.
+    const size = detail.sizes[at] * Math.max(Math.min(1, room / whole), 0.8);
+    text.textContent = whole > room / 0.8 ? fitted(label.lines[line], room, `${weight}${size}px`) : label.lines[line];
+    text.style.fontSize = `${round(size)}px`;
+    text.setAttribute("y", String(places[at]));
+  });
 }
 
 /** What an input is called: one of several is not the image. @param {Level} level */
@@ -158,19 +215,17 @@ function foldedBoxOf(level, place) {
   const [width, height] = [BOX_WIDTH, BOX_HEIGHT];
   const [first, last] = [place.modules[0], place.modules[place.modules.length - 1]];
   const times = place.modules.length;
-  const name = times > 1 ? `${moduleName(level, first)} to ${moduleName(level, last)}` : moduleName(level, first);
-  const repeated = times > 1 ? ` × ${times}` : "";
+  const name = times > 1 ? `${moduleName(level, first)} to ${moduleName(level, last)} × ${times}` : moduleName(level, first);
   const element = svg(
     "g",
     { class: "node module", transform: `translate(${round(place.left)} ${round(place.top)})`, "data-module": first },
     svg("title", {}, `Unfold ${visible(level.modules[first][0])}`),
     svg("rect", { class: "body", x: 4, y: 4, width: width - 4, height: height - 4, rx: 7 }),
     svg("rect", { class: "body", width: width - 4, height: height - 4, rx: 7 }),
-    svg("text", { class: "name", x: 10, y: 17 }, `${fitted(`▸ ${name}`, width - 24 - 8 * repeated.length, "620 12px")}${repeated}`),
-    svg("text", { class: "count", x: 10, y: 31 }),
+    labelOf(),
     svg("g", { class: "parts" }),
   );
-  stage.modules.set(place.id, { element, modules: place.modules });
+  stage.modules.set(place.id, { element, modules: place.modules, label: keepLabel(element, place, true, [`▸ ${name}`, ""]) });
   return element;
 }
 
@@ -237,7 +292,7 @@ function paintPicture() {
   const width = BOX_WIDTH;
   /** @type {Map<string, string>} */
   const most = new Map();
-  for (const [id, { element, modules }] of stage.modules) {
+  for (const [id, { element, modules, label }] of stage.modules) {
     const units = modules.flatMap((module) => unitsOf(levelOf(one))[module]);
     const { counts, layers } = countStates(one, units);
     const parts = STATES.filter((state) => counts[state]);
@@ -252,8 +307,11 @@ function paintPicture() {
       }),
     );
     const text = layers ? counted(layers, "layer") + (counts.unproductive ? `, ${counts.unproductive.toLocaleString("en")} unproductive` : "") : "sees everything by design";
-    const count = element.querySelector(".count");
-    if (count && count.textContent !== text) count.textContent = text;
+    if (label.lines[1] === text) continue;
+    label.lines[1] = text;
+    const { detail } = label;
+    label.detail = null;
+    writeLabel(label, detail ?? DETAILS[0]);
   }
   for (const part of overviewElement.querySelectorAll("rect.part")) {
     const of = part.getAttribute("data-of") ?? "";
@@ -396,15 +454,17 @@ function hiddenHeight() {
   return Math.min(Math.max(0, bottom - Math.max(top, panel.getBoundingClientRect().top)), Math.max(0, height - 90));
 }
 
-const SMALLEST_LABELS = 0.3;
-
-/** Show the words of the boxes in sight, if they can be read: words are what a step of a zoom costs. @param {{x: number, y: number, width: number, height: number}} seen */
-function showLabels(seen) {
-  const isReadable = stage.scale >= SMALLEST_LABELS;
-  for (const { element, left, top } of stage.labelled) {
+/** Show the words of the boxes in sight, if they can be read: words are what a step of a zoom costs. @param {{x: number, y: number, width: number, height: number}} seen @param {number} [scale] */
+function showLabels(seen, scale = stage.scale) {
+  const detail = DETAILS.find(({ from }) => scale >= from);
+  pictureElement.dataset.detail = detail?.name ?? "none";
+  for (const label of stage.labelled) {
+    const { element, left, top } = label;
     const inWidth = left + BOX_WIDTH + MARGIN > seen.x && left - MARGIN < seen.x + seen.width;
     const inHeight = top + BOX_HEIGHT + MARGIN > seen.y && top - MARGIN < seen.y + seen.height;
-    element.classList.toggle("wordless", !(isReadable && inWidth && inHeight));
+    const isShown = detail !== undefined && inWidth && inHeight;
+    element.classList.toggle("wordless", !isShown);
+    if (isShown) writeLabel(label, detail);
   }
 }
 
@@ -430,6 +490,8 @@ function putOnPaper() {
   const [width, height] = [stage.width + 2 * MARGIN, stage.height + 2 * MARGIN];
   pictureElement.setAttribute("viewBox", `${-MARGIN} ${-MARGIN} ${width} ${height}`);
   pictureElement.style.aspectRatio = `${width} / ${height}`;
+  const scale = (Math.min(paperWidth / width, paperHeight / height) * 96) / 25.4;
+  showLabels({ x: 0, y: 0, width: stage.width, height: stage.height }, scale);
 }
 
 function takeFromPaper() {
