@@ -231,6 +231,12 @@ class KerasSetting:
         self._maps: list[tuple[int, ...]] = []
         self._permuted: set[str] = set()
         self.nodes = bench.nodes_at(shape)
+        self.gated = _in_gates(self.nodes.values())
+        self._weighing = {
+            node.name
+            for node in self.nodes.values()
+            if node.name not in self.gated and {one.name for one in node.predecessors} & self.gated
+        }
         compiled = importlib.import_module("keras").backend.backend() == "jax"
         self._batch = _COMPILED_BATCH if compiled else 1
         self._alike = compiled  # all passes are of as many images
@@ -254,7 +260,6 @@ class KerasSetting:
         self.doubtful: dict[str, str] = {}
         self.twice: frozenset[str] = frozenset()
         self.unplaced: frozenset[str] = frozenset()
-        self.gated = _in_gates(self.nodes.values())
         for name in self.nodes.keys() - self.units.keys():
             self.units[name] = 1
             self.blind[name] = "the experiment does not see it being called"
@@ -347,7 +352,7 @@ class KerasSetting:
         )
         calls = self._calls(len(intervals))
         with _undisturbed(keras), passing_nan_on(keras):
-            walk = Walk(layers, look)
+            walk = Walk(layers, look, self._weighing)
             walk.run(calls, self._inputs(layers, images))
         self._masked |= walk.masked
         return found

@@ -115,10 +115,19 @@ class PoisonedLayers:
         self.gates = gates
         self.shortcuts = shortcuts
 
-    def call(self, operation: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
-        """Call a layer or an operation on tensors of which some are bundled."""
+    def call(
+        self,
+        operation: Any,
+        args: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        weighs: bool = False,
+    ) -> Any:
+        """Call a layer or an operation on tensors of which some are bundled.
+
+        It ``weighs`` where it brings a gate or a statistic to the map that this was taken of.
+        """
         kind = type(operation).__name__ if _is_of_keras(operation) else ""
-        if kind == "Multiply" and not self.gates:
+        if weighs and not self.gates:
             args = self._without_gates(args)
         if kind in _SLIDING:
             # Where a window does not fit, kernels of TensorFlow return the image as it is, or end

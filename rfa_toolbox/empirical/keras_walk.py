@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,11 +27,15 @@ class Walk:
         layers: calls them so that NaN goes where they look.
         look: gets the name of a call, what it made, the number of dimensions that it read where
             it reshapes, and the order of dimensions where they were permuted.
+        weighing: names of the calls that bring a gate to its map.
     """
 
-    def __init__(self, layers: PoisonedLayers, look: Callable[..., None]) -> None:
+    def __init__(
+        self, layers: PoisonedLayers, look: Callable[..., None], weighing: Collection[str]
+    ) -> None:
         self.layers = layers
         self.look = look
+        self.weighing = weighing
         self.masked: set[str] = set()
         """Calls that were given a mask."""
         self._calls: Counter[str] = Counter()
@@ -82,7 +86,8 @@ class Walk:
         args, keywords = tree.map_structure(
             lambda one: found.get(id(one), one), (step.arguments, dict(step.keywords))
         )
-        result = self.layers.call(step.operation, args, keywords)
+        weighs = call_name(name, self._calls[name] + 1) in self.weighing
+        result = self.layers.call(step.operation, args, keywords, weighs)
         if any(id(one) in found and id(one) not in self._constant for one in symbolic):
             self._show(step.operation, name, args, keywords, result)
         else:

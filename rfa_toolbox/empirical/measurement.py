@@ -166,7 +166,8 @@ def known_options(given: Iterable[str], valid: Iterable[str]) -> None:
     for name in given:
         if name not in set(valid):
             raise MeasurementError(
-                f"{name!r} is no option of this experiment; it has {sorted(valid)!r}."
+                f"{name!r} is no option of this experiment; it has {sorted(valid)!r}. "
+                "The shape of the input is input_shape."
             )
 
 

@@ -310,13 +310,32 @@ def _gate_of_branches(keras: Any) -> Any:
     return keras.Model(image, ops.sum(layers.Multiply()([branches, weight]), -1))
 
 
-@pytest.mark.parametrize("make", [_gate_of_groups, _gate_of_branches])
+def _norm_by_hand(keras: Any) -> Any:
+    """Statistics of a map, subtracted from it and divided by."""
+    image = keras.Input((24, 24, 3))
+    x = keras.layers.Conv2D(4, 3)(image)
+    mean, deviation = (one(x, (1, 2), keepdims=True) for one in (keras.ops.mean, keras.ops.std))
+    return keras.Model(image, (x - mean) / deviation)
+
+
+@pytest.mark.parametrize("make", [_gate_of_groups, _gate_of_branches, _norm_by_hand])
 def test_gates_in_more_or_fewer_dimensions_than_the_image_are_neutral(
     keras: Any, make: Any
 ) -> None:
     report = verify(make(keras), max_length=32)
     assert report.ok, report.disagreements
     assert report.nodes[-1].verdict == "agrees"
+
+
+def test_a_weight_that_another_map_makes_is_no_gate(keras: Any) -> None:
+    image = keras.Input((24, 24, 3))
+    one, other = (keras.layers.Conv2D(4, 3)(image) for _ in range(2))
+    wide = keras.layers.Conv2D(4, 5, padding="same")(other)
+    weight = keras.layers.GlobalMaxPooling2D(keepdims=True)(wide)
+    both = keras.layers.Concatenate()([keras.layers.Multiply()([one, weight]), wide])
+    report = verify(keras.Model(image, [both, weight]))
+    assert report.ok, report.disagreements
+    assert [node.name for node in report.nodes if "gate" in node.reason] == []
 
 
 def test_a_reshape_behind_permuted_dimensions_gives_them_another_order(keras: Any) -> None:
