@@ -573,7 +573,7 @@ def refine_command(
     graph, how = (model.graph, "") if number is None or one is None else _refined(model, one)
     # Files first: what cannot be written is said before anything is shown.
     if stored is not None and one is not None:
-        stored.deliver(refining.as_json(one))
+        stored.deliver(one.to_json())
     if page is not None:
         page.deliver(_before_and_after(model, graph, resolution))
     if number is None or one is None:

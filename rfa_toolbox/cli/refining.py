@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -13,7 +12,7 @@ from rfa_toolbox.cli import tables
 from rfa_toolbox.cli.problems import UsageError
 from rfa_toolbox.refinement import Advice, Prediction, Refinement
 
-__all__ = ["FIELDS", "as_json", "as_rows", "as_text", "chosen", "parse_ratio", "side_by_side"]
+__all__ = ["FIELDS", "as_rows", "as_text", "chosen", "parse_ratio", "side_by_side"]
 
 _COLUMNS = (
     *("#", "change", "good from", "red", "params", "MACs", "compute", "weights", "strategy"),
@@ -53,11 +52,6 @@ def chosen(advice: Advice, number: int) -> Refinement:
             + (f"the table has 1 to {len(several)}." if several else f"there is none. {reason}")
         )
     return several[number - 1]
-
-
-def as_json(refinement: Refinement) -> str:
-    """Return a refinement as ``Refinement.load`` reads it."""
-    return json.dumps(refinement.to_dict(), indent=2) + "\n"
 
 
 def as_text(advice: Advice, model: str, plain: bool) -> str:

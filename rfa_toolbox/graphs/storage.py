@@ -100,7 +100,7 @@ def _entries_of(config: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
             f"The stored graph has the format {stored_format!r}; expected is {GRAPH_FORMAT!r}."
         )
     version = _required(config, "version", "The stored graph")
-    if version != GRAPH_VERSION:
+    if type(version) is not int or version != GRAPH_VERSION:
         raise GraphFormatError(
             f"The stored graph has version {version!r}; this release reads version "
             f"{GRAPH_VERSION}. A newer release of rfa_toolbox may read it."

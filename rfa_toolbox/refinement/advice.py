@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, Literal, TypeAlias
@@ -35,6 +36,9 @@ _NO_CONSTRUCTOR: Final = (
     "Shorter and wider networks are those of the model's own constructor: pass "
     "rebuilt=other_widths(model). It is known of EfficientNet, and of ResNet with bottlenecks, of "
     "torchvision."
+)
+_OPEN: Final = (
+    "The graph does not tell what its layers compute; encode the model at a size to compare that."
 )
 _MARGIN: Final = 1.25
 """How far estimates of compute may be off: what is estimated above it is not predicted exactly."""
@@ -77,21 +81,26 @@ class Advice:
 
     @property
     def all(self) -> tuple[Refinement, ...]:
-        """All ranked refinements, strategy by strategy, as the table numbers them."""
-        return tuple(one for ranking in self.rankings.values() for one in ranking)
+        """All ranked refinements, strategy by strategy, as the table numbers them.
+
+        What several strategies come to is there once, under the first of them.
+        """
+        found: dict[frozenset[Edit], Refinement] = {}
+        for one in itertools.chain.from_iterable(self.rankings.values()):
+            found.setdefault(frozenset(one.edits), one)
+        return tuple(found.values())
 
     def __str__(self) -> str:
         """Return the rankings as a table."""
         size = "x".join(map(str, dict.fromkeys(self.input_res)))
         lines = [f"As it is: {_row(self.before, None)}"]
-        number = 0
-        for name, ranking in self.rankings.items():
-            if ranking:
-                lines.append(f"{STRATEGIES[name].words} ({STRATEGIES[name].source}):")
-            for one in ranking:
-                number += 1
-                lines.append(f"{number:>4}  {_row(one.after, one.compute_ratio)}  {one.words}")
-        if not number and not self.is_good:
+        several = self.all
+        for number, one in enumerate(several, start=1):
+            if number == 1 or one.strategy != several[number - 2].strategy:
+                strategy = STRATEGIES[one.strategy]
+                lines.append(f"{strategy.words} ({strategy.source}):")
+            lines.append(f"{number:>4}  {_row(one.after, one.compute_ratio)}  {one.words}")
+        if not several and not self.is_good:
             unit = self.before.unit
             lines.append(f"No refinement makes the network feasible at {size} {unit}.")
         return "\n".join((*lines, *self.notes))
@@ -226,8 +235,13 @@ class _Search:
         )
         # What is the same on all axes is followed along one of them.
         self._contracted = [first, *(one for one in others if one != first)]
-        if max_compute is not None and not self.before.multiply_accumulates:
-            self.notes.append("The graph does not tell what its layers compute: no limit holds.")
+        if self.before.multiply_accumulates is None:
+            if max_compute is not None:
+                self.notes.append(
+                    "The graph does not tell what its layers compute: no limit holds."
+                )
+            elif self.before.parameters is not None:
+                self.notes.append(_OPEN)
         for step in self.network.steps:
             for name, reason in step.obstacles.items():
                 self.notes.append(f"{step.words} cannot be changed: {name}: {reason}.")
@@ -339,7 +353,11 @@ class _Search:
         if one.edits not in self._exact:
             self._exact[one.edits] = self._predicted(one)
         found = self._exact[one.edits]
-        return found if found is not None and self._is_within_limits(found) else None
+        if found is None or not self._is_within_limits(found):
+            return None
+        if found.strategy == one.strategy:
+            return found
+        return attrs.evolve(found, strategy=one.strategy, source=STRATEGIES[one.strategy].source)
 
     def _predicted(self, one: _Candidate) -> Refinement | None:
         source, network = STRATEGIES[one.strategy].source, self.network.source

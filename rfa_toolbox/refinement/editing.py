@@ -155,6 +155,7 @@ class _Editor:
         self._widened: dict[EnrichedNetworkNode, Fraction] = {}
         self._cut: dict[EnrichedNetworkNode, EnrichedNetworkNode] = {}
         self._repeated: dict[EnrichedNetworkNode, tuple[RepeatedBlock, int]] = {}
+        _check_once(edits)
         for one in edits:
             if isinstance(one, Rebuild):
                 raise RefinementError(
@@ -185,12 +186,13 @@ class _Editor:
         known = self._windows.get(node)
         if known is None:
             return new
-        return attrs.evolve(
-            known,
-            stride=known.stride if new.stride is None else new.stride,
-            kernel=known.kernel if new.kernel is None else new.kernel,
-            upsampling=known.upsampling if new.upsampling is None else new.upsampling,
-        )
+        merged: dict[str, Any] = {}
+        for name in ("stride", "kernel", "upsampling"):
+            old, wanted = getattr(known, name), getattr(new, name)
+            if None not in (old, wanted) and old != wanted:
+                raise RefinementError(_contradiction(known, new))
+            merged[name] = old if wanted is None else wanted
+        return attrs.evolve(known, **merged)
 
     def _plan_repeats(self, nodes: Sequence[EnrichedNetworkNode], wanted: Repeat) -> None:
         block = block_named(nodes, wanted.block)
@@ -459,6 +461,11 @@ class _Editor:
         assert place.node is not None  # noqa: S101 - a node that stays was made
         kind, axes = _pooling_like(node), node.axes
         units = None if place.now is None else tuple(one // size for one in place.now)
+        if units is not None and 0 in units:
+            raise RefinementError(
+                f"A pooling by {size} does not fit behind {node.name!r}, whose map has {place.now} "
+                "units."
+            )
         several: Any = size if axes is None else (size,) * axes
         padding: Any = 0 if axes is None else ((0, 0),) * axes
         layer = LayerDefinition(kind, several, several, padding=padding)
@@ -472,6 +479,29 @@ class _Editor:
 # --- questions about nodes ---------------------------------------------------------------------
 
 _FLATTENING = {"flatten", "view", "reshape"}
+
+
+def _check_once(edits: Sequence[Edit]) -> None:
+    """Refuse to do the same twice to a layer; several poolings can stand behind it, though."""
+    said: dict[tuple[str, str], Edit] = {}
+    for one in edits:
+        if isinstance(one, RemovePooling | Repeat | CutBehind):
+            name = one.block if isinstance(one, Repeat) else one.node
+            place = one.kind, "" if isinstance(one, CutBehind) else name  # there is one end
+            if place in said:
+                raise RefinementError(_contradiction(said[place], one))
+            said[place] = one
+    for one in edits:
+        if isinstance(one, SetWindow) and (RemovePooling.kind, one.node) in said:
+            raise RefinementError(_contradiction(RemovePooling(one.node), one))
+
+
+def _contradiction(one: Edit, other: Edit) -> str:
+    if one == other:
+        return f"The edit {one.words!r} is there twice; name it once."
+    return (
+        f"The edits {one.words!r} and {other.words!r} cannot both be made; leave one of them out."
+    )
 
 
 def _check_window(node: EnrichedNetworkNode, new: SetWindow) -> None:

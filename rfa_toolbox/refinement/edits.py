@@ -114,7 +114,7 @@ class InsertPooling:
         size: its kernel and its stride.
 
     >>> InsertPooling("features.5").words
-    'a 2x2 pooling behind features.5'
+    'a pooling by 2 behind features.5'
     """
 
     kind: ClassVar[str] = "insert"
@@ -124,7 +124,7 @@ class InsertPooling:
     @property
     def words(self) -> str:
         """What the edit does."""
-        return f"a {self.size}x{self.size} pooling behind {self.node}"
+        return f"a pooling by {self.size} behind {self.node}"
 
 
 @attrs.frozen

@@ -22,6 +22,7 @@ from rfa_toolbox.arithmetic import LayerState, Size
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
+from rfa_toolbox.graphs.layers import listed
 from rfa_toolbox.refinement.editing import Editable
 from rfa_toolbox.refinement.edits import Edit, edit_from_dict, edit_to_dict, renamed, words_of
 from rfa_toolbox.refinement.nodes import is_pooling
@@ -43,7 +44,8 @@ class Prediction:
         layers_resolution: the same if only layers must not be wasted ("layers").
         largest_resolution: beyond it no unit sees the whole image.
         parameters: their number; None if nothing is known of them.
-        multiply_accumulates: at the input resolution, of one image.
+        multiply_accumulates: at the input resolution, of one image; None if those of a layer with
+            weights are not known.
         states: how many layers are in which state, counted as blocks of the feature extractor.
     """
 
@@ -81,12 +83,14 @@ def _predicted(nodes: Sequence[EnrichedNetworkNode], input_res: Resolution) -> P
     strict, layers, largest = ranges_of_both_kinds(nodes)
     costs = costs_of_nodes(nodes, input_res)
     states = Counter(one.state(input_res) for one in blocks_of_nodes(nodes) if one.counted)
+    # A part of the compute, as of a model whose sizes are open, is nothing to compare.
+    whole = all(node.multiply_accumulates is not None for node in nodes if node.parameters)
     return Prediction(
         strict,
         layers,
         largest,
         costs.parameters,
-        costs.multiply_accumulates,
+        costs.multiply_accumulates if whole else None,
         {state: states[state] for state in _STATES},
     )
 
@@ -173,9 +177,11 @@ class Refinement:
         return tuple(renamed(one, now) for one in self.edits)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the refinement as plain values that JSON can hold."""
+        """Return the refinement as plain values that JSON can hold; an infinite size is None."""
         values = attrs.asdict(self)
         values["edits"] = [edit_to_dict(one) for one in self.edits]
+        values["before"] = _prediction_to(self.before)
+        values["after"] = self.after and _prediction_to(self.after)
         return {"format": FORMAT, "version": VERSION, **values}
 
     @classmethod
@@ -190,7 +196,7 @@ class Refinement:
                 f"This is no refinement: {str(config)[:200]!r}; it must be an object with the "
                 f"format {FORMAT!r}, as Refinement.save writes it."
             )
-        if config.get("version") != VERSION:
+        if type(config.get("version")) is not int or config["version"] != VERSION:
             raise RefinementError(
                 f"The refinement has version {config.get('version')!r}; this release reads version "
                 f"{VERSION}. A newer release of rfa_toolbox may read it."
@@ -217,10 +223,27 @@ class Refinement:
                 )
         return cls(**values)
 
+    def to_json(self) -> str:
+        """Return the refinement as the text of a JSON file.
+
+        Raises:
+            RefinementError: a ValueError, if arguments of a constructor are not plain values.
+        """
+        try:
+            return json.dumps(self.to_dict(), indent=2, allow_nan=False) + "\n"
+        except (TypeError, ValueError) as error:
+            raise RefinementError(
+                f"The refinement ({self.words}) cannot be stored as JSON: {error}. Arguments of a "
+                "constructor must be plain values: numbers, texts, lists of these."
+            ) from error
+
     def save(self, path: str | Path) -> None:
-        """Write the refinement to a file, as JSON."""
-        text = json.dumps(self.to_dict(), indent=2)
-        Path(path).write_text(f"{text}\n", encoding="utf-8")
+        """Write the refinement to a file, as JSON.
+
+        Raises:
+            RefinementError: a ValueError, if arguments of a constructor are not plain values.
+        """
+        Path(path).write_text(self.to_json(), encoding="utf-8")
 
     @classmethod
     def load(cls, path: str | Path) -> Refinement:
@@ -388,15 +411,22 @@ def _names_from(value: Any) -> tuple[str, ...]:
     return tuple(value)
 
 
-def _sizes_from(value: Any, what: str) -> tuple[Any, ...]:
-    """Return sizes in pixels, of which the largest ones may be infinite."""
+def _sizes_from(value: Any, what: str) -> tuple[int, ...]:
+    """Return sizes in pixels, one per axis."""
     several = value if isinstance(value, list | tuple) else ()
-    if not several or any((type(one) is not int and one != math.inf) or one < 1 for one in several):
+    if not several or any(type(one) is not int or one < 1 for one in several):
         raise RefinementError(
             f"The {what} of a refinement is {value!r}; it must be a list of whole numbers of "
             "pixels, one per axis."
         )
     return tuple(several)
+
+
+def _prediction_to(value: Prediction) -> dict[str, Any]:
+    return attrs.asdict(value) | {name: listed(getattr(value, name)) for name in _SIZES}
+
+
+_SIZES: Final = ("resolution", "layers_resolution", "largest_resolution")
 
 
 def _prediction_from(value: Any) -> Prediction:
@@ -405,10 +435,7 @@ def _prediction_from(value: Any) -> Prediction:
         raise RefinementError(
             f"A prediction of a refinement is {value!r}; it must be an object with {sorted(names)}."
         )
-    sizes = {
-        name: _sizes_from(value[name], name)
-        for name in ("resolution", "layers_resolution", "largest_resolution")
-    }
+    sizes = {name: _maybe_infinite(value[name], name) for name in _SIZES}
     states = value["states"]
     if not isinstance(states, Mapping) or set(states) != set(_STATES):
         raise RefinementError(
@@ -422,3 +449,14 @@ def _prediction_from(value: Any) -> Prediction:
                 f"The number of {name} of a refinement is {one!r}; it must be a whole number."
             )
     return Prediction(**{**value, **sizes})
+
+
+def _maybe_infinite(value: Any, what: str) -> tuple[Size, ...]:
+    """Return sizes in pixels, of which some may be infinite: None, or as earlier files have it."""
+    if not isinstance(value, list | tuple):
+        return _sizes_from(value, what)
+    finite = _sizes_from([1 if one in (None, math.inf) else one for one in value], what)
+    return tuple(
+        math.inf if one in (None, math.inf) else size
+        for one, size in zip(value, finite, strict=True)
+    )

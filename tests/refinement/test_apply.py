@@ -203,6 +203,25 @@ def test_a_pooling_in_or_behind_a_repeated_block_is_applied_as_predicted(behind:
     assert refined(torch.zeros(1, 3, 32, 32)).shape == (1, 3, size, size)
 
 
+def test_poolings_behind_one_layer_are_applied_in_their_order() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 3, 3, 1, 1), nn.ReLU()).eval()
+    graph = create_graph_from_pytorch_model(model, input_res=(1, 3, 32, 32))
+    edits = [InsertPooling("0", 2), InsertPooling("0", 4)]
+    refined = refine_model(model, refinement_of(graph, edits, 32)).model
+    assert [one.kernel_size for one in refined if isinstance(one, nn.MaxPool2d)] == [(2, 2), (4, 4)]
+
+
+def test_hooks_of_a_user_stay_and_are_not_called() -> None:
+    called: list[str] = []
+    model = network()
+    model[0].register_forward_hook(lambda *_: called.append("behind"))
+    model[1].register_forward_pre_hook(lambda *_, **__: called.append("front"), with_kwargs=True)
+    refined = refine_model(model, refinement(SetWindow("2.0", stride=1))).model
+    assert called == []
+    refined(torch.zeros(1, 3, 64, 64))
+    assert called == ["behind", "front"]
+
+
 @pytest.mark.filterwarnings("ignore::FutureWarning")
 def test_a_model_that_cannot_be_copied_is_refused_with_the_cause() -> None:
     model = nn.Sequential(nn.utils.weight_norm(nn.Conv2d(3, 8, 3)))

@@ -105,6 +105,12 @@ def test_poolings_move() -> None:
     assert found(edited, "conv/pooling").feature_map == (4, 4)
 
 
+def test_several_poolings_stand_behind_a_layer_in_their_order() -> None:
+    edited = edit(network(), [InsertPooling("conv", 4), InsertPooling("conv", 1)])
+    assert found(edited, "conv/pooling").layer_info.kernel_size == (4, 4)
+    assert found(edited, "conv/pooling/pooling").layer_info.kernel_size == (1, 1)
+
+
 def test_a_cut_leaves_the_head_behind_the_layer() -> None:
     edited = edit(network(), [CutBehind("stem")])
     assert [one.name for one in edited.all_layers] == ["stem", "head"]
@@ -122,6 +128,11 @@ def test_a_cut_leaves_the_head_behind_the_layer() -> None:
         ([Repeat("stem")], "No block ends at 'stem'"),
         ([Repeat("conv")], "No block ends at 'conv'"),
         ([Repeat("layer1")], "no layer 'layer1'"),
+        ([RemovePooling("pool"), RemovePooling("pool")], "'no pool' is there twice"),
+        ([SetWindow("pool", stride=1), RemovePooling("pool")], "cannot both be made"),
+        ([SetWindow("conv", stride=1), SetWindow("conv", stride=2)], "cannot both be made"),
+        ([CutBehind("stem"), CutBehind("pool")], "cannot both be made"),
+        ([InsertPooling("conv", 64)], "does not fit behind 'conv'"),
     ],
 )
 def test_what_cannot_be_is_refused(edits: list[Edit], message: str) -> None:

@@ -149,6 +149,21 @@ def test_a_pooling_behind_a_repeated_block_stands_behind_its_copies() -> None:
     assert maps == [(16, 16)] * 3 + [(8, 8)]
 
 
+def test_a_pooling_in_a_repeated_block_is_in_its_copies() -> None:
+    layers = keras.layers
+    image = keras.Input((32, 32, 3))
+    x = layers.Conv2D(4, 3, padding="same", name="stem")(image)
+    x = layers.Conv2D(4, 3, padding="same", name="conv")(x)
+    x = layers.GlobalAveragePooling2D()(layers.ReLU(name="relu")(x))
+    model = keras.Model(image, layers.Dense(3)(x))
+    graph = graph_of(model)
+    edits = [Repeat("relu", 3), InsertPooling("conv", 2), InsertPooling("conv", 1)]
+    refined = refine_model(model, refinement_of(graph, edits, 32))
+    kinds = [type(one).__name__ for one in refined.model.layers]
+    assert kinds[2:-2] == ["Conv2D", "MaxPooling2D", "MaxPooling2D", "ReLU"] * 3
+    assert refined.model(np.zeros((1, 32, 32, 3))).shape == (1, 3)
+
+
 def test_weights_stay_and_the_original_is_not_changed() -> None:
     model = drawn(network())
     before, text = weights_of(model), model.to_json()

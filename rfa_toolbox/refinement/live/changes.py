@@ -6,7 +6,7 @@ graph, a live model knows a few things only that can be changed in it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import TypeAlias
 
 import attrs
@@ -106,15 +106,18 @@ def changes_between(
         for number in range(2, one.times + 1)
     }
     ends = {one.block.copy_of_name(one.block.last.name, one.times): one.block for one in repeated}
+    known = {*copies, *(node.name for node in nodes)}
     for before, after in pairs(nodes, edited.all_layers):
         if after is None and before is not None:
             removed.append(before)
         elif before is None and after is not None:
-            behind = _name_in_model(after)
+            behind = _name_in_model(after, known)
+            if after.name in copies:
+                continue
             if behind in ends:
                 block = ends[behind]
                 inserted.append(Inserted(after, block.last.name, block.units[-1]))
-            elif not copies.intersection((after.name, behind)):
+            elif behind not in copies:
                 inserted.append(Inserted(after, behind))
         elif before is not None and after is not None:
             if calls.get(before.name, (before,))[0] is not before:
@@ -125,8 +128,9 @@ def changes_between(
                 found.append(NewInputs(before, after))
     if removed:
         found.append(Removed(tuple(removed)))
+    # Of what is put behind one layer, the last comes first: the others are put in between then.
     # Blocks are copied with what was put into them, and in front of what was put behind them.
-    return (*found, *inserted, *repeated)
+    return (*found, *reversed(inserted), *repeated)
 
 
 def _window_of(node: EnrichedNetworkNode) -> tuple[object, ...]:
@@ -136,6 +140,10 @@ def _window_of(node: EnrichedNetworkNode) -> tuple[object, ...]:
     return layer.kernel_size, layer.stride_size, layer.dilation, layer.upsampling
 
 
-def _name_in_model(node: EnrichedNetworkNode) -> str:
-    """Return the layer behind which a node that was put in stands."""
-    return node.predecessors[0].name if node.predecessors else ""
+def _name_in_model(node: EnrichedNetworkNode, known: Container[str | None]) -> str:
+    """Return the layer behind which a node that was put in stands, maybe with others between."""
+    while node.predecessors:
+        (node, *_) = node.predecessors
+        if node.name in known:
+            return node.name
+    return ""

@@ -51,6 +51,7 @@ class LiveKerasModel:
         config = _listed(self.model.get_config())
         _open_sizes(config, outermost=True)
         patches: dict[str, tuple[int, ...]] = {}
+        poolings: dict[str, str] = {}
         for change in changes:
             if isinstance(change, NewWindow):
                 _set_window(config, change.before, change.after)
@@ -61,9 +62,10 @@ class LiveKerasModel:
                 for node in change.nodes:
                     _remove(config, _layer_name(node))
             elif isinstance(change, Repeated):
-                _repeat(config, change)
+                _repeat(config, change, poolings)
             elif isinstance(change, Inserted):
-                _insert(config, change)
+                behind = change.behind.partition("#")[0]
+                poolings[_insert(config, change, behind)] = behind
             # A dense layer that reads more features is built for them when the model is made.
         original, self.model = self.model, _made(self.model, config)
         return _transferred(original, self.model, patches)
@@ -232,10 +234,10 @@ def _remove(config: dict[str, Any], path: str) -> None:
             output[:] = sources[0]
 
 
-def _insert(config: dict[str, Any], change: Inserted) -> None:
-    """Put a pooling in behind a layer."""
+def _insert(config: dict[str, Any], change: Inserted, path: str) -> str:
+    """Put a pooling in behind a layer, and return its path."""
     layer = change.node.layer_info
-    model, behind = _model_of(config, change.behind.partition("#")[0])
+    model, behind = _model_of(config, path)
     if "Pooling" not in layer.name or "Global" in layer.name:
         raise RefinementError(
             f"{change.node.name!r} is a {layer.name!r}; only MaxPooling and AveragePooling are put "
@@ -264,13 +266,17 @@ def _insert(config: dict[str, Any], change: Inserted) -> None:
     if "input_layers" in model:
         entry["inbound_nodes"] = _redirected(model, behind, name)
     model["layers"].insert(place + 1, entry)
+    return path.removesuffix(behind) + name
 
 
-def _repeat(config: dict[str, Any], change: Repeated) -> None:
-    """Put copies of a block in behind it."""
+def _repeat(config: dict[str, Any], change: Repeated, poolings: Mapping[str, str]) -> None:
+    """Put copies of a block in behind it, with the poolings that were put in behind its layers."""
     block = change.block
-    model, last = _model_of(config, _layer_name(block.last))
-    entries = [_entry_of(config, unit) for unit in block.units]
+    end = _layer_name(block.last)
+    model, last = _model_of(config, end)
+    inside = [new for new, behind in poolings.items() if behind in block.units and behind != end]
+    units = [*block.units, *inside]
+    entries = [_entry_of(config, unit) for unit in units]
     if any(one not in model["layers"] or len(one.get("inbound_nodes", [])) > 1 for one in entries):
         raise RefinementError(
             f"The block {block.name!r} cannot stand there {change.times} times: its layers are not "
@@ -282,9 +288,9 @@ def _repeat(config: dict[str, Any], change: Repeated) -> None:
     for number in range(2, change.times + 1):
         names = {
             _own_name(one): block.copy_of_unit(unit, number).rpartition("/")[2]
-            for one, unit in zip(entries, block.units, strict=True)
+            for one, unit in zip(entries, units, strict=True)
         }
-        for entry in entries:
+        for entry in sorted(entries, key=model["layers"].index):
             new = copy.deepcopy(entry)
             new["name"] = new["config"]["name"] = names[_own_name(entry)]
             _rename(_histories(new.get("inbound_nodes", [])), {**behind, **names})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -68,15 +70,19 @@ class LivePyTorchModel:
 
     def graph(self) -> EnrichedNetworkNode:
         """Encode the model as it is now, always in the way that was possible at first."""
-        if self._capture is not None:
-            return create_graph_from_model(self.model, input_res=self._input, capture=self._capture)
-        try:
-            graph = create_graph_from_model(self.model, input_res=self._input, capture="meta")
-            self._capture = "meta"
-        except CaptureError:
-            graph = create_graph_from_model(self.model, input_res=self._input)
-            self._capture = "auto"
-        return graph
+        with _without_hooks(self.model):
+            if self._capture is not None:
+                return self._encoded(self._capture)
+            try:
+                graph = self._encoded("meta")
+                self._capture = "meta"
+            except CaptureError:
+                graph = self._encoded("auto")
+                self._capture = "auto"
+            return graph
+
+    def _encoded(self, capture: CaptureMode) -> EnrichedNetworkNode:
+        return create_graph_from_model(self.model, input_res=self._input, capture=capture)
 
     def change(self, changes: Iterable[Change], nodes: Sequence[EnrichedNetworkNode]) -> Weights:
         """Make some changes, and return what became of the weights.
@@ -118,6 +124,28 @@ def _copied(model: nn.Module) -> nn.Module:
             f"{type(error).__name__}: {error} Where it is weight_norm of torch.nn.utils, that of "
             "torch.nn.utils.parametrizations can be copied."
         ) from error
+
+
+_HOOKS = ("_forward_hooks", "_forward_pre_hooks")
+
+
+@contextlib.contextmanager
+def _without_hooks(model: nn.Module) -> Iterator[None]:
+    """Do not call what a user hung into a model; PyTorch's own hooks make weights, and stay."""
+    known = [(one, name, getattr(one, name)) for one in model.modules() for name in _HOOKS]
+    for module, name, hooks in known:
+        own = [(number, hook) for number, hook in hooks.items() if _is_of_torch(hook)]
+        setattr(module, name, OrderedDict(own))
+    try:
+        yield
+    finally:
+        for module, name, hooks in known:
+            setattr(module, name, hooks)
+
+
+def _is_of_torch(hook: Any) -> bool:
+    place: str = getattr(getattr(hook, "func", hook), "__module__", None) or ""
+    return place.partition(".")[0] == "torch"
 
 
 def _channels_of(model: nn.Module) -> int:
