@@ -591,7 +591,8 @@ def _advice(advice: Advice, title: str, where: Target) -> str:
     if where.format == "json":
         values = {"model": title, "refinements": rows, "notes": advice.notes}
         return tables.as_json("refinements", values)
-    return tables.as_csv(rows, refining.FIELDS)
+    flat = [{**row, "in_code": " ".join(row["in_code"])} for row in rows]
+    return tables.as_csv(flat, refining.FIELDS)
 
 
 def _refined(model: _Model, refinement: Refinement) -> tuple[EnrichedNetworkNode, str]:

@@ -64,7 +64,7 @@ def as_text(advice: Advice, model: str, plain: bool) -> str:
     """
     size = _measured(advice.input_res, advice.before)
     good = _measured(advice.before.resolution, advice.before)
-    front = {one.words for one in advice.pareto}
+    front = {one.marked_words for one in advice.pareto}
     below = [f"{model} at {size}, as it is: good from {good}.", *advice.notes]
     several = advice.all
     if not several:
@@ -73,14 +73,14 @@ def as_text(advice: Advice, model: str, plain: bool) -> str:
     rows = [
         (
             str(number),
-            one.words,
+            one.marked_words,
             _spelled(after.resolution),
             str(after.states["unproductive"]),
             short_number(after.parameters),
             short_number(after.multiply_accumulates),
             "-" if one.compute_ratio is None else f"{one.compute_ratio:.3g}x",
             one.weights,
-            f"{one.strategy}{' *' if one.words in front else ''}",
+            f"{one.strategy}{' *' if one.marked_words in front else ''}",
         )
         for number, one in enumerate(several, start=1)
         if (after := one.after) is not None
@@ -90,6 +90,8 @@ def as_text(advice: Advice, model: str, plain: bool) -> str:
         TextColumn(title, column, title not in _WORDS)
         for title, column in zip(_COLUMNS, cells, strict=True)
     ]
+    if any(one.in_code for one in several):
+        below.insert(0, "(in code: ...) What has to be written in the code of the model there.")
     if front.intersection(row[1] for row in rows):
         below.insert(0, "* Nothing else has both a lower resolution and less compute.")
     states = ["unproductive" if row[3] != "0" else "productive" for row in rows]
@@ -105,6 +107,7 @@ def as_rows(advice: Advice) -> list[dict[str, Any]]:
             "source": one.source,
             "edits": one.words,
             "weights": one.weights,
+            "in_code": list(one.in_code),
             **_numbers(one.after),
             "compute_ratio": one.compute_ratio,
         }
@@ -113,7 +116,7 @@ def as_rows(advice: Advice) -> list[dict[str, Any]]:
 
 
 FIELDS = (
-    *("number", "strategy", "source", "edits", "weights"),
+    *("number", "strategy", "source", "edits", "weights", "in_code"),
     *("min_resolution", "max_resolution", "layers_resolution"),
     *("parameters", "multiply_accumulates"),
     *("unproductive", "critical", "partially_critical", "productive", "compute_ratio"),

@@ -99,7 +99,8 @@ class Advice:
             if number == 1 or one.strategy != several[number - 2].strategy:
                 strategy = STRATEGIES[one.strategy]
                 lines.append(f"{strategy.words} ({strategy.source}):")
-            lines.append(f"{number:>4}  {_row(one.after, one.compute_ratio)}  {one.words}")
+            row = _row(one.after, one.compute_ratio)
+            lines.append(f"{number:>4}  {row}  {one.marked_words}")
         if not several and not self.is_good:
             unit = self.before.unit
             lines.append(f"No refinement makes the network feasible at {size} {unit}.")

@@ -12,6 +12,7 @@ from rfa_toolbox import arithmetic
 from rfa_toolbox.graphs import LayerDefinition
 from rfa_toolbox.graphs.maps import ceiled
 from rfa_toolbox.operators.windows import Window, resampling
+from rfa_toolbox.refinement.nodes import is_of_keras
 
 __all__ = [
     "MapRule",
@@ -127,7 +128,7 @@ def _rule(
     if layer.name.endswith("Same") and same.units(before) == units:
         # timm's layers for weights of TensorFlow
         return attrs.evolve(same, in_code=end == 0)
-    if _is_of_keras(layer) and end > 0 and same.padding(before) == (begin, end):
+    if is_of_keras(layer) and end > 0 and same.padding(before) == (begin, end):
         return same  # it knows no padding but "same" and "valid"
     open_ended = MapRule(effective, stride, factor, begin, begin, ceil_mode=True)
     if layer.ceil_mode:
@@ -138,11 +139,6 @@ def _rule(
     if rule.units(before) != units == open_ended.units(before):
         return open_ended  # of a graph that does not tell
     return attrs.evolve(rule, offset=units - rule.units(before))
-
-
-def _is_of_keras(layer: LayerDefinition) -> bool:
-    """Whether a layer is named as those of Keras: Conv2D, and not Conv2d."""
-    return layer.name.removesuffix("Transpose").endswith(("1D", "2D", "3D"))
 
 
 def with_padding(layer: LayerDefinition, paddings: Sequence[tuple[int, int]]) -> LayerDefinition:

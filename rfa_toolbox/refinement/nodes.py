@@ -18,6 +18,7 @@ __all__ = [
     "is_in_code",
     "is_in_head",
     "is_inside",
+    "is_of_keras",
     "is_pooling",
     "is_strided",
     "jump_of",
@@ -72,6 +73,11 @@ def is_pooling(node: EnrichedNetworkNode) -> bool:
 def pools(layer: LayerDefinition) -> bool:
     """Whether a layer pools windows of a map."""
     return layer.name.lower().replace("ing", "").startswith(_POOLINGS)
+
+
+def is_of_keras(layer: LayerDefinition) -> bool:
+    """Whether a layer is named as those of Keras: Conv2D, and not Conv2d."""
+    return layer.name.removesuffix("Transpose").endswith(("1D", "2D", "3D"))
 
 
 def sees_all(layer: LayerDefinition) -> bool:

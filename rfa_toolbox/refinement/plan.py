@@ -25,6 +25,7 @@ from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 from rfa_toolbox.graphs.layers import listed
 from rfa_toolbox.refinement.editing import Editable
 from rfa_toolbox.refinement.edits import Edit, edit_from_dict, edit_to_dict, renamed, words_of
+from rfa_toolbox.refinement.in_code import layers_in_code
 from rfa_toolbox.refinement.nodes import is_pooling
 
 __all__ = ["Prediction", "Refinement", "architecture_key", "predict", "refinement_of"]
@@ -113,6 +114,9 @@ class Refinement:
         after: the architecture with the edits; None where only the model can tell.
         layers: names of the layers of the architecture, in order of execution: edits speak of
             these, and another instance may call them otherwise.
+        in_code: names of layers at which a part of it has to be written in the code of the model,
+            which calls them itself; ``apply_refinement`` refuses it and says what to write. It is
+            told from names: no graph knows the code.
     """
 
     edits: tuple[Edit, ...]
@@ -125,11 +129,21 @@ class Refinement:
     before: Prediction
     after: Prediction | None
     layers: tuple[str, ...] = attrs.field(default=(), repr=False)
+    in_code: tuple[str, ...] = ()
 
     @property
     def words(self) -> str:
         """What the edits do, in one line."""
         return words_of(self.edits)
+
+    @property
+    def marked_words(self) -> str:
+        """What the edits do, and where they need the code of the model, in one line."""
+        if not self.in_code:
+            return self.words
+        first, *others = self.in_code
+        more = f" and {len(others)} more" if others else ""
+        return f"{self.words} (in code: {first}{more})"
 
     @property
     def compute_ratio(self) -> float | None:
@@ -202,7 +216,8 @@ class Refinement:
                 f"{VERSION}. A newer release of rfa_toolbox may read it."
             )
         names = [field.name for field in attrs.fields(cls)]
-        missing = [name for name in names if name not in config and name != "layers"]
+        optional = {"layers", "in_code"}  # files of earlier releases lack them
+        missing = [name for name in names if name not in config and name not in optional]
         if missing:
             raise RefinementError(f"The refinement lacks {missing!r}; it needs {names!r}.")
         values = {name: config[name] for name in names if name in config}
@@ -212,7 +227,8 @@ class Refinement:
         for name in ("strategy", "source", "weights", "architecture"):
             if not isinstance(values[name], str):
                 raise RefinementError(f"The {name} of a refinement is {values[name]!r}, no text.")
-        values["layers"] = _names_from(values.get("layers", ()))
+        for name in optional:
+            values[name] = _names_from(values.get(name, ()), name)
         values["input_res"] = _sizes_from(values["input_res"], "input_res")
         if values["encoded_res"] is not None:
             values["encoded_res"] = _sizes_from(values["encoded_res"], "encoded_res")
@@ -357,6 +373,8 @@ def refined_further(
     """Return a refinement of a graph, given the one that changes nothing."""
     several = tuple(edits)
     edited = network.nodes_with(several)
+    kept = {node.name for node in edited}
+    removed = [node for node in network.nodes if node.name not in kept]
     return attrs.evolve(
         plain,
         edits=several,
@@ -364,6 +382,7 @@ def refined_further(
         source=source,
         weights=_weights_after(network, edited),
         after=_predicted(edited, plain.input_res),
+        in_code=layers_in_code(network.nodes, several, removed),
     )
 
 
@@ -403,10 +422,10 @@ def _edits_from(value: Any) -> tuple[Edit, ...]:
     return tuple(edit_from_dict(one) for one in value)
 
 
-def _names_from(value: Any) -> tuple[str, ...]:
+def _names_from(value: Any, what: str) -> tuple[str, ...]:
     if not isinstance(value, list | tuple) or not all(isinstance(one, str) for one in value):
         raise RefinementError(
-            f"The layers of a refinement are {str(value)[:200]}; they must be a list of names."
+            f"The {what} of a refinement are {str(value)[:200]}; they must be a list of names."
         )
     return tuple(value)
 

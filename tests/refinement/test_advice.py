@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import itertools
 import os
 import re
 import subprocess
@@ -11,8 +12,10 @@ from typing import Any
 
 import pytest
 import torch
+import torch.nn.functional as F  # noqa: N812
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from rfa_toolbox import input_resolution_range
 from rfa_toolbox.architectures.resnet import resnet18
@@ -21,6 +24,7 @@ from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
 from rfa_toolbox.refinement import (
     CutBehind,
+    Refinement,
     RemovePooling,
     Repeat,
     SetWindow,
@@ -426,3 +430,62 @@ def test_nothing_is_put_behind_what_a_network_gives_out() -> None:
     behind = {one.node for edits in delay(network) for one in edits}
     assert {"conv0", "conv1"} <= behind
     assert "conv2" not in behind
+
+
+class Written(nn.Module):
+    """Convolutions of a ``forward()`` that calls all between them itself, or by modules."""
+
+    def __init__(self, *, modules: bool) -> None:
+        super().__init__()
+        widths = [3, 8, 8, 16, 16, 16, 16]
+        pairs = itertools.pairwise(widths)
+        self.convs = nn.ModuleList(nn.Conv2d(*pair, 3, padding=1) for pair in pairs)
+        self.last = nn.Sequential(nn.Conv2d(16, 16, 3, padding=1), nn.ReLU())
+        if modules:
+            self.pool, self.pool2 = nn.MaxPool2d(2), nn.MaxPool2d(2)
+        self.fc = nn.Linear(16, 5)
+
+    def forward(self, x: Any) -> Any:
+        by_code = functools.partial(F.max_pool2d, kernel_size=2)
+        pools = (getattr(self, name, by_code) for name in ("pool", "pool2"))
+        for number, conv in enumerate(self.convs):
+            x = torch.relu(conv(x))
+            if number % 3 == 1:
+                x = next(pools)(x)
+        return self.fc(self.last(x).mean((2, 3)))
+
+
+@pytest.mark.parametrize("modules", [True, False])
+def test_a_refinement_is_marked_where_the_live_model_refuses_it(modules: bool) -> None:
+    model = Written(modules=modules).eval()
+    graph = graph_of(model, 48)
+    found = [one for size in (16, 24) for one in suggest_refinements(graph, size, top=4).all]
+    assert {(is_refused(model, one), bool(one.in_code)) for one in found} == {
+        (True, True),
+        (False, False),
+    }
+
+
+def is_refused(model: nn.Module, refinement: Refinement) -> bool:
+    try:
+        refine_model(model, refinement)
+    except RefinementError:
+        return True
+    return False
+
+
+def test_what_is_in_code_is_told_with_the_words() -> None:
+    advice = suggest_refinements(graph_of(Written(modules=True).eval(), 48), 16)
+    marked = next(one for one in advice.all if one.in_code)
+    assert marked.in_code[0] in marked.marked_words.partition("in code: ")[2]
+    assert marked.marked_words in str(advice)
+    assert Refinement.from_dict(marked.to_dict()) == marked
+    assert not any(one.in_code for one in suggest_refinements(resnet18(), 100).all)
+
+
+def test_what_several_strategies_find_is_numbered_once() -> None:
+    strides = nn.Sequential(*(nn.Conv2d(3, 3, 3, one, 1) for one in (2, 2, 2, 1))).eval()
+    advice = suggest_refinements(graph_of(strides, 48), 12)
+    assert all(one.strategy == name for name, row in advice.rankings.items() for one in row)
+    assert len({frozenset(one.edits) for one in advice.all}) == len(advice.all)
+    assert sum(map(len, advice.rankings.values())) > len(advice.all)

@@ -78,7 +78,7 @@ def _words(one: Refinement) -> dict[str, str]:
 
     return {
         "idea": STRATEGIES[one.strategy].words,
-        "words": one.words,
+        "words": one.marked_words,
         "source": one.source,
         "weights": _WEIGHTS[one.weights],
     }
