@@ -221,6 +221,13 @@ def _asset(name: str) -> str:
     return files(__package__).joinpath("assets", name).read_text(encoding="utf-8")
 
 
+@functools.cache
+def _script() -> str:
+    """Return the script of the page, without the comments that fill lines of their own."""
+    whole = "".join(map(_asset, _SCRIPTS))
+    return re.sub(r"^[ ]*(//.*|/\*(?:[^*]|\*(?!/))*\*/)\n", "", whole, flags=re.MULTILINE)
+
+
 def _hash(text: str) -> str:
     """Return what a Content-Security-Policy knows a script or a style by."""
     digest = hashlib.sha256(text.encode("utf-8")).digest()
@@ -228,7 +235,7 @@ def _hash(text: str) -> str:
 
 
 def _page(facts: Mapping[str, Any]) -> str:
-    script = "".join(map(_asset, _SCRIPTS))
+    script = _script()
     library = "".join(map(_asset, _LIBRARIES))
     css = _asset("report.css")
     policy = (
