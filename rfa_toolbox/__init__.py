@@ -23,17 +23,17 @@ from rfa_toolbox.analysis import (
     input_resolution_range,
     summarize,
 )
-from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
-    create_graph_from_keras_json,
-)
-from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
-    create_graph_from_model as create_graph_from_tensorflow_model,
-)
 from rfa_toolbox.frameworks import create_graph_from_onnx, create_graph_from_pytorch_model
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition, ReceptiveFieldInfo
 from rfa_toolbox.rendering import Report, make_report, visualize_architecture, write_report
 
 if typing.TYPE_CHECKING:
+    from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
+        create_graph_from_keras_json,
+    )
+    from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
+        create_graph_from_model as create_graph_from_tensorflow_model,
+    )
     from rfa_toolbox.refinement import (
         Refinement,
         apply_refinement,
@@ -70,19 +70,23 @@ __all__ = [
     "write_report",
 ]
 
+_KERAS = "rfa_toolbox.encodings.tensorflow_keras.ingest_architecture"
 _LATER = {
-    "Refinement": "rfa_toolbox.refinement",
-    "apply_refinement": "rfa_toolbox.refinement",
-    "downsampling_steps": "rfa_toolbox.refinement",
-    "suggest_refinements": "rfa_toolbox.refinement",
+    "Refinement": ("rfa_toolbox.refinement", "Refinement"),
+    "apply_refinement": ("rfa_toolbox.refinement", "apply_refinement"),
+    "create_graph_from_keras_json": (_KERAS, "create_graph_from_keras_json"),
+    "create_graph_from_tensorflow_model": (_KERAS, "create_graph_from_model"),
+    "downsampling_steps": ("rfa_toolbox.refinement", "downsampling_steps"),
+    "suggest_refinements": ("rfa_toolbox.refinement", "suggest_refinements"),
 }
-"""Names whose modules are imported when they are used: most programs only read a graph."""
+"""Names whose modules are imported when they are used: most programs need few of them."""
 
 
 def __getattr__(name: str) -> typing.Any:
     if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(importlib.import_module(_LATER[name]), name)
+    module, original = _LATER[name]
+    return getattr(importlib.import_module(module), original)
 
 
 def __dir__() -> list[str]:

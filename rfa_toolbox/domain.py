@@ -7,7 +7,15 @@ from typing import Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 from rfa_toolbox.arithmetic import Jump, Size
 
-__all__ = ["DEFAULT_INPUT", "Certainty", "Layer", "Node", "PerAxis", "Resolution"]
+__all__ = [
+    "DEFAULT_INPUT",
+    "DEFAULT_TIME_LIMIT",
+    "Certainty",
+    "Layer",
+    "Node",
+    "PerAxis",
+    "Resolution",
+]
 
 Certainty: TypeAlias = Literal["exact", "bound", "unknown"]
 """How a receptive field is known: exactly, as an upper bound, or not (counted as neutral)."""
@@ -24,6 +32,9 @@ DEFAULT_INPUT = (1, 3, 399, 399)
 
 The same shape, written down by a user, is a wish; no other one is tried then.
 """
+
+DEFAULT_TIME_LIMIT = 60.0
+"""Seconds that laying out one picture may take."""
 
 
 @runtime_checkable

@@ -23,10 +23,10 @@ from rfa_toolbox.cli.options import Debug, Format, Output
 from rfa_toolbox.cli.output import Target, progress, target
 from rfa_toolbox.cli.problems import UsageError, complain, remark
 from rfa_toolbox.cli.screening import screen_command
-from rfa_toolbox.domain import Resolution
+from rfa_toolbox.domain import DEFAULT_TIME_LIMIT, Resolution
 from rfa_toolbox.errors import RFAError
 from rfa_toolbox.refinement import Advice, Refinement, edit, other_widths, suggest_refinements
-from rfa_toolbox.rendering.layout import DEFAULT_TIME_LIMIT, LayoutTimeoutError
+from rfa_toolbox.rendering.layout import LayoutTimeoutError
 
 __all__ = ["app", "run"]
 

@@ -44,6 +44,8 @@ def _to_count(value: Any) -> Any:
 
 
 def _whole(value: Any, what: str) -> int:
+    if type(value) is int and value >= 0:
+        return value
     count = None if value is None else arithmetic.normalise_integers(value, what, 0)
     if not isinstance(count, int):
         raise InvalidLayerError(f"{what} is {value!r}; it must be one whole number, or None.")

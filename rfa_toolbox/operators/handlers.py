@@ -7,6 +7,7 @@ specific handler comes first, the catch-all last.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, Protocol
 
@@ -69,6 +70,7 @@ class LayerInfoHandler(Protocol):
         ...
 
 
+@functools.lru_cache(maxsize=4096)
 def _without_counts(layer: LayerDefinition, **counts: int | None) -> LayerDefinition:
     return attrs.evolve(layer, **{"filters": None, "units": None, **counts})
 

@@ -15,9 +15,10 @@ A dimension is a tuple of pieces in row-major order:
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
 __all__ = [
@@ -98,6 +99,10 @@ class Mixing(NamedTuple):
     dilation: int = 1
 
 
+_remembered = functools.lru_cache(maxsize=4096)
+"""For what is asked of the same layouts over and over: most operations leave positions in place."""
+
+
 def plain(size: int) -> Dimension:
     """Return a dimension without positions.
 
@@ -120,7 +125,8 @@ def image(shape: Sequence[int], spatial: Sequence[int | None]) -> Layout:
     )
 
 
-def axes_of(dimension: Iterable[Piece]) -> tuple[int, ...]:
+@_remembered
+def axes_of(dimension: Dimension) -> tuple[int, ...]:
     """Return the spatial axes whose positions a dimension carries."""
     found: dict[int, None] = {}
     for piece in dimension:
@@ -151,12 +157,14 @@ def leading_axis(dimension: Dimension) -> int | None:
     return several[0] if several.count(several[0]) == 1 else None
 
 
+@_remembered
 def spatial_axes(layout: Layout) -> tuple[int, ...]:
     """Return the spatial axes whose positions a tensor carries, in ascending order."""
     return tuple(sorted({axis for dimension in layout for axis in axes_of(dimension)}))
 
 
-def runs_by_axis(layout: Layout) -> dict[int, list[Atom]]:
+@_remembered
+def runs_by_axis(layout: Layout) -> Mapping[int, Sequence[Atom]]:
     """Return the runs of positions of every axis that can still be followed."""
     found: dict[int, list[Atom]] = {}
     for dimension in layout:
@@ -174,6 +182,7 @@ def _collect(dimension: Dimension, found: dict[int, list[Atom]]) -> None:
                 _collect(part, found)
 
 
+@_remembered
 def is_in_place(layout: Layout) -> bool:
     """Return whether every run of positions starts at the first unit of the feature map.
 
@@ -199,7 +208,8 @@ def is_square(layout: Layout) -> bool:
     return len(layout) > 1 and layout[-1] == layout[-2] and bool(axes_of(layout[-1]))
 
 
-def grids(layout: Layout) -> dict[int, tuple[int | None, tuple[tuple[int, int], ...]]]:
+@_remembered
+def grids(layout: Layout) -> Mapping[int, tuple[int | None, tuple[tuple[int, int], ...]]]:
     """Return per axis which unit a tensor's positions start at, and in what steps they go on.
 
     The start is None where the order of positions is not followed.
@@ -223,7 +233,8 @@ def grids(layout: Layout) -> dict[int, tuple[int | None, tuple[tuple[int, int], 
     return found
 
 
-def lost_pieces(layout: Layout) -> dict[int, list[Piece]]:
+@_remembered
+def lost_pieces(layout: Layout) -> Mapping[int, Sequence[Piece]]:
     """Return the pieces that carry an axis in an order that is not followed, or several times.
 
     >>> lost_pieces((plain(3), (Lost(8, (1,)),)))

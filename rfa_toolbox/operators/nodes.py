@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import warnings
@@ -758,7 +759,14 @@ def _composed_node(steps: Sequence[Step]) -> EnrichedNetworkNode:
     return made[steps[-1].number]
 
 
-def _layer(label: str, windows: Sequence[Window], **counts: Any) -> LayerDefinition:
+def _layer(label: str, windows: Iterable[Window], **counts: Any) -> LayerDefinition:
+    return _layer_with(label, tuple(windows), tuple(counts.items()))
+
+
+@functools.lru_cache(maxsize=4096)  # most layers of a network are alike
+def _layer_with(
+    label: str, windows: tuple[Window, ...], counts: tuple[tuple[str, Any], ...]
+) -> LayerDefinition:
     kernels, strides, dilations, begins, ends, upsamplings, scans = zip(*windows, strict=True)
     return LayerDefinition(
         label,
@@ -768,5 +776,5 @@ def _layer(label: str, windows: Sequence[Window], **counts: Any) -> LayerDefinit
         padding=tuple(zip(begins, ends, strict=True)),
         upsampling=upsamplings,
         scan=scans if any(scans) else None,
-        **counts,
+        **dict(counts),
     )

@@ -120,16 +120,23 @@ class Record:
     input_scopes: tuple[tuple[ModuleCall, ...], ...] = ()
 
 
+_PLAIN = frozenset({int, float, bool, str, type(None), slice})
+
+
 def tensors_in(value: Any) -> Iterator[TensorRef]:
     """Yield the tensors in an argument, at any depth, in order."""
-    if type(value) is TensorRef:
-        yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_in(item)
-    elif isinstance(value, tuple | list):
-        for item in value:
-            yield from tensors_in(item)
+    waiting = [value]
+    while waiting:
+        one = waiting.pop()
+        kind = type(one)
+        if kind is TensorRef:
+            yield one
+        elif kind in _PLAIN:  # as most arguments are
+            continue
+        elif isinstance(one, tuple | list):
+            waiting.extend(reversed(one))
+        elif isinstance(one, Mapping):
+            waiting.extend(reversed(tuple(one.values())))
 
 
 def last_results(operations: Sequence[Operation]) -> tuple[TensorRef, ...]:

@@ -48,7 +48,9 @@ class PatternSubstitutor:
                 if self.condition(draft, read_by):
                     gone.update(dict.fromkeys(draft.steps, draft.sources))
         kept = [
-            attrs.evolve(draft, sources=_bypassed(draft.sources, gone))
+            draft
+            if gone.keys().isdisjoint(draft.sources)
+            else attrs.evolve(draft, sources=_bypassed(draft.sources, gone))
             for draft in drafts
             if draft.steps[-1] not in gone
         ]

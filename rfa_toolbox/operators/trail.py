@@ -7,6 +7,7 @@ operator does stands in :mod:`.rules`; this module walks, and only it writes any
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -559,6 +560,7 @@ class Trail(Known):
         """Say of the outputs of an operation that made a step where positions are in them."""
         first, *_ = operation.outputs
         self.results[made.step] = first
+        told: dict[str, Any] = {"mirrored": effect.mirrored, "allowed": effect.allowed}
         if effect.mixed is not None:
             parts = _parts_behind(read, effect.mixed, first.shape)
             apart = any(
@@ -566,15 +568,14 @@ class Trail(Known):
                 for value in read
             )
             lost = parts is None and any(is_stacked(value.parts) for value in read)
-            made = made._replace(parts=parts, apart=apart or (lost and not effect.mixed))
-        made = made._replace(mirrored=effect.mirrored, allowed=effect.allowed)
+            told |= {"parts": parts, "apart": apart or (lost and not effect.mixed)}
         for place, tensor in enumerate(operation.outputs):
             layout = made.layout
             if place and place < len(effect.layouts):
                 layout = effect.layouts[place]
             if len(layout) != len(tensor.shape):
                 layout = layouts.broadcast((layout,), tensor.shape)
-            self.values[tensor.number] = made._replace(layout=layout)
+            self.values[tensor.number] = made._replace(layout=layout, **told)
         self.values[first.number] = _as_told(self.values[first.number], effect, self.axes)
         if effect.written is not None:
             self.written[first.number] = effect.written
@@ -620,20 +621,20 @@ class Trail(Known):
     ) -> Value:
         """Append a step, and return what is known of the map that it makes."""
         read = read or (base,)
-        runs = layouts.runs_by_axis(layout)
-        grid = self._measured(windows, base, layout, runs, len(sources))
+        whole = tuple(windows.get(axis, NEUTRAL) for axis in range(self.axes))
+        direct = base.strided is None and len(sources) == 1
+        grid = _grid(whole, layout, base.layout, base.extents, direct, self.record.by_call)
         opened = base.open.difference(closes)
-        units = _feature_map(grid.layout, runs, grid.extents)
-        turned = _turned(base, grid) | facts.pop("turned", frozenset())
-        facts |= self._certainty(facts, grid, base, sources, runs)
-        facts |= self._dependence(facts, grid, base, read, runs, units)
+        turned = grid.turned | facts.pop("turned", frozenset())
+        facts |= self._certainty(facts, grid, base, sources)
+        facts |= self._dependence(facts, grid, read)
         if facts.get("kind") == "scaling" and grid.windows != self._neutral:
             facts["kind"] = "pointwise"  # not only numbers are changed
         if turned:
             grid = grid.without_places(turned)
-        carried = layouts.spatial_axes(grid.layout)
-        facts |= self._whereabouts(grid.windows, bool(runs) or bool(carried), sources)
-        facts |= {"turned": turned, "feature_map": None if opened.intersection(carried) else units}
+        facts |= self._whereabouts(grid.windows, bool(grid.runs or grid.carried), sources)
+        facts["turned"] = turned
+        facts["feature_map"] = None if opened.intersection(grid.carried) else grid.units
         number = len(self.steps)
         step = Step(number, operation.name, operation.scope, sources, grid.windows, **facts)
         self.steps.append(step)
@@ -650,7 +651,7 @@ class Trail(Known):
             frames=_frames(base, grid.windows, turned, number),
             cropped=cropped,
             padded=pads,
-            taken=_taken(runs, base, grid),
+            taken=_taken(base, grid),
         )
 
     def _whereabouts(
@@ -668,12 +669,7 @@ class Trail(Known):
         }
 
     def _certainty(
-        self,
-        facts: Mapping[str, Any],
-        grid: _Grid,
-        base: Value,
-        sources: Sequence[int],
-        runs: Mapping[int, Sequence[Atom]],
+        self, facts: Mapping[str, Any], grid: _Grid, base: Value, sources: Sequence[int]
     ) -> dict[str, Any]:
         """Return that a step is a bound where positions are in an order that is not followed."""
         if facts.get("certainty", "exact") != "exact":
@@ -682,96 +678,43 @@ class Trail(Known):
         windows = grid.windows
         if any(windows[axis].kernel == math.inf > self.reach(sources, axis) for axis in lost):
             return {"certainty": "bound", "reason": _SOMEWHERE}
-        if not runs.keys().isdisjoint(layouts.lost_pieces(grid.layout)):
+        if not grid.runs.isdisjoint(layouts.lost_pieces(grid.layout)):
             return {"certainty": "bound", "reason": _IN_DISORDER}
         return {}
 
     def _dependence(
-        self,
-        facts: Mapping[str, Any],
-        grid: _Grid,
-        base: Value,
-        read: Sequence[Value],
-        runs: Mapping[int, Sequence[Atom]],
-        units: tuple[int, ...] | None,
+        self, facts: Mapping[str, Any], grid: _Grid, read: Sequence[Value]
     ) -> dict[str, bool]:
         """Return whether a step does something else at other places, or on other sizes."""
         if facts.get("offsets") and any(value.sized for value in read):
             return {"position_dependent": True, "resolution_dependent": True}
-        carried = layouts.spatial_axes(grid.layout)
-        depends = (
-            units is None
-            or bool(_pinned(runs, base, grid.windows))
-            or None in [at for at, _ in layouts.grids(grid.layout).values()]
-            # Of a crop, which lies elsewhere in a tile than in the whole.
-            or any(
-                1 < window.kernel < math.inf and axis not in carried
-                for axis, window in enumerate(grid.windows)
-            )
-            or any(
-                copies * window.upsampling > window.reach
-                for value in read
-                for copies, window in zip(value.beyond, grid.windows, strict=False)
-            )
+        depends = grid.depends or any(
+            copies * window.upsampling > window.reach
+            for value in read
+            if value.beyond
+            for copies, window in zip(value.beyond, grid.windows, strict=False)
         )
         return {"position_dependent": True} if depends else {}  # nobody knows what to keep of it
 
-    def _measured(
-        self,
-        windows: Mapping[int, Window],
-        base: Value,
-        layout: Layout,
-        runs: Mapping[int, list[Atom]],
-        sources: int,
-    ) -> _Grid:
-        """Return the windows of a step in units of the map in front of it, and its own grid."""
-        if (
-            not windows
-            and base.strided is None
-            and layout is base.layout
-            and sources == 1
-            and _is_whole(layout, runs, base.extents)
-        ):
-            # By far the most common case: an element-wise operation on one feature map.
-            return _Grid(self._neutral, base.extents, layout)
-        return self._complete(windows, base, layout, runs)
-
-    def _complete(
-        self,
-        windows: Mapping[int, Window],
-        base: Value,
-        layout: Layout,
-        runs: Mapping[int, list[Atom]],
-    ) -> _Grid:
-        """Derive strides from the positions that are left, and measure them in new units."""
-        extents = list(base.extents)
-        complete: list[Window] = []
-        for axis in range(self.axes):
-            window = windows.get(axis, NEUTRAL)
-            atoms = runs.get(axis)
-            if atoms:
-                distinct = _distinct(atoms)
-                common = _common_step(distinct)
-                origin = sum(atom.origin for atom in distinct)
-                if self.record.by_call and window == NEUTRAL:
-                    window = window._replace(
-                        end=_end(origin + _span(distinct), extents[axis], common)
-                    )
-                if common > 1 or origin:
-                    begin = None if window.begin is None else window.begin - origin
-                    window = window._replace(stride=window.stride * common, begin=begin)
-                    layout = layouts.rescale(layout, axis, common)
-                extents[axis] = _span(distinct) // common + 1
-            complete.append(window)
-        return _Grid(tuple(complete), tuple(extents), layout)
-
 
 class _Grid(NamedTuple):
-    """The windows of a step, and the map that they make."""
+    """The windows of a step, the map that they make, and what follows from them.
+
+    ``runs`` are the axes with runs of positions that can be followed, ``carried`` all axes that the
+    result has positions of; ``units`` those of its map, None where they are not followed. Units are
+    brought into an order that is not followed along ``turned``, and one of several is left along
+    ``pinned``. ``depends`` tells whether the step does something else at other places.
+    """
 
     windows: tuple[Window, ...]
     extents: tuple[int, ...]
     layout: Layout
+    runs: frozenset[int]
+    carried: tuple[int, ...]
+    units: tuple[int, ...] | None
+    turned: frozenset[int]
+    pinned: frozenset[int]
+    depends: bool
 
     def without_places(self, axes: Collection[int]) -> _Grid:
         """Return the grid with windows of which it is not known where they lie along some axes."""
@@ -784,33 +727,100 @@ class _Grid(NamedTuple):
         )
 
 
-def _turned(base: Value, grid: _Grid) -> frozenset[int]:
+@functools.lru_cache(maxsize=4096)  # most operations do what others did before on such a map
+def _grid(
+    windows: tuple[Window, ...],
+    layout: Layout,
+    before: Layout,
+    extents: tuple[int, ...],
+    direct: bool,
+    by_call: bool,
+) -> _Grid:
+    """Return the grid of a step.
+
+    Args:
+        windows: measured in units of the map in front of it.
+        layout: where positions are in its result, in these units, too.
+        before: where they are in what it reads.
+        extents: units of the map in front of it.
+        direct: whether it reads a single map, of which nothing was left out.
+        by_call: whether every call is a node.
+    """
+    runs = layouts.runs_by_axis(layout)
+    same = direct and layout == before and all(one == NEUTRAL for one in windows)
+    in_front = extents
+    if not (same and _is_whole(layout, runs, extents)):
+        windows, extents, layout = _measured(windows, layout, extents, by_call)
+    pinned = _pinned(runs, in_front, windows)
+    carried = layouts.spatial_axes(layout)
+    units = _feature_map(layout, runs, extents)
+    depends = (
+        units is None
+        or bool(pinned)
+        or None in [at for at, _ in layouts.grids(layout).values()]
+        # Of a crop, which lies elsewhere in a tile than in the whole.
+        or any(
+            1 < window.kernel < math.inf and axis not in carried
+            for axis, window in enumerate(windows)
+        )
+    )
+    turned = _turned(before, layout, windows)
+    return _Grid(windows, extents, layout, frozenset(runs), carried, units, turned, pinned, depends)
+
+
+def _measured(
+    windows: Sequence[Window], layout: Layout, before: Sequence[int], by_call: bool
+) -> tuple[tuple[Window, ...], tuple[int, ...], Layout]:
+    """Derive strides from the positions that are left, and measure them in new units."""
+    runs = layouts.runs_by_axis(layout)
+    extents = list(before)
+    complete: list[Window] = []
+    for axis, window in enumerate(windows):
+        atoms = runs.get(axis)
+        if atoms:
+            distinct = _distinct(atoms)
+            common = _common_step(distinct)
+            origin = sum(atom.origin for atom in distinct)
+            if by_call and window == NEUTRAL:
+                end = _end(origin + _span(distinct), extents[axis], common)
+                window = window._replace(end=end)  # noqa: PLW2901
+            if common > 1 or origin:
+                begin = None if window.begin is None else window.begin - origin
+                window = window._replace(stride=window.stride * common, begin=begin)  # noqa: PLW2901
+                layout = layouts.rescale(layout, axis, common)
+            extents[axis] = _span(distinct) // common + 1
+        complete.append(window)
+    return tuple(complete), tuple(extents), layout
+
+
+def _turned(before: Layout, layout: Layout, windows: Sequence[Window]) -> frozenset[int]:
     """Return the axes whose positions are in an order from here on that is not followed."""
-    if grid.layout is base.layout:
-        return frozenset()
-    before = layouts.lost_pieces(base.layout)
+    old = layouts.lost_pieces(before)
     return frozenset(
         axis
-        for axis, pieces in layouts.lost_pieces(grid.layout).items()
-        if pieces != before.get(axis) and grid.windows[axis].kernel < math.inf
+        for axis, pieces in layouts.lost_pieces(layout).items()
+        if pieces != old.get(axis) and windows[axis].kernel < math.inf
     )
 
 
-def _pinned(runs: Mapping[int, Sequence[Atom]], base: Value, windows: Sequence[Window]) -> set[int]:
+def _pinned(
+    runs: Mapping[int, Sequence[Atom]], extents: Sequence[int], windows: Sequence[Window]
+) -> frozenset[int]:
     """Return the axes along which one unit of a larger map is left."""
-    return {
+    return frozenset(
         axis
         for axis, atoms in runs.items()
-        if base.extents[axis] > 1
+        if extents[axis] > 1
         and all(atom.size == 1 for atom in atoms)
         and not 1 < windows[axis].kernel < math.inf
-    }
+    )
 
 
-def _taken(runs: Mapping[int, Sequence[Atom]], base: Value, grid: _Grid) -> frozenset[int]:
+def _taken(base: Value, grid: _Grid) -> frozenset[int]:
     """Return the axes of which one unit was taken, here or before."""
-    taken = _pinned(runs, base, grid.windows)
-    taken |= {axis for axis in base.taken if grid.windows[axis].kernel < math.inf}
+    taken = grid.pinned
+    if base.taken:
+        taken |= {axis for axis in base.taken if grid.windows[axis].kernel < math.inf}
     return frozenset(axis for axis in taken if grid.extents[axis] == 1)
 
 
@@ -834,7 +844,7 @@ def _as_told(value: Value, effect: Effect, axes: int) -> Value:
     return with_copies(value, effect.copies, axes)
 
 
-def _is_whole(layout: Layout, runs: Mapping[int, list[Atom]], extents: Sequence[int]) -> bool:
+def _is_whole(layout: Layout, runs: Mapping[int, Sequence[Atom]], extents: Sequence[int]) -> bool:
     """Whether a layout has all the positions of a map, from the first one on."""
     return layouts.is_in_place(layout) and all(
         _span(_distinct(atoms)) + 1 == extents[axis] for axis, atoms in runs.items()
@@ -920,7 +930,7 @@ def _end(last: int, extent: int, step: int) -> int:
 
 
 def _feature_map(
-    layout: Layout, runs: Mapping[int, list[Atom]], extents: tuple[int, ...]
+    layout: Layout, runs: Mapping[int, Sequence[Atom]], extents: tuple[int, ...]
 ) -> tuple[int, ...] | None:
     """Return the units of a feature map per axis, None where positions are no longer followed."""
     carried = layouts.spatial_axes(layout)

@@ -14,7 +14,7 @@ import attrs
 from rfa_toolbox.analysis.states import axes_of, resized_to
 from rfa_toolbox.analysis.words import several, terms_of
 from rfa_toolbox.arithmetic import LayerState
-from rfa_toolbox.domain import Resolution
+from rfa_toolbox.domain import DEFAULT_TIME_LIMIT, Resolution
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
 from rfa_toolbox.rendering import concatenations, labels, style
 from rfa_toolbox.rendering.boxes import (
@@ -24,10 +24,11 @@ from rfa_toolbox.rendering.boxes import (
     contents_of,
     readable,
 )
-from rfa_toolbox.rendering.layout import DEFAULT_TIME_LIMIT, Picture
 
 if TYPE_CHECKING:
     import graphviz
+
+    from rfa_toolbox.rendering.layout import Picture
 
 __all__ = ["node_id", "visualize_architecture", "visualize_node"]
 
@@ -173,6 +174,7 @@ def visualize_node(
     The arguments are those of ``visualize_architecture``.
 
     >>> from rfa_toolbox.graphs import LayerDefinition
+    >>> from rfa_toolbox.rendering import Picture
     >>> picture = Picture("one layer")
     >>> conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 7), [])
     >>> visualize_node(conv, picture, 5, color_border=True, color_critical=True)
@@ -369,6 +371,8 @@ def _check_options(direction: object, columns: object, depth: object, page: obje
 def _empty_picture(
     model_name: str, time_limit: float | None, direction: str, page: str | None
 ) -> Picture:
+    from rfa_toolbox.rendering.layout import Picture  # graphviz is imported with it
+
     title = labels.shortened(str(model_name), _LONGEST_TITLE) or "model"
     # What is markup to Graphviz, or means something to a shell or a file system, is no name.
     name = re.sub(r'[\\<>&"|?*]', "_", labels.visible(title)).strip() or "model"

@@ -28,13 +28,11 @@ from typing import IO, Any, Final, TypeAlias
 
 import graphviz
 
+from rfa_toolbox.domain import DEFAULT_TIME_LIMIT
 from rfa_toolbox.errors import MissingRendererError, RFAError
 from rfa_toolbox.rendering.files import write_whole
 
 __all__ = ["DEFAULT_TIME_LIMIT", "LayoutTimeoutError", "Picture", "PictureScaledWarning", "lay_out"]
-
-DEFAULT_TIME_LIMIT: Final = 60.0
-"""Seconds that one layout may take."""
 
 _log = logging.getLogger(__name__)
 

@@ -232,7 +232,7 @@ def _placed(
     new = scope[name]
     if isinstance(old, Rule):
         old, new = old.effect, new.effect
-    with pytest.MonkeyPatch.context() as patch:
+    with _nothing_remembered((module, *users)), pytest.MonkeyPatch.context() as patch:
         if isinstance(old, FunctionType | type):
             # The objects stay the same, so that whoever has imported them gets the mutant.
             for one, other in _functions(old, new):
@@ -243,6 +243,21 @@ def _placed(
                 if vars(user).get(name) is old:
                     patch.setattr(user, name, new)
         yield
+
+
+@contextlib.contextmanager
+def _nothing_remembered(modules: Sequence[ModuleType]) -> Iterator[None]:
+    """Let no function answer from what it remembers of the original, nor later of the mutant."""
+    remembering = [
+        one for module in modules for one in vars(module).values() if hasattr(one, "cache_clear")
+    ]
+    for one in remembering:
+        one.cache_clear()
+    try:
+        yield
+    finally:
+        for one in remembering:
+            one.cache_clear()
 
 
 def _functions(old: Any, new: Any) -> Iterator[tuple[FunctionType, FunctionType]]:

@@ -18,7 +18,6 @@ Call = tuple[Callable[..., Any], tuple[Any, ...], dict[str, Any]]
 
 SMALL = st.integers(0, 4)
 SIZES = st.sampled_from([0, 1, 1, 1, 2, 3, 4, 7, 8])
-KINDS = st.sampled_from(["conv", "linear", "norm", "plain", "active", "two", "cat", "more"])
 TYPES = st.sampled_from([torch.float32, torch.float32, torch.float32, torch.float16, torch.int64])
 
 
@@ -38,8 +37,10 @@ def tensors(draw: st.DrawFn, shape: tuple[int, ...]) -> torch.Tensor:
     made = made.permute([order.index(place) for place in range(len(order))])
     if made.dim() and rarely(draw):
         made = made[..., ::2]
+    if made.dim() > 1 and rarely(draw):
+        made = made[:, : draw(st.integers(1, 3))]
     if made.dim() and rarely(draw):
-        made = made[..., :1].expand(sizes)
+        made = made[..., :1].expand(*made.shape[:-1], sizes[-1])
     return made
 
 
@@ -61,6 +62,8 @@ PLAIN = (
 ARITHMETIC = (
     *(torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__, torch.Tensor.add_),
     *(torch.mul, torch.Tensor.mul, torch.Tensor.__mul__, torch.Tensor.__rmul__, torch.Tensor.sub),
+    *(torch.div, torch.Tensor.__truediv__, torch.Tensor.mul_, torch.Tensor.__isub__),
+    *(torch.eq, torch.Tensor.__eq__, torch.ne, torch.Tensor.__ne__),
 )
 
 
@@ -89,6 +92,31 @@ def norms(draw: st.DrawFn, image: torch.Tensor) -> Call:
 
 
 @st.composite
+def rarer(draw: st.DrawFn, image: torch.Tensor) -> Call:
+    sizes, places = tuple(image.shape), st.integers(-5, 4)
+    match draw(st.sampled_from(["matmul", "fill", "normalize", "softmax", "rows"])):
+        case "matmul":
+            other = draw(tensors((*sizes[:2], sizes[3], draw(SMALL))))
+            return (
+                draw(st.sampled_from([torch.matmul, torch.Tensor.__matmul__])),
+                (image, other),
+                {},
+            )
+        case "fill":
+            mask = draw(st.one_of(tensors(sizes), spread(sizes)))
+            mask = mask.bool() if draw(st.integers(0, 4)) else mask
+            return torch.Tensor.masked_fill, (image, mask, draw(st.sampled_from([0, -1.5]))), {}
+        case "normalize":
+            power = draw(st.sampled_from([2.0, 2.0, 1.0, 0.0, float("inf")]))
+            return functional.normalize, (image, power, draw(places)), {}
+        case "softmax":
+            return functional.softmax, (image,), {"dim": draw(places)}
+    index = draw(tensors(tuple(draw(st.lists(SMALL, max_size=2)))))
+    index = index.long() if draw(st.integers(0, 4)) else index
+    return torch.Tensor.__getitem__, (image, index), {}
+
+
+@st.composite
 def calls(draw: st.DrawFn) -> Call:
     """Draw a function and arguments that mostly fit."""
     shape = tuple(
@@ -96,8 +124,12 @@ def calls(draw: st.DrawFn) -> Call:
     )
     image = draw(tensors(tuple(map(int, shape))))
     kind = draw(
-        st.sampled_from(["conv", "linear", "norm", "plain", "active", "two", "cat", "more"])
+        st.sampled_from(
+            ["conv", "linear", "norm", "plain", "active", "two", "cat", "more", "rarer"]
+        )
     )
+    if kind == "rarer":
+        return draw(rarer(image))
     if kind == "conv":
         return draw(convolutions(image))
     if kind == "norm":
@@ -165,7 +197,17 @@ USUAL: dict[str, Call] = {
     "add": (torch.Tensor.add, (IMAGE, IMAGE), {}),
     "gate": (torch.Tensor.mul, (IMAGE[:, :, :1, :1].clone(), IMAGE), {}),
     "number": (torch.Tensor.mul, (IMAGE, 0.5), {}),
+    "query": (torch.Tensor.mul, (IMAGE[:, :, :4].permute(0, 2, 1, 3), 0.5), {}),
+    "distances": (torch.Tensor.sub, (VECTOR[:, None].clone(), VECTOR), {}),
+    "in place": (torch.Tensor.add_, (IMAGE.clone(), IMAGE), {}),
     "cat": (torch.cat, ([IMAGE, IMAGE], 1), {}),
+    "cat parts": (torch.cat, ([IMAGE[:, :2], IMAGE[..., ::2, :].clone()[:, :2]], 2), {}),
+    "conv2d of a part": (torch.conv2d, (IMAGE[:, 1:3], torch.empty(3, 2, 1, 1, device="meta")), {}),
+    "masked": (torch.Tensor.masked_fill, (IMAGE, IMAGE == 0, -100.0), {}),
+    "scores": (torch.Tensor.matmul, (IMAGE.transpose(1, 2), IMAGE.permute(0, 2, 3, 1)), {}),
+    "normalize": (functional.normalize, (IMAGE,), {"dim": -1}),
+    "softmax": (functional.softmax, (IMAGE,), {"dim": -1}),
+    "rows": (torch.Tensor.__getitem__, (IMAGE[0, 0].clone(), IMAGE[0].long()), {}),
     "roll": (torch.roll, (IMAGE, (1, -1), (2, 3)), {}),
     "largest": (torch.max_pool2d, (IMAGE, 3), {"stride": 2, "padding": 1}),
     "pool": (functional.adaptive_avg_pool2d, (IMAGE, 1), {}),

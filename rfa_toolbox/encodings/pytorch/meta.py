@@ -565,7 +565,7 @@ class Recorder(TorchFunctionMode):
         given = {key: self._shadowed(value) for key, value in keywords.items()} if whole else {}
         if spelled in _READ_VALUES and whole and found:
             return function(*shadows, **given)
-        result = function(*args, **keywords)
+        result = _computed(function, args, keywords)
         target = found[0] if result is None and found else result
         if not isinstance(target, torch.Tensor) or not target.is_meta:
             return result
@@ -762,11 +762,9 @@ class Recorder(TorchFunctionMode):
         self, name: str, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]
     ) -> Any:
         """Call a function of PyTorch on something that the input reaches."""
-        result = known_result(function, args, keywords)
-        if result is None:
-            result = function(*args, **keywords)
-            if name == "instance_norm" and result.is_meta:
-                return result.clone()  # a view of something unseen; with memory it is none
+        result = _computed(function, args, keywords)
+        if name == "instance_norm" and result.is_meta:
+            return result.clone()  # a view of something unseen; with memory it is none
         return result
 
     def _recorded(
@@ -900,6 +898,12 @@ class Recorder(TorchFunctionMode):
         if type(value) is tuple or type(value) is list:
             return type(value)(self._twin(one) for one in value)
         return value
+
+
+def _computed(function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Any:
+    """Return what a function makes of tensors on the meta device."""
+    result = known_result(function, args, keywords)
+    return function(*args, **keywords) if result is None else result
 
 
 def _as_array(tensor: torch.Tensor) -> Any:

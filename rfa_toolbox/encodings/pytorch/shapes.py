@@ -10,6 +10,7 @@ results in the plain order too, so that no rule has to know how it chooses anoth
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -93,26 +94,50 @@ def _has_fractions(tensor: torch.Tensor) -> bool:
     return tensor.is_meta and tensor.is_floating_point()
 
 
-def _is_permuted(tensor: Any) -> bool:
-    """Whether a tensor would be a usual one, if its dimensions were in the order of memory."""
-    if type(tensor) is not torch.Tensor or not _has_fractions(tensor):
+def _is_strided(tensor: Any) -> bool:
+    """Whether a tensor without values would have fractions, wherever they lie in memory."""
+    return (
+        type(tensor) is torch.Tensor
+        and _has_fractions(tensor)
+        and tensor.layout is torch.strided
+        and tensor.numel() > 0
+    )
+
+
+def _goes_by_rows(tensor: Any) -> bool:
+    """Whether a tensor would be a usual one, but for gaps in memory, as a part of a map has."""
+    if not _is_strided(tensor):
         return False
-    if tensor.layout is not torch.strided or not tensor.numel():
-        return False
+    strides = tensor.stride()
+    return all(one > other for one, other in itertools.pairwise((*strides, 0)))
+
+
+def _strides_behind(tensor: Any) -> tuple[int, ...] | None:
+    """Return the strides of what is made of every number of a tensor; None if it is not known.
+
+    Results have no gaps, and keep the order of dimensions in memory.
+    """
+    if not _is_strided(tensor):
+        return None
     strides, shape = tensor.stride(), tensor.shape
     order = sorted(range(len(shape)), key=lambda place: -strides[place])
-    found = tuple(strides[place] for place in order)
     # Equal strides, which a dimension of one unit may have, do not tell which comes first.
-    return len(set(found)) == len(found) and found == _plain_strides([shape[at] for at in order])
+    if len(set(strides)) < len(strides) or 0 in strides:
+        return None
+    dense = dict(zip(order, _plain_strides([shape[place] for place in order]), strict=True))
+    found = tuple(dense[place] for place in range(len(shape)))
+    reach = sum((size - 1) * step for size, step in zip(shape, strides, strict=True)) + 1
+    return found if found == strides or reach > tensor.numel() else None
 
 
 def _same(tensor: Any) -> torch.Tensor | None:
     """Return a tensor of the shape, type and order of another one, if these are usual."""
     if _is_usual(tensor):
         return _made(tensor.shape, tensor)
-    if _is_permuted(tensor):
-        return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
-    return None
+    strides = _strides_behind(tensor)
+    if strides is None:
+        return None
+    return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device="meta")
 
 
 def _fits(tensor: Any, like: torch.Tensor, shape: Sequence[int]) -> bool:
@@ -141,7 +166,9 @@ def _conv2d(
     dilation: Any = 1,
     groups: int = 1,
 ) -> torch.Tensor | None:
-    if not (_is_usual(input) and _is_usual(weight)) or input.dim() != 4 or weight.dim() != 4:
+    if not _is_usual(weight) or weight.dim() != 4 or input.dim() != 4:
+        return None
+    if not (_is_usual(input) or _goes_by_rows(input)):
         return None
     batch, channels, *sizes = input.shape
     made, read, *kernel = weight.shape
@@ -285,15 +312,106 @@ def _hardtanh(
 
 
 def _arithmetic(input: Any, other: Any) -> torch.Tensor | None:  # noqa: A002
-    """A map and a number; or two maps, of one shape or one of them spread over the other."""
-    if type(other) is float or (type(other) is int and abs(other) < _LARGEST):
+    """A map and a number; or two maps, spread over each other where they are of one size."""
+    if _is_number(other):
         return _same(input)
     if not isinstance(other, torch.Tensor) or input.dtype is not other.dtype:
         return None
     if input.shape == other.shape:
         return _same(input) if input.stride() == other.stride() else None
     large, small = (input, other) if input.numel() > other.numel() else (other, input)
-    return _same(large) if _is_usual(small) and _is_spread(small.shape, large) else None
+    if not _is_usual(small):
+        return None
+    if _is_spread(small.shape, large):
+        return _same(large)
+    shape = _spread_over(small.shape, large.shape) if _is_usual(large) else None
+    return None if shape is None else _made(shape, large)
+
+
+def _arithmetic_in_place(input: torch.Tensor, other: Any) -> torch.Tensor | None:  # noqa: A002
+    """The same, written over the first of them."""
+    if not _is_usual(input):
+        return None
+    if not _is_number(other):
+        fits = _is_usual(other) and other.dtype is input.dtype
+        if not fits or _spread_over(other.shape, input.shape) != tuple(input.shape):
+            return None
+    return input.zero_()
+
+
+def _is_number(value: Any) -> bool:
+    return type(value) is float or (type(value) is int and abs(value) < _LARGEST)
+
+
+def _spread_over(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...] | None:
+    """Return the shape of what two tensors make that are spread over each other."""
+    shape = []
+    for a, b in itertools.zip_longest(reversed(one), reversed(other), fillvalue=1):
+        if a != b and 1 not in (a, b):
+            return None
+        shape.append(max(a, b))
+    return tuple(reversed(shape))
+
+
+def _comparison(input: Any, other: Any) -> torch.Tensor | None:  # noqa: A002
+    if not _is_usual(input) or not _is_number(other):
+        return None
+    return torch.empty(input.shape, dtype=torch.bool, device="meta")
+
+
+def _masked_fill(
+    input: torch.Tensor,  # noqa: A002
+    mask: torch.Tensor,
+    value: Any,
+) -> torch.Tensor | None:
+    if not _is_usual(input) or not _is_number(value) or not isinstance(mask, torch.Tensor):
+        return None
+    plain = _is_plain(mask) and mask.is_meta and mask.dtype is torch.bool
+    return _made(input.shape, input) if plain and mask.shape == input.shape else None
+
+
+def _matmul(input: torch.Tensor, other: torch.Tensor) -> torch.Tensor | None:  # noqa: A002
+    """Matrices in several dimensions of the same sizes: one product for each of them."""
+    if not _is_strided(input) or not _is_strided(other) or input.dtype is not other.dtype:
+        return None
+    (*several, rows, summed), shape = input.shape, other.shape
+    if not several or other.dim() != input.dim() or shape[:-1] != (*several, summed):
+        return None
+    return _made((*several, rows, shape[-1]), input)
+
+
+def _normalize(
+    input: torch.Tensor,  # noqa: A002
+    p: float = 2.0,
+    dim: Any = 1,
+    eps: float = 1e-12,
+    out: torch.Tensor | None = None,
+) -> torch.Tensor | None:
+    known = out is None and type(p) is float and p >= 1 and _is_place(dim, input)
+    return _same(input) if known else None
+
+
+def _softmax(
+    input: torch.Tensor,  # noqa: A002
+    dim: Any = None,
+    _stacklevel: int = 3,
+    dtype: Any = None,
+) -> torch.Tensor | None:
+    known = _is_usual(input) and dtype is None and _is_place(dim, input)
+    return _made(input.shape, input) if known else None
+
+
+def _is_place(dim: Any, tensor: torch.Tensor) -> bool:
+    return type(dim) is int and -tensor.dim() <= dim < tensor.dim()
+
+
+def _looked_up(table: torch.Tensor, index: Any) -> torch.Tensor | None:
+    """Rows of a table, at places that another tensor holds."""
+    if not isinstance(index, torch.Tensor) or not _is_plain(index) or not _is_usual(table):
+        return None
+    if index.dtype is not torch.int64 or not index.dim() or not table.dim():
+        return None
+    return _made((*index.shape, *table.shape[1:]), table)
 
 
 def _is_spread(small: Sequence[int], large: torch.Tensor) -> bool:
@@ -305,16 +423,17 @@ def _is_spread(small: Sequence[int], large: torch.Tensor) -> bool:
 
 
 def _cat(tensors: Sequence[Any], dim: int = 0) -> torch.Tensor | None:
-    if type(dim) is not int or not tensors or not _is_usual(tensors[0]):
+    if not tensors or not isinstance(tensors[0], torch.Tensor) or not _is_place(dim, tensors[0]):
         return None
     first: torch.Tensor = tensors[0]
-    if not -first.dim() <= dim < first.dim():
-        return None
     shape = list(first.shape)
     shape[dim] = 0
     for one in tensors:
         size = one.shape[dim] if one.dim() == first.dim() else 0
-        if not _fits(one, first, (*first.shape[:dim], size, *first.shape[dim:][1:])):
+        fitting = (*first.shape[:dim], size, *first.shape[dim:][1:])
+        if not (_is_usual(one) or _goes_by_rows(one)):
+            return None
+        if one.dtype is not first.dtype or one.shape != fitting:
             return None
         shape[dim] += size
     return _made(shape, first)
@@ -383,9 +502,30 @@ _RULES: Mapping[Any, Rule] = {
         (
             *(torch.add, torch.Tensor.add, torch.Tensor.__add__, torch.Tensor.__radd__),
             *(torch.mul, torch.Tensor.mul, torch.Tensor.__mul__, torch.Tensor.__rmul__),
+            *(torch.sub, torch.Tensor.sub, torch.Tensor.__sub__),
+            *(torch.div, torch.Tensor.div, torch.Tensor.__truediv__),
         ),
         _arithmetic,
     ),
+    **dict.fromkeys(
+        (
+            *(torch.Tensor.add_, torch.Tensor.__iadd__, torch.Tensor.mul_, torch.Tensor.__imul__),
+            *(torch.Tensor.sub_, torch.Tensor.__isub__),
+        ),
+        _arithmetic_in_place,
+    ),
+    **dict.fromkeys(
+        (
+            *(torch.eq, torch.Tensor.eq, torch.Tensor.__eq__),
+            *(torch.ne, torch.Tensor.ne, torch.Tensor.__ne__),
+        ),
+        _comparison,
+    ),
+    **dict.fromkeys((torch.masked_fill, torch.Tensor.masked_fill), _masked_fill),
+    **dict.fromkeys((torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__), _matmul),
+    torch.Tensor.__getitem__: _looked_up,
+    functional.normalize: _normalize,
+    functional.softmax: _softmax,
     torch.max_pool2d: _max_pool2d,
     functional.max_pool2d: _max_pool2d,
     torch.cat: _cat,
