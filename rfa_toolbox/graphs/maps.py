@@ -63,7 +63,7 @@ def map_steps(layer: LayerDefinition, axes: int) -> tuple[MapStep, ...]:
     """Return how a layer changes the size of a feature map, per axis.
 
     >>> map_steps(LayerDefinition("Conv", 7, 2, padding=3), axes=1)
-    (MapStep(kernel=7, stride=2, factor=1, reach=0),)
+    (MapStep(kernel=7, stride=2, factor=1, reach=0, ceil_begin=None),)
     """
     kernels, strides, dilations, factors = (
         arithmetic.broadcast(value, axes)
