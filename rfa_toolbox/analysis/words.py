@@ -59,11 +59,10 @@ class InputTerms:
 
 
 def terms_of(axes: int | None) -> InputTerms:
-    r"""Return the terms for an input with so many axes; None is a graph that does not tell.
+    """Return the terms for an input with so many axes; None is a graph that does not tell.
 
-    >>> terms_of(2), terms_of(1)
-    (InputTerms(whole='image', unit='px', size='resolution'), \
-InputTerms(whole='signal', unit='samples', size='length'))
+    >>> terms_of(1)
+    InputTerms(whole='signal', unit='samples', size='length')
     """
     if axes == 1:
         return InputTerms("signal", "samples", "length")

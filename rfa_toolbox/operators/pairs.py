@@ -24,6 +24,7 @@ __all__ = ["doubled", "with_pairs"]
 def doubled(layout: Layout) -> dict[int, int | float]:
     """Return how far apart the two places are that a unit stands for, by axis, in units.
 
+    >>> from rfa_toolbox.operators.layout import Atom
     >>> doubled(((Atom(0, 8),), (Atom(0, 8),))), doubled(((Atom(0, 8),), (Atom(1, 8),)))
     ({0: inf}, {})
     >>> doubled(((Atom(0, 8, step=7),), (Atom(0, 7),), (Atom(0, 7),)))  # in windows
