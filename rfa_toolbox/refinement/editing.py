@@ -229,7 +229,7 @@ class _Editor:
         behind: EnrichedNetworkNode,
         head: Sequence[EnrichedNetworkNode],
     ) -> None:
-        """Note which layers of the head read another number of channels: up to the first dense."""
+        """Note which layers of the head read another number: up to the first that has its own."""
         channels = [channels_of(entry.predecessors[0]), channels_of(behind)]
         if None in channels:
             raise RefinementError(
@@ -242,7 +242,7 @@ class _Editor:
             if node is not entry and not reached.intersection(node.predecessors):
                 continue
             self._widened[node] = ratio
-            if node.layer_info.units is None:
+            if node.layer_info.units is None and node.layer_info.filters is None:
                 reached.add(node)
 
     def place_of(self, node: EnrichedNetworkNode) -> EnrichedNetworkNode:

@@ -46,9 +46,32 @@ def channels_of(node: EnrichedNetworkNode) -> int | None:
         if not node.predecessors:
             return None
         if len(node.predecessors) > 1 and layer.name.lower() in _JOINS:
-            several = [channels_of(one) for one in node.predecessors]
-            return None if None in several else sum(one or 0 for one in several)
+            return _joined_channels(node)
         node = node.predecessors[0]
+
+
+def _joined_channels(node: EnrichedNetworkNode) -> int | None:
+    """Return how many channels maps have together; None where some of them were left out.
+
+    A graph does not show that a map was split. A convolution that reads what was put together again
+    does: the channels that it reads are all, or an equal part of them.
+    """
+    several = [channels_of(one) for one in node.predecessors]
+    if None in several:
+        return None
+    count = sum(one or 0 for one in several)
+    read = [_channels_read(one) for one in node.successors]
+    return None if any(one and count % one for one in read) else count
+
+
+def _channels_read(node: EnrichedNetworkNode) -> int | None:
+    """Return how many channels a filter reads, if the graph tells."""
+    layer, work = node.layer_info, node.measures.work
+    if not work or not node.feature_map or not layer.filters or sees_all(layer):
+        return None
+    kernels = arithmetic.broadcast(layer.kernel_size, len(node.feature_map))
+    weights = layer.filters * math.prod(int(one) for one in kernels)
+    return sum(count for count, _ in work) // math.prod(node.feature_map) // weights
 
 
 def named(nodes: Mapping[str, EnrichedNetworkNode], name: str) -> EnrichedNetworkNode:

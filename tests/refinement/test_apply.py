@@ -290,3 +290,39 @@ def test_the_experiment_agrees_with_refined_models(edits: tuple[Any, ...]) -> No
     report = verify(refined.model.eval(), input_shape=(1, 3, 64, 64))
     assert report.ok
     assert report.counts["agrees"] == len(report.nodes)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        lambda: [nn.BatchNorm2d(16), nn.Conv2d(16, 5, 1), nn.Flatten()],
+        lambda: [nn.GroupNorm(2, 16), nn.Flatten(), nn.Linear(16, 8), nn.Linear(8, 5)],
+        lambda: [nn.Flatten(), nn.LayerNorm(16), nn.Linear(16, 5)],
+    ],
+    ids=["convolution", "groups", "dense"],
+)
+def test_behind_a_cut_the_layers_of_the_head_read_other_features(head: Any) -> None:
+    body = [nn.Conv2d(3, 8, 3), nn.ReLU(), nn.Conv2d(8, 16, 3), nn.ReLU()]
+    model = nn.Sequential(*body, nn.AdaptiveAvgPool2d(1), *head()).eval()
+    graph = create_graph_from_pytorch_model(model, input_res=(1, 3, 32, 32))
+    refined = refine_model(model, refinement_of(graph, [CutBehind("1")], 32))
+    assert refined.model(torch.zeros(1, 3, 32, 32)).shape == (1, 5)
+    assert len(refined.initialised) == 2
+    assert 8 in refined.model.state_dict()[f"{refined.initialised[0]}.weight"].shape
+
+
+def test_no_cut_is_made_where_the_graph_does_not_tell_how_many_channels_there_are() -> None:
+    class Shuffle(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(8, 8, 3, 1, 1)
+
+        def forward(self, x: Any) -> Any:
+            kept, changed = x.chunk(2, 1)
+            return torch.cat([kept, self.conv(changed)], 1)
+
+    layers = nn.Conv2d(3, 16, 3), Shuffle(), nn.Conv2d(16, 16, 3)
+    model = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 5)).eval()
+    graph = create_graph_from_pytorch_model(model, input_res=(1, 3, 32, 32))
+    with pytest.raises(RefinementError, match="does not tell how many channels"):
+        refinement_of(graph, [CutBehind("1/cat")], 32)

@@ -7,6 +7,7 @@ import copy
 import inspect
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any
 
 import torch
@@ -312,25 +313,61 @@ def _initialise(module: nn.Module, node: EnrichedNetworkNode) -> None:
 def _set_inputs(
     model: nn.Module, before: EnrichedNetworkNode, after: EnrichedNetworkNode, weights: Weights
 ) -> None:
-    """Let a dense layer read another number of features."""
+    """Let a layer of the head read another number of features."""
     module = _module_of(model, before)
-    if not isinstance(module, nn.Linear) or after.parameters is None:
-        raise RefinementError(
-            f"The layer {before.name!r} ({type(module).__name__}) would have to read another "
-            "number of features; only dense layers (torch.nn.Linear) are made anew."
-        )
-    bias = module.out_features if module._parameters.get("bias") is not None else 0
-    features, rest = divmod(after.parameters - bias, module.out_features)
-    if rest or features < 1:
-        raise RefinementError(
-            f"The dense layer {before.name!r} with {module.out_features} outputs cannot have "
-            f"{after.parameters} parameters."
-        )
-    module.in_features = features
+    if before.parameters and after.parameters is not None:
+        ratio = _ratio_of_features(module, before.parameters, after.parameters)
+        if isinstance(module, nn.Linear | _CONVOLUTIONS) and ratio is not None:
+            _read_features(module, ratio)
+            _initialise(module, before)
+            weights.initialised.append(before.name)
+            return
+        if isinstance(module, _NORMS) and ratio is not None:
+            _norm_features(module, ratio)
+            weights.initialised.append(before.name)
+            return
+    raise RefinementError(
+        f"The layer {before.name!r} ({type(module).__name__}) would have to read another "
+        "number of features; only dense layers, convolutions and norms of torch.nn are made anew."
+    )
+
+
+_CONVOLUTIONS = nn.Conv1d | nn.Conv2d | nn.Conv3d
+_NORMS = nn.LayerNorm | nn.GroupNorm | nn.modules.batchnorm._NormBase
+
+
+def _ratio_of_features(module: nn.Module, before: int, after: int) -> Fraction | None:
+    """Return how many times the features a layer reads, given its parameters before and after."""
+    bias = module._parameters.get("bias")
+    own = 0 if bias is None or isinstance(module, _NORMS) else bias.numel()
+    ratio = Fraction(after - own, before - own)
+    grouped = getattr(module, "groups", 1) > 1
+    over_places = len(getattr(module, "normalized_shape", ())) > 1
+    return None if grouped or over_places or ratio <= 0 else ratio
+
+
+def _read_features(module: Any, ratio: Fraction) -> None:
+    """Give a dense layer or a convolution room for the weights of other features."""
     old = module.weight
-    module.weight = nn.Parameter(old.new_empty((module.out_features, features)), old.requires_grad)
-    _initialise(module, before)
-    weights.initialised.append(before.name)
+    outputs, features, *kernel = old.shape
+    wanted = int(features * ratio)
+    module.weight = nn.Parameter(old.new_empty((outputs, wanted, *kernel)), old.requires_grad)
+    setattr(module, "in_features" if isinstance(module, nn.Linear) else "in_channels", wanted)
+
+
+def _norm_features(module: Any, ratio: Fraction) -> None:
+    """Give a norm as many features as it reads, with the numbers that it begins with."""
+    for name, old in (*module._parameters.items(), *module._buffers.items()):
+        if old is not None and old.ndim == 1:
+            new = old.new_empty(int(len(old) * ratio))
+            made = nn.Parameter(new, old.requires_grad) if name in module._parameters else new
+            setattr(module, name, made)
+    for name in ("num_features", "num_channels"):
+        if hasattr(module, name):
+            setattr(module, name, int(getattr(module, name) * ratio))
+    if isinstance(module, nn.LayerNorm):
+        module.normalized_shape = (int(module.normalized_shape[0] * ratio),)
+    module.reset_parameters()
 
 
 # --- layers ----------------------------------------------------------------------------------
