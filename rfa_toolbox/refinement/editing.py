@@ -37,6 +37,7 @@ from rfa_toolbox.refinement.maps import (
     MapRule,
     map_rules,
     resampled,
+    transposed_by,
     with_padding,
     with_windows,
 )
@@ -46,6 +47,7 @@ from rfa_toolbox.refinement.nodes import (
     channels_of,
     is_in_head,
     is_pooling,
+    is_transposed,
     named,
     pools,
     sees_all,
@@ -448,8 +450,12 @@ class _Editor:
         growth = _growth(node.feature_map, units, axes)
         # What multiplies all positions with all others may read the others from a smaller map.
         others = _growth(before[-1].then, before[-1].now, axes) if before else growth
-        if units is not None and set(units) == {1} == set(node.feature_map or ()):
-            growth = others  # a sum over all positions takes work for each, and leaves none
+        if is_transposed(node.layer_info) or (
+            units is not None and set(units) == {1} == set(node.feature_map or ())
+        ):
+            # A sum over all positions takes work for each, and leaves none; and a transposed
+            # convolution works on what it reads.
+            growth = others
         work = old.work and tuple(
             (_times(count, area * wide, growth, others, powers), powers)
             for count, powers in old.work
@@ -590,7 +596,9 @@ def with_window(layer: LayerDefinition, wanted: SetWindow, axes: int) -> LayerDe
 
 
 def _with_upsampling(layer: LayerDefinition, factors: Sequence[int]) -> LayerDefinition:
-    """Return an up-sampling by other factors, of the same kind: nearest, or linear."""
+    """Return an up-sampling by other factors, of the same kind: nearest, linear, or transposed."""
+    if is_transposed(layer):
+        return transposed_by(layer, factors)
     old = zip(
         arithmetic.broadcast(layer.kernel_size, len(factors)),
         arithmetic.broadcast(layer.upsampling, len(factors)),
@@ -616,6 +624,11 @@ def _kind_of_upsampling(layer: LayerDefinition, kernel: int, factor: int) -> str
 def _resized_rule(layer: LayerDefinition, axis: int, rule: MapRule) -> MapRule:
     """Return the rule of an up-sampling by a whole factor: every unit becomes that many."""
     factor = layer.upsampling[axis]
+    if is_transposed(layer):
+        reach = layer.dilation[axis] * (layer.kernel_size[axis] - 1)
+        return MapRule(
+            reach + 1, factor=factor, begin=layer.padding[axis][0], end=layer.padding[axis][1]
+        )
     return MapRule(kernel=1, factor=factor, end=factor - 1)
 
 
@@ -670,7 +683,8 @@ def _parameters(node: EnrichedNetworkNode, factor: Fraction) -> int | None:
     if count is None or factor == 1:
         return count
     outputs = node.layer_info.filters or node.layer_info.units or 0
-    maps = math.prod(node.feature_map or (1,))
+    worked_on = node.predecessors[0] if is_transposed(node.layer_info) else node
+    maps = math.prod(worked_on.feature_map or (1,))
     weights = sum(amount for amount, _ in node.measures.work or ()) // max(1, maps)
     bias = outputs if outputs and count == weights + outputs else 0
     return round((count - bias) * factor) + bias

@@ -11,13 +11,14 @@ import attrs
 from rfa_toolbox import arithmetic
 from rfa_toolbox.graphs import LayerDefinition
 from rfa_toolbox.graphs.maps import ceiled
-from rfa_toolbox.operators.windows import Window, resampling
+from rfa_toolbox.operators.windows import Window, resampling, windows_of
 from rfa_toolbox.refinement.nodes import is_of_keras
 
 __all__ = [
     "MapRule",
     "map_rules",
     "resampled",
+    "transposed_by",
     "with_padding",
     "with_windows",
 ]
@@ -162,6 +163,39 @@ def resampled(
         for size, wanted in zip(before, units, strict=True)
     ]
     return with_windows(layer, windows)
+
+
+def transposed_by(layer: LayerDefinition, factors: Sequence[int]) -> LayerDefinition:
+    """Return a transposed convolution with other strides, one per axis.
+
+    Where the kernel is the stride, so that units become patches, it stays so. Elsewhere the kernel
+    and its padding stay, and what is added behind the map is less than the stride.
+
+    >>> up = LayerDefinition("ConvTranspose2d", (2,), upsampling=(2,), padding=((1, 1),))
+    >>> transposed_by(up, [1]).kernel_size
+    (1,)
+    """
+    return with_windows(
+        layer,
+        [
+            _transposed(window, factor, is_of_keras(layer))
+            for window, factor in zip(windows_of(layer, len(factors)), factors, strict=True)
+        ],
+    )
+
+
+def _transposed(old: Window, factor: int, of_keras: bool) -> Window:
+    begin, end, reach = old.begin or 0, old.end or 0, int(old.reach)
+    whole = begin + end - reach == old.upsampling - 1  # every unit becomes as many as the stride
+    padding, more = reach - begin, end - begin
+    kernel = factor if whole and padding == 0 and old.kernel == old.upsampling else old.kernel
+    reach = old.dilation * (int(kernel) - 1)
+    if of_keras and whole:
+        padding = max(reach + 1 - factor, 0) // 2
+        end = factor - 1 + padding
+    else:
+        end = reach - padding + min(more, max(factor, old.dilation) - 1)
+    return old._replace(kernel=kernel, upsampling=factor, begin=reach - padding, end=end)
 
 
 def with_windows(layer: LayerDefinition, windows: Sequence[Window]) -> LayerDefinition:

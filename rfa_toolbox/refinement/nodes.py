@@ -21,6 +21,7 @@ __all__ = [
     "is_of_keras",
     "is_pooling",
     "is_strided",
+    "is_transposed",
     "jump_of",
     "named",
     "places_on_all_paths",
@@ -101,6 +102,11 @@ def pools(layer: LayerDefinition) -> bool:
 def is_of_keras(layer: LayerDefinition) -> bool:
     """Whether a layer is named as those of Keras: Conv2D, and not Conv2d."""
     return layer.name.removesuffix("Transpose").endswith(("1D", "2D", "3D"))
+
+
+def is_transposed(layer: LayerDefinition) -> bool:
+    """Whether a layer is a transposed convolution."""
+    return "Transpose" in layer.name
 
 
 def sees_all(layer: LayerDefinition) -> bool:

@@ -124,8 +124,6 @@ def _obstacle(node: EnrichedNetworkNode, ratio: Fraction) -> str:
     several = [one for value in values for one in arithmetic.broadcast(value, node.axes or 1)]
     if any(one > 1 and Fraction(one) % ratio for one in several):
         return f"its stride {layer.stride_size} takes part in several steps"
-    if "Transpose" in layer.name:
-        return "a transposed convolution makes another size with another stride"
     return ""
 
 

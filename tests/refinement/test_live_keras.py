@@ -20,12 +20,14 @@ from rfa_toolbox.refinement import (  # noqa: E402
     Refinement,
     Repeat,
     SetWindow,
+    downsampling_steps,
     predict,
     refine_model,
     refinement_of,
 )
 from rfa_toolbox.refinement.live.application import as_predicted  # noqa: E402
 from rfa_toolbox.refinement.live.comparison import differences  # noqa: E402
+from rfa_toolbox.refinement.steps import without  # noqa: E402
 
 graph_of = create_graph_from_tensorflow_model
 pytestmark = pytest.mark.filterwarnings("ignore:These operations are not known")
@@ -162,6 +164,34 @@ def test_a_pooling_in_a_repeated_block_is_in_its_copies() -> None:
     kinds = [type(one).__name__ for one in refined.model.layers]
     assert kinds[2:-2] == ["Conv2D", "MaxPooling2D", "MaxPooling2D", "ReLU"] * 3
     assert refined.model(np.zeros((1, 32, 32, 3))).shape == (1, 3)
+
+
+def u_net(kernel: int, padding: str) -> Any:
+    layers = keras.layers
+    image = keras.Input((32, 32, 3))
+    fine = layers.Conv2D(4, 3, padding="same", name="fine")(image)
+    coarse = layers.Conv2D(8, 3, padding="same")(layers.MaxPooling2D(2, name="down")(fine))
+    back = layers.Conv2DTranspose(4, kernel, strides=2, padding=padding, name="up")(coarse)
+    return keras.Model(image, layers.Conv2D(2, 3)(layers.Concatenate()([fine, back])))
+
+
+@pytest.mark.parametrize("kernel", [1, 2, 3, 4, 5])
+def test_transposed_convolutions_that_lead_back_change_with_the_step(kernel: int) -> None:
+    model = drawn(u_net(kernel, "same"))
+    graph = graph_of(model)
+    (step,) = downsampling_steps(graph)
+    assert step.editable
+    refined = refine_model(model, refinement_of(graph, without(graph, step), 32))
+    assert refined.model.get_layer("up").strides == (1, 1)
+    assert refined.initialised == (("up",) if kernel == 2 else ())
+
+
+def test_a_transposed_convolution_that_makes_patches_still_does() -> None:
+    model = u_net(2, "valid")
+    graph = graph_of(model)
+    edits = without(graph, *downsampling_steps(graph))
+    refined = refine_model(model, refinement_of(graph, edits, 32)).model
+    assert refined.get_layer("up").kernel_size == (1, 1)
 
 
 def test_weights_stay_and_the_original_is_not_changed() -> None:

@@ -16,6 +16,7 @@ from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.refinement.live.changes import Change, Inserted, NewWindow, Removed, Repeated
 from rfa_toolbox.refinement.live.weights import Weights, summed_patch
+from rfa_toolbox.refinement.nodes import is_transposed
 
 __all__ = ["LiveKerasModel"]
 
@@ -169,13 +170,14 @@ def _set_window(
     entry = _entry_of(config, _layer_name(before))
     own = entry["config"]
     old, new = before.layer_info, after.layer_info
+    resizes = old.upsampling != new.upsampling and not is_transposed(old)
     for keys, one, other in (
         (("kernel_size", "pool_size"), old.kernel_size, new.kernel_size),
         (("strides",), old.stride_size, new.stride_size),
         (("dilation_rate",), old.dilation, new.dilation),
-        (("size",), old.upsampling, new.upsampling),
+        (("strides",) if is_transposed(old) else ("size",), old.upsampling, new.upsampling),
     ):
-        if one == other or (keys[0] == "kernel_size" and old.upsampling != new.upsampling):
+        if one == other or (keys[0] == "kernel_size" and resizes):
             continue
         key = next((key for key in keys if key in own), None)
         if key is None or _per_axis(own[key], len(one)) != one:

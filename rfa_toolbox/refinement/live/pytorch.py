@@ -192,6 +192,9 @@ def _set_window(
     model: nn.Module, before: EnrichedNetworkNode, after: EnrichedNetworkNode, weights: Weights
 ) -> None:
     module = _module_of(model, before)
+    if isinstance(module, nn.modules.conv._ConvTransposeNd):
+        _set_transposed(module, before, after, weights)
+        return
     if before.layer_info.upsampling != after.layer_info.upsampling:
         _set_upsampling(module, before, after)
         return
@@ -259,6 +262,24 @@ def _set_upsampling(
     same = not isinstance(value, tuple | list) and len(set(new)) == 1
     factor: Any = type(value)(new[0]) if same else tuple(map(float, new))
     module.scale_factor = factor
+
+
+def _set_transposed(
+    module: nn.modules.conv._ConvTransposeNd,
+    before: EnrichedNetworkNode,
+    after: EnrichedNetworkNode,
+    weights: Weights,
+) -> None:
+    """Set the stride of a transposed convolution, which is the up-sampling of its node."""
+    old, new = before.layer_info, after.layer_info
+    _set(module, "stride", old.upsampling, new.upsampling, before)
+    room = zip(new.upsampling, module.dilation, strict=True)
+    module.output_padding = tuple(
+        min(more, max(one) - 1) for more, one in zip(module.output_padding, room, strict=True)
+    )
+    if old.kernel_size != new.kernel_size:
+        _set(module, "kernel_size", old.kernel_size, new.kernel_size, before)
+        _set_weight(module, before, after, weights)
 
 
 def _set_weight(
