@@ -165,8 +165,9 @@ class PoisonedLayers:
         )
 
     def _bundled(self, tensor: Any) -> Any:
-        axis = self._axis(len(getattr(tensor, "shape", ())))
-        if axis is None or not self.shortcuts:
+        shape = getattr(tensor, "shape", ())
+        axis = self._axis(len(shape))
+        if axis is None or not self.shortcuts or 0 in shape:
             return tensor
         flags = nan_in(self.keras, tensor)
         differ = np.diff(flags, axis=axis).any(tuple({*range(flags.ndim)} - {axis}))

@@ -97,32 +97,31 @@ class Pattern:
                 return row + (unit - known) // self.units * self.rows
         return None
 
-    def holds_at(self, threshold: int, mask: Mask, inside: range) -> bool:
-        """Return whether those units are NaN at a threshold that should be, and no others.
+    def holds(self, flags: Mapping[int, Mask], inside: range) -> bool:
+        """Return whether those units are NaN at every threshold that should be, and no others.
 
         Looked at are all units that should change inside of the image, and those between them that
         should see nothing: a wrong jump shows far away from where the pattern was found.
 
-        >>> mask = np.array([True, True, True, True, False, False])
+        >>> flags = {8: np.array([True, True, True, True, False, False])}
         >>> patterns = Pattern(1, 2, {0: 1}), Pattern(2, 3, {0: 1, 1: 2}), Pattern(1, 5, {1: 3})
-        >>> [pattern.holds_at(8, mask, range(20)) for pattern in patterns]
+        >>> [pattern.holds(flags, range(20)) for pattern in patterns]
         [True, False, False]
         """
-        places = np.arange(mask.size)
-        within = np.zeros(mask.size, bool)
-        poisoned = np.zeros(mask.size, bool)
+        masks = np.array(list(flags.values()))
+        places = np.arange(masks.shape[1])
+        changes = np.full(places.size, math.inf)
         for known, row in self.at.items():
-            changes = row + (places - known) // self.units * self.rows
-            own = (places - known) % self.units == 0
-            within |= own & (inside.start <= changes) & (changes < inside.stop)
-            poisoned |= own & (changes < threshold)
-        (looked_at,) = np.nonzero(within)
+            own = slice(known % self.units, None, self.units)
+            changes[own] = row + (places[own] - known) // self.units * self.rows
+        checked = (inside.start <= changes) & (changes < inside.stop)
+        (looked_at,) = np.nonzero(checked)
         if not looked_at.size:
             return True
-        between = np.isin(places % self.units, [one % self.units for one in self.at], invert=True)
-        between[: looked_at[0]] = between[looked_at[-1] :] = False
-        checked = within | between
-        return bool((mask == poisoned)[checked].all())
+        between = slice(looked_at[0], looked_at[-1])
+        checked[between] |= np.isinf(changes[between])
+        poisoned = changes < np.array(list(flags))[:, np.newaxis]
+        return bool((masks == poisoned)[:, checked].all())
 
 
 def known_rows(flags: Mapping[int, Mask]) -> dict[int, int] | None:

@@ -643,10 +643,7 @@ class _Side:
             pattern = find_pattern(
                 rows, {last - one for one in silent} if self.mirrored else silent
             )
-            if pattern is not None and all(
-                pattern.holds_at(threshold, mask, self._inside)
-                for threshold, mask in reversed(self._flags[name].items())
-            ):
+            if pattern is not None and pattern.holds(self._flags[name], self._inside):
                 self.patterns[name] = pattern
 
     def _see(self, thresholds: Sequence[int]) -> None:

@@ -30,7 +30,7 @@ from rfa_toolbox.empirical.tensors import (
     spot_of,
 )
 from rfa_toolbox.empirical.torch_differences import Changed, holds_zeros, random_twin
-from rfa_toolbox.empirical.torch_models import shared_parameter, with_numbers
+from rfa_toolbox.empirical.torch_models import unused, with_numbers
 from rfa_toolbox.empirical.torch_recording import Forgetful, plain_kernels
 from rfa_toolbox.encodings.pytorch import meta, utils
 from rfa_toolbox.encodings.pytorch.capture import (
@@ -99,8 +99,7 @@ class TorchBench:
         **graph_options: Any,
     ) -> None:
         self.model = with_numbers(model)
-        self.twin = meta.twin_of(self.model, shared_parameter, lambda one: one.detach().clone())
-        self.twin.eval()
+        self.twin = unused(self.model).eval()
         self.global_ops = global_ops
         self.shortcuts = shortcuts
         self.memory = memory
@@ -234,9 +233,9 @@ class TorchBench:
         """Return what the model does with inputs of these shapes."""
         if not self.with_memory:
             return meta.capture(self.twin, example, self.ending)
-        scopes = ModuleScopes(self.twin)
-        recorder = Forgetful(scopes, meta.held_by(self.twin), origins_of(self.twin), self.ending)
-        return recorder.record(self.twin, example)
+        twin = unused(self.twin)
+        recorder = Forgetful(ModuleScopes(twin), meta.held_by(twin), origins_of(twin), self.ending)
+        return recorder.record(twin, example)
 
     def example_with(self, sizes: Sequence[int]) -> Example:
         """Return the inputs with these sizes of the image, in every input that is one."""
@@ -442,15 +441,15 @@ class TorchSetting:
                 for image, (start, stop) in zip(tensor, intervals, strict=len(intervals) > 1):
                     rows = image.narrow(dimension - 1, start, stop - start)
                     rows.fill_(math.nan)
-        scopes = ModuleScopes(self.bench.twin)
+        twin = unused(self.bench.twin)
         wanted: dict[int, list[Spot]] = {}
         for name, tap in self.taps.items():
             wanted.setdefault(tap.tensor.number, []).append(spots[name])
-        observer = _Observer(self.bench, scopes, wanted, len(intervals), self.gates)
+        observer = _Observer(self.bench, twin, wanted, len(intervals), self.gates)
         if self.record.stopped:
             observer.limit = len(self.record.operations)
         with plain_kernels():
-            record = observer.record(self.bench.twin, inputs)
+            record = observer.record(twin, inputs)
         _require_same(self.record, record)
         self.bench.weighing |= observer.weighing
         del record, inputs
@@ -525,6 +524,22 @@ def _read(spot: Spot, tensor: torch.Tensor, batch: int) -> Mask:
 
 _NEW = {f"new_{kind}" for kind in ("empty", "full", "ones", "zeros", "tensor")}
 """Operators that take nothing but a type from a tensor."""
+_TYPED = {"to", "type_as"}
+"""Operators that take a type from their argument ``other``."""
+
+
+def _independent(record: Record) -> set[int]:
+    """Return the tensors that take a type from an image at most, and no numbers."""
+    images = {one.number for one in record.inputs}
+    for operation in record.operations:
+        given = {
+            key: value
+            for key, value in operation.arguments.items()
+            if operation.name not in _NEW and not (operation.name in _TYPED and key == "other")
+        }
+        if any(one.number in images for one in tensors_in(given)):
+            images.update(one.number for one in operation.outputs)
+    return {one.number for made in record.operations for one in made.outputs} - images
 
 
 def _scales(one: Record, two: Record, read: Collection[int]) -> bool:
@@ -532,18 +547,18 @@ def _scales(one: Record, two: Record, read: Collection[int]) -> bool:
 
     Images must lie one behind the other in the tensors that are read, and anywhere in the others.
     """
-    if len(one.operations) != len(two.operations):
+    if [single.name for single in one.operations] != [double.name for double in two.operations]:
         return False
-    if any(op.name in ("cat", "vstack") and not op.get("dim", 0) for op in one.operations):
+    free = _independent(one) - set(read)
+    made = [(op, tensor) for op in one.operations for tensor in op.outputs]
+    joins = (op for op, tensor in made if tensor.number not in free)
+    if any(op.name in ("cat", "vstack") and not op.get("dim", 0) for op in joins):
         return False
+    doubled = (tensor for op in two.operations for tensor in op.outputs)
     return all(
-        single.name == double.name
-        and all(
-            _is_doubled(a.shape, b.shape, first_only=a.number in read)
-            for a, b in zip(single.outputs, double.outputs, strict=True)
-            if a.shape != b.shape or a.number in read or single.name not in _NEW
-        )
-        for single, double in zip(one.operations, two.operations, strict=True)
+        _is_doubled(a.shape, b.shape, first_only=a.number in read)
+        for (_, a), b in zip(made, doubled, strict=True)
+        if a.shape != b.shape or a.number not in free
     )
 
 
@@ -587,12 +602,12 @@ class _Observer(PoisonedCalls, Forgetful):
     def __init__(
         self,
         bench: TorchBench,
-        scopes: ModuleScopes,
+        twin: nn.Module,
         wanted: Mapping[int, Sequence[Spot]],
         batch: int,
         gates: Collection[int],
     ) -> None:
-        super().__init__(scopes, meta.held_by(bench.twin), {})
+        super().__init__(ModuleScopes(twin), meta.held_by(twin), {})
         self.gates = gates
         self.global_ops = bench.global_ops
         self.shortcuts = bench.shortcuts

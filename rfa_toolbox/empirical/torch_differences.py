@@ -19,6 +19,7 @@ from torch import nn
 from torch.utils._pytree import tree_map
 
 from rfa_toolbox.empirical.poison import NORMS, repeated_dimensions, takes_statistics
+from rfa_toolbox.empirical.torch_models import unused
 from rfa_toolbox.empirical.torch_recording import Forgetful, plain_kernels
 from rfa_toolbox.encodings.pytorch import meta
 from rfa_toolbox.encodings.pytorch.capture import Example, ModuleScopes, undisturbed
@@ -143,9 +144,10 @@ class Changed:
 
     @torch.inference_mode(False)
     def _run(self, inputs: Example) -> dict[int, torch.Tensor]:
-        recorder = self._recorder(ModuleScopes(self.model), meta.held_by(self.model), {})
+        model = unused(self.model)
+        recorder = self._recorder(ModuleScopes(model), meta.held_by(model), {})
         with plain_kernels(), _in_double_precision():
-            recorder.record(self.model, inputs.map(torch.clone))
+            recorder.record(model, inputs.map(torch.clone))
         return recorder.values
 
 

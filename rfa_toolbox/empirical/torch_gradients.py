@@ -15,7 +15,7 @@ from rfa_toolbox.empirical.gradients import Array, Gradient, Reduce, Signal, unc
 from rfa_toolbox.empirical.neutral import Part
 from rfa_toolbox.empirical.results import call_name, path_and_call
 from rfa_toolbox.empirical.torch_inputs import OneOfSeveral
-from rfa_toolbox.empirical.torch_models import shared_parameter, with_numbers
+from rfa_toolbox.empirical.torch_models import unused, with_numbers
 from rfa_toolbox.empirical.torch_neutral import Neutral, make_weights_positive, one_channel
 from rfa_toolbox.encodings.pytorch.capture import ModuleScopes, undisturbed
 from rfa_toolbox.encodings.pytorch.inputs import DEFAULT_INPUT, usual_examples
@@ -43,7 +43,7 @@ class TorchModelInExperiment:
         if exact:
             self._model = twin_of(self._given, _exact_parameter, _exact)
         else:
-            self._model = twin_of(self._given, shared_parameter, lambda one: one.detach().clone())
+            self._model = unused(self._given)
         self._model.eval()
         self._equal: set[int] = set()
         self._inputs: OneOfSeveral | None = None

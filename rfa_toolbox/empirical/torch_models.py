@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from rfa_toolbox.encodings.pytorch.ingest_architecture import unwrapped
+from rfa_toolbox.encodings.pytorch.meta import twin_of
 from rfa_toolbox.errors import UnsupportedModelError
 
-__all__ = ["shared_parameter", "with_numbers"]
+__all__ = ["shared_parameter", "unused", "with_numbers"]
 
 
 def with_numbers(model: object) -> nn.Module:
@@ -32,6 +33,15 @@ def with_numbers(model: object) -> nn.Module:
             "model.to_empty(device='cpu') and draw or load its weights and buffers."
         )
     return module
+
+
+def unused(model: nn.Module) -> nn.Module:
+    """Return a copy of a model that shares its parameters, and nothing else.
+
+    Some models keep what they compute in their first call, as heads of detectors do with their
+    anchors, and leave it out of the next one. A copy for every call does the same in all of them.
+    """
+    return twin_of(model, shared_parameter, lambda one: one.detach().clone())
 
 
 def shared_parameter(parameter: nn.Parameter) -> nn.Parameter:

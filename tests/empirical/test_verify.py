@@ -623,3 +623,40 @@ def test_a_notebook_shows_what_was_found_as_a_table() -> None:
         shown = found._repr_html_()
         assert shown.count("<tr>") == 1 + 2
         assert "MaxPool1d" in shown
+
+
+class KeptAnchors(nn.Module):
+    """A head that computes where its positions are in its first call, and keeps that."""
+
+    def __init__(self, masked: bool = False) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, stride=2, padding=1)
+        self.head = nn.Conv2d(4, 2, 3, padding=1)
+        self.mask = torch.ones(4, 1, 1)
+        self.mask[0] = 0.0 if masked else 1.0
+        self.shape: torch.Size | None = None
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.stem(x) * self.mask
+        if x.shape[2:] != self.shape:
+            self.shape = x.shape[2:]
+            across = torch.arange(x.shape[3]).type_as(x) + 0.5
+            down = torch.arange(x.shape[2]).type_as(x) + 0.5
+            self.anchors = torch.stack(torch.meshgrid(down, across, indexing="ij"))
+        return self.head(x) + self.anchors  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_what_a_model_keeps_of_a_call_is_not_there_in_the_next_one(masked: bool) -> None:
+    model = KeptAnchors(masked)
+    for _ in range(2):  # the second time with the anchors of a user's own call
+        report = verify(model, (1, 3, 64, 64))
+        assert {one.verdict for one in report.nodes} == {"agrees"}, str(report)
+        model(torch.zeros(1, 3, 64, 64))
+
+
+def test_images_run_together_also_where_a_constant_takes_their_type() -> None:
+    bench = torch_bench.TorchBench(KeptAnchors(), (1, 3, 64, 64))
+    setting = bench.setting(0, 224)
+    assert setting is not None
+    assert setting._batch_size() > 1

@@ -81,3 +81,14 @@ def test_what_is_not_seen_being_called_is_not_measured(keras: Any) -> None:
     assert report.ok
     unseen = {one.verdict: one.reason for one in report.nodes[1:]}
     assert unseen == {"not measured": "the experiment does not see it being called"}
+
+
+def test_a_part_without_a_channel_is_read_by_nothing(keras: Any) -> None:
+    image = keras.Input((32, 32, 4))
+    first, rest, none = keras.ops.split(image, [1, 4], axis=-1)
+    assert none.shape[-1] == 0
+    one = keras.layers.Conv2D(3, 3, name="one")(first)
+    rest = keras.layers.Cropping2D(1)(rest)
+    last = keras.layers.Conv2D(2, 3, name="last")(keras.ops.concatenate([one, rest], -1))
+    report = verify(keras.Model(image, last))
+    assert {node.verdict for node in report.nodes} == {"agrees"}, str(report)
