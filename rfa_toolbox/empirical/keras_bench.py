@@ -257,6 +257,8 @@ class KerasSetting:
             if name in self._masked or self._masked & {one.name for one in node.predecessors}:
                 self._masked.add(name)
                 self.blind[name] = "some weights are zero by a mask, which NaN does not show"
+        for name in self._masked & self.nodes.keys():
+            self._say_of_scores(self.nodes[name])
         self.doubtful: dict[str, str] = {}
         self.twice: frozenset[str] = frozenset()
         self.unplaced: frozenset[str] = frozenset()
@@ -292,6 +294,16 @@ class KerasSetting:
         if len(shape) == len(self.shape):
             return tuple(shape[one] for one in self.bench.spatial) != tuple(sizes)
         return (len(shape), len(self.shape)) == (3, 4) and shape[1] != math.prod(sizes)
+
+    def _say_of_scores(self, masked: EnrichedNetworkNode) -> None:
+        """Say of scores in front of a mask that they are a part of their attention."""
+        waiting = list(masked.predecessors)
+        while waiting:
+            node = waiting.pop()
+            shape = self.output_shapes.get(node.name, ())
+            if len(shape) > 2 and shape[-1] == shape[-2] > 1 and node.name not in self.blind:
+                self.blind[node.name] = "it has every position twice, as the scores of an attention"
+                waiting.extend(node.predecessors if self._is_neutral(node) else ())
 
     def _is_neutral(self, node: EnrichedNetworkNode) -> bool:
         return node.kernel_size in (1, (1,) * self.bench.axes)

@@ -141,7 +141,7 @@ class PoisonedLayers:
         if short is not None:
             return short
         mapped = self.keras.tree.map_structure
-        args, given = mapped(self._whole, (args, dict(keywords)))
+        args, given = mapped(self.whole, (args, dict(keywords)))
         if getattr(operation, "_call_has_training_arg", False):
             given["training"] = False
         return mapped(self._bundled, operation(*args, **given))
@@ -175,7 +175,8 @@ class PoisonedLayers:
         counts = np.diff([*starts, flags.shape[axis]])
         return Bundled(flags.take(starts, axis), axis, counts, tensor)
 
-    def _whole(self, value: Any) -> Any:
+    def whole(self, value: Any) -> Any:
+        """Return a tensor with all of its channels."""
         if not isinstance(value, Bundled):
             return value
         if value.tensor is not None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from rfa_toolbox.empirical.keras_poison import PoisonedLayers
 from rfa_toolbox.empirical.results import call_name
@@ -18,6 +19,23 @@ __all__ = ["Walk"]
 _MOVING = {"Reshape", "Permute"}
 _COLUMNS = {"Fold", "Unfold"}
 """What holds the positions of two axes in one dimension, behind the channels."""
+
+
+_SUMS, _PRODUCTS = {"Add", "Subtract"}, {"Multiply", "Matmul", "Einsum", "Conv", "ConvTranspose"}
+_WEIGHING = {*_SUMS, *_PRODUCTS, "Where", "DotProductAttention"}
+"""Operations that a constant may tell not to look at some of what they read."""
+_MASKED = 1e3
+_MOSTLY = 0.1
+"""What share of a constant is zero that is a mask, and no weights that were learned."""
+
+
+def _leaves_out(kind: str, constant: npt.NDArray[Any]) -> bool:
+    """Whether a constant makes an operation leave out some of what it reads."""
+    if constant.dtype == np.bool_:
+        return kind in {"Where", "DotProductAttention", "Multiply"}
+    if kind in _SUMS or kind == "DotProductAttention":
+        return bool((np.abs(constant) > _MASKED).any())
+    return kind in _PRODUCTS and bool((constant == 0).mean() > _MOSTLY)
 
 
 class Walk:
@@ -89,7 +107,10 @@ class Walk:
         weighs = call_name(name, self._calls[name] + 1) in self.weighing
         result = self.layers.call(step.operation, args, keywords, weighs)
         if any(id(one) in found and id(one) not in self._constant for one in symbolic):
-            self._show(step.operation, name, args, keywords, result)
+            kind = type(step.operation).__name__
+            constants = self._constants(symbolic, found) if kind in _WEIGHING else ()
+            zeros = any(_leaves_out(kind, one) for one in constants)
+            self._show(step.operation, name, args, keywords, result, zeros)
         else:
             self._constant |= set(map(id, step.outputs))
         return self._tensors(result, step)
@@ -99,18 +120,32 @@ class Walk:
         flat = [one for one in self.layers.keras.tree.flatten(result) if hasattr(one, "shape")]
         return list(itertools.islice(flat, len(step.outputs)))
 
-    def _show(self, operation: Any, name: str, args: Any, keywords: Any, result: Any) -> None:
+    def _show(
+        self, operation: Any, name: str, args: Any, keywords: Any, result: Any, zeros: bool
+    ) -> None:
         kind = type(operation).__name__
         read = len(args[0].shape) if args and hasattr(args[0], "shape") else 0
         before = {**dict.fromkeys(_MOVING, read), **dict.fromkeys(_COLUMNS, read + 2)}.get(kind, 0)
         order = self._order(operation, args, result)
         name = self._name("", name)
-        if any(
+        given = any(
             key.endswith("mask") and one is not None and one is not False
             for key, one in keywords.items()
-        ):
+        )
+        if given or zeros:
             self.masked.add(name)
         self.look(name, result, before, order)
+
+    def _constants(self, symbolic: Sequence[Any], found: Mapping[int, Any]) -> list[Any]:
+        """Return the numbers of arguments that depend on no input."""
+        return [
+            np.asarray(
+                self.layers.keras.ops.convert_to_numpy(self.layers.whole(found.get(id(one), one)))
+            )
+            for one in symbolic
+            if len(getattr(one, "shape", ())) > 1
+            and (id(one) not in found or id(one) in self._constant)
+        ]
 
     def _name(self, path: str, name: str) -> str:
         self._calls[name] += 1

@@ -19,6 +19,7 @@ from rfa_toolbox.encodings.tensorflow_keras.live import (
     is_array,
     opened,
 )
+from rfa_toolbox.encodings.tensorflow_keras.live_masks import held_mask, left_by
 from rfa_toolbox.encodings.tensorflow_keras.model_json import (
     WRAPPERS,
     CallRecord,
@@ -146,7 +147,11 @@ class _Writer:
         entry = _entry(step.operation)
         if entry.kind != "InputLayer" and not list(tensors_in((arguments, keywords))):
             weights = weights_in((arguments, keywords)) | _held_by(step.operation)
-            return [Weights(tuple(one.shape), weights) for one in step.outputs]
+            left = left_by(step.operation, arguments, keywords)
+            return [
+                Weights(tuple(one.shape), weights, left if place == 0 else None)
+                for place, one in enumerate(step.outputs)
+            ]
         wrapped = entry.config.get("layer")
         if entry.kind in WRAPPERS and entry.known and isinstance(wrapped, Mapping):
             around = Wrapper(entry.kind, entry.config)
@@ -306,4 +311,5 @@ def _constant(value: Any) -> Weights:
     """Return what a weight or a symbolic tensor is that depends on no input."""
     shape = tuple(one or 1 for one in value.shape)
     path = getattr(value, "path", None)
-    return Weights(shape, {} if path is None else {str(path): math.prod(shape)})
+    sizes = {} if path is None else {str(path): math.prod(shape)}
+    return Weights(shape, sizes, held_mask(value))

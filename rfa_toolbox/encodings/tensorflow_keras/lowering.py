@@ -28,6 +28,7 @@ from rfa_toolbox.encodings.tensorflow_keras.model_json import TensorRef as Writt
 from rfa_toolbox.encodings.tensorflow_keras.sources import Constant
 from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.operators.record import ModuleCall, Operation, Record, TensorRef, tensors_in
+from rfa_toolbox.operators.record import Numbers as Held
 from rfa_toolbox.operators.told import Told, shape_behind
 
 __all__ = [
@@ -35,7 +36,10 @@ __all__ = [
     "Call",
     "Lowering",
     "Numbers",
+    "array_of",
     "constant_of",
+    "mask_of",
+    "number_of",
     "per_axis",
     "sizes_of",
     "stand_in_shape",
@@ -98,16 +102,66 @@ def constant_of(value: Any, number: int = -1) -> TensorRef:
     TensorRef(number=-1, shape=(2, 2), even=(0,), made=0, numbers=None)
     """
     if type(value) is Weights:
-        return TensorRef(number, value.shape)
+        return TensorRef(number, value.shape, numbers=value.left)
     import numpy as np  # where there are constants; the package itself loads without it
 
     shape = sizes_of(value)
     try:
-        numbers = np.asarray(_inside(value), dtype=float)
+        given = np.asarray(_inside(value))
+        numbers = given.astype(float)
     except (TypeError, ValueError):
         return TensorRef(number, shape)
-    even = [at for at in range(numbers.ndim) if (np.ptp(numbers, axis=at) == 0).all()]
-    return TensorRef(number, shape, tuple(even) if numbers.shape == shape else ())
+    if numbers.shape != shape:
+        return TensorRef(number, shape)
+    even = tuple(at for at in range(numbers.ndim) if (np.ptp(numbers, axis=at) == 0).all())
+    may_be_a_mask = numbers.ndim > 1 and 1 not in shape[-2:] and len(even) < numbers.ndim
+    held = Held(given if given.dtype == bool else numbers) if may_be_a_mask else None
+    return TensorRef(number, shape, even, numbers=held)
+
+
+def mask_of(value: Any) -> TensorRef | None:
+    """Return a constant that tells which keys queries see, not 0 where they do; else None.
+
+    >>> mask_of([[1, 0], [1, 1]]).numbers.array.tolist()
+    [[True, False], [True, True]]
+    """
+    if value is None or type(value) is TensorRef:
+        return None
+    found = constant_of(value)
+    array = None if found.numbers is None else found.numbers.array
+    return None if array is None else found._replace(numbers=Held(array != 0))
+
+
+def number_of(value: Any) -> float | None:
+    """Return the one number that a constant consists of, if it does.
+
+    >>> number_of([[-1e9, -1e9]]), number_of([1, 2])
+    (-1000000000.0, None)
+    """
+    if value is None or type(value) in (TensorRef, Weights):
+        return None
+    import numpy as np  # where there are constants; the package itself loads without it
+
+    try:
+        numbers = np.asarray(_inside(value), dtype=float)
+    except (TypeError, ValueError):
+        return None
+    same = numbers.size > 0 and bool((numbers == numbers.flat[0]).all())
+    return float(numbers.flat[0]) if same else None
+
+
+def array_of(value: Any) -> Any:
+    """Return a constant of the JSON as an array.
+
+    Raises:
+        ValueError: if it is none.
+    """
+    import numpy as np  # where there are constants; the package itself loads without it
+
+    array = np.asarray(_inside(value))
+    if array.dtype == object:
+        raise ValueError(f"{value!r} is no constant")
+    return array
 
 
 def _inside(constant: Any) -> Any:

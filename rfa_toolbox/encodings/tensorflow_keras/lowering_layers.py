@@ -10,15 +10,17 @@ import attrs
 
 from rfa_toolbox.encodings.tensorflow_keras.lowering import (
     Call,
+    mask_of,
     per_axis,
     whole_numbers,
     words,
 )
-from rfa_toolbox.operators.record import TensorRef
+from rfa_toolbox.operators.record import Numbers, TensorRef
 
 __all__ = [
     "FAMILIES",
     "LAYERS",
+    "MASKED_KERNEL",
     "Map",
     "adapted",
     "broadcast",
@@ -210,6 +212,16 @@ def _kernel_and_map(call: Call) -> tuple[_Kernel, Map | None]:
     return kernel, map_of(call, count)
 
 
+MASKED_KERNEL = "masked kernel"
+"""Where a call has the numbers of a kernel that a mask makes 0 in places, taps in the last
+dimensions."""
+
+
+def _left_of_kernel(call: Call) -> Numbers | None:
+    found = call.record.config.get(MASKED_KERNEL)
+    return found if type(found) is Numbers else None
+
+
 def convolution(call: Call) -> TensorRef:
     """Lower a convolution, also a depthwise, separable or local one."""
     kernel, place = _kernel_and_map(call)
@@ -234,7 +246,7 @@ def convolution(call: Call) -> TensorRef:
             f"conv{place.count}d",
             place.shape(filters, sizes),
             input=place.tensor,
-            weight=TensorRef(-1, weight),
+            weight=TensorRef(-1, weight, numbers=_left_of_kernel(call)),
             groups=groups,
             weights={"kernel": math.prod(weight) * times, **bias},
             local=local,
@@ -256,7 +268,7 @@ def _each_by_itself(
         input=place.tensor,
         groups=place.channels,
         **options,
-        weight=TensorRef(-1, (inner, 1, *kernel.sizes)),
+        weight=TensorRef(-1, (inner, 1, *kernel.sizes), numbers=_left_of_kernel(call)),
         weights={"depthwise": math.prod(kernel.sizes) * inner}
         | ({"bias": inner} if biased and depthwise else {}),
     )
@@ -306,7 +318,9 @@ def _transposed(call: Call) -> TensorRef:
             f"conv_transpose{count}d",
             place.shape(filters, sizes),
             input=place.tensor,
-            weight=TensorRef(-1, (place.channels, filters, *kernel.sizes)),
+            weight=TensorRef(
+                -1, (place.channels, filters, *kernel.sizes), numbers=_left_of_kernel(call)
+            ),
             stride=kernel.strides,
             dilation=kernel.dilations,
             padding=tuple(sides),
@@ -700,6 +714,7 @@ def _attention(call: Call) -> TensorRef | list[TensorRef]:
         query=query,
         value=value,
         masked=masked,
+        attn_mask=mask_of(call.get("attention_mask")),
         weights=weights,
         products=products,
         dims=tuple(place for place in places if place < len(value.shape)),

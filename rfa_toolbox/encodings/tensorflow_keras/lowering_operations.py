@@ -19,7 +19,10 @@ from rfa_toolbox.encodings.tensorflow_keras import lowering_layers as layers
 from rfa_toolbox.encodings.tensorflow_keras.lowering import (
     Call,
     Numbers,
+    array_of,
     constant_of,
+    mask_of,
+    number_of,
     per_axis,
     whole_numbers,
     words,
@@ -27,6 +30,7 @@ from rfa_toolbox.encodings.tensorflow_keras.lowering import (
 from rfa_toolbox.encodings.tensorflow_keras.lowering_rarer import RARER
 from rfa_toolbox.encodings.tensorflow_keras.model_json import Weights
 from rfa_toolbox.encodings.tensorflow_keras.sources import Constant
+from rfa_toolbox.operators.record import Numbers as Held
 from rfa_toolbox.operators.record import TensorRef
 
 __all__ = ["OPERATIONS", "canonical"]
@@ -133,6 +137,25 @@ def _pointwise(call: Call) -> TensorRef:
                 None if one is None else _ON_NUMBERS[name](one, found[0] or 1) for one in numbers
             )
     return made
+
+
+def _where(call: Call) -> TensorRef:
+    """Choose between two tensors; where one of them is a number, a constant mask is filled."""
+    places = (("condition",), ("x1", "x"), ("x2", "y"))
+    condition, one, other = (
+        call.get(*names, default=call.arguments[at] if at < len(call.arguments) else None)
+        for at, names in enumerate(places)
+    )
+    if condition is None or type(condition) is TensorRef or len(call.tensors) != 1:
+        return _pointwise(call)
+    mask = constant_of(condition)
+    shape = layers.broadcast([call.x.shape, mask.shape])
+    filled = number_of(one if type(other) is TensorRef else other)
+    if filled is None:
+        return _pointwise(call)
+    if type(other) is TensorRef:
+        return call.emit("masked_fill", shape, input=other, mask=mask, value=filled)
+    return call.emit("where", shape, condition=mask, input=one, other=filled)
 
 
 def _neutral(call: Call) -> TensorRef:
@@ -385,8 +408,14 @@ def _attention(call: Call) -> TensorRef:
         dims=(1,),
         is_causal=bool(call.get("is_causal")),
         masked=call.get("mask", "bias") is not None,
+        attn_mask=mask_of(call.get("mask")) or _bias_of(call.get("bias")),
         products=(0, count),
     )
+
+
+def _bias_of(value: Any) -> TensorRef | None:
+    """Return a constant that is added to scores."""
+    return None if value is None or type(value) is TensorRef else constant_of(value)
 
 
 # --- sliding windows -------------------------------------------------------------------------
@@ -425,7 +454,7 @@ def _convolve(call: Call) -> TensorRef | list[TensorRef]:
     """Lower a convolution as a function, which says in its kernel how large it is."""
     given = [*call.arguments[1:], *call.keywords.values()]
     kernels = [
-        one if type(one) is TensorRef else constant_of(one)
+        one if type(one) is TensorRef else _kernel(one)
         for one in given
         if type(one) is not TensorRef or one.number in call.lowering.told
     ]
@@ -447,10 +476,31 @@ def _convolve(call: Call) -> TensorRef | list[TensorRef]:
         "depth_multiplier": first[-1],
         "groups": max(1, channels // first[-2]) if name == "conv" else 1,
         "use_bias": False,
+        layers.MASKED_KERNEL: _taps_last(kernels[0], count),
     }
     record = attrs.evolve(call.record, config=config, base=kind)
     keywords = {name: one for name, one in call.keywords.items() if name not in config}
     return layers.LAYERS[kind](attrs.evolve(call, record=record, keywords=keywords))
+
+
+def _kernel(value: Any) -> TensorRef:
+    """Return a constant kernel with its numbers, if some are 0."""
+    found = constant_of(value)
+    if type(value) is Weights or not found.shape:
+        return found
+    try:
+        array = array_of(value)
+    except ValueError:
+        return found
+    return found._replace(numbers=Held(array) if (array == 0).any() else None)
+
+
+def _taps_last(kernel: TensorRef, count: int) -> Held | None:
+    """Return the numbers of a kernel with its taps in the last dimensions."""
+    if kernel.numbers is None or kernel.numbers.array is None:
+        return kernel.numbers
+    array = kernel.numbers.array
+    return Held(array.reshape(*array.shape[:count], -1).transpose(count, *range(count)))
 
 
 def _as_keras_says(call: Call, count: int) -> dict[str, Any]:
@@ -953,7 +1003,7 @@ logsigmoid maximum minimum mod mul multiply multiplynonan nantonum neg negative 
 oneslike polar pow power rad2deg real realdiv reciprocal reciprocalnonan relu relu6 rgbtograyscale
 rgbtohsv round rsqrt saturatecast scalarmul selu sigmoid sign silu sin sinc sinh softplus softshrink
 softsign sparseplus sparsesigmoid sqrt square squareddifference squareplus stopgradient sub subtract
-swish swishimpl tan tanh tanhshrink threshold tril triu truediv truedivide trunc where xdivy xlogy
+swish swishimpl tan tanh tanhshrink threshold tril triu truediv truedivide trunc xdivy xlogy
 zeroslike binarycrossentropy bitwiseinvert bitwiseleftshift bitwiserightshift digitize emptylike
 fmod fulllike gcd i0 isin isneginf isposinf isreal lcm ldexp leftshift logaddexp2 rightshift select
 signbit
@@ -967,6 +1017,7 @@ adjustsaturation checknumerics ensureshape viewascomplex viewasreal shuffle
 
 _FAMILIES: tuple[tuple[list[str], Lower], ...] = (
     (_POINTWISE, _pointwise),
+    (["where"], _where),
     (_NORMALISATIONS, _norm),
     (words("fliplr flipud flip fliplefright flipleftright flipupdown reverse"), _flipped),
     (

@@ -19,6 +19,7 @@ from typing import Any, NamedTuple, TypeAlias, TypeGuard
 import attrs
 
 from rfa_toolbox.errors import UnsupportedModelError
+from rfa_toolbox.operators.record import Numbers
 
 __all__ = [
     "OWN_MODULES",
@@ -53,11 +54,13 @@ class TensorRef(NamedTuple):
 class Weights:
     """A tensor of a live model that depends on no input, and whose numbers are not looked at.
 
-    ``sizes`` are those of the weights that it was computed from, by their paths.
+    ``sizes`` are those of the weights that it was computed from, by their paths. ``left`` tells
+    where it is 0 by a mask, whatever the weights will be, or what a mask holds.
     """
 
     shape: tuple[int, ...]
     sizes: Mapping[str, int] = attrs.field(factory=dict)
+    left: Numbers | None = None
 
 
 class Wrapper(NamedTuple):

@@ -397,7 +397,13 @@ def attention_over(known: Known, operation: Operation) -> Answer:
     layout = (*value.layout[:-1], plain(operation.outputs[0].shape[-1]))
     facts: dict[str, Any] = {"blockwise": in_blocks(windows)}
     (place, *more) = operation.get("dims", ()) or (0,)
-    if operation.get("is_causal") and not more and _attends_to_itself(known, operation, place):
+    itself = not more and _attends_to_itself(known, operation, place)
+    mask = operation.get("attn_mask")
+    if type(mask) is TensorRef and (allowed := allowed_by(mask)) is not None:
+        if operation.get("is_causal"):
+            allowed = Numbers(None)
+        facts |= _behind_mask(windows, value.layout[place] if itself else (), allowed)
+    elif operation.get("is_causal") and itself:
         facts |= _one_sided(windows, value, place)
     masked = bool(operation.get("masked"))
     return Effect(windows, (layout,), base=value, position_dependent=masked, **facts)
