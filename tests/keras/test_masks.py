@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
+
+if "keras" in os.environ.get("RFA_TEST_REQUIRE", "").split():
+    import keras
+else:
+    keras = pytest.importorskip("keras")
+
 from keras import layers, ops
 
 from rfa_toolbox import create_graph_from_keras_json, create_graph_from_tensorflow_model
