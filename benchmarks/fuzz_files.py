@@ -1,7 +1,7 @@
 """Read many files with something wrong in them: each gives a graph, or one clear line.
 
-``python -m benchmarks.fuzz_files keras 0 10000`` reads the files of these seeds, in a gigabyte and
-five seconds each, and prints those that end otherwise.
+``python -m benchmarks.fuzz_files onnx 0 10000`` (or ``keras``) reads the files of these seeds, in a
+gigabyte and five seconds each, and prints those that end otherwise.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 
 from tests.keras import mutated_files
+from tests.onnx import mutated_files as mutated_onnx
 
 _MEMORY = 1 << 30
 
@@ -32,7 +33,10 @@ def main(kind: str, first: int, last: int) -> int:
     return wrong
 
 
-_KINDS = {"keras": (mutated_files.mutated, mutated_files.create_graph_from_keras_json)}
+_KINDS = {
+    "keras": (mutated_files.mutated, mutated_files.create_graph_from_keras_json),
+    "onnx": (mutated_onnx.mutated, mutated_onnx.read),
+}
 
 if __name__ == "__main__":
     sys.exit(bool(main(sys.argv[1], *map(int, sys.argv[2:4]))))

@@ -49,6 +49,7 @@ _FINITE = 0.5
 _NUMBERS = 2**27
 """How many numbers the tensors of a pass may have, all together."""
 
+_INSIDE = "it lies behind an operator that runs a graph of its own, which may hide NaN"
 _TWICE = "it has every position twice, and some of them have no weight"
 _MASKED = -1e3
 _MOSTLY = 0.1
@@ -170,7 +171,9 @@ class OnnxSetting:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UserWarning)  # of unknown operators, at every size
             digraph.to_graph()
-        names = lowering.names
+        inside = [node for node in bench.proto.graph.node if node.op_type in ("If", "Loop", "Scan")]
+        top = {*bench.names, *(name for node in bench.proto.graph.node for name in node.output)}
+        names = {number: name for number, name in lowering.names.items() if name in top}
         taps = {node: tap for node, tap in digraph.results.items() if tap[0].number in names}
         nameless = [node for node in digraph.results if node not in taps]
         self.nodes: dict[str, EnrichedNetworkNode] = {node.name: node for node in digraph.results}
@@ -196,6 +199,8 @@ class OnnxSetting:
             if not self.spots[node.name].kept and tensor.number not in lists
         }
         self.blind = {node.name: "the file has no name for its tensor" for node in nameless}
+        hiding = reached(bench.proto, [name for node in inside for name in node.output])
+        self.blind |= {name: _INSIDE for name, tensor in self.tensors.items() if tensor in hiding}
         masked = _behind_masks(lowering, self.bench.proto, _weighing(record, names))
         self.weighed = {name for name, tensor in self.tensors.items() if tensor in masked}
         self.blind |= dict.fromkeys(

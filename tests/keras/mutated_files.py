@@ -19,7 +19,7 @@ from rfa_toolbox.encodings.tensorflow_keras.lowering_layers import LAYERS
 from rfa_toolbox.encodings.tensorflow_keras.lowering_operations import OPERATIONS
 from rfa_toolbox.errors import RFAError
 
-__all__ = ["SECONDS", "complaint", "mutated"]
+__all__ = ["SECONDS", "broken", "complaint", "mutated"]
 
 SECONDS = 5
 _DATA = Path(__file__).parent / "data"
@@ -79,7 +79,8 @@ def _rename(model: Any, chance: random.Random) -> None:
             layer["module"] = "keras.src.ops.numpy"
 
 
-def _broken(content: bytes, chance: random.Random) -> bytes:
+def broken(content: bytes, chance: random.Random) -> bytes:
+    """Return a content with some bytes changed, left out or repeated."""
     changed = bytearray(content)
     kind = chance.randrange(4)
     if kind == 0:
@@ -113,7 +114,7 @@ def mutated(seed: int) -> bytes:
         with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
             archive.writestr("config.json", content)
         content = packed.getvalue()
-    return content if how < 0.8 else _broken(content, chance)
+    return content if how < 0.8 else broken(content, chance)
 
 
 class _TookTooLong(BaseException):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -258,23 +259,53 @@ def _inside(kind: str) -> onnx.NodeProto:
     )
 
 
-@pytest.mark.parametrize(
-    ("kind", "fields"),
-    [
-        ("If", [((3, 3), "exact"), ((3, 3), "unknown"), ((5, 5), "unknown")]),
-        ("Loop", [((3, 3), "exact")]),  # nothing tells how large what it makes is
-    ],
-)
-def test_graphs_inside_of_operators_are_not_followed_and_said(
-    kind: str, fields: list[tuple[tuple[int, int], str]]
-) -> None:
+def test_branches_are_not_followed_where_the_input_decides_and_said() -> None:
+    zero = numpy_helper.from_array(np.array(0, np.float32), "zero")
+    nodes = [
+        node("Conv", "x w", "h"),
+        node("ReduceMax", "x", "m", keepdims=0),
+        node("Greater", "m zero", "flag"),
+        _inside("If"),
+        node("Conv", "g w", "y"),
+    ]
+    with pytest.warns(UserWarning, match="If"):
+        graph = create_graph_from_onnx(model(nodes, [*CONV, zero]))
+    assert graph.certainty == "unknown"
+
+
+@pytest.mark.parametrize(("flag", "size"), [(True, 5), (False, 9)])
+def test_a_condition_that_is_known_takes_its_branch(flag: bool, size: int) -> None:
+    held = numpy_helper.from_array(np.array(flag), "constant")
+    made = helper.make_tensor_value_info("b", TensorProto.FLOAT, None)
+    branches = {}
+    for name, kernel in (("then_branch", 3), ("else_branch", 7)):
+        inside = [node("Relu", "h", "i"), node("Conv", f"i {name}", "b")]
+        own = weight(name, 2, 2, kernel, kernel)
+        branches[name] = helper.make_graph(inside, name, [], [made], [own])
+    nodes = [
+        node("Conv", "x w", "h"),
+        node("Not", "constant", "other"),
+        node("Not", "other", "flag"),
+        node("If", "flag", "g", **branches),
+        node("Relu", "g", "y"),
+    ]
+    file = model(nodes, [*CONV, held])
+    graph = create_graph_from_onnx(file)
+    assert (graph.receptive_field_max, graph.certainty) == ((size, size), "exact")
+    pytest.importorskip("onnxruntime")
+    report = importlib.import_module("rfa_toolbox.empirical").verify(file)
+    assert report.ok, report
+    assert [one.verdict for one in report.nodes][-1] == "not measured"
+
+
+def test_loops_are_not_followed_and_said() -> None:
     flag = numpy_helper.from_array(np.array(True), "flag")
     count = numpy_helper.from_array(np.array(3, np.int64), "count")
-    nodes = [node("Conv", "x w", "h"), _inside(kind), node("Conv", "g w", "y")]
-    with pytest.warns(UserWarning, match=kind):
+    nodes = [node("Conv", "x w", "h"), _inside("Loop"), node("Conv", "g w", "y")]
+    with pytest.warns(UserWarning, match="Loop"):
         graph = create_graph_from_onnx(model(nodes, [*CONV, flag, count]))
     found = [(one.receptive_field_max, one.certainty) for one in graph.all_layers]
-    assert found == fields
+    assert found == [((3, 3), "exact")]  # nothing tells how large what it makes is
 
 
 def test_what_has_no_size_before_it_runs_ends_the_graph() -> None:

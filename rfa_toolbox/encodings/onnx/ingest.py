@@ -10,6 +10,7 @@ from typing import Any, Literal
 import onnx
 from google.protobuf.message import DecodeError
 
+from rfa_toolbox.encodings.complaints import shortened
 from rfa_toolbox.encodings.onnx.lowering import Lowering
 from rfa_toolbox.encodings.onnx.program import Program
 from rfa_toolbox.errors import InvalidResolutionError, UnsupportedModelError
@@ -60,6 +61,7 @@ def loaded(model: Any, weights: bool = False) -> onnx.ModelProto:
         UnsupportedModelError: if it is no ONNX model.
     """
     if isinstance(model, onnx.ModelProto):
+        _check_texts(model, "The model")
         return model
     if not isinstance(model, str | Path):
         raise UnsupportedModelError(
@@ -72,7 +74,25 @@ def loaded(model: Any, weights: bool = False) -> onnx.ModelProto:
         raise UnsupportedModelError(f"{str(model)!r} is no ONNX file: {error}.") from error
     if not loaded.graph.node:
         raise UnsupportedModelError(f"{str(model)!r} is no ONNX file, or holds no operator.")
+    _check_texts(loaded, repr(str(model)))
     return loaded
+
+
+def _check_texts(model: onnx.ModelProto, what: str) -> None:
+    """Refuse a model whose names are no text, which the library hands on as bytes."""
+    graph = model.graph
+    try:
+        texts = [graph.name, *(one.name for one in (*graph.input, *graph.output))]
+        texts += [one.name for one in graph.initializer]
+        texts += [one.domain for one in model.opset_import]
+        for node in graph.node:
+            texts += [node.op_type, node.domain, node.name, *node.input, *node.output]
+            texts += [one.name for one in node.attribute]
+    except UnicodeDecodeError as error:
+        raise UnsupportedModelError(f"{what} has a name that is no text: {error}.") from error
+    wrong = next((one for one in texts if not isinstance(one, str)), None)
+    if wrong is not None:
+        raise UnsupportedModelError(f"{what} has the name {shortened(str(wrong), 200)}, no text.")
 
 
 def _inputs(model: onnx.ModelProto) -> list[onnx.ValueInfoProto]:

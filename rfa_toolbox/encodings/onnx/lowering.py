@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 
+from rfa_toolbox.encodings.complaints import shortened
 from rfa_toolbox.encodings.onnx.program import Node, Program
+from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.operators.record import Numbers, Operation, Record, TensorRef, last_results
 
 __all__ = ["Lowering"]
 
+_TAPS = 2**20
+"""The most taps along one axis that a kernel may have."""
 _FEW = 64
 """Kernels of a weight that tell whether it may have taps that are zero in all of them."""
 
@@ -92,20 +97,46 @@ class Lowering:
         lost = [name for name in read if name not in self.program.shapes]
         made = [name for name in node.outputs if name]
         unknown = [name for name in made if name not in self.program.shapes]
-        if lost or unknown:
+        reached = any(name in self._tensors and self._reaches(name) for name in read)
+        empty = reached and any(0 in self.program.shapes.get(name, ()) for name in made)
+        if lost or unknown or empty:
             for name in made:
                 self.program.shapes.pop(name, None)
             where = f"{node.kind} ({node.name})" if node.name else node.kind
             if lost:
                 return ""
+            if empty:
+                return f"what {where} makes holds no number."
             told = "" if "::" not in node.kind else _REMEDY.format(node.kind)
             return f"the size of what {where} makes is not known before it runs.{told}"
         depends = [self.tensor(name).number in self._dependent for name in read]
         if any(depends):
-            LOWERINGS.get(node.kind, _plain_operator)(Call(self, node))
+            with self._readable(node):
+                LOWERINGS.get(node.kind, _plain_operator)(Call(self, node))
         else:
             self.program.note_sources(read, made)
         return ""
+
+    @contextlib.contextmanager
+    def _readable(self, node: Node) -> Iterator[None]:
+        """Tell of which node it is that cannot be read."""
+        try:
+            yield
+        except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+            if isinstance(error, UnsupportedModelError):
+                raise
+            shapes = tuple(self.program.shapes.get(name) for name in node.inputs if name)
+            name = node.name or next(iter(node.outputs), "")
+            raise UnsupportedModelError(
+                f"The node {shortened(name, 100)!r}, a "
+                f"{shortened(node.kind, 100)}, cannot be read ({type(error).__name__}: "
+                f"{shortened(str(error), 300)}); it gets tensors of the shapes "
+                f"{shortened(str(shapes), 200)}, and its attributes are "
+                f"{shortened(str(dict(node.attributes)), 300)}."
+            ) from error
+
+    def _reaches(self, name: str) -> bool:
+        return self._tensors[name].number in self._dependent
 
     def numbered(self, number: int) -> TensorRef:
         """Return the tensor of the file that has this number."""
@@ -315,10 +346,17 @@ def _window(call: Call, kernel: Sequence[int]) -> dict[str, Any]:
     return {"stride": strides, "dilation": dilations, "padding": padding}
 
 
+def _kernel(weight: TensorRef) -> tuple[int, ...]:
+    kernel = weight.shape[2:]
+    if max(kernel, default=1) > _TAPS:
+        raise ValueError(f"its kernel has {max(kernel)} taps; {_TAPS} is the most")
+    return kernel
+
+
 def _convolved(call: Call, weight: TensorRef) -> None:
     count = len(weight.shape) - 2
     arguments = {"input": call.x, "weight": weight, "groups": call.get("group", 1)}
-    arguments |= _window(call, weight.shape[2:])
+    arguments |= _window(call, _kernel(weight))
     call.first_output_alone(f"conv{count}d", arguments)
 
 
@@ -332,7 +370,7 @@ def _quantised_conv(call: Call) -> None:
 
 def _conv_transpose(call: Call) -> None:
     weight = call.as_weight(1)
-    kernel = weight.shape[2:]
+    kernel = _kernel(weight)
     count = len(kernel)
     strides = tuple(call.get("strides") or [1] * count)
     dilations = tuple(call.get("dilations") or [1] * count)
@@ -386,6 +424,10 @@ def _global_pool(name: str) -> Lower:
 _MODES = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
 
 
+_TIMES = 2**12
+"""How many times as large a resize may make a map, or as small."""
+
+
 def _resize(call: Call) -> None:
     """Resize a map; where its channels lie behind, they are put in front for it."""
     rank, shape = call.rank, call.shape
@@ -393,6 +435,9 @@ def _resize(call: Call) -> None:
     if not resized:
         call.add("clone", {"input": call.x})
         return
+    pairs = [(shape[at], call.x.shape[at]) for at in resized]
+    if any(min(pair) * _TIMES < max(pair) for pair in pairs):
+        raise ValueError(f"it makes sizes {shape!r} of {call.x.shape!r}")
     coordinates = call.get("coordinate_transformation_mode", "half_pixel")
     mode = _MODES[call.get("mode", "nearest")]
     if call.node.opset < 11:

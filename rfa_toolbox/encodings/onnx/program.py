@@ -10,7 +10,7 @@ import ast
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -20,6 +20,8 @@ import onnx
 from onnx import helper, numpy_helper, shape_inference
 from onnx.reference import ReferenceEvaluator
 
+from rfa_toolbox.encodings.complaints import shortened
+from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.operators.chain import HandlerChain
 from rfa_toolbox.operators.record import ModuleCall
 from rfa_toolbox.operators.told import shape_behind, told_by
@@ -110,7 +112,7 @@ class Program:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.sources: dict[str, tuple[str, ...]] = {}
         self._types: dict[str, onnx.TypeProto] = {}
-        self._held = {one.name: one for one in model.graph.initializer}
+        self._held: dict[str, onnx.TensorProto] = {}
         self._values: dict[str, npt.NDArray[Any] | None] = {}
         self._making = {name: node for node in model.graph.node for name in node.output if name}
         self._known_before = _inferred(model)
@@ -119,10 +121,7 @@ class Program:
         paths = (_paths_in(node.name) for node in self.graph.node)
         self._inside = Counter(path for several in paths for path in several)
         for tensor in self.graph.initializer:
-            self.constants[tensor.name] = tuple(tensor.dims)
-            self._hold(tensor.name, tensor)
-            if math.prod(tensor.dims) > 1:
-                self.sources[tensor.name] = (tensor.name,)
+            self._take(tensor)
         for value in self.graph.input:
             if value.name in sizes:
                 kind = value.type.tensor_type.elem_type or onnx.TensorProto.FLOAT
@@ -130,18 +129,57 @@ class Program:
 
     def nodes(self) -> Iterator[Node]:
         """Yield what the input may reach; what is computed of constants alone is known by then."""
-        for node in self.graph.node:
+        for node in self._flat(self.graph.node):
             if not self._folded(node):
                 self._infer(node)
                 yield self._node(node)
 
+    def _flat(self, nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
+        """Yield nodes, those of the branch that is taken in place of a condition that is known."""
+        for node in nodes:
+            branch = self._branch_of(node)
+            if branch is None:
+                yield node
+                continue
+            for tensor in branch.initializer:
+                self._take(tensor)
+            self._making.update((name, one) for one in branch.node for name in one.output if name)
+            yield from self._flat(branch.node)
+            for made, name in zip(branch.output, node.output, strict=False):
+                if name:
+                    yield helper.make_node("Identity", [made.name], [name], node.name)
+
+    def _branch_of(self, node: onnx.NodeProto) -> onnx.GraphProto | None:
+        if node.op_type != "If" or node.domain not in _STANDARD or not node.input:
+            return None
+        condition = self.numbers.get(node.input[0])
+        if condition is None or condition.size != 1:
+            return None
+        wanted = "then_branch" if condition.item() else "else_branch"
+        return next((one.g for one in node.attribute if one.name == wanted), None)
+
     # -- constants
 
-    def _hold(self, name: str, tensor: onnx.TensorProto) -> None:
-        self._set(name, tensor.data_type, tuple(tensor.dims))
+    def _take(self, tensor: onnx.TensorProto) -> None:
+        """Take a constant that the file holds."""
+        name, sizes = tensor.name, tuple(tensor.dims)
+        if min(sizes, default=1) < 0:
+            raise UnsupportedModelError(
+                f"The constant {shortened(name, 100)!r} has the shape {shortened(str(sizes), 200)}."
+            )
+        self._held[name] = tensor
+        self.constants[name] = sizes
+        self._set(name, tensor.data_type, sizes)
         outside = tensor.data_location == onnx.TensorProto.EXTERNAL
-        if not outside and math.prod(tensor.dims) <= _SMALL:
-            self.numbers[name] = numpy_helper.to_array(tensor)
+        if not outside and math.prod(sizes) <= _SMALL:
+            self.numbers[name] = _array_of(tensor)
+        elif not outside and math.prod(sizes) > _most_numbers(tensor):
+            raise UnsupportedModelError(
+                f"The constant {shortened(name, 100)!r} has the shape "
+                f"{shortened(str(sizes), 200)}, and fewer numbers."
+            )
+        if math.prod(sizes) > 1:
+            self.sources[name] = (name,)
 
     def _set(self, name: str, kind: int, shape: Sequence[int]) -> None:
         self.shapes[name] = tuple(shape)
@@ -152,20 +190,19 @@ class Program:
         if node.domain not in _STANDARD or _subgraphs(node):
             return False
         read = [name for name in node.input if name]
-        if node.op_type in ("Shape", "Size") and read[0] in self.shapes:
-            nothing = np.broadcast_to(np.zeros((), np.bool_), self.shapes[read[0]])
-            given: dict[str, npt.NDArray[Any]] = {read[0]: nothing}
+        if node.op_type in ("Shape", "Size") and read and read[0] in self.shapes:
+            made: Sequence[Any] = [_told(node, self.shapes[read[0]])]
         elif all(name in self.numbers for name in read) and not self._is_large(node):
-            given = {name: self.numbers[name] for name in read}
+            made = self._computed(node, {name: self.numbers[name] for name in read})
         else:
             return False
-        for name, value in zip(node.output, self._computed(node, given), strict=False):
+        for name, value in zip(node.output, made, strict=False):
             array = np.asarray(value)
             if name:
                 self.numbers[name] = array
                 self.note_sources(node.input, [name])
                 self._set(name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-        return True
+        return bool(made)
 
     def values(self, name: str, far: int = _FAR) -> npt.NDArray[Any] | None:
         """Return a constant of more numbers, which is computed where it is asked for.
@@ -185,7 +222,7 @@ class Program:
         held, node = self._held.get(name), self._making.get(name)
         if held is not None:
             outside = held.data_location == onnx.TensorProto.EXTERNAL
-            return {} if outside else {name: numpy_helper.to_array(held)}
+            return {} if outside else {name: _array_of(held)}
         if node is None or node.domain not in _STANDARD or _subgraphs(node):
             return {}
         given = {one: self.values(one, far - 1) for one in node.input if one}
@@ -213,17 +250,19 @@ class Program:
 
     def _is_large(self, node: onnx.NodeProto) -> bool:
         """Whether a constant is made that is too large to be of interest by value."""
-        if node.op_type not in ("ConstantOfShape", "Expand", "Tile", "Range", "Constant"):
-            return False
         if node.op_type == "Constant":
             tensor = next((one.t for one in node.attribute if one.name == "value"), None)
-            return tensor is not None and math.prod(tensor.dims) > _SMALL
-        sizes = self.numbers[node.input[0 if node.op_type == "ConstantOfShape" else -1]]
-        return bool(np.prod(sizes.astype(np.float64)) > _SMALL)
+            return tensor is not None and not 0 <= _count(tensor.dims) <= _SMALL
+        found = self._inferred(node)
+        sizes = [shape for one in found.values() if (shape := _shape(one)) is not None]
+        if len(sizes) < len(found) or not sizes:
+            return node.op_type in _GROWING
+        return not all(0 <= _count(shape) <= _SMALL for shape in sizes)
 
     def _computed(
         self, node: onnx.NodeProto, given: Mapping[str, npt.NDArray[Any]]
     ) -> Sequence[Any]:
+        """Return what a node makes of constants; nothing if it cannot run."""
         inputs = [
             helper.make_tensor_value_info(
                 name, helper.np_dtype_to_tensor_dtype(array.dtype), array.shape
@@ -233,35 +272,41 @@ class Program:
         outputs = [onnx.ValueInfoProto(name=name) for name in node.output if name]
         graph = helper.make_graph([node], "node", inputs, outputs)
         model = helper.make_model(graph, opset_imports=list(self.model.opset_import))
-        return list(ReferenceEvaluator(model).run(None, dict(given)))
+        try:
+            return list(ReferenceEvaluator(model).run(None, dict(given)))
+        except Exception:  # noqa: BLE001 - what a reference raises of a wrong node is up to it
+            return ()
 
     # -- shapes
 
     def _infer(self, node: onnx.NodeProto) -> None:
         """Find the shapes of what a node makes, given all that is known of what it reads."""
-        found: Mapping[str, onnx.TypeProto] = {}
-        types = {name: self._types[name] for name in node.input if name in self._types}
-        standard = node.domain in _STANDARD
-        if standard and len(types) == len({name for name in node.input if name}):
-            data = {
-                name: numpy_helper.from_array(self.numbers[name], name)
-                for name in node.input
-                if name in self.numbers
-            }
-            schema = onnx.defs.get_schema(node.op_type, self.opset, "")
-            try:
-                found = shape_inference.infer_node_outputs(
-                    schema, node, types, data, opset_imports=list(self.model.opset_import)
-                )
-            except (shape_inference.InferenceError, RuntimeError, ValueError):
-                found = {}
+        found = self._inferred(node)
         for name in node.output:
             kind = found.get(name) or self._known_before.get(name)
             shape = None if kind is None else _shape(kind)
-            if kind is not None and shape is not None:
+            if name and kind is not None and shape is not None:
                 self._set(name, kind.tensor_type.elem_type, shape)
-        if not standard:
+        if node.domain not in _STANDARD:
             self._infer_as_told(node)
+
+    def _inferred(self, node: onnx.NodeProto) -> Mapping[str, onnx.TypeProto]:
+        """Return the types of what a node makes, as far as ONNX itself tells."""
+        types = {name: self._types[name] for name in node.input if name in self._types}
+        if node.domain not in _STANDARD or len(types) < len({one for one in node.input if one}):
+            return {}
+        data = {
+            name: numpy_helper.from_array(self.numbers[name], name)
+            for name in node.input
+            if name in self.numbers
+        }
+        try:
+            schema = onnx.defs.get_schema(node.op_type, self.opset, "")
+            return shape_inference.infer_node_outputs(
+                schema, node, types, data, opset_imports=list(self.model.opset_import)
+            )
+        except _WRONG:
+            return {}
 
     def _infer_as_told(self, node: onnx.NodeProto) -> None:
         """Find the shape of what an operator of a user makes by what they say of it."""
@@ -320,6 +365,55 @@ class Program:
         return node.op_type if self._inside[path] == 1 else path.rpartition(".")[2]
 
 
+_GROWING = {
+    *("ConstantOfShape", "Expand", "Tile", "Range", "OneHot", "Pad", "Resize", "Upsample"),
+    *("EyeLike", "ConvTranspose", "DepthToSpace", "RandomNormal", "RandomUniform", "Loop", "Scan"),
+}
+"""What may make more numbers than it reads."""
+_WRONG = (
+    *(shape_inference.InferenceError, onnx.defs.SchemaError, onnx.checker.ValidationError),
+    *(RuntimeError, ValueError, TypeError),
+)
+
+
+def _told(node: onnx.NodeProto, shape: tuple[int, ...]) -> npt.NDArray[np.int64]:
+    """Return the shape or the size of a tensor."""
+    if node.op_type == "Size":
+        return np.array(math.prod(shape), np.int64)
+    bounds = {one.name: one.i for one in node.attribute}
+    return np.array(shape[bounds.get("start", 0) : bounds.get("end", len(shape))], np.int64)
+
+
+def _count(sizes: Iterable[int]) -> int:
+    several = list(sizes)
+    return -1 if min(several, default=1) < 0 else math.prod(several)
+
+
+def _most_numbers(tensor: onnx.TensorProto) -> int:
+    """Return how many numbers a constant may hold at most, as small as they may be."""
+    several = (
+        *(tensor.float_data, tensor.int32_data, tensor.int64_data, tensor.double_data),
+        *(tensor.uint64_data, tensor.string_data),
+    )
+    return max(2 * len(tensor.raw_data), *(2 * len(one) for one in several))
+
+
+def _array_of(tensor: onnx.TensorProto) -> npt.NDArray[Any]:
+    """Return the numbers of a constant.
+
+    Raises:
+        UnsupportedModelError: if they are not as many as its shape says, or of no known type.
+    """
+    try:
+        return numpy_helper.to_array(tensor)
+    except (ValueError, TypeError, KeyError) as error:
+        raise UnsupportedModelError(
+            f"The constant {shortened(tensor.name, 100)!r} of shape "
+            f"{shortened(str(tuple(tensor.dims)), 200)} and type {tensor.data_type} cannot be read "
+            f"({type(error).__name__}: {shortened(str(error), 300)})."
+        ) from error
+
+
 def _inferred(model: onnx.ModelProto) -> dict[str, onnx.TypeProto]:
     """Return the types that a file tells of itself."""
     values = (*model.graph.value_info, *model.graph.output)
@@ -330,7 +424,7 @@ def _shape(kind: onnx.TypeProto) -> tuple[int, ...] | None:
     if not kind.HasField("tensor_type") or not kind.tensor_type.HasField("shape"):
         return None
     dims = kind.tensor_type.shape.dim
-    if not all(one.HasField("dim_value") for one in dims):
+    if not all(one.HasField("dim_value") and one.dim_value >= 0 for one in dims):
         return None
     return tuple(one.dim_value for one in dims)
 
