@@ -21,7 +21,12 @@ from rfa_toolbox import (
     create_graph_from_pytorch_model,
     make_report,
 )
-from rfa_toolbox.analysis import blocks, filters_non_convolutional_node, summarize
+from rfa_toolbox.analysis import (
+    blocks,
+    filters_non_convolutional_node,
+    resolution_profile,
+    summarize,
+)
 from rfa_toolbox.analysis.costs import compute_at
 from rfa_toolbox.architectures.resnet import resnet18, resnet50
 from rfa_toolbox.architectures.vgg import vgg16
@@ -37,6 +42,17 @@ STATES = """() => {
     return [...document.querySelectorAll('#table tbody tr')]
         .sort((one, other) => one.dataset.index - other.dataset.index)
         .map((row) => row.cells[row.cells.length - 1].textContent);
+}"""
+
+DRAWN_WASTE = """() => {
+    const numbers = (text) => text.split(/[^0-9.]+/).filter(Boolean).map(Number);
+    const [floor, , top] = [...document.querySelectorAll('#state-chart .rule')];
+    const [left, right, low, high] = [floor.x1, floor.x2, floor.y1, top.y1]
+        .map((one) => one.baseVal.value);
+    const path = numbers(document.querySelector('#state-chart .area').getAttribute('d'));
+    const points = path.flatMap((x, at) => (at % 2 ? [] : [[x, path[at + 1]]]));
+    return points.slice(1, -1).map(([x, y]) => [
+        ((x - left) / (right - left)) * sliderEnd, (low - y) / (low - high)]);
 }"""
 
 
@@ -154,6 +170,33 @@ def test_the_summary_is_that_of_the_library(open_page: Open, torchvision: Any) -
             if cut:
                 assert graph.all_layers[cut["behind"]] is found.cut.behind.main
                 assert cut["layers"] == len(found.cut.blocks)
+
+
+def test_the_chart_of_waste_is_the_profile_of_the_library(
+    open_page: Open, torchvision: Any
+) -> None:
+    sizes = [1, 7, 16, 31, 32, 64, 97, 139, 200, 300]
+    graphs = {"by hand": resnet18(), "vgg16": vgg16(), "encoded": encoded(torchvision, "resnet18")}
+    page = open_page(graphs, 64)
+    for at, graph in enumerate(graphs.values()):
+        points = resolution_profile(graph, sizes).points
+        found = page.evaluate(
+            "([at, sizes]) => sizes.map((size) => wastedAt(facts.models[at], size))", [at, sizes]
+        )
+        assert [one["layers"] for one in found] == [
+            point.counts["unproductive"] for point in points
+        ]
+        for one, point in zip(found, points, strict=True):
+            total = point.total.multiply_accumulates
+            wasted = point.costs["unproductive"].multiply_accumulates or 0
+            assert one["share"] == (pytest.approx(wasted / total) if total else None)
+    # What is drawn is what was counted.
+    page.evaluate("showModel(2)")
+    drawn = page.evaluate(DRAWN_WASTE)[1:]
+    points = resolution_profile(graph, [round(size) for size, _ in drawn]).points
+    shares = [point.counts["unproductive"] / 21 for point in points]
+    assert [share for _, share in drawn] == pytest.approx(shares, abs=0.01)
+    assert max(shares) > 0.5
 
 
 def test_feature_maps_are_those_of_the_library(open_page: Open) -> None:

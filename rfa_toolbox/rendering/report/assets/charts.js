@@ -150,6 +150,18 @@ function paintFieldChart() {
   fieldChart.text.textContent = `the ${WHOLE}, ${sized(sizeText(size))}`;
 }
 
+/** How many layers cannot help with images as high as wide, and their share of the compute: rfa_toolbox.analysis.resolution_profile. @param {Model} one @param {number} size @param {boolean} [isCosted] whether the share is asked for @returns {{layers: number, share: number | null}} */
+function wastedAt(one, size, isCosted = true) {
+  const level = levelOf(one);
+  const sizes = spread(one, [size]);
+  const wasted = level.main.filter((node, unit) => level.kind[unit] === "layer" && stateOf(one.nodes, node, sizes) === "unproductive");
+  if (!isCosted) return { layers: wasted.length, share: null };
+  const work = one.nodes.name.length > 3000 ? view.work : workAt(one, [size]);
+  const total = work.reduce((/** @type {number} */ sum, value) => sum + (value ?? 0), 0);
+  const gone = wasted.reduce((sum, node) => sum + (sumOf(level, level.unit[node], work) ?? 0), 0);
+  return { layers: wasted.length, share: total ? gone / total : null };
+}
+
 /** What moves the mark of the chart of resolutions. @type {(resolution: number[]) => void} */
 let followResolution = () => {};
 
@@ -168,19 +180,13 @@ function drawStateChart(paper) {
   const toX = (size) => LEFT + (Math.min(size, sliderEnd) / sliderEnd) * places;
   /** @param {number} share */
   const toY = (share) => ceiling + (1 - share) * (floor - ceiling);
-  const level = levelOf(one);
   const [count, share] = [/** @type {string[]} */ ([]), /** @type {string[]} */ ([])];
   const every = Math.max(1, Math.round(samples / 24));
   for (let at = 0; at <= samples; at += 1) {
     const size = Math.max(1, Math.round((at / samples) * sliderEnd));
-    const sizes = spread(one, [size]);
-    const wasted = nodes.filter((node) => stateOf(one.nodes, node, sizes) === "unproductive");
-    count.push(`${round(toX(size))} ${round(toY(wasted.length / layers))}`);
-    if (at % every) continue;
-    const work = one.nodes.name.length > 3000 ? view.work : workAt(one, [size]);
-    const total = work.reduce((/** @type {number} */ sum, value) => sum + (value ?? 0), 0);
-    const gone = wasted.reduce((sum, node) => sum + (sumOf(level, level.unit[node], work) ?? 0), 0);
-    if (total) share.push(`${round(toX(size))} ${round(toY(gone / total))}`);
+    const wasted = wastedAt(one, size, at % every === 0);
+    count.push(`${round(toX(size))} ${round(toY(wasted.layers / layers))}`);
+    if (wasted.share !== null) share.push(`${round(toX(size))} ${round(toY(wasted.share))}`);
   }
   const chart = svg("svg", { class: "chart", viewBox: `0 0 ${width} ${height}`, width, height, role: "img", "aria-label": `Layers of ${visible(one.name)} that cannot help at every ${SIZE}: none from ${sized(inShort(one.good.useful))} on.` });
   // Images as high as wide fit where all axes do; if these differ much, no such image does.
