@@ -22,6 +22,7 @@ from rfa_toolbox.rendering.boxes import (
     column_starts,
     columns_on_a_page,
     contents_of,
+    in_circles,
     readable,
 )
 
@@ -126,10 +127,13 @@ def visualize_architecture(
     )  # fmt: skip
     fits = page is not None and depth is None
     contents = readable(output_node, fuse) if fits else contents_of(output_node, fuse, depth)
-    boxes = [_Box.of(content, _identifier(at), paint) for at, content in enumerate(contents)]
     arrows = _arrows(contents)
     if columns is None and page is not None:
-        columns = columns_on_a_page(len(boxes))
+        columns = columns_on_a_page(len(contents))
+    starts = _starts(columns, contents, arrows)
+    boxes = [_Box.of(content, _identifier(at), paint) for at, content in enumerate(contents)]
+    if starts:
+        boxes = [box.in_column(bisect_right(starts, at)) for at, box in enumerate(boxes)]
     picture = _empty_picture(model_name, time_limit, direction, page)
     if legend:
         _add_legend(picture, output_node, contents, paint, any(arrow.joined for arrow in arrows))
@@ -144,14 +148,19 @@ def visualize_architecture(
     resolution = labels.size_text(style.resolution_of(nodes, input_res))
     for identifier in inputs:
         _add_end(picture, f"input_{identifier}", f"input<br/>{resolution} {terms.unit}")
-    if clusters:
-        _add_in_clusters(picture, contents, boxes)
-    else:
-        for box in boxes:
-            box.add_to(picture)
+    for begin, end in pairwise([0, *starts, len(boxes)]):
+        if starts:
+            _open_column(picture, begin)
+        if clusters:
+            _add_in_clusters(picture, contents[begin:end], boxes[begin:end], begin, arrows)
+        else:
+            for box in boxes[begin:end]:
+                box.add_to(picture)
+        if starts:
+            _close_cluster(picture)
     for identifier in inputs:
         picture.edge(f"input_{identifier}", identifier)
-    _add_arrows(picture, boxes, arrows, _starts(columns, contents, arrows), direction)
+    _add_arrows(picture, boxes, arrows, starts)
     for box, content in zip(boxes, contents, strict=True):
         if not all(node.successors for node in content.nodes) and not _is_input(content):
             _add_end(picture, f"output_{box.identifier}", "output")
@@ -207,6 +216,10 @@ _BOX_ATTRIBUTES: Mapping[str, str] = {
     "width": "2.2",
     "height": "0.3",
 }
+
+
+_MOST_TURNED = 300
+"""Boxes among which arrows that turn at right angles are found in a few seconds."""
 
 
 @attrs.frozen
@@ -277,6 +290,10 @@ class _Box:
             identifier, paint.label(content), {**attributes, "tooltip": labels.plain(tooltip)}
         )
 
+    def in_column(self, column: int) -> _Box:
+        """Return the box as one that stands straight below the others of its column."""
+        return attrs.evolve(self, attributes={**self.attributes, "group": f"column{column}"})
+
     def add_to(self, picture: graphviz.Digraph) -> None:
         picture.node(self.identifier, self.label, **self.attributes)
 
@@ -334,23 +351,22 @@ def _add_arrows(
     boxes: Sequence[_Box],
     arrows: Sequence[concatenations.Arrow],
     starts: Sequence[int],
-    direction: str,
 ) -> None:
     """Add the arrows; those from one column to another do not say what is below what."""
-    leaves, enters = ("e", "w") if direction == "TB" else ("s", "n")
     for arrow in arrows:
         attributes = {}
         if arrow.joined:
             attributes = {"style": "bold", "penwidth": "3", "arrowsize": "0.5"}
         if bisect_right(starts, arrow.tail) != bisect_right(starts, arrow.head):
-            # They keep to the room between the columns.
-            attributes |= {"constraint": "false", "tailport": leaves, "headport": enters}
+            attributes["constraint"] = "false"
         picture.edge(boxes[arrow.tail].identifier, boxes[arrow.head].identifier, **attributes)
     if starts:
-        # On one level, and joined by arrows that nobody sees, they stand in their order.
+        # Arrows that turn at right angles keep to the room between the columns.
+        picture.attr("graph", splines="ortho" if len(boxes) <= _MOST_TURNED else "true")
+        # Joined by arrows that nobody sees, they stand in their order.
         heads = [boxes[at].identifier for at in (0, *starts)]
-        picture.body.append(f"\t{{rank=same; {'; '.join(heads)}}}\n")
-        picture.body += [f"\t{left} -> {right} [style=invis]\n" for left, right in pairwise(heads)]
+        unseen = "[style=invis constraint=false]"
+        picture.body += [f"\t{left} -> {right} {unseen}\n" for left, right in pairwise(heads)]
 
 
 def _check_options(direction: object, columns: object, depth: object, page: object) -> None:
@@ -463,19 +479,34 @@ def _open_cluster(picture: Picture, identifier: str, label: labels.Markup) -> No
     )
 
 
+def _open_column(picture: Picture, begin: int) -> None:
+    """Keep what is added now beside all other columns, in a frame that nobody sees."""
+    picture.body.append(f"\tsubgraph cluster_column{begin} {{color=transparent margin=0 label=<>\n")
+
+
 def _close_cluster(picture: Picture) -> None:
     picture.body.append("\t}\n")
 
 
 def _add_in_clusters(
-    picture: Picture, contents: Sequence[BoxContent], boxes: Sequence[_Box]
+    picture: Picture,
+    contents: Sequence[BoxContent],
+    boxes: Sequence[_Box],
+    begin: int,
+    arrows: Sequence[concatenations.Arrow],
 ) -> None:
-    opened = 0
+    """Add boxes with frames around modules; ``begin`` is the place of the first one of them."""
+    opened = begin
     framed = clustered(
         [content.module or content.main.module_path for content in contents],
         [content.main.layer_info.name for content in contents],
     )
-    for item in in_drawing_order(framed):
+    pairs = [
+        (arrow.tail - begin, arrow.head - begin)
+        for arrow in arrows
+        if begin <= min(arrow.tail, arrow.head) and max(arrow.tail, arrow.head) < begin + len(boxes)
+    ]
+    for item in in_drawing_order(without_circles(framed, pairs)):
         if item is None:
             _close_cluster(picture)
         elif isinstance(item, int):
@@ -483,6 +514,51 @@ def _add_in_clusters(
         else:
             _open_cluster(picture, f"cluster_{opened}", labels.markup(item))
             opened += 1
+
+
+def without_circles(
+    contents: Mapping[str, Sequence[int | str]], arrows: Sequence[tuple[int, int]]
+) -> dict[str, list[int | str]]:
+    """Dissolve modules that are left and entered again, such as the list of a U-Net's stages.
+
+    Data flows from the top to the bottom of a picture, which no frame around such a module allows.
+    The first argument is what ``clustered`` returned.
+
+    >>> without_circles({"": ["up", 1], "up": [0, 2]}, [(0, 1), (1, 2)])
+    {'': [0, 2, 1]}
+    """
+    kept = {module: list(items) for module, items in contents.items()}
+    while True:
+        pairs = arrows_within(kept, arrows)
+        circled = {item for edges in pairs.values() for item in in_circles(edges)}
+        gone = [module for module in kept if module in circled]
+        if not gone:
+            return kept
+        for module in reversed(gone):  # those within a module come behind it
+            inside = kept.pop(module)
+            around = next(items for items in kept.values() if module in items)
+            at = around.index(module)
+            around[at : at + 1] = inside
+
+
+def arrows_within(
+    contents: Mapping[str, Sequence[int | str]], arrows: Sequence[tuple[int, int]]
+) -> dict[str, list[tuple[int | str, int | str]]]:
+    """Return per module which of the things in it read each other."""
+    around = {item: module for module, items in contents.items() for item in items}
+    found: dict[str, list[tuple[int | str, int | str]]] = {}
+    for arrow in arrows:
+        ways: list[list[int | str]] = []
+        for end in arrow:
+            way: list[int | str] = [end]
+            while way[-1] != "":
+                way.append(around[way[-1]])
+            ways.append(way[::-1])
+        common = next((at for at, (one, other) in enumerate(zip(*ways)) if one != other), None)  # noqa: B905
+        if common is not None:
+            module = str(ways[0][common - 1])
+            found.setdefault(module, []).append((ways[0][common], ways[1][common]))
+    return found
 
 
 def in_drawing_order(contents: Mapping[str, Sequence[int | str]]) -> Iterator[int | str | None]:

@@ -16,8 +16,8 @@ import attrs
 from rfa_toolbox.analysis.blocks import BlockKind, blocks
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.rendering import concatenations
-from rfa_toolbox.rendering.architecture import clustered
-from rfa_toolbox.rendering.boxes import in_circles, in_order
+from rfa_toolbox.rendering.architecture import clustered, without_circles
+from rfa_toolbox.rendering.boxes import in_order
 
 __all__ = ["Units", "blocks_of", "modules_of", "operations_of"]
 
@@ -80,9 +80,9 @@ def modules_of(nodes: Sequence[EnrichedNetworkNode], units: Units) -> dict[str, 
         units.inputs,
         [node.layer_info.name.lower() in concatenations.CONCATENATIONS for node in mains],
     )
-    contents = clustered(
-        [node.module_path for node in mains], [node.layer_info.name for node in mains]
-    )
+    pairs = [(arrow.tail, arrow.head) for arrow in arrows]
+    paths = [node.module_path for node in mains]
+    contents = without_circles(clustered(paths, [node.layer_info.name for node in mains]), pairs)
     numbers = {path: number for number, path in enumerate(contents)}
     parent = [-1] * len(contents)
     module = [0] * len(mains)
@@ -95,45 +95,12 @@ def modules_of(nodes: Sequence[EnrichedNetworkNode], units: Units) -> dict[str, 
     modules: list[tuple[str, int, str | int]] = [
         (path, parent[number], 0) for number, path in enumerate(contents)
     ]
-    pairs = [(arrow.tail, arrow.head) for arrow in arrows]
-    modules, module = _without_circles(modules, module, pairs)
     _cut_into_parts(modules, module, pairs)
     return {
         "modules": modules,
         "module": module,
         "arrows": [(arrow.tail, arrow.head, int(arrow.joined)) for arrow in arrows],
     }
-
-
-# --- modules that are left and entered again -------------------------------------------------
-
-
-def _without_circles(
-    modules: list[tuple[str, int, str | int]], module: list[int], arrows: list[tuple[int, int]]
-) -> tuple[list[tuple[str, int, str | int]], list[int]]:
-    """Dissolve modules that are left and entered again, such as the list of a U-Net's stages.
-
-    Data flows from the top to the bottom of a picture, which no frame around such a module allows.
-    """
-    while True:
-        gone = {
-            number
-            for edges in _edges_within(modules, module, arrows).values()
-            for is_unit, number in in_circles(edges)
-            if not is_unit
-        }
-        if not gone:
-            return modules, module
-        kept = [number for number in range(len(modules)) if number not in gone]
-        place = {number: at for at, number in enumerate(kept)}
-        for number in range(len(modules)):  # those around a module come before it
-            if number in gone:
-                place[number] = place[modules[number][1]]
-        modules = [
-            (modules[number][0], place.get(modules[number][1], -1), modules[number][2])
-            for number in kept
-        ]
-        module = [place[number] for number in module]
 
 
 # --- parts of modules that hold too much -----------------------------------------------------
