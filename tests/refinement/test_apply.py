@@ -211,6 +211,13 @@ def test_poolings_behind_one_layer_are_applied_in_their_order() -> None:
     assert [one.kernel_size for one in refined if isinstance(one, nn.MaxPool2d)] == [(2, 2), (4, 4)]
 
 
+def test_an_image_that_is_put_into_channels_first_keeps_its_own_channels() -> None:
+    model = nn.Sequential(nn.PixelUnshuffle(4), nn.Conv2d(48, 8, 3), nn.Conv2d(8, 8, 3, 2))
+    graph = create_graph_from_pytorch_model(model, input_res=(1, 3, 64, 64))
+    refined = apply_refinement(model, refinement_of(graph, [SetWindow("2", stride=1)], 64))
+    assert refined[2].stride == (1, 1)
+
+
 def test_hooks_of_a_user_stay_and_are_not_called() -> None:
     called: list[str] = []
     model = network()

@@ -51,10 +51,10 @@ class LivePyTorchModel:
         original = unwrapped(model)
         self.model = _copied(original)
         self._modes = {name: one.training for name, one in original.named_modules()}
-        self._capture: CaptureMode | None = None
-        self._input = input_res
-        if input_res is None:
-            self._input = DEFAULT_INPUT if size is None else (1, _channels_of(original), *size)
+        self._way: tuple[Any, CaptureMode] | None = None
+        self._inputs = [DEFAULT_INPUT if input_res is None else input_res]
+        if input_res is None and size is not None:
+            self._inputs = [(1, channels, *size) for channels in _channels_of(original)]
         self.model.eval()
 
     def other_mode(self) -> bool:
@@ -72,18 +72,18 @@ class LivePyTorchModel:
     def graph(self) -> EnrichedNetworkNode:
         """Encode the model as it is now, always in the way that was possible at first."""
         with _without_hooks(self.model):
-            if self._capture is not None:
-                return self._encoded(self._capture)
-            try:
-                graph = self._encoded("meta")
-                self._capture = "meta"
-            except CaptureError:
-                graph = self._encoded("auto")
-                self._capture = "auto"
-            return graph
+            if self._way is not None:
+                return self._encoded(*self._way)
+            *others, last = [(one, way) for way in _CAPTURES for one in self._inputs]
+            for way in others:
+                with contextlib.suppress(CaptureError):
+                    return self._encoded(*way)
+            return self._encoded(*last)
 
-    def _encoded(self, capture: CaptureMode) -> EnrichedNetworkNode:
-        return create_graph_from_model(self.model, input_res=self._input, capture=capture)
+    def _encoded(self, image: Any, capture: CaptureMode) -> EnrichedNetworkNode:
+        graph = create_graph_from_model(self.model, input_res=image, capture=capture)
+        self._way = image, capture
+        return graph
 
     def change(self, changes: Iterable[Change], nodes: Sequence[EnrichedNetworkNode]) -> Weights:
         """Make some changes, and return what became of the weights.
@@ -127,6 +127,8 @@ def _copied(model: nn.Module) -> nn.Module:
         ) from error
 
 
+_COLOURS = 3
+_CAPTURES: tuple[CaptureMode, CaptureMode] = ("meta", "auto")
 _HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
@@ -149,10 +151,14 @@ def _is_of_torch(hook: Any) -> bool:
     return place.partition(".")[0] == "torch"
 
 
-def _channels_of(model: nn.Module) -> int:
-    """Return how many channels the image of a model has: those that its first layer takes."""
+def _channels_of(model: nn.Module) -> list[int]:
+    """Return how many channels the image of a model may have, the likeliest last.
+
+    They are those that its first layer takes, unless the image is put into channels before.
+    """
     several = (getattr(one, "in_channels", None) for one in model.modules())
-    return next((one for one in several if isinstance(one, int)), 3)
+    taken = next((one for one in several if isinstance(one, int)), _COLOURS)
+    return [taken] if taken <= _COLOURS else [_COLOURS, taken]
 
 
 def _correct_feature_info(
@@ -571,6 +577,12 @@ def _no_attribute(module: nn.Module, name: str, node: EnrichedNetworkNode, new: 
             f"code of {_where(module)}, as an argument of {node.layer_info.name}. Make it a module "
             "there, such as self.pool = torch.nn.MaxPool2d(...), call that in forward(), and "
             "refine again; or write the new number in that line."
+        )
+    if isinstance(module, _CONVOLUTIONS):
+        return (
+            f"The {name} of {node.name!r} cannot become {new}: its own is "
+            f"{getattr(module, name)!r}, and it does more to the image because code in front of it "
+            "puts positions into channels. Change that code."
         )
     return (
         f"The {name} of {node.name!r} cannot become {new}: it is a {kind}, whose attribute "
