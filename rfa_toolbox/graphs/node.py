@@ -320,7 +320,7 @@ class EnrichedNetworkNode:
         seen = places_behind(read, layer, axes or 1)
         before = [node._paths for node in placed]
         if None in seen:
-            before = extents_lost(before, maps, seen)
+            before = extents_lost(before, maps, seen, self._read_offsets())
         whole = paths_behind(before, layer, axes)
         paths = filtered(whole, keep, axes)
         setter(self, "_seen", seen)
@@ -363,7 +363,7 @@ class EnrichedNetworkNode:
         paths = self._paths
         if layer is EVERYTHING or any(node._lasting_paths is not node._paths for node in placed):
             if None in near:
-                before = extents_lost(before, maps, near)
+                before = extents_lost(before, maps, near, self._read_offsets())
             paths = paths_behind(before, layer, axes)
             paths = filtered(paths, self.receptive_field_info_filter, axes)
         setter(self, "_lasting_paths", paths)

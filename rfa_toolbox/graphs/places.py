@@ -69,18 +69,41 @@ def _near(reads: Sequence[UnitWindows | None]) -> UnitWindows | None:
 
 
 def extents_lost(
-    several: Sequence[tuple[Paths, ...]], maps: Sequence[Places], behind: Places
+    several: Sequence[tuple[Paths, ...]],
+    maps: Sequence[Places],
+    behind: Places,
+    offsets: Sequence[Any] = (),
 ) -> list[tuple[Paths, ...]]:
     """Return the paths in front of a layer, with what is lost where it is not known where they end.
 
     Where copies met that are moved against each other, units see more than any path leads to. Only
     their places say so; where these get lost, the extent becomes a path of its own, so that
-    whatever follows adds to it.
+    whatever follows adds to it. Copies of one map that meet once its places are lost see as much
+    more as they are moved.
     """
-    return [
+    lost = [
         paths if places.count(None) == len(places) else _with_extents(paths, places, behind)
         for paths, places in zip(several, maps, strict=True)
     ]
+    if not offsets:
+        return lost
+    return [_with_copies(paths, reads, behind) for paths, reads in zip(lost, offsets, strict=True)]
+
+
+def _with_copies(
+    paths: tuple[Paths, ...], reads: Sequence[Sequence[int | None]], behind: Places
+) -> tuple[Paths, ...]:
+    """Return paths, and longer ones where copies of their map are moved and places not known."""
+    result: list[Paths] = []
+    for axis, after in enumerate(behind):
+        before = paths[axis if len(paths) > 1 else 0]
+        places = [read[axis] for read in reads if read[axis] is not None]
+        moved = max(places, default=0) - min(places, default=0)
+        if after is None and moved:  # as under a kernel that reaches from one copy to the other
+            grown = (arithmetic.grow(path, moved + 1) for path in before)
+            before = arithmetic.prune((*before, *grown))
+        result.append(before)
+    return tuple(result)
 
 
 def _with_extents(paths: tuple[Paths, ...], places: Places, behind: Places) -> tuple[Paths, ...]:

@@ -72,7 +72,7 @@ def _gate_of(product: Step, steps: Mapping[int, Step]) -> Gate | None:
         step = steps[number]
         if _is_of_the_same(step, gated, steps):
             continue
-        if step.kind == "input" or len(inside) > _FAR or _brings_context(step):
+        if step.kind == "input" or len(inside) > _FAR or _brings_context(step, steps[gated]):
             return None
         inside.add(number)
         waiting.extend(step.sources)
@@ -81,12 +81,12 @@ def _gate_of(product: Step, steps: Mapping[int, Step]) -> Gate | None:
 
 def _is_of_the_same(step: Step, gated: int, steps: Mapping[int, Step]) -> bool:
     """Whether a map is one that a gated map was made of, or was made of the same map as it."""
-    if step.feature_map is None or set(step.feature_map) == {1} or not step.positions:
+    if step.feature_map is None or _is_point(step, steps[gated]) or not step.positions:
         return False
     before = _ancestors(gated, steps)
     if step.number in before:
         return True
-    if not _brings_context(step):
+    if not _brings_context(step, steps[gated]):
         return False
     made = {one for one in _neutral_ancestors(gated, steps) if not steps[one].neutral}
     shared = {one for number in made for one in _maps_in_front(number, steps)}
@@ -139,9 +139,14 @@ def _weights_the_same(
     return len(weighted) == 1 and bool(origin & _neutral_ancestors(weighted[0], steps))
 
 
-def _brings_context(step: Step) -> bool:
+def _is_point(step: Step, gated: Step) -> bool:
+    """Whether a map has one unit because it was pooled, and not because the gated one has, too."""
+    return {1} == set(step.feature_map or ()) != set(gated.feature_map or ())
+
+
+def _brings_context(step: Step, gated: Step) -> bool:
     """Whether a step looks at neighbours on a map: what it makes is another map to pool."""
-    if step.feature_map is not None and set(step.feature_map) == {1}:
+    if _is_point(step, gated):
         return False
     return step.positions and any(1 < window.kernel < math.inf for window in step.windows)
 

@@ -245,11 +245,17 @@ def lost_pieces(layout: Layout) -> Mapping[int, Sequence[Piece]]:
         for piece in dimension:
             axes = axes_of((piece,))
             if type(piece) is Joined:
-                several = [axis for part in piece.parts for axis in axes_of(part)]
-                axes = tuple(axis for axis in axes if several.count(axis) > 1)
+                axes = tuple(axis for axis in axes if _parts_with(piece, axis) > 1)
             for axis in axes if type(piece) is not Atom else ():
                 found.setdefault(axis, []).append(piece)
     return found
+
+
+def _parts_with(piece: Piece, axis: int) -> int:
+    """Return in how many parts of a dimension, or of its parts, positions of an axis lie."""
+    if type(piece) is not Joined:
+        return int(axis in axes_of((piece,)))
+    return sum(max((_parts_with(one, axis) for one in part), default=0) for part in piece.parts)
 
 
 def times_over(layout: Layout, axis: int) -> int:
@@ -323,10 +329,34 @@ def reshape(layout: Layout, shape: Sequence[int]) -> Layout:
     >>> reshape((plain(1), (Atom(0, 8),)), (1, 2, 4))[1:]
     ((Atom(axis=0, size=2, step=4, origin=0),), (Atom(axis=0, size=4, step=1, origin=0),))
     """
-    if len(layout) == len(shape) and all(
-        _size(dimension) == size for dimension, size in zip(layout, shape, strict=True)
-    ):
-        return layout
+    sizes = [_size(dimension) for dimension in layout]
+    if sizes.count(1) < list(shape).count(1):  # one position each of axes gets its own dimension
+        sizes = [
+            0 if size == 1 and len(dimension) > 1 else size
+            for size, dimension in zip(sizes, layout, strict=True)
+        ]
+    front = _alike(sizes, shape)
+    most = min(len(sizes), len(shape)) - front
+    behind = min(most, _alike(sizes[::-1], shape[::-1]))
+    between = layout[front : len(layout) - behind]
+    made, rest = _reshaped(between, shape[front : len(shape) - behind])
+    before = [*layout[:front], *made]
+    after = list(layout[len(layout) - behind :])
+    if rest:  # of one position each: they lie beside their neighbours
+        beside, place = (before, -1) if before else (after, 0)
+        if beside:
+            beside[place] = coalesce((*beside[place], *rest))
+    return (*before, *after)
+
+
+def _alike(sizes: Sequence[int], others: Sequence[int]) -> int:
+    """Return how many sizes are the same from the first on."""
+    pairs = zip(sizes, others, strict=False)
+    return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], pairs))
+
+
+def _reshaped(layout: Layout, shape: Sequence[int]) -> tuple[Layout, list[Piece]]:
+    """Return what reshaping makes of dimensions, and the pieces that are left over."""
     waiting = list(reversed(coalesce(piece for dimension in layout for piece in dimension)))
     result: list[Dimension] = []
     place = 0
@@ -354,7 +384,7 @@ def reshape(layout: Layout, shape: Sequence[int]) -> Layout:
             if had == wanted and sizes:
                 break
         result.extend((Lost(size, tuple(axes)),) if axes else plain(size) for size in sizes)
-    return tuple(result)
+    return tuple(result), waiting[::-1]
 
 
 def _size(dimension: Dimension) -> int:
@@ -570,11 +600,13 @@ def _one_run(parts: Sequence[Dimension]) -> Atom | None:
 
 def shift(dimension: Dimension, by: int) -> Dimension:
     """Return the dimension with its positions moved along by some units (roll, padding)."""
-    if len(dimension) == 1 and type(dimension[0]) is Atom and dimension[0].axis is not None:
-        atom = dimension[0]
-        return (atom._replace(origin=atom.origin - by * atom.step),)
     axes = axes_of(dimension) if by else ()
-    return (Lost(_size(dimension), axes),) if axes else dimension
+    if not axes:
+        return dimension
+    if len(dimension) == 1 and isinstance(dimension[0], Atom | Lost):
+        piece = dimension[0]
+        return (piece._replace(origin=piece.origin - by * piece.step),)
+    return (Lost(_size(dimension), axes, origin=-by),)
 
 
 def broadcast(layouts: Sequence[Layout], shape: Sequence[int]) -> Layout:

@@ -515,7 +515,8 @@ class Trail(Known):
         )
         expanding = Operation("expand", {}, (), self._scope_of(tensor))
         windows = dict.fromkeys(axes, Window(math.inf))
-        made = self._append(expanding, (value.step,), windows, value, layout, {"kind": "slice"})
+        facts = {"kind": "slice", "resolution_dependent": True}  # with another size it has more
+        made = self._append(expanding, (value.step,), windows, value, layout, facts)
         self._laid_as(tensor, value, made.step)
         self.values[tensor.number] = made
 
@@ -547,7 +548,7 @@ class Trail(Known):
             _say_what_is_left_out(value, facts)
         if operation.get("sized"):
             facts["position_dependent"] = True
-            facts["resolution_dependent"] = operation.get("sized") == "fixed"
+            facts["resolution_dependent"] |= operation.get("sized") == "fixed"
         made = self._append(
             operation, sources, answer.windows, base, answer.layouts[0], facts,
             read, answer.padded, answer.closes,
@@ -676,11 +677,22 @@ class Trail(Known):
             return {}
         lost = layouts.lost_pieces(base.layout)
         windows = grid.windows
-        if any(windows[axis].kernel == math.inf > self.reach(sources, axis) for axis in lost):
+        if any(
+            windows[axis].kernel == math.inf and not self._sees_all(sources, axis) for axis in lost
+        ):
             return {"certainty": "bound", "reason": _SOMEWHERE}
         if not grid.runs.isdisjoint(layouts.lost_pieces(grid.layout)):
             return {"certainty": "bound", "reason": _IN_DISORDER}
         return {}
+
+    def _sees_all(self, sources: Sequence[int], axis: int) -> bool:
+        """Whether it is certain that some step in front of others sees all of an axis."""
+        before = {one for step in sources for one in self.ancestors(step)}
+        return any(
+            self.steps[one].windows[axis].kernel == math.inf
+            and self.steps[one].certainty == "exact"
+            for one in before
+        )
 
     def _dependence(
         self, facts: Mapping[str, Any], grid: _Grid, read: Sequence[Value]
@@ -932,10 +944,13 @@ def _end(last: int, extent: int, step: int) -> int:
 def _feature_map(
     layout: Layout, runs: Mapping[int, Sequence[Atom]], extents: tuple[int, ...]
 ) -> tuple[int, ...] | None:
-    """Return the units of a feature map per axis, None where positions are no longer followed."""
+    """Return the units of a feature map per axis, None where positions are not followed."""
     carried = layouts.spatial_axes(layout)
     if any(axis not in runs for axis in carried):
         return None
+    for axis, pieces in layouts.lost_pieces(layout).items():
+        if any(piece.size != extents[axis] for piece in pieces):  # some of it, or several times
+            return None
     return tuple(extent if axis in carried else 1 for axis, extent in enumerate(extents))
 
 

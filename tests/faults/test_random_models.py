@@ -4,36 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from rfa_toolbox.unit_windows import region_of
-from tests.faults.random_models import CHANNELS, LENGTH, RandomModel, seen
-from tests.pytorch.measure import INF, encode
+from tests.faults.random_models import contradictions
 
-SEEDS = range(4)
-MORE_SEEDS = range(4, 160)
-
-
-def contradictions(seed: int) -> list[str]:
-    """Return what an experiment says of a random model and the analysis does not."""
-    model = RandomModel(seed)
-    graph = encode(model, (1, CHANNELS, LENGTH), "meta")
-    found = seen(model)
-    (field,) = graph.receptive_field_max
-    extent = max(one[1] - one[0] + 1 for one in found if one is not None)
-    wrong = []
-    if extent > field:
-        wrong.append(f"a unit sees {extent}, the analysis says {field}, {graph.certainty}")
-    (windows,) = graph.unit_windows
-    if field == INF or windows is None or graph.window is None:
-        return wrong
-    inside = 0
-    for unit, pixels in enumerate(found):
-        begin, end = region_of(windows, unit)
-        if pixels is not None and not begin <= pixels[0] <= pixels[1] <= end:
-            wrong.append(f"unit {unit} sees {pixels}, the analysis says {(begin, end)}")
-        inside = max(inside, end - begin + 1 if begin >= 0 and end < LENGTH else 0)
-    if graph.certainty == "exact" and inside > extent:
-        wrong.append(f"no unit sees more than {extent}, the analysis says exactly {inside}")
-    return wrong
+SEEDS = (*range(8), 30, 423, 687, 783, 833)
+MORE_SEEDS = range(8, 160)
 
 
 @pytest.mark.parametrize("seed", SEEDS)

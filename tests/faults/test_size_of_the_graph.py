@@ -122,3 +122,45 @@ def test_an_axis_that_nothing_pools_stays_finite() -> None:
     assert all(max(node.receptive_field_max) < math.inf for node in graph.all_layers)
     with torch.no_grad():
         assert eeg()(torch.zeros(1, 1, 22, 1000)).shape[2] == 1
+
+
+def context(s: Any, x: torch.Tensor) -> torch.Tensor:
+    """What an attention over all places pools, as in a global context block."""
+    weights = s.a(x).flatten(2).softmax(-1)
+    return x + (x.flatten(2) @ weights.transpose(1, 2))[..., None]  # type: ignore[no-any-return]
+
+
+def modulated(s: Any, x: torch.Tensor) -> torch.Tensor:
+    """Focal modulation: wider and wider context, each weighed by a part of the map itself."""
+    query, level, whole = s.f(x).split((4, 1, 1), 1)
+    near = s.n(x).relu()
+    return query * (near * level + near.mean((2, 3), keepdim=True) * whole)  # type: ignore[no-any-return]
+
+
+def across(s: Any, x: torch.Tensor) -> torch.Tensor:
+    """Attention over channels, of tokens that lie last."""
+    several = s.q(x.flatten(2).transpose(1, 2))
+    q, k, v = several.unflatten(2, (3, 2, 2)).permute(2, 0, 3, 4, 1)
+    made = ((q @ k.transpose(-2, -1)).softmax(-1) @ v).permute(0, 3, 1, 2).flatten(2)
+    return x + made.transpose(1, 2).reshape(x.shape)  # type: ignore[no-any-return]
+
+
+BLOCKS: dict[str, Any] = {"context": context, "modulation": modulated, "across": across}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_blocks_have_the_same_numbers_on_a_map_of_one_unit(name: str) -> None:
+    layers = {
+        "c": nn.Conv2d(1, 4, 8, 8), "a": nn.Conv2d(4, 1, 1), "f": nn.Conv2d(4, 6, 1),
+        "n": nn.Conv2d(4, 4, 3, padding=1, groups=4), "q": nn.Linear(4, 12),
+    }  # fmt: skip
+    model = Function(lambda s, x: BLOCKS[name](s, s.c(x)), **layers)
+    one, several = (encode(model, (1, 1, size, size)) for size in (8, 32))
+    assert numbers(one) == numbers(several)
+
+
+def test_a_map_of_one_unit_that_meets_a_larger_one_depends_on_the_size() -> None:
+    layers = {"c": nn.Conv2d(1, 1, 2, 2), "d": nn.Conv2d(1, 1, 3, 2, 1)}
+    graph = encode(Function(lambda s, x: s.c(x) + s.d(x), **layers), (1, 1, 3, 3))
+    (spread,) = (node for node in graph.all_layers if node.layer_info.name == "expand")
+    assert spread.layer_info.resolution_dependent

@@ -225,6 +225,19 @@ def test_mixing_is_the_span_that_numpy_finds(data: st.DataObject, shape: Shape) 
 # --- by hand ---------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("channels", [1, 6])
+def test_a_map_of_one_unit_is_reshaped_as_a_larger_one_is(channels: int) -> None:
+    one = layouts.image((1, channels, 1, 1), (2, 3))
+    row, column = one[2:]
+    flat = layouts.reshape(one, (1, channels, 1))
+    assert flat == (*one[:2], row + column)
+    assert layouts.reshape(flat, (1, channels, 1, 1)) == one
+    tokens = layouts.permute(flat, (0, 2, 1))
+    assert layouts.reshape(tokens, (1, 1, 1, channels)) == ((), row, column, one[1])
+    if channels == 6:
+        assert layouts.reshape(tokens, (1, 1, 2, 3))[1] == row + column
+
+
 def test_windows_of_4_by_reshape() -> None:
     windows = layouts.reshape(layouts.image((1, 3, 8, 8), (2, 3)), (1, 3, 2, 4, 2, 4))
     tokens = layouts.reshape(layouts.permute(windows, (0, 2, 4, 3, 5, 1)), (4, 16, 3))
@@ -268,7 +281,8 @@ def test_a_shift_moves_the_origin(by: int) -> None:
 
 def test_a_shift_of_rows_and_columns_together_is_not_followed():
     pixels = (Atom(0, 8), Atom(1, 8))
-    assert layouts.shift(pixels, 3) == (Lost(64, (0, 1)),)
+    assert layouts.shift(pixels, 3) == (Lost(64, (0, 1), origin=-3),)
+    assert layouts.shift((Lost(8, (0,)),), 2) == (Lost(8, (0,), origin=-2),)
     assert layouts.shift(pixels, 0) == pixels
     assert layouts.shift((Atom(None, 8),), 3) == (Atom(None, 8),)
 
