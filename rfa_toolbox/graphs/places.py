@@ -97,7 +97,7 @@ def _with_copies(
     result: list[Paths] = []
     for axis, after in enumerate(behind):
         before = paths[axis if len(paths) > 1 else 0]
-        places = [read[axis] for read in reads if read[axis] is not None]
+        places = [place for read in reads if (place := read[axis]) is not None]
         moved = max(places, default=0) - min(places, default=0)
         if after is None and moved:  # as under a kernel that reaches from one copy to the other
             grown = (arithmetic.grow(path, moved + 1) for path in before)

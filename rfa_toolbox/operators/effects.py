@@ -14,7 +14,7 @@ import attrs
 from rfa_toolbox.domain import Certainty
 from rfa_toolbox.operators.layout import Layout, Offsets
 from rfa_toolbox.operators.record import Numbers, Operation
-from rfa_toolbox.operators.values import Parts, Value
+from rfa_toolbox.operators.values import Parts, Scores, Value
 from rfa_toolbox.operators.windows import Window
 
 if TYPE_CHECKING:
@@ -73,6 +73,7 @@ class Effect:
         slides: over what its windows slide, if it takes some dimension for channels.
         mirrored: axes along which its result is mirrored, as what it reads.
         allowed: its ``Value.allowed``.
+        scores: its ``Value.scores``.
     """
 
     windows: Mapping[int, Window]
@@ -108,6 +109,7 @@ class Effect:
     slides: Slides | None = None
     mirrored: frozenset[int] = frozenset()
     allowed: Numbers | None = None
+    scores: Scores = ""
 
     def facts(self) -> dict[str, Any]:
         """Return what goes into the step as it is."""

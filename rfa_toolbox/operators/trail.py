@@ -561,7 +561,9 @@ class Trail(Known):
         """Say of the outputs of an operation that made a step where positions are in them."""
         first, *_ = operation.outputs
         self.results[made.step] = first
-        told: dict[str, Any] = {"mirrored": effect.mirrored, "allowed": effect.allowed}
+        told: dict[str, Any] = {
+            "mirrored": effect.mirrored, "allowed": effect.allowed, "scores": effect.scores,
+        }  # fmt: skip
         if effect.mixed is not None:
             parts = _parts_behind(read, effect.mixed, first.shape)
             apart = any(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import attrs
 
@@ -105,6 +105,10 @@ class Parts(NamedTuple):
         return (Parts(self.dimension, kept) if len(kept) > 1 else None), len(kept) < len(left)
 
 
+Scores: TypeAlias = Literal["", "zeroed", "normalised"]
+"""What was done to the scores of an attention."""
+
+
 class Value(NamedTuple):
     """A tensor on its way: the step that made it, and where its positions are now.
 
@@ -121,7 +125,9 @@ class Value(NamedTuple):
     Along the axes ``cropped`` units were cut off, and padding took the place of some along those
     ``padded``; of those ``taken`` one unit was. Along those ``mirrored`` the last unit comes first.
     ``allowed`` are, of scores that the positions in the last dimension but one have for those in
-    the last one, which pairs a mask has left.
+    the last one, which pairs a mask has left. ``scores`` is "zeroed" if the others are 0, which
+    get a weight in a softmax, and "normalised" behind a softmax: what divided them is of all keys,
+    whatever is set to 0 then.
     """
 
     step: int
@@ -141,6 +147,7 @@ class Value(NamedTuple):
     taken: frozenset[int] = frozenset()
     mirrored: frozenset[int] = frozenset()
     allowed: Numbers | None = None
+    scores: Scores = ""
 
 
 def between(dimension: Dimension) -> tuple[int, Atom] | None:

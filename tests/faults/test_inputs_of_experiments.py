@@ -86,6 +86,7 @@ def test_an_input_is_named_by_its_argument() -> None:
 
 
 def test_no_square_is_larger_than_the_image() -> None:
+    torch.manual_seed(0)
     volumes = nn.Sequential(*(nn.Conv3d(1, 1, 7, padding=3) for _ in range(4)))
     field = effective_receptive_field(volumes, input_shape=(1, 1, 6, 40, 40), samples=2)
     for square in field.squares:

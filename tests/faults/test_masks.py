@@ -80,6 +80,8 @@ def test_an_attention_sees_what_its_mask_leaves(name: str, way: str) -> None:
         lambda a: torch.ones_like(a).triu(1) > 0,
         lambda a: torch.full_like(a, 2.0).tril() == 0,
         lambda a: torch.zeros_like(a) + APART < 0,
+        lambda a: a.new_ones(a.shape[-2:]).tril().logical_not(),
+        lambda a: torch.ones(LENGTH, LENGTH).tril().to(a) == 0,
     ],
 )
 def test_a_mask_in_the_shape_of_the_scores_does_not_depend_on_them(mask: Mask) -> None:
@@ -87,6 +89,68 @@ def test_a_mask_in_the_shape_of_the_scores_does_not_depend_on_them(mask: Mask) -
     graph = encode(Function(lambda s, x: attend(x.mT).mT), (1, 4, LENGTH), "meta")
     (windows,) = graph.unit_windows
     assert (windows.firsts, windows.lasts) == ((-INF,), (0,))
+
+
+HIDDEN: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], tuple[float, float]]] = {
+    "by a low score": (
+        lambda a: torch.where(APART >= 0, a, torch.full_like(a, -1e9)).softmax(-1), (INF, 0),
+    ),
+    "not by zero behind the softmax": (
+        lambda a: a.softmax(-1).masked_fill(APART < 0, 0), (INF, INF),
+    ),
+    "by zero, without a softmax": (lambda a: a.tril(), (INF, 0)),
+    "by a product": (lambda a: a * (APART.abs() < 2), (1, 1)),
+    "not by zero in front of the softmax": (
+        lambda a: (a * torch.ones_like(a).tril()).softmax(-1), (INF, INF),
+    ),
+    "not by tril in front of the softmax": (lambda a: a.tril().softmax(-1), (INF, INF)),
+}  # fmt: skip
+"""Ways to hide scores, and how far units look back and ahead."""
+
+
+@pytest.mark.parametrize("way", HIDDEN)
+def test_a_score_of_zero_is_hidden_only_where_no_softmax_follows(way: str) -> None:
+    weigh, (back, ahead) = HIDDEN[way]
+    model = Function(lambda s, x: (weigh(x.mT @ x) @ x.mT).mT)
+    graph = encode(model, (1, 4, LENGTH), "meta")
+    (windows,) = graph.unit_windows
+    assert (windows.firsts, windows.lasts, graph.certainty) == ((-back,), (ahead,), "exact")
+    for unit, (first, last) in enumerate(seen_by_differences(model, (1, 4, LENGTH))):
+        assert first >= unit - back
+        assert last <= unit + ahead
+        assert (first, last)[back == INF] in (max(0, unit - back), min(LENGTH - 1, unit + ahead))
+
+
+def banded(weight: torch.Tensor) -> torch.Tensor:
+    return weight * (APART.abs() <= 2).to(weight)
+
+
+MATRICES: dict[str, Any] = {
+    "a buffer behind": lambda s, x: x @ s.band,
+    "a buffer in front": lambda s, x: (s.band @ x.mT).mT,
+    "an equation": lambda s, x: torch.einsum("bct,ts->bcs", x, s.band),
+    "a masked weight": lambda s, x: F.linear(x, banded(s.w.weight)),
+    "a constant": lambda s, x: x @ (APART.abs() <= 2).to(x),
+}
+
+
+@pytest.mark.parametrize("name", MATRICES)
+def test_a_banded_matrix_over_positions_is_a_window(name: str) -> None:
+    model = Function(MATRICES[name], w=nn.Linear(LENGTH, LENGTH))
+    model.register_buffer("band", (APART.abs() <= 2).float())
+    graph = encode(model, (1, 4, LENGTH), "meta")
+    (windows,) = graph.unit_windows
+    assert (windows.firsts, windows.lasts, graph.certainty) == ((-2,), (2,), "exact")
+    found = seen_by_differences(model, (1, 4, LENGTH))
+    assert found[5] == (3, 7)
+    assert verify(model, (1, 4, LENGTH)).counts["differs"] == 0
+
+
+def test_a_matrix_of_zeros_in_no_band_is_a_bound() -> None:
+    model = Function(lambda s, x: x @ s.halved)
+    model.register_buffer("halved", (PLACES[:, None] // 2 == PLACES[None, : LENGTH // 2]).float())
+    graph = encode(model, (1, 4, LENGTH), "meta")
+    assert (graph.receptive_field_max, graph.certainty) == ((INF,), "bound")
 
 
 def blocks(x: torch.Tensor) -> torch.Tensor:

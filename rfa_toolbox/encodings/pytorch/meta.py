@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import numpy as np
 import torch
 from torch import nn
 from torch._ops import HigherOrderOperator
@@ -75,7 +76,9 @@ _RANDOM = {
     *("bernoulli", "normal", "uniform", "dropout"),
 }
 """Functions whose results are others in every run."""
-_LIKE = {"ones_like", "zeros_like", "full_like"}
+_LIKE = {"ones_like", "zeros_like", "full_like", "new_ones", "new_zeros", "new_full"}
+"""Functions whose results take nothing but a type or a shape from a tensor."""
+_MATRICES = {"matmul", "mm", "bmm", "einsum"}
 _MASKS_WEIGHTS = {"mul", "masked_fill", "where", "tril", "triu"}
 _READ_VALUES = {
     "item",
@@ -104,6 +107,7 @@ _SIZES = {
     torch.Tensor.__len__,
     torch.Tensor.numel,
 }
+_TYPES = {torch.Tensor.to, torch.Tensor.type_as}
 _SAME_AS_ANY = {"all", "any", "amax", "amin", "max", "mean", "min"}
 """Functions of a whole tensor that give the number itself, if it is the same everywhere."""
 _ARITHMETIC = {
@@ -448,6 +452,8 @@ class Recorder(TorchFunctionMode):
             self._sized = True
         if described is None or _inside_a_kernel(sys._getframe(1).f_code.co_filename):
             return function(*args, **keywords)
+        if self._takes_a_type_only(function, args, keywords):
+            function, args = torch.Tensor.to, (args[0], args[1].dtype)
         found = list(_tensors(args))
         if keywords:
             found.extend(_tensors(tuple(keywords.values())))
@@ -467,9 +473,13 @@ class Recorder(TorchFunctionMode):
         arguments = None
         if dependent:
             look = self.reference
-            if described.name in _MASKING:
+            if described.name == "where":
+                look = self._choosing
+            elif described.name in _MASKING:
                 look = self._masking
-            elif described.name.startswith("conv"):
+            elif described.name in _MATRICES:
+                look = self._multiplying
+            elif described.name.startswith("conv") or described.name == "linear":
                 look = self._weighing
             arguments = plain_arguments(described, args, keywords, look)
         try:
@@ -580,6 +590,18 @@ class Recorder(TorchFunctionMode):
             self.keep(target)
         return result
 
+    def _takes_a_type_only(
+        self, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]
+    ) -> bool:
+        """Whether a constant is made to be of the type of another tensor, as by ``mask.to(x)``."""
+        return (
+            function in _TYPES
+            and len(args) == 2
+            and not keywords
+            and isinstance(args[1], torch.Tensor)
+            and not self.knows(args[0])
+        )
+
     def _filled_like(
         self, spelled: str, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]
     ) -> torch.Tensor | None:
@@ -605,6 +627,23 @@ class Recorder(TorchFunctionMode):
             unknown = tensor.dtype == torch.bool  # other numbers are biases as a rule
             return reference._replace(numbers=Numbers(None) if unknown else None)
         return reference._replace(numbers=Numbers(_as_array(held)))
+
+    def _choosing(self, tensor: torch.Tensor) -> TensorRef:
+        """Return the number of a tensor as above, also where it is one number everywhere."""
+        reference = self._masking(tensor)
+        number = self._even[id(tensor)].number if self._is_even(tensor) else None
+        if reference.numbers is not None or reference.number >= 0 or number is None:
+            return reference
+        return reference._replace(numbers=Numbers(np.full((1, 1), number)))
+
+    def _multiplying(self, tensor: torch.Tensor) -> TensorRef:
+        """Return the number of a tensor, with its values if it is a matrix that is 0 in places."""
+        found = self._weighing(tensor)
+        if found.numbers is not None:
+            return found
+        found = self._masking(tensor)
+        array = None if found.numbers is None else found.numbers.array
+        return found._replace(numbers=None) if array is None or array.all() else found
 
     def _weighing(self, tensor: torch.Tensor) -> TensorRef:
         """Return the number of a tensor, with where it is 0 if it is a weight that was masked."""
@@ -638,7 +677,7 @@ class Recorder(TorchFunctionMode):
             return
         behind = any(id(one) in self._left for one in found)
         masks = name in _MASKS_WEIGHTS and any(map(self._is_weight, found))
-        if not (masks or behind) or made.dim() <= 2:
+        if not (masks or behind) or made.dim() < 2:
             return
         given = {id(one): self._standing_for(one) for one in found}
         left = None
@@ -654,7 +693,7 @@ class Recorder(TorchFunctionMode):
 
     def _is_weight(self, tensor: torch.Tensor) -> bool:
         weight = self._data_of.get(id(tensor), tensor)
-        return id(weight) in self._origins and tensor.dim() > 2 and tensor.numel() > 1
+        return id(weight) in self._origins and tensor.dim() > 1 and tensor.numel() > 1
 
     def _standing_for(self, tensor: torch.Tensor) -> torch.Tensor | None:
         """Return numbers that are 0 where a constant is, whatever a parameter will be."""

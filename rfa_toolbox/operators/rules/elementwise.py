@@ -46,10 +46,7 @@ def pointwise(known: Known, operation: Operation) -> Answer:
         if uneven and operation.name in _MASKS:
             facts |= {"certainty": "bound", "reason": _MASKED.format(operation.name)}
         if layouts.is_square(layout):
-            left = _left_by(operation, value.allowed)
-            if left is not value.allowed:
-                facts |= {"certainty": "exact", "reason": ""}
-            facts["allowed"] = left
+            facts |= _behind_mask(operation, value)
         return Effect({}, (layout,), base=value, mixed=(), mirrored=value.mirrored, **facts)
     values = [known.value(tensor) for tensor in tensors]
     layout = layouts.broadcast([value.layout for value in values], shape)
@@ -88,30 +85,69 @@ def glu(known: Known, operation: Operation) -> Answer:
     return Effect(windows, (tuple(layout),), base=value)
 
 
-def _left_by(operation: Operation, before: Numbers | None) -> Numbers | None:
-    """Return which pairs of positions are left of scores behind a mask."""
+def _behind_mask(operation: Operation, value: Value) -> dict[str, Any]:
+    """Return what to say of a step that may hide scores of an attention."""
+    left, zeroed = _left_by(operation)
+    hides = left is not None and not (zeroed and value.scores == "normalised")
+    return {
+        **({} if left is None else {"certainty": "exact", "reason": ""}),
+        "allowed": _in_both(value.allowed, left) if hides else value.allowed,
+        "scores": "zeroed" if hides and zeroed else value.scores,
+    }
+
+
+def _left_by(operation: Operation) -> tuple[Numbers | None, bool]:
+    """Return which pairs of positions a mask leaves of scores, and whether the others are 0.
+
+    None if it leaves all of them, or is no mask.
+    """
+    name = operation.name
     masks = [one for one in tensors_in(operation.arguments) if one.numbers is not None]
+    if name in ("tril", "triu"):
+        rows, columns = operation.outputs[0].shape[-2:]
+        kept = {"tril": np.tril, "triu": np.triu}[name]
+        return Numbers(kept(np.ones((rows, columns), bool), operation.get("diagonal", 0))), True
+    if name == "where":
+        return _left_by_choice(operation)
     if len(masks) != 1:
-        return before
+        return None, False
     (mask,) = masks
-    if operation.name == "masked_fill":
-        number = operation.get("value", operation.get("2", 0))
-        turned = isinstance(number, int | float) and number <= FAR_BELOW
-        mask = _opposite(mask) if turned else mask._replace(numbers=None)
-    elif operation.name == "where":
-        filled = operation.get("other", 0)
-        if not isinstance(filled, int | float) or filled > FAR_BELOW:
-            mask = mask._replace(numbers=None)
-    elif operation.name == "mul":
-        mask = _not_zero(mask)
-    elif operation.name != "add":
-        return before
-    allowed = allowed_by(mask)
-    if allowed is None or before is None or before.array is None:
-        return before if allowed is None else allowed
-    if allowed.array is None or allowed.array.shape != before.array.shape:
+    if name == "masked_fill":
+        filling = _hides(operation.get("value", operation.get("2", 0)))
+        return (None, False) if filling is None else (allowed_by(_opposite(mask)), filling == 0)
+    if name == "mul":
+        return allowed_by(_not_zero(mask)), True
+    return (allowed_by(mask), False) if name == "add" else (None, False)
+
+
+def _left_by_choice(operation: Operation) -> tuple[Numbers | None, bool]:
+    """Return which scores a choice between them and a number leaves, as ``_left_by`` does."""
+    mask = operation.get("condition")
+    if type(mask) is not TensorRef or mask.numbers is None:
+        return None, False
+    for side in ("other", "input"):
+        filling = _hides(operation.get(side, 0))
+        if filling is not None:
+            return allowed_by(mask if side == "other" else _opposite(mask)), filling == 0
+    return None, False
+
+
+def _hides(filling: Any) -> float | None:
+    """Return what stands in place of scores, if they are hidden by it: 0, or far below."""
+    if type(filling) is TensorRef and filling.numbers is not None:
+        array = filling.numbers.array
+        filling = None if array is None else float(array.max())
+    hides = isinstance(filling, int | float) and (filling == 0 or filling <= FAR_BELOW)
+    return float(filling) if hides else None
+
+
+def _in_both(one: Numbers | None, other: Numbers | None) -> Numbers | None:
+    """Return which pairs of positions two masks leave."""
+    if one is None or other is None or one.array is None:
+        return one if other is None else other
+    if other.array is None or other.array.shape != one.array.shape:
         return Numbers(None)
-    return Numbers(allowed.array & before.array)
+    return Numbers(other.array & one.array)
 
 
 def _left_of_all(values: Sequence[Value]) -> Numbers | None:
@@ -164,6 +200,7 @@ def same_shape(known: Known, operation: Operation) -> Answer:
         mixed=(),
         kind="pointwise",
         allowed=value.allowed,
+        scores=value.scores,
         ignored_global=bool(statistics),
         statistics=statistics,
     )

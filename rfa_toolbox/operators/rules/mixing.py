@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from rfa_toolbox.operators import layout as layouts
@@ -156,7 +156,8 @@ def softmax(known: Known, operation: Operation) -> Answer:
         (value.layout,),
         base=value,
         blockwise=in_blocks(windows),
-        allowed=None if windows else value.allowed,
+        allowed=None if windows or value.scores == "zeroed" else value.allowed,
+        scores="normalised" if len(mixed) < len(dimensions) else "",
     )
 
 
@@ -167,9 +168,37 @@ def linear(known: Known, operation: Operation) -> Answer:
     value = known.value(tensor)
     last = len(tensor.shape) - 1
     shape = operation.outputs[0].shape
-    layout = (*value.layout[:-1], plain(shape[-1]))
     windows = known.mixing(value, (last,)) or known.vector(value)
-    return Effect(windows, (layout,), base=value, units=shape[-1], mirrored=value.mirrored)
+    weight = operation.arguments.get("weight")
+    kept, facts = _through_zeros(windows, value.layout[last], weight, shape[-1])
+    layout = (*value.layout[:-1], kept)
+    return Effect(windows, (layout,), base=value, units=shape[-1], mirrored=value.mirrored, **facts)
+
+
+def _through_zeros(
+    windows: dict[int, Window], dimension: Dimension, weight: Any, size: int
+) -> tuple[Dimension, dict[str, Any]]:
+    """Narrow the windows of a product over positions to where its weights are not 0.
+
+    Returns:
+        where positions are behind it, and what to say of the step.
+    """
+    none: dict[str, Any] = {}
+    if type(weight) is not TensorRef or weight.numbers is None or not layouts.axes_of(dimension):
+        return plain(size), none
+    used = weight.numbers.array
+    if used is not None and used.all():
+        return plain(size), none
+    found = None if used is None else masked(dimension, used != 0)
+    bound = {"certainty": "bound", "reason": _WEIGHTS_OF_ZERO, "position_dependent": True}
+    if found is None or not found.windows:
+        return plain(size), bound
+    windows.update(found.windows)
+    said = {"position_dependent": True} if found.tight else bound
+    return dimension, {"blockwise": found.blockwise, **said}
+
+
+_WEIGHTS_OF_ZERO = "some of its weights are 0, so that some of its units may see less"
 
 
 @Rule
@@ -311,7 +340,13 @@ def _contract(
         _in_order(one, letters, result) for one, letters in terms if not known.depends(one)
     ]
     contracts = any(letter not in result for _, letters in terms for letter in letters)
-    facts: dict[str, Any] = {"blockwise": in_blocks(windows)}
+    uneven = any(known.uneven([one], layout, base.extents) for one in constants)
+    facts: dict[str, Any] = {"blockwise": in_blocks(windows), "position_dependent": uneven}
+    for place, letter, weight in _matrices(known, terms, result):
+        mixed = next((one[letter] for one in laid if letter in one), ())
+        kept, said = _through_zeros(windows, mixed, weight, shape[place])
+        layout = (*layout[:place], kept, *layout[place + 1 :])
+        facts |= said
     for tensor, letters in terms:
         left = known.value(tensor).allowed if known.depends(tensor) else None
         if left is not None and letters[-1] not in result and letters[-2] in result:
@@ -322,9 +357,32 @@ def _contract(
         base=base,
         mixed=None if contracts else (),
         units=None if len(found) > 1 or not shape else shape[-1],
-        position_dependent=any(known.uneven([one], layout, base.extents) for one in constants),
         **facts,
     )
+
+
+def _matrices(
+    known: Known, terms: Sequence[tuple[TensorRef, str]], result: str
+) -> Iterator[tuple[int, str, TensorRef]]:
+    """Yield the constants with zeros that make a dimension of the result of one that is mixed.
+
+    Each is a matrix with a row for every place in the result; which dimension of the result that
+    is, and the letter of the mixed one, come with it.
+    """
+    for tensor, letters in terms:
+        others = "".join(one for _, one in terms if one is not letters)
+        own = [one for one in letters if one in result and one not in others]
+        mixed = [one for one in letters if one not in result and one in others]
+        if tensor.numbers is None or known.depends(tensor) or len(own) != 1 or len(mixed) != 1:
+            continue
+        array = tensor.numbers.array
+        if array is not None:
+            used = array != 0
+            rest = tuple(at for at, one in enumerate(letters) if one not in (*own, *mixed))
+            array = used.any(axis=rest) if rest else used
+            array = array.T if letters.index(own[0]) > letters.index(mixed[0]) else array
+        shape = tuple(tensor.shape[letters.index(one)] for one in (*own, *mixed))
+        yield result.index(own[0]), mixed[0], TensorRef(-1, shape, numbers=Numbers(array))
 
 
 def _dimension_of(several: Sequence[Dimension], size: int) -> Dimension:
