@@ -37,6 +37,7 @@ def create_graph_from_pytorch_model(
     input_kwargs: Mapping[str, Any] | None = None,
     until: str | None = None,
     partial: bool = True,
+    time_limit: float | None = 300.0,
 ) -> EnrichedNetworkNode:
     """Read a PyTorch model and return the graph of its layers, with their receptive fields.
 
@@ -67,6 +68,7 @@ def create_graph_from_pytorch_model(
         until: path of a module, such as "backbone"; the graph ends with what it returns first.
         partial: where values of the input decide how the model goes on, as behind the proposals
             of a detector, keep what ran before, with a warning; False makes that an error.
+        time_limit: seconds that running the model may take; None for no limit.
 
     Returns:
         The node of the model's first output. All the other nodes are in its ``all_layers``.
@@ -96,6 +98,7 @@ def create_graph_from_pytorch_model(
         input_kwargs=input_kwargs,
         until=until,
         partial=partial,
+        time_limit=time_limit,
     )
 
 

@@ -153,6 +153,31 @@ def test_a_matrix_of_zeros_in_no_band_is_a_bound() -> None:
     assert (graph.receptive_field_max, graph.certainty) == ((INF,), "bound")
 
 
+class WrittenWeight(nn.Module):
+    """A convolution whose weight is masked for good in every run, as PixelCNNs have it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv1d(4, 4, 3)
+        self.scale = torch.ones(4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.conv.weight.data *= torch.tensor([1.0, 1.0, 0.0])
+        self.scale.mul_(2)
+        return self.conv(x) * self.scale  # type: ignore[no-any-return]
+
+
+@captures
+def test_a_capture_puts_weights_back_that_a_model_writes(capture: str) -> None:
+    model = WrittenWeight()
+    before = model.conv.weight.detach().clone()
+    graph = encode(model, (1, 4, LENGTH), capture)
+    assert torch.equal(model.conv.weight, before)
+    assert torch.equal(model.scale, torch.ones(4, 1))
+    field, certainty = {"meta": ((2,), "exact"), "jit": ((3,), "bound")}[capture]
+    assert (graph.receptive_field_max, graph.certainty) == (field, certainty)
+
+
 def blocks(x: torch.Tensor) -> torch.Tensor:
     return PLACES[:, None] // 8 == PLACES[None] // 8
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 import re
@@ -20,6 +21,7 @@ from rfa_toolbox.errors import (
     DataDependentControlFlowError,
     UnsupportedModelError,
 )
+from tests.pytorch.measure import captures
 
 SHAPE = (1, 3, 32, 32)
 
@@ -131,3 +133,36 @@ def test_experiments_end_where_the_graph_does(options: dict[str, Any]) -> None:
     assert not report.disagreements
     agreeing = {one.name for one in report.nodes if one.verdict == "agrees"}
     assert {"backbone.0", "head"} <= agreeing
+
+
+class Endless(nn.Module):
+    """Goes on for as long as values say, as a suppression of neighbours does; here for good."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 1, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.conv(x)
+        while True:
+            with contextlib.suppress(Exception):  # as models do
+                x = x + 1
+
+
+@captures
+def test_a_model_that_does_not_end_is_given_up_at_the_time_limit(capture: str) -> None:
+    with pytest.raises(
+        CaptureError, match=r"time_limit=0\.2 seconds; it was at .*\.py:\d+\. .*until="
+    ):
+        encode(Endless(), capture=capture, time_limit=0.2)
+
+
+def test_a_model_may_end_in_front_of_what_takes_too_long() -> None:
+    graph = encode(Endless(), until="conv", time_limit=20)
+    assert graph.receptive_field_max == (3, 3)
+
+
+@pytest.mark.parametrize("time_limit", [0, -1, "long", True])
+def test_a_time_limit_is_a_number_of_seconds(time_limit: Any) -> None:
+    with pytest.raises(UnsupportedModelError, match=r"time_limit is .*positive number of seconds"):
+        encode(nn.Conv2d(3, 1, 3), time_limit=time_limit)

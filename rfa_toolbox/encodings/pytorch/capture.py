@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import math
 import random
 import sys
 import threading
+import time
 import traceback
 import types
 import warnings
@@ -36,6 +38,7 @@ __all__ = [
     "Finished",
     "ModuleScopes",
     "OperatorCall",
+    "OutOfTime",
     "describe_call",
     "even_along",
     "expanded",
@@ -136,14 +139,29 @@ class Ending:
     Attributes:
         until: the path of a module whose first result ends it.
         excused: what the model may raise; what ran before is kept then, if it is of use.
+        over: the time at which to give up, as ``time.monotonic`` has it.
     """
 
     until: str | None = None
     excused: tuple[type[Exception], ...] = ()
+    over: float = math.inf
+
+    def check_time(self) -> None:
+        """Give up if it is time.
+
+        Raises:
+            OutOfTime: if it is.
+        """
+        if time.monotonic() > self.over:
+            raise OutOfTime(calling_line())
 
 
 WHOLE = Ending()
 """Nowhere: a model that does not run to its end is an error."""
+
+
+class OutOfTime(BaseException):
+    """Ends a run that takes too long, at a line of the model; no handler of a model takes it."""
 
 
 class Finished(BaseException):

@@ -41,6 +41,7 @@ def create_graph_from_model(
     input_kwargs: Mapping[str, Any] | None = None,
     until: str | None = None,
     partial: bool = True,
+    time_limit: float | None = 300.0,
 ) -> EnrichedNetworkNode:
     """Read a PyTorch model and return the graph of its layers, with their receptive fields.
 
@@ -56,7 +57,13 @@ def create_graph_from_model(
         model = unwrapped(model)
         opaque = _custom_layers(model, custom_layers or ())
         record = record_model(
-            model, input_res, capture, input_kwargs=input_kwargs, until=until, partial=partial
+            model,
+            input_res,
+            capture,
+            input_kwargs=input_kwargs,
+            until=until,
+            partial=partial,
+            time_limit=time_limit,
         )
     else:
         if input_res is not DEFAULT_INPUT or input_kwargs or until:

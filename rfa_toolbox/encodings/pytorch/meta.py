@@ -441,6 +441,7 @@ class Recorder(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         keywords = kwargs or {}
+        self.ending.check_time()
         if isinstance(function, HigherOrderOperator):
             return self._higher_order(function, args, keywords)
         plain = plain_version(function)

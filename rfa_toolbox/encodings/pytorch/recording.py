@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import math
 import sys
+import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal, TypeAlias
@@ -19,6 +21,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     Ending,
     Example,
     Failure,
+    OutOfTime,
     first_line,
 )
 from rfa_toolbox.encodings.pytorch.inputs import example_of, usual_examples
@@ -46,6 +49,7 @@ def record_model(
     input_kwargs: Mapping[str, Any] | None = None,
     until: str | None = None,
     partial: bool = True,
+    time_limit: float | None = None,
 ) -> Record:
     """Run a model once and return the plain record of what it did.
 
@@ -57,11 +61,20 @@ def record_model(
         UnsupportedModelError: if the model has no module with the path ``until``.
     """
     _check_path(model, until)
-    ending = Ending(until, (DataDependentControlFlowError,) if partial else ())
-    if input_res is not DEFAULT_INPUT or input_kwargs:
-        record = _record(model, example_of(input_res, model, input_kwargs), capture, ending)
-    else:
-        record = _record_usual(model, capture, ending)
+    over = math.inf if time_limit is None else time.monotonic() + _checked(time_limit)
+    ending = Ending(until, (DataDependentControlFlowError,) if partial else (), over)
+    try:
+        if input_res is not DEFAULT_INPUT or input_kwargs:
+            record = _record(model, example_of(input_res, model, input_kwargs), capture, ending)
+        else:
+            record = _record_usual(model, capture, ending)
+    except OutOfTime as error:
+        raise CaptureError(
+            f"{type(model).__name__} did not end within time_limit={time_limit:g} seconds; it was "
+            f"at {error}. A loop that goes on as long as values tell it, such as a suppression of "
+            "neighbours, can take very long: pass until= with the path of a module in front of it, "
+            "a smaller input, or time_limit=None for no limit."
+        ) from None
     if record.stopped and until is None:
         _warn(
             f"{type(model).__name__} could not be followed to its end: "
@@ -70,6 +83,15 @@ def record_model(
             "make this an error."
         )
     return record
+
+
+def _checked(time_limit: Any) -> float:
+    number = isinstance(time_limit, int | float) and not isinstance(time_limit, bool)
+    if not number or not time_limit > 0:
+        raise UnsupportedModelError(
+            f"time_limit is {time_limit!r}; it must be a positive number of seconds, or None."
+        )
+    return float(time_limit)
 
 
 def _check_path(model: nn.Module, until: str | None) -> None:

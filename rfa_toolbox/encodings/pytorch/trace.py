@@ -6,6 +6,7 @@ import contextlib
 import math
 import operator
 from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 import attrs
@@ -67,16 +68,16 @@ def capture(model: nn.Module, example: Example, ending: Ending = WHOLE) -> Recor
     """Trace a model on real tensors and return what it did; the model is as before afterwards.
 
     Args:
-        model: is run once; buffers that this changes are restored.
+        model: is run once; what this changes of it is restored.
         example: the arguments, with values.
         ending: the record is cut behind the module that it names; the model runs to its end.
 
     Raises:
         Exception: whatever the model itself raises, with a ``Failure`` as its ``rfa_failure``.
     """
-    with undisturbed(), _restored(model), contextlib.ExitStack() as watched:
+    with undisturbed(), _restored(model) as written, contextlib.ExitStack() as watched:
         scopes = ModuleScopes(model)
-        marks = _Marks(scopes)
+        marks = _Marks(scopes, ending)
         watched.enter_context(scopes.recording())
         own = example.map(lambda tensor: tensor.detach().clone())  # may be changed in place
         target = model if own.plain else _Flat(model, own)
@@ -102,7 +103,23 @@ def capture(model: nn.Module, example: Example, ending: Ending = WHOLE) -> Recor
     }
     reader = _Reader(marks.table, marks.composites, held)
     record = reader.read(graph, names[:count], type(model).__name__, sizes_of(model), {})
+    record = _of_written_weights(
+        record, {name for one in written for name in origins.get(id(one), ())}
+    )
     return record if ending.until is None else _cut(record, ending.until)
+
+
+def _of_written_weights(record: Record, written: AbstractSet[str]) -> Record:
+    """Say that some of a weight to which a model wrote may be 0, which a trace does not show."""
+
+    def noted(operation: Operation) -> Operation:
+        weight = operation.arguments.get("weight")
+        if type(weight) is not TensorRef or written.isdisjoint(operation.parameters):
+            return operation
+        masked = weight._replace(numbers=Numbers(None))
+        return attrs.evolve(operation, arguments={**operation.arguments, "weight": masked})
+
+    return attrs.evolve(record, operations=tuple(map(noted, record.operations)))
 
 
 def _cut(record: Record, until: str) -> Record:
@@ -160,8 +177,12 @@ def read_traced(traced: Any, reference: nn.Module | None) -> Record:
 
 
 @contextlib.contextmanager
-def _restored(model: nn.Module) -> Iterator[None]:
-    """Put back what running a model changes, and let compiled modules run plainly."""
+def _restored(model: nn.Module) -> Iterator[list[torch.Tensor]]:
+    """Put back what running a model changes, and let compiled modules run plainly.
+
+    Yields a list that holds, at the end, the tensors that were written to.
+    """
+    written: list[torch.Tensor] = []
     modules = [one for one in model.modules() if not isinstance(one, torch.jit.ScriptModule)]
     held = [
         [
@@ -170,28 +191,30 @@ def _restored(model: nn.Module) -> Iterator[None]:
         ]
         for module in modules
     ]
-    buffers = [
-        (buffer, buffer.detach().clone())
+    tensors = {
+        id(one): one
         for module in modules
-        for buffer in module._buffers.values()
-        if buffer is not None and not buffer.is_meta
-    ]
+        for one in (*module._buffers.values(), *module._parameters.values(), *vars(module).values())
+        if isinstance(one, torch.Tensor) and not one.is_meta
+    }
+    values = {number: one.detach().clone() for number, one in tensors.items()}
     for module in modules:
         module._compiled_call_impl = None
         for name, child in module._modules.items():
             if child is not None and is_compiled(child):
                 module._modules[name] = child._modules["_orig_mod"]
     try:
-        yield
+        yield written
     finally:
         for stores in held:
             for store, before in stores:
                 store.clear()
                 store.update(before)
         with torch.no_grad():
-            for buffer, values in buffers:
-                if not torch.equal(buffer, values):
-                    buffer.copy_(values)
+            for number, one in tensors.items():
+                if not torch.equal(one, values[number]):
+                    one.copy_(values[number])
+                    written.append(one)
 
 
 # --- marks in the trace ----------------------------------------------------------------------
@@ -204,8 +227,9 @@ class _Marks(TorchFunctionMode):
     around them they are read as the one function that was called.
     """
 
-    def __init__(self, scopes: ModuleScopes) -> None:
+    def __init__(self, scopes: ModuleScopes, ending: Ending) -> None:
         super().__init__()
+        self._ending = ending
         self.table: dict[str, tuple[ModuleCall, ...]] = {}
         self.composites: dict[str, tuple[str, dict[str, Any]]] = {}
         self.failure: Failure | None = None
@@ -237,6 +261,7 @@ class _Marks(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
+        self._ending.check_time()
         keywords = kwargs or {}
         described = describe_call(function)
         state = torch._C._get_tracing_state()

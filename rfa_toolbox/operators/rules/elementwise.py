@@ -57,6 +57,7 @@ def pointwise(known: Known, operation: Operation) -> Answer:
         dict.fromkeys(value.step for value in values if layouts.is_everywhere(value.layout, layout))
     )
     several = [value.layout for value in values]
+    scores = {value.scores for value in values}
     crossed = layouts.crossed(several)
     unaligned = layouts.unaligned(several) - crossed
     return Effect(
@@ -69,6 +70,7 @@ def pointwise(known: Known, operation: Operation) -> Answer:
         unaligned=frozenset(unaligned),
         position_dependent=bool(unaligned) or _uneven(known, operation, layout, base.extents),
         allowed=_left_of_all(values) if layouts.is_square(layout) else None,
+        scores="zeroed" if "zeroed" in scores else min(scores),
     )
 
 
