@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import heapq
 import itertools
+import math
 from collections.abc import Iterable, Iterator, Sequence, Sized
 from concurrent.futures import Executor
 from pathlib import Path
@@ -19,6 +20,7 @@ from rfa_toolbox.cli import arguments, tables
 from rfa_toolbox.cli.options import Debug, Format, Output
 from rfa_toolbox.cli.output import Target, target
 from rfa_toolbox.cli.problems import UsageError, complain
+from rfa_toolbox.cli.specs import model_code
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import MissingFrameworkError
 from rfa_toolbox.rendering.candidates import Candidates, Point
@@ -131,7 +133,7 @@ def screen_command(
             store,
             jobs=jobs,
             time_limit=time_limit,
-            memory_limit=int(memory_limit * GIBIBYTE),
+            memory_limit=_bytes_of(memory_limit),
             input_shape=shapes[0].sizes if shapes else None,
             isolate=not in_process,
         )
@@ -175,6 +177,14 @@ class _Failed:
             complain(f"{self.count - 3} more candidates failed.")
 
 
+def _bytes_of(gibibytes: float) -> int:
+    if not 0 < gibibytes < math.inf:
+        raise UsageError(
+            f"--memory-limit is {gibibytes:g}; it must be a positive number of GiB, such as 8."
+        )
+    return int(gibibytes * GIBIBYTE)
+
+
 def _check(by: str, plot: str | None, page: str | None) -> None:
     if not is_column(by):
         raise UsageError(f"--by is {by!r}; it must be a column, such as macs, r_min or waste.")
@@ -193,8 +203,9 @@ def _candidates(space: str) -> Iterable[Any]:
         raise UsageError(
             f"{space!r} names no candidates; write package.module:name or path/to/file.py:name."
         )
-    found = named(space)
-    made = found() if callable(found) and not isinstance(found, Iterable) else found
+    with model_code(space):
+        found = named(space)
+        made = found() if callable(found) and not isinstance(found, Iterable) else found
     if not isinstance(made, Iterable) or isinstance(made, str):
         raise UsageError(
             f"{space!r} is {made!r:.100}; it must be an iterable of candidates, or a function that "
@@ -202,12 +213,25 @@ def _candidates(space: str) -> Iterable[Any]:
         )
     candidates: Iterable[Any] = made
     if not isinstance(candidates, Sized):
-        several = iter(candidates)
+        several = _watched(candidates, space)
         first = list(itertools.islice(several, 1))
         candidates = itertools.chain(first, several) if first else first
     if isinstance(candidates, Sized) and not len(candidates):
         raise UsageError(f"{space!r} has no candidates, so there is nothing to judge.")
     return candidates
+
+
+def _watched(candidates: Iterable[Any], space: str) -> Iterator[Any]:
+    """Yield candidates; what the code that makes them raises is told as its own mistake."""
+    with model_code(space):
+        several = iter(candidates)
+    while True:
+        with model_code(space):
+            try:
+                candidate = next(several)
+            except StopIteration:
+                return
+        yield candidate
 
 
 @contextlib.contextmanager

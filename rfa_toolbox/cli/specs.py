@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from rfa_toolbox.empirical import VerificationReport
     from rfa_toolbox.refinement import Refinement
 
-__all__ = ["BUILT_IN", "ModelSource", "load"]
+__all__ = ["BUILT_IN", "ModelSource", "load", "model_code"]
 
 BUILT_IN: tuple[str, ...] = tuple(architectures.__all__)
 """Names of the architectures that need neither a file nor a framework."""
@@ -313,7 +313,7 @@ def _import(name: str, spec: str) -> ModuleType:
     folder = str(Path.cwd())
     if folder not in sys.path:
         sys.path.insert(0, folder)
-    with _model_code(spec):
+    with model_code(spec):
         try:
             return importlib.import_module(name)
         except ModuleNotFoundError as error:
@@ -349,7 +349,7 @@ def _run_file(path: Path, spec: str) -> ModuleType:
         sys.path.insert(0, folder)
     sys.modules[name] = module
     try:
-        with _model_code(spec):
+        with model_code(spec):
             outline.loader.exec_module(module)
     except BaseException:
         del sys.modules[name]
@@ -383,7 +383,7 @@ def _made(spec: str, title: str, maker: Any, kwargs: Mapping[str, Any]) -> Model
             "called and returns one."
         )
     arguments = _checked_arguments(spec, maker, kwargs)
-    with _model_code(spec):
+    with model_code(spec):
         model = maker(**arguments)
     kind = _kind(model)
     if kind is None:
@@ -437,7 +437,7 @@ def _kind(value: Any) -> Kind | None:
 
 
 @contextlib.contextmanager
-def _model_code(spec: str) -> Iterator[None]:
+def model_code(spec: str) -> Iterator[None]:
     """Run a user's code: what it prints is no result, and what it raises is told in one line."""
     try:
         with _output_to_stderr():

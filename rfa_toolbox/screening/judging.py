@@ -94,7 +94,7 @@ def row_of(job: Job, question: Question) -> ScreeningRow:
         raise
     except BaseException as error:  # noqa: BLE001 - a candidate may raise what it likes
         _forget_frames(error)
-        return error_row(job.key, type(error).__name__, str(error), time.perf_counter() - start)
+        return error_row(job.key, type(error).__name__, _said(error), time.perf_counter() - start)
     seconds = time.perf_counter() - start
     return attrs.evolve(row, key=job.key, seconds=seconds, built_on=built_on)
 
@@ -102,9 +102,23 @@ def row_of(job: Job, question: Question) -> ScreeningRow:
 def error_row(key: str, kind: str, message: str, seconds: float = 0.0) -> ScreeningRow:
     """Return the row of a candidate that could not be judged, with the message in one line."""
     line = " ".join(message.split())
+    line = "".join(one if one.isprintable() else repr(one)[1:-1] for one in line)
     if len(line) > _LONGEST_MESSAGE:
         line = f"{line[: _LONGEST_MESSAGE - 3]}..."
     return ScreeningRow(key, error=kind, message=line, seconds=seconds)
+
+
+def _said(error: BaseException) -> str:
+    """Return what an exception says, which may fail, too."""
+    try:
+        said = str(error)
+    except Exception:  # noqa: BLE001 - code of a candidate
+        said = ""
+    if said:
+        return said
+    if isinstance(error, MemoryError):
+        return "It needs more memory than a candidate may use, or than there is."
+    return "The exception says nothing."
 
 
 def _forget_frames(error: BaseException) -> None:

@@ -100,6 +100,10 @@ def screen(
         raise ScreeningError(
             f"time_limit is {time_limit!r}; it must be a positive number of seconds."
         )
+    if memory_limit is not None and not memory_limit > 0:
+        raise ScreeningError(
+            f"memory_limit is {memory_limit!r}; it must be a positive number of bytes, or None."
+        )
     orders = Orders(question, Limits(float(time_limit), memory_limit), program_of(), bool(isolate))
     wanted = _wanted(keep)
     given: object = candidates

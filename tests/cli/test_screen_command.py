@@ -32,6 +32,10 @@ empty = []
 
 def nobody():
     yield from ()
+
+def broken():
+    yield net(1, 3)
+    raise RuntimeError("no more")
 """
 
 
@@ -112,6 +116,8 @@ def test_a_plot_and_a_page_show_all_candidates(rfa: Rfa, space: str, tmp_path: P
         (["space.py:empty"], "has no candidates"),
         (["space.py:nobody"], "has no candidates"),
         (["no/such.py:all"], "There is no file"),
+        (["space.py:broken"], "'space.py:broken' failed with RuntimeError: no more"),
+        (["space.py:several", "--memory-limit", "0"], "--memory-limit is 0"),
         (["space.py:several", "--by", "colour"], "--by is 'colour'"),
         (["space.py:several", "--keep", "colour < 3"], "no column"),
         (["space.py:several", "--jobs", "0"], "jobs is 0"),

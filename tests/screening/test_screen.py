@@ -99,6 +99,27 @@ def test_errors_are_rows_with_their_kind_and_one_line() -> None:
     assert rows[0]["macs"] is None
 
 
+class MuteError(Exception):
+    def __str__(self) -> str:
+        raise ValueError("not even this")
+
+
+def test_messages_of_errors_are_one_printable_line_also_where_there_is_none() -> None:
+    def raising(error: BaseException) -> Candidate:
+        def make() -> None:
+            raise error
+
+        return Candidate(make, key=type(error).__name__)
+
+    errors = (ValueError("red \x1b[31m\nand more"), MuteError(), MemoryError())
+    rows = screen(map(raising, errors), 32, progress=False, isolate=False)
+    assert {row.error: row.message for row in rows} == {
+        "ValueError": r"red \x1b[31m and more",
+        "MuteError": "The exception says nothing.",
+        "MemoryError": "It needs more memory than a candidate may use, or than there is.",
+    }
+
+
 def test_kwargs_of_weights_are_switched_off_and_the_device_is_said() -> None:
     if find_spec("torch") is None:
         pytest.skip("PyTorch is not installed")
@@ -275,6 +296,7 @@ def test_progress_counts_rows_and_errors() -> None:
         ({"jobs": 0}, "jobs is 0"),
         ({"executor": 3}, "executor is 3"),
         ({"time_limit": 0}, "time_limit is 0"),
+        ({"memory_limit": 0}, "memory_limit is 0"),
         ({"time_limit": float("nan")}, "time_limit is nan"),
         ({"keep": 3}, "keep is 3"),
         ({"input_res": []}, "no resolution"),
