@@ -87,11 +87,11 @@ def tensors_of(value: Any) -> Iterator[torch.Tensor]:
         return
     if isinstance(value, torch.Tensor):
         yield value
-    elif isinstance(value, Mapping):
-        for item in value.values():
-            yield from tensors_of(item)
     elif isinstance(value, tuple | list):
         for item in value:
+            yield from tensors_of(item)
+    elif isinstance(value, Mapping):
+        for item in value.values():
             yield from tensors_of(item)
     else:
         for item in (fields_of(value) or {}).values():
@@ -261,12 +261,12 @@ def _plain(value: Any, reference: Callable[[torch.Tensor], TensorRef]) -> Any:
         return value
     if isinstance(value, torch.Tensor):
         return reference(value)
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item, reference) for key, item in value.items()}
     if isinstance(value, tuple | list):
-        return tuple(_plain(item, reference) for item in value)
+        return tuple([_plain(item, reference) for item in value])
     if value is Ellipsis or kind is slice:
         return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item, reference) for key, item in value.items()}
     if isinstance(value, int | torch.SymInt):
         return int(value)
     return str(value)
@@ -396,6 +396,8 @@ class ModuleScopes:
     def _path_of(self, module: nn.Module) -> str:
         """Return the path of a module; where several modules hold it, within the one that calls."""
         paths = self.paths[module]
+        if len(paths) == 1:
+            return paths[0]
         inside = f"{self.current[-1].path}." if self.current and self.current[-1].path else ""
         near = [path for path in paths if path.startswith(inside)]
         return min(near, key=lambda path: path.count("."), default=paths[0])
@@ -428,7 +430,7 @@ def _module_call(module: nn.Module, path: str, call: int) -> ModuleCall:
 def _class_of(module: nn.Module) -> type:
     """Return the class that a user wrote; a parametrization puts one of its own in front."""
     kind = type(module)
-    parametrized = hasattr(module, "parametrizations") and len(kind.__mro__) > 1
+    parametrized = "parametrizations" in module._modules and len(kind.__mro__) > 1
     return kind.__mro__[1] if parametrized else kind
 
 

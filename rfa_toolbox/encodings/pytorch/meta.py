@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import copy
 import functools
+import itertools
 import math
 import sys
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -202,11 +203,8 @@ def twin_of(
     for module in compiled:
         memo[id(module)] = _copied(module._orig_mod, memo)
     for module in modules:
-        copies = _copied_items(vars(module), memo)
-        # A compiled forward would hide its operators.
-        vars(memo[id(module)]).update(
-            (name, value) for name, value in copies if name != "_compiled_call_impl"
-        )
+        _copy_into(vars(memo[id(module)]), vars(module), memo)
+        vars(memo[id(module)]).pop("_compiled_call_impl", None)  # it would hide its operators
     twin: nn.Module = _copied(model, memo)
     for module in twin.modules():
         if module._compiled_call_impl is not None:
@@ -239,19 +237,26 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
         return known
     if kind is dict or kind is OrderedDict:
         made = memo[id(value)] = kind()
-        made.update(_copied_items(value, memo))
+        _copy_into(made, value, memo)
         return made
     if (kind is tuple or kind is set) and all(type(one) in _IMMUTABLE for one in value):
         return value if kind is tuple else memo.setdefault(id(value), set(value))
     return copy.deepcopy(value, memo)
 
 
-def _copied_items(items: Mapping[Any, Any], memo: dict[int, Any]) -> Iterator[tuple[Any, Any]]:
+_HOOKS = frozenset(name for name, one in vars(nn.Module()).items() if type(one) is OrderedDict)
+"""Attributes of all modules that are empty as a rule."""
+
+
+def _copy_into(
+    made: MutableMapping[Any, Any], items: Mapping[Any, Any], memo: dict[int, Any]
+) -> None:
     for key, value in items.items():
-        yield (
-            key if type(key) in _IMMUTABLE else _copied(key, memo),
-            value if type(value) in _IMMUTABLE else _copied(value, memo),
-        )
+        if key in _HOOKS and not value:
+            made[key] = OrderedDict()
+            continue
+        copied = value if type(value) in _IMMUTABLE else _copied(value, memo)
+        made[key if type(key) in _IMMUTABLE else _copied(key, memo)] = copied
 
 
 def _is_copied_plainly(kind: type[nn.Module]) -> bool:
@@ -466,7 +471,7 @@ class Recorder(TorchFunctionMode):
             self._check_values(spelled, found)
         written = args[0] if args and isinstance(args[0], torch.Tensor) else None
         if found and any(tensor.is_meta for tensor in found):
-            args, keywords = self._on_meta(spelled, args, keywords)
+            args, keywords = self._on_meta(spelled, args, keywords, found)
             if spelled in _MOVES and len(args) == 1 and not keywords:
                 function = torch.Tensor.detach
         first = args[0] if args and isinstance(args[0], torch.Tensor) else None
@@ -793,10 +798,10 @@ class Recorder(TorchFunctionMode):
 
     def _parameters_of(self, tensors: Iterable[torch.Tensor]) -> tuple[str, ...]:
         """Return the names of the parameters that tensors are, or were computed from."""
-        origins = self._origins
-        return tuple(
-            dict.fromkeys(name for tensor in tensors for name in origins.get(id(tensor), ()))
-        )
+        several = [names for one in tensors if (names := self._origins.get(id(one))) is not None]
+        if len(several) < 2:
+            return several[0] if several else ()
+        return tuple(dict.fromkeys(itertools.chain.from_iterable(several)))
 
     def call(
         self, name: str, function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]
@@ -887,9 +892,16 @@ class Recorder(TorchFunctionMode):
             raise Finished
 
     def _on_meta(
-        self, name: str, args: tuple[Any, ...], keywords: Mapping[str, Any]
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        found: Sequence[torch.Tensor],
     ) -> tuple[tuple[Any, ...], Mapping[str, Any]]:
         """Replace tensors with memory by meta ones where both meet, and stay on meta."""
+        moves = name in _MOVES or "device" in keywords
+        if not moves and all(tensor.is_meta for tensor in found):
+            return args, keywords
         if name.startswith("masked_fill"):  # takes a single number from its own device alone
             args = tuple(map(self._number_on_meta, args))
         args = tuple(self._twin(one) for one in args)

@@ -5,6 +5,7 @@ PyTorch cannot say of most of them what shape comes out. Their counterparts on r
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -27,6 +28,7 @@ _ROUNDING = {
 _JOINING: dict[str, Callable[..., Any]] = {"add": torch.add, "mul": torch.mul, "cat": torch.cat}
 
 
+@functools.cache
 def plain_version(function: Any) -> Callable[..., Any] | None:
     """Return what does to positions and shapes what a quantised function does; None for others.
 

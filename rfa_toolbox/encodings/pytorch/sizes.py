@@ -177,8 +177,8 @@ def _ends(places: slice, size: int) -> tuple[int, int]:
 def _without_tensors(value: Any) -> Any:
     if type(value) is TensorRef:
         return None
-    if isinstance(value, Mapping):
-        return {key: _without_tensors(one) for key, one in value.items()}
     if isinstance(value, tuple | list):
         return [_without_tensors(one) for one in value]
+    if isinstance(value, Mapping):
+        return {key: _without_tensors(one) for key, one in value.items()}
     return value
