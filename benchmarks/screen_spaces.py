@@ -54,7 +54,7 @@ def connected() -> list[tuple[str, ...]]:
 
 def rates() -> None:
     judge = SpecJudge(((4096, 4096),))
-    specs = [random_spec(seed, blocks=20) for seed in range(500)]
+    specs = [random_spec(seed, blocks=6 + seed % 13) for seed in range(520)]
     layers = sum(sum(1 for _ in spec.layers()) for spec in specs) / len(specs)
     found = rate(len(specs), lambda: [judge.judge(spec) for spec in specs])
     print(f"random networks of {layers:.0f} layers, from specs: {found:,.0f}/s")
