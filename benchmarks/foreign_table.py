@@ -3,11 +3,19 @@
 from __future__ import annotations
 
 import csv
+import subprocess
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["continued", "judged"]
+__all__ = ["continued", "installed", "judged"]
+
+
+def installed(folder: Path, packages: Iterable[str]) -> None:
+    """Install packages into a folder, without what they depend on: that is another framework."""
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder)]
+    subprocess.run([*pip, *packages], check=True)
 
 
 def continued(

@@ -1,11 +1,11 @@
 """Read live Keras models of foreign libraries, verify them, and write a table with a row for each.
 
-    python benchmarks/keras_zoo.py --install --output docs/keras_zoo.csv
-    python benchmarks/keras_zoo.py --output zoo.csv --only "hub SwinTransformer" --no-verify
+    python benchmarks/keras_zoo.py --install zoo_packages --output docs/foreign_keras_models.csv
+    python benchmarks/keras_zoo.py --packages zoo_packages --output zoo.csv --only "hub Swin"
 
-The libraries are installed without what they depend on, which would be another framework. Models
-are small, or have few layers, and random weights. Rows are written as they come, and models that
-the table has are left out.
+The libraries are installed into a folder of their own, without what they depend on, which would be
+another framework. Models are small, or have few layers, and random weights. Rows are written as
+they come, and models that the table has are left out.
 """
 
 # ruff: noqa: C408 options read best as they are passed
@@ -16,7 +16,6 @@ import contextlib
 import importlib
 import io
 import os
-import subprocess
 import sys
 import time
 import warnings
@@ -30,14 +29,15 @@ os.environ.setdefault("SM_FRAMEWORK", "keras")
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.foreign_table import continued, judged
+from benchmarks.foreign_table import continued, installed, judged
 from rfa_toolbox import create_graph_from_tensorflow_model
 from rfa_toolbox.empirical import verify
 from rfa_toolbox.errors import RFAError
 
 PACKAGES = (
     *("keras-hub", "keras-cv-attention-models", "keras-tcn", "kagglehub", "kagglesdk"),
-    *("absl-py", "regex", "tokenizers", "sentencepiece", "ftfy", "wcwidth", "tqdm", "pillow"),
+    *("segmodels-keras", "medicai", "absl-py", "regex", "tokenizers", "sentencepiece", "ftfy"),
+    *("wcwidth", "tqdm", "pillow", "scipy", "requests", "urllib3", "certifi", "idna"),
 )
 
 COLUMNS = (
@@ -112,6 +112,17 @@ def _kecam(room: str, name: str, size: int = 64, **options: Any) -> Callable[[],
             return maker(pretrained=None, input_shape=shape, **options)
 
     return made
+
+
+def _segmodels(name: str, encoder: str = "resnet18", size: int = 64) -> Callable[[], Any]:
+    options = dict(input_shape=(size, size, 3), encoder_weights=None)
+    return lambda: getattr(importlib.import_module("segmodels_keras"), name)(encoder, **options)
+
+
+def _medicai(name: str, encoder: str, *sizes: int, **options: Any) -> Callable[[], Any]:
+    known = dict(input_shape=(*(sizes or (64, 64)), 3), encoder_name=encoder, num_classes=2)
+    models = "medicai.models"
+    return lambda: getattr(importlib.import_module(models), name)(**known | options)
 
 
 def _tcn() -> Any:
@@ -263,6 +274,21 @@ MODELS: dict[str, Callable[[], Any]] = {
     "kecam YOLOV8 N": _kecam("yolov8", "YOLOV8_N"),
     "kecam YOLOX Nano": _kecam("yolox", "YOLOXNano"),
     "kecam EfficientDet Lite0": _kecam("efficientdet", "EfficientDetLite0"),
+    "segmodels Unet": _segmodels("Unet"),
+    "segmodels Unet EfficientNet": _segmodels("Unet", "efficientnetb0"),
+    "segmodels Unet MobileNetV2": _segmodels("Unet", "mobilenetv2"),
+    "segmodels Unet VGG16": _segmodels("Unet", "vgg16"),
+    "segmodels FPN": _segmodels("FPN"),
+    "segmodels Linknet": _segmodels("Linknet"),
+    "segmodels PSPNet": _segmodels("PSPNet", size=96),
+    "medicai UNet": _medicai("UNet", "resnet18"),
+    "medicai UNet in 3 dimensions": _medicai("UNet", "resnet18", 32, 32, 32),
+    "medicai AttentionUNet": _medicai("AttentionUNet", "resnet18"),
+    "medicai UNetPlusPlus": _medicai("UNetPlusPlus", "resnet18"),
+    "medicai DeepLabV3Plus": _medicai("DeepLabV3Plus", "resnet18"),
+    "medicai UPerNet": _medicai("UPerNet", "resnet18"),
+    "medicai SegFormer": _medicai("SegFormer", "mit_b0"),
+    "medicai TransUNet": _medicai("TransUNet", "densenet121"),
 }
 
 
@@ -302,14 +328,17 @@ def main() -> int:
     """Read the models that the table does not have yet; return 1 if any node differs."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--output", type=Path, required=True)
-    parser.add_argument("--install", action="store_true", help="install the libraries first")
+    parser.add_argument("--install", type=Path, help="a folder to install the libraries into")
+    parser.add_argument("--packages", type=Path, help="a folder where they are installed")
     parser.add_argument("--only", nargs="*", default=[""], help="models whose names begin so")
     parser.add_argument("--no-verify", action="store_true")
     parser.add_argument("--time-limit", type=float, default=60, help="seconds for an experiment")
     options = parser.parse_args()
     if options.install:
-        install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", *PACKAGES]
-        subprocess.run(install, check=True)
+        installed(options.install, PACKAGES)
+    where = options.install or options.packages
+    if where:
+        sys.path.append(str(where))  # behind what is installed already
     wanted = [one for one in MODELS if one.startswith(tuple(options.only))]
     rows = continued(
         options.output,

@@ -18,7 +18,6 @@ import functools
 import importlib
 import io
 import signal
-import subprocess
 import sys
 import time
 import warnings
@@ -29,7 +28,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.foreign_table import continued, judged
+from benchmarks.foreign_table import continued, installed, judged
 from rfa_toolbox import create_graph_from_pytorch_model
 from rfa_toolbox.empirical import verify
 from rfa_toolbox.errors import RFAError
@@ -43,16 +42,9 @@ LIBRARIES = (
 NEEDED = (
     *("ultralytics-thop", "kornia-rs", "einops", "munch", "docstring-inheritance", "skorch", "six"),
     *("opencv-python-headless", "scipy", "mne", "mne-bids", "lazy_loader", "decorator", "pooch"),
-    *(
-        "anyascii",
-        "torchinfo",
-        "shapely",
-        "pyclipper",
-        "langdetect",
-        "rapidfuzz",
-        "pypdfium2",
-        "validators",
-    ),
+    *("anyascii", "torchinfo", "shapely", "pyclipper", "langdetect", "rapidfuzz", "pypdfium2"),
+    *("validators", "axial-positional-embedding", "linear-attention-transformer"),
+    *("local-attention", "product-key-memory"),
     *("defusedxml", "narwhals", "tabulate", "wfdb", "scikit-learn", "joblib", "threadpoolctl"),
     *("matplotlib", "psutil", "requests", "pyyaml", "tqdm", "safetensors", "huggingface_hub"),
     *("tokenizers", "regex", "packaging", "filelock", "h5py", "polars", "ftfy", "wcwidth"),
@@ -435,8 +427,7 @@ def main() -> int:
     parser.add_argument("--keras", type=Path, help="the table of benchmarks/keras_zoo.py, for it")
     options = parser.parse_args()
     if options.install:
-        install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target"]
-        subprocess.run([*install, str(options.install), *LIBRARIES, *NEEDED], check=True)
+        installed(options.install, (*LIBRARIES, *NEEDED))
     where = options.install or options.packages
     if where:
         sys.path.append(str(where))  # behind what is installed already

@@ -157,6 +157,49 @@ def test_weights_of_a_layer_count_where_it_uses_them(keras: Any) -> None:
     assert graph.certainty == "exact"
 
 
+def test_a_product_with_weights_of_another_layer_sees_the_map_alone(keras: Any) -> None:
+    class Queries(keras.layers.Layer):  # type: ignore[misc]
+        def build(self, shape: Any) -> None:
+            self.held = self.add_weight(shape=(1, 5, shape[-1]), name="held")
+
+        def call(self, x: Any) -> Any:
+            return keras.ops.tile(self.held, (keras.ops.shape(x)[0], 1, 1))
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return (shape[0], 5, shape[-1])
+
+    image = keras.Input((16, 16, 3))
+    tokens = keras.layers.Reshape((49, 8))(keras.layers.Conv2D(8, 3, strides=2)(image))
+    scores = keras.layers.Dot(axes=(2, 2), name="scores")([Queries()(tokens), tokens])
+    graph = create_graph_from_model(keras.Model(image, scores))
+    assert fields(graph)["scores"] == (3, 3)
+    assert {node.certainty for node in graph.all_layers} == {"exact"}
+
+
+def test_a_layer_that_returns_none_beside_a_map_is_opened(keras: Any) -> None:
+    class Streams(keras.layers.Layer):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(name="streams")
+            self.conv = keras.layers.Conv2D(3, 5, padding="same", name="conv")
+
+        def build(self, shape: Any) -> None:
+            self.conv.build(shape)
+
+        def call(self, x: Any) -> Any:
+            return None, self.conv(x)
+
+        def compute_output_shape(self, shape: Any) -> Any:
+            return (shape, shape)
+
+        def compute_output_spec(self, x: Any) -> Any:
+            return keras.KerasTensor(x.shape), keras.KerasTensor(x.shape)
+
+    graph = through(keras, lambda image: Streams()(image)[1])
+    assert fields(graph)["streams/conv"] == (5, 5)
+    assert fields(graph)["last"] == (7, 7)
+    assert {node.certainty for node in graph.all_layers} == {"exact"}
+
+
 def test_what_depends_on_weights_alone_is_no_node(keras: Any) -> None:
     class Position(keras.layers.Layer):  # type: ignore[misc]
         def build(self, shape: Any) -> None:

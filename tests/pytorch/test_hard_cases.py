@@ -46,6 +46,14 @@ def copied_into(model: Any, x: torch.Tensor) -> torch.Tensor:
     return model.d(y)  # type: ignore[no-any-return]
 
 
+def batched(model: Any, x: torch.Tensor) -> torch.Tensor:
+    """Put images onto larger ones, one by one, as detectors make a batch of them."""
+    y = x.new_zeros(len(x), 3, 32, 32)
+    for place in range(len(x)):
+        y[place, :3, : x.shape[2], : x.shape[3]].copy_(x[place])
+    return model.c(y)  # type: ignore[no-any-return]
+
+
 def copied_with_gaps(model: Any, x: torch.Tensor) -> torch.Tensor:
     y = x.new_zeros(1, 3, 48, 48)
     y[..., ::2, ::2].copy_(x)
@@ -129,6 +137,7 @@ CASES: dict[str, tuple[nn.Module, tuple[int, ...], tuple[float, ...]]] = {
         (4, 5),
     ),
     "a map is copied into the middle": (Function(copied_into, c=conv(), d=conv()), IMAGE, (5, 5)),
+    "images are copied onto larger ones": (Function(batched, c=conv()), IMAGE, (3, 3)),
     "a map is written through a view": (
         Function(written_through_a_view, c=conv(padding=1), d=conv(9, padding=4), e=conv(1)),
         IMAGE, (9, 9),

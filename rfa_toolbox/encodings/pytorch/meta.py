@@ -1002,22 +1002,39 @@ def _either(one: Any, other: Any) -> Any:
     return torch.where(one.new_ones((), dtype=torch.bool), one, other)
 
 
-def index_of(view: torch.Tensor, base: torch.Tensor) -> tuple[slice, ...] | str:
-    """Return which part of a tensor a view is, where slices alone make it."""
-    if view.dim() != base.dim() or not base.is_contiguous():
+def index_of(view: torch.Tensor, base: torch.Tensor) -> tuple[slice | int, ...] | str:
+    """Return which part of a tensor a view is, where slices and single places alone make it.
+
+    >>> base = torch.zeros(2, 3, 8)
+    >>> index_of(base[1, :2, 4:], base)
+    (1, slice(0, 2, 1), slice(4, 8, 1))
+    """
+    if view.dim() > base.dim() or not base.is_contiguous():
         return UNKNOWN_PLACES
+    several = itertools.combinations(reversed(range(base.dim())), view.dim())
+    found = (_index_along(view, base, kept[::-1]) for kept in several)
+    return next((one for one in found if one is not None), UNKNOWN_PLACES)
+
+
+def _index_along(
+    view: torch.Tensor, base: torch.Tensor, kept: Sequence[int]
+) -> tuple[slice | int, ...] | None:
+    """Return which part a view is whose dimensions are these of its base; None if it is none."""
     offset = int(view.storage_offset()) - int(base.storage_offset())
-    index = []
-    for size, whole, stride, own in zip(
-        view.shape, base.shape, base.stride(), view.stride(), strict=True
-    ):
+    dimensions = iter(zip(view.shape, view.stride(), strict=True))
+    index: list[slice | int] = []
+    for place, (whole, stride) in enumerate(zip(base.shape, base.stride(), strict=True)):
         start, offset = divmod(offset, max(1, stride))
+        if place not in kept:
+            index.append(start)
+            continue
+        size, own = next(dimensions)
         step = own // stride if size > 1 and stride else 1
         if size > 1 and (step < 1 or own != step * stride):
-            return UNKNOWN_PLACES
+            return None
         stop = start + (size - 1) * step + 1
         if stop > whole:
-            return UNKNOWN_PLACES
+            return None
         index.append(slice(start, stop, step))
     return tuple(index)
 

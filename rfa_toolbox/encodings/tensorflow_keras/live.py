@@ -360,10 +360,29 @@ class _Opener:
             made, reason = [], str(error)
         except Exception:  # noqa: BLE001 what a layer raises where a size does not fit is its own
             made = []
+        if made and len(made) < len(outputs):
+            made = self._with_missing(made, outputs)
         if len(made) != len(outputs) or any(None in one.shape for one in made):
             made = [self.tensor(one.shape, one.dtype) for one in outputs]
             self.insides[id(made[0])] = None, reason, made
         return made
+
+    def _with_missing(self, made: list[Tensor], outputs: Sequence[Tensor]) -> list[Tensor]:
+        """Return what a call makes, with a tensor for every None that it said a shape of."""
+        inner, reason, whole = self.insides.get(id(made[0]), (None, "", None))
+        leaves = self.keras.tree.flatten(self.packed.get(id(made[0]), made))
+        if inner is None or len(leaves) != len(outputs):
+            return made
+        complete = [
+            one if self.is_symbolic(one) else self.tensor(own.shape, own.dtype)
+            for one, own in zip(leaves, outputs, strict=True)
+        ]
+        inside = [
+            one if self.is_symbolic(one) else stand_in
+            for one, stand_in in zip(self.keras.tree.flatten(inner.outputs), complete, strict=True)
+        ]
+        self.insides[id(complete[0])] = attrs.evolve(inner, outputs=inside), reason, whole
+        return complete
 
     def hook(self, layer: Any) -> None:
         """Let a layer say what it does inside whenever it is called on symbolic tensors."""

@@ -298,7 +298,9 @@ def _numbers(value: Any) -> Any:
     import numpy as np
 
     try:
-        array = np.asarray(sys.modules["keras"].ops.convert_to_numpy(value))
+        with warnings.catch_warnings():  # of NumPy, about how Keras asks a backend for numbers
+            warnings.simplefilter("ignore", DeprecationWarning)
+            array = np.asarray(sys.modules["keras"].ops.convert_to_numpy(value))
     except (NotImplementedError, TypeError, ValueError, RuntimeError):  # it has no numbers yet
         return _constant(value)
     if not array.ndim:

@@ -10,6 +10,7 @@ import attrs
 
 from rfa_toolbox.encodings.tensorflow_keras.lowering import (
     Call,
+    constant_of,
     mask_of,
     per_axis,
     whole_numbers,
@@ -659,9 +660,10 @@ def concatenated(call: Call, axis: int, more: Sequence[TensorRef] = ()) -> Tenso
 
 
 def _dot(call: Call) -> TensorRef:
-    if len(call.tensors) != 2:
+    given = call.arguments[0] if len(call.arguments) == 1 else call.arguments
+    if not isinstance(given, list | tuple) or len(given) != 2:
         return call.unknown(f"Dot reads {len(call.tensors)} tensors instead of 2")
-    left, right = call.tensors
+    left, right = (one if type(one) is TensorRef else constant_of(one) for one in given)
     first, second = per_axis(call.get("axes", default=-1), 2)
     letters = iter("abcdefghijklmnopqrstuvw")
     one = ["x", *(next(letters) for _ in left.shape[1:])]
