@@ -91,7 +91,7 @@ def as_text(advice: Advice, model: str, plain: bool) -> str:
         for title, column in zip(_COLUMNS, cells, strict=True)
     ]
     if any(one.in_code for one in several):
-        below.insert(0, "(in code: ...) What has to be written in the code of the model there.")
+        below.insert(0, "in code: layers at which it has to be written in the code of the model.")
     if front.intersection(row[1] for row in rows):
         below.insert(0, "* Nothing else has both a lower resolution and less compute.")
     states = ["unproductive" if row[3] != "0" else "productive" for row in rows]
