@@ -82,7 +82,7 @@ def _window_text(layer: LayerDefinition) -> str:
             layer.ignored_global,
             layer.position_dependent,
             layer.covers_map,
-            *(["ceil_mode"] if layer.ceil_mode else []),
+            *(name for name in ("ceil_mode", "same_padding") if getattr(layer, name)),
         )
     )
 

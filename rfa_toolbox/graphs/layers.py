@@ -170,6 +170,9 @@ class LayerDefinition(_Stored):
         ceil_mode: windows of a pooling that begin on the map, or in the padding in front of it,
             count even if they end behind the padding. The end of ``padding`` is then as much as
             windows reach at the size that the graph was made with.
+        same_padding: it pads so that there is a unit per stride, whatever the size of its map, as
+            Keras does with ``padding="same"``. ``padding`` is then that at the size that the graph
+            was made with.
 
     Raises:
         InvalidLayerError: a ValueError, for a negative, zero or fractional number, or when
@@ -198,6 +201,7 @@ class LayerDefinition(_Stored):
     scan: Any = attrs.field(default=None, converter=_to_scan)
     covers_map: bool = attrs.field(default=False, converter=_to_flag)
     ceil_mode: bool = attrs.field(default=False, converter=_to_flag)
+    same_padding: bool = attrs.field(default=False, converter=_to_flag)
     axes: int | None = attrs.field(init=False, repr=False, eq=False)
     """Number of spatial axes that the layer was described with; None if all values are scalar."""
     slides: tuple[Slide, ...] = attrs.field(init=False, repr=False, eq=False)
@@ -354,7 +358,7 @@ class LayerDefinition(_Stored):
             "positionless": self.positionless,
             "scan": listed(self.scan),
             "covers_map": self.covers_map,
-            **({"ceil_mode": True} if self.ceil_mode else {}),
+            **{name: True for name in ("ceil_mode", "same_padding") if getattr(self, name)},
         }
 
 

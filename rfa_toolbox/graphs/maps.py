@@ -77,7 +77,10 @@ def map_steps(layer: LayerDefinition, axes: int) -> tuple[MapStep, ...]:
         reach = 0 if kernel == math.inf else dilation * (int(kernel) - 1)
         begin = padding[0] if isinstance(padding, tuple) else padding
         ceil_begin = begin if layer.ceil_mode else None
-        padded = _padded(padding, reach, stride) if ceil_begin is None else 2 * ceil_begin
+        if layer.same_padding:
+            padded = reach  # ceil(size/stride) units, at any size
+        else:
+            padded = _padded(padding, reach, stride) if ceil_begin is None else 2 * ceil_begin
         steps.append(MapStep(kernel, stride, factor, reach - padded, ceil_begin))
     return tuple(steps)
 
@@ -173,9 +176,11 @@ def map_behind(layer: LayerDefinition, sizes: Sequence[int]) -> tuple[int | None
             begin = end = slide.begin
         if layer.blockwise:
             result.append(size)
-        elif begin is None or (end is None and not layer.ceil_mode):
+        elif layer.same_padding or (layer.ceil_mode and begin is not None):
+            result.append(map_steps(layer, axes)[axis].units(size))
+        elif begin is None or end is None:
             result.append(None)
-        elif layer.ceil_mode:
+        elif "pool" in layer.name.lower():  # whose end is what windows reached at one size
             result.append(map_steps(layer, axes)[axis].units(size))
         else:
             reach = slide.dilation * (int(slide.kernel) - 1) - begin - end

@@ -93,6 +93,7 @@ class Effect:
     turned: frozenset[int] = frozenset()
     seams: frozenset[int] = frozenset()
     ceil_mode: bool = False
+    same_padding: bool = False
     offsets: Offsets | None = None
     unaligned: frozenset[int] = frozenset()
     padded: tuple[int, ...] = ()
@@ -131,6 +132,7 @@ _FACTS = (
     "turned",
     "seams",
     "ceil_mode",
+    "same_padding",
 )
 
 

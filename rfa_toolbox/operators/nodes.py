@@ -633,21 +633,32 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
         "covers_map": any(step.covers_map for step in steps),
     }
     decisive = [step for step in steps if not step.neutral]
-    # Where a step pads in front of the pooling, what lies behind its own padding is another rest.
-    pads = any(window.begin for step in steps if not step.ceil_mode for window in step.windows)
-    ceil_mode = any(step.ceil_mode for step in steps) and not pads
+    sizes = _how_sizes_follow(steps)
     if not axes:
         return LayerDefinition(label, 1, 1, **counts)
     if len(steps) == 1:
-        counts |= {"blockwise": steps[0].blockwise, "ceil_mode": ceil_mode}
+        counts |= {"blockwise": steps[0].blockwise, **sizes}
         return _layer(label, steps[0].windows, **counts)
     if len(decisive) <= 1 and _is_chain(steps):
         blockwise = bool(decisive) and decisive[0].blockwise
-        counts |= {"blockwise": blockwise, "ceil_mode": ceil_mode}
+        counts |= {"blockwise": blockwise, **sizes}
         return _layer(label, _chained(steps), **counts)
     if not decisive:
         return _layer(label, (NEUTRAL,) * axes, **counts)
     return _along_paths(label, _composed_node(steps), counts)
+
+
+def _how_sizes_follow(steps: Sequence[Step]) -> dict[str, bool]:
+    """Return how the size of the map follows from the one in front, where one step decides it.
+
+    Where another one pads, too, it is another rest that is left behind the windows.
+    """
+    deciding = [step for step in steps if step.ceil_mode or step.same_padding]
+    pads = any(one.begin for step in steps if step not in deciding for one in step.windows)
+    return {
+        name: not pads and any(getattr(step, name) for step in deciding)
+        for name in ("ceil_mode", "same_padding")
+    }
 
 
 def _along_paths(

@@ -89,7 +89,7 @@ def shape_behind(
             continue
         fine = shape[place] * factors[axis]
         begin, end = sides[axis] or (None, None)
-        if layer.ceil_mode and begin is not None:
+        if (layer.ceil_mode or layer.same_padding) and begin is not None:
             found[place] = max(1, map_steps(layer, axes)[axis].units(shape[place]))
         elif begin is not None and end is not None and factors[axis] == 1:
             reach = int(dilations[axis] * (kernels[axis] - 1))

@@ -48,6 +48,7 @@ class Step:
         covers_map: whether its one window is all of its map, and nothing behind it looks.
         paired: axes along which every unit sees two places, and nothing is summed in between.
         ceil_mode: whether windows count that end behind its padding.
+        same_padding: whether it pads so that there is a unit per stride, at any size.
     """
 
     number: int
@@ -78,6 +79,7 @@ class Step:
     covers_map: bool = False
     paired: frozenset[int] = frozenset()
     ceil_mode: bool = False
+    same_padding: bool = False
 
     @property
     def neutral(self) -> bool:

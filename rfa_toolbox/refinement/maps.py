@@ -126,6 +126,8 @@ def _rule(
         begin = end = 0
     effective = dilation * (int(kernel) - 1) + 1
     same = MapRule(effective, stride, factor, same=True)
+    if layer.same_padding:
+        return attrs.evolve(same, offset=units - same.units(before))
     if layer.name.endswith("Same") and same.units(before) == units:
         # timm's layers for weights of TensorFlow
         return attrs.evolve(same, in_code=end == 0)

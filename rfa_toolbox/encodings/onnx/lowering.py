@@ -343,7 +343,8 @@ def _window(call: Call, kernel: Sequence[int]) -> dict[str, Any]:
     dilations = tuple(call.get("dilations") or [1] * count)
     reaches = [d * (k - 1) for d, k in zip(dilations, kernel, strict=True)]
     padding = _paddings(call, call.x.shape[2:], call.shape[2:], reaches, strides)
-    return {"stride": strides, "dilation": dilations, "padding": padding}
+    same = call.get("auto_pad", "NOTSET").startswith("SAME")
+    return {"stride": strides, "dilation": dilations, "padding": padding, "same_padding": same}
 
 
 def _kernel(weight: TensorRef) -> tuple[int, ...]:
@@ -408,7 +409,9 @@ def _pool(kind: str) -> Lower:
         arguments = {"input": call.x, "kernel_size": kernel, **window}
         # The rule for it pads as much behind a map as in front of it, as PyTorch does.
         evenly = all(begin == end for begin, end in window["padding"])
-        arguments["ceil_mode"] = bool(call.get("ceil_mode")) and evenly
+        arguments["ceil_mode"] = (
+            bool(call.get("ceil_mode")) and evenly and not window["same_padding"]
+        )
         call.first_output_alone(name, arguments)
 
     return lower

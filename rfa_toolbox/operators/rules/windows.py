@@ -95,6 +95,9 @@ def _slide(
             found |= dict.fromkeys(carried, Window(math.inf))
             layout[dimension] = (Lost(size, carried),)
             doubts.append(_IN_NO_RUN)
+    same = operation.get("padding") == "same" or operation.get("same_padding")
+    if same and any(window.stride > 1 for window in windows):
+        facts["same_padding"] = True
     if padded:
         facts |= {"position_dependent": True, "padded": tuple(padded)}
     if doubts:
@@ -522,7 +525,7 @@ def described(known: Known, operation: Operation) -> Answer:
         windows = tuple(told.windows.get(axis, one) for axis, one in enumerate(windows))
     effect = _as_described(known, shown, windows)
     facts: dict[str, Any] = {"operation": shown, "filters": layer.filters, "units": layer.units}
-    facts["ceil_mode"] = layer.ceil_mode
+    facts |= {"ceil_mode": layer.ceil_mode, "same_padding": layer.same_padding}
     if told is not None:
         facts |= {name: told for name, told in told.facts().items() if told != _PLAIN[name]}
     return attrs.evolve(effect, **facts)
