@@ -849,8 +849,9 @@ class EnrichedNetworkNode:
 
         Unlike ``compute_feature_map_size``, which divides by the jump, it counts units from
         kernels, strides and paddings, layer by layer. It is exact where the model does the same at
-        every size; one that pads or crops by the size of its input is taken to do as at the size
-        that the graph was made with.
+        every size, with ``ceil_mode`` and with Keras' ``padding="same"`` as well; one whose code
+        pads or crops by the size of its input is taken to do as at the size that the graph was made
+        with.
 
         Raises:
             InvalidGraphError: a ValueError, if the padding of a layer made by hand is not known.
