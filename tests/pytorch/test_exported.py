@@ -19,6 +19,7 @@ from torch.nn import functional as F  # noqa: N812 - the name that everybody use
 from rfa_toolbox import create_graph_from_pytorch_model as encode
 from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.operators.nodes import RESOLVING_STRATEGY
+from tests.faults.test_masks import LENGTH, MASKS, Masked, attention
 from tests.pytorch.measure import signature
 
 SHAPE = (1, 3, 32, 32)
@@ -228,3 +229,35 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
             encode(path)
     with pytest.raises(FileNotFoundError, match=r"missing\.pt2"):
         encode("missing.pt2")
+
+
+HIDING = [
+    ("given to the attention", "a band"),
+    ("added", "what is in front"),
+    ("filled in", "what is behind"),
+    ("chosen", "a band behind"),
+]
+
+
+@pytest.mark.parametrize(("way", "name"), HIDING)
+def test_masks_that_a_program_holds_hide_positions_and_those_of_a_file_are_a_bound(
+    way: str, name: str, tmp_path: Path
+) -> None:
+    model, shape = attention(way, MASKS[name][0]).eval(), (1, 4, LENGTH)
+    program = torch.export.export(model, (torch.rand(shape),))
+    (expected,) = encode(model, input_res=shape).unit_windows
+    graph = encode(program)
+    assert (graph.unit_windows, graph.certainty) == ((expected,), "exact")
+    assert encode(saved(program, tmp_path)).certainty == "bound"
+
+
+@pytest.mark.parametrize("way", ["multiplied", "chosen", "made", "turned"])
+def test_masked_weights_of_a_program_see_nothing_and_those_of_a_file_are_a_bound(
+    way: str, tmp_path: Path
+) -> None:
+    model = nn.Sequential(nn.Conv1d(4, 4, 3, padding=1), Masked(way)).eval()
+    program = torch.export.export(model, (torch.rand(1, 4, LENGTH),))
+    graph = encode(program)
+    assert (graph.receptive_field_max, graph.certainty) == ((5,), "exact")
+    graph = encode(saved(program, tmp_path))
+    assert (graph.receptive_field_max, graph.certainty) == ((7,), "bound")

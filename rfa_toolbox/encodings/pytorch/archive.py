@@ -246,6 +246,8 @@ class _Reader:
         ((kind, value),) = argument.items()
         if kind in ("as_none", "as_graph", "as_custom_obj", "as_device", "as_layout"):
             return None
+        if kind == "as_float":  # JSON has no word for infinity
+            return float(value)
         return self._made[value] if kind == "as_name" else self._argument(value)
 
 

@@ -13,6 +13,7 @@ from torch.export import ExportedProgram
 from rfa_toolbox.encodings.pytorch.archive import Archive, ArchivedNode
 from rfa_toolbox.encodings.pytorch.aten import normalised
 from rfa_toolbox.encodings.pytorch.capture import FILLED, KEEP_EVEN, expanded, is_even
+from rfa_toolbox.encodings.pytorch.exported_constants import Constants
 from rfa_toolbox.encodings.pytorch.meta import index_of
 from rfa_toolbox.operators.record import (
     UNKNOWN_PLACES,
@@ -50,6 +51,7 @@ class _Reader:
         self._views: dict[str, Node] = {}
         self._calls: Counter[str] = Counter()
         self._known: dict[str, ModuleCall] = {}
+        self._constants = Constants(program)
 
     def read(self) -> Record:
         """Return the record of the whole program."""
@@ -66,6 +68,8 @@ class _Reader:
                 if node.name in given and isinstance(reference, TensorRef):
                     inputs.append(reference)
                     self._dependent.add(reference.number)
+                elif isinstance(reference, TensorRef):
+                    self._constants.hold(node.name, reference, node.meta.get("val"))
             elif node.op == "call_function":
                 self._call(node)
             elif node.op == "output":
@@ -131,6 +135,8 @@ class _Reader:
             name, arguments = "expand", {"input": values[1]}
         made = self._made(node)
         self._write(name, arguments, made, self._scope(node), values)
+        if not any(one.number in self._dependent for one in tensors_in((made,))):
+            self._constants.compute(node, made, self._values)
         self._follow_views(node, schema)
 
     def _write(
@@ -148,6 +154,7 @@ class _Reader:
         parameters = tuple(dict.fromkeys(names))
         if not self._dependent.isdisjoint(read):
             self._dependent.update(one.number for one in outputs)
+            name, arguments = self._constants.given(name, arguments)
             self._operations.append(Operation(name, arguments, outputs, scope, parameters))
         else:
             self._origins.update((one.number, parameters) for one in outputs)
@@ -186,6 +193,7 @@ class _Reader:
         }
         changed = self._numbered(base.meta["val"])
         self._write("setitem", parts, changed, self._scope(node))
+        self._constants.written(self._values[base.name], changed)
         self._values[base.name] = changed
 
     def _value(self, argument: Any) -> Any:

@@ -1,0 +1,178 @@
+"""What constants of an exported program leave out: its masks, and weights under a mask."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch.export import ExportedProgram
+
+from rfa_toolbox.operators.record import Numbers, TensorRef
+
+__all__ = ["Constants"]
+
+_LARGE = 2**20
+"""Numbers up to which masks, and weights that are 0 in places, are looked at."""
+_MASKING = {"add", "mul", "where", "masked_fill", "scaled_dot_product_attention"}
+_PLUMBING = {"t", "permute", "transpose", "view", "reshape", "clone", "detach", "alias", "_to_copy"}
+_HIDING = {"mul", "where", "masked_fill"}
+_NUMBERS = {"where": ("input", "other"), "masked_fill": ("value",)}
+"""Arguments that may be one number."""
+
+
+class _UnknownNumbersError(Exception):
+    pass
+
+
+class Constants:
+    """The numbers of what depends on no input, computed where they are few.
+
+    Parameters are random numbers, as a mask hides what it hides whatever they will be.
+
+    Args:
+        program: an exported program; of an archive, which holds no numbers here, nothing is known.
+    """
+
+    def __init__(self, program: Any) -> None:
+        self._signature = program.graph_signature
+        self._program = program if isinstance(program, ExportedProgram) else None
+        self._arrays: dict[int, torch.Tensor] = {}
+        self._parameters: dict[int, tuple[int, ...]] = {}
+        self._logical: set[int] = set()
+        self._unknown: set[int] = set()
+        self._constants: set[int] = set()
+
+    def hold(self, name: str, reference: TensorRef, value: Any) -> None:
+        """Take what a program holds under the name of one of its inputs."""
+        self._note_kind(reference, value)
+        program = self._program
+        signature = self._signature
+        if name in signature.inputs_to_parameters:
+            self._parameters[reference.number] = reference.shape
+        if program is None or name in signature.inputs_to_parameters:
+            return
+        path = signature.inputs_to_buffers.get(name)
+        path = path or signature.inputs_to_lifted_tensor_constants.get(name)
+        held = None if path is None else program.constants.get(path)
+        if held is None and path is not None:
+            held = program.state_dict.get(path)
+        if isinstance(held, torch.Tensor) and held.numel() <= _LARGE and not held.is_meta:
+            self._arrays[reference.number] = held.detach().clone()
+
+    def compute(self, node: Any, reference: Any, values: Mapping[str, Any]) -> None:
+        """Compute what a node makes of constants, if all of them are known."""
+        if type(reference) is not TensorRef:
+            return
+        self._note_kind(reference, node.meta.get("val"))
+        namespace, _, name = str(node.target._schema.name).partition("::")
+        if namespace != "aten":
+            return
+        read = [values.get(one.name) for one in node.all_input_nodes]
+        if any(type(one) is TensorRef and one.number in self._unknown for one in read):
+            self._unknown.add(reference.number)
+            return
+        if self._program is None:
+            if name in _HIDING and any(map(self._may_hide, read)):
+                self._unknown.add(reference.number)
+            elif any(map(self._is_parameter, read)):
+                self._parameters[reference.number] = reference.shape
+            return
+        if name in _PLUMBING and len(read) == 1 and self._is_parameter(read[0]):
+            self._parameters[reference.number] = reference.shape  # which is nowhere 0 either
+            return
+
+        def number(one: Any) -> Any:
+            found = values.get(one.name)
+            return self._array_of(found) if type(found) is TensorRef else found
+
+        try:
+            arguments, keywords = torch.fx.map_arg((node.args, dict(node.kwargs)), number)
+            with torch.no_grad():
+                made = node.target(*arguments, **keywords)
+        except (_UnknownNumbersError, RuntimeError, TypeError, ValueError):
+            if name in _HIDING and any(map(self._may_hide, read)):
+                self._unknown.add(reference.number)
+            elif all(map(self._is_parameter, read)):
+                self._parameters[reference.number] = reference.shape
+            return
+        if isinstance(made, torch.Tensor) and made.numel() <= _LARGE:
+            self._arrays[reference.number] = made
+
+    def _is_parameter(self, value: Any) -> bool:
+        return type(value) is TensorRef and value.number in self._parameters
+
+    def _may_hide(self, value: Any) -> bool:
+        """Whether a constant is 0 in places, or not known, as a parameter is not."""
+        if type(value) is not TensorRef or self._is_parameter(value):
+            return False
+        array = self._arrays.get(value.number)
+        return array is None or bool((array == 0).any())
+
+    def written(self, before: Any, after: Any) -> None:
+        """Say that a tensor was written to, whose numbers are those that its views share."""
+        if (
+            type(before) is TensorRef
+            and type(after) is TensorRef
+            and self._known(before) is not None
+        ):
+            self._arrays[after.number] = self._arrays[before.number]
+
+    def given(self, name: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+        """Return an operation with the numbers of its masks, or of a weight with zeros."""
+        if name.startswith("conv"):
+            weight = arguments.get("weight")
+            return name, {**arguments, "weight": self._as_weight(weight)}
+        if name not in _MASKING:
+            return name, dict(arguments)
+        found = {key: self._as_mask(one) for key, one in arguments.items()}
+        for key in _NUMBERS.get(name, ()):
+            array = self._known(found.get(key))
+            if array is not None and array.numel() and bool((array == array.flatten()[0]).all()):
+                found[key] = float(array.flatten()[0])
+        if name == "where" and isinstance(found.get("input"), float):
+            filled = {"mask": found.get("condition"), "value": found["input"]}
+            return "masked_fill", {"input": found.get("other"), **filled}
+        return name, found
+
+    def _note_kind(self, reference: TensorRef, value: Any) -> None:
+        self._constants.add(reference.number)
+        if getattr(value, "dtype", None) == torch.bool:
+            self._logical.add(reference.number)
+
+    def _known(self, value: Any) -> torch.Tensor | None:
+        return self._arrays.get(value.number) if type(value) is TensorRef else None
+
+    def _array_of(self, reference: TensorRef) -> torch.Tensor:
+        if reference.number in self._parameters:
+            shape = self._parameters[reference.number]
+            if torch.Size(shape).numel() > _LARGE:
+                raise _UnknownNumbersError
+            generator = torch.Generator().manual_seed(0)
+            self._arrays[reference.number] = 0.5 + torch.rand(shape, generator=generator)
+        if reference.number not in self._arrays:
+            raise _UnknownNumbersError
+        return self._arrays[reference.number]
+
+    def _as_mask(self, value: Any) -> Any:
+        if type(value) is not TensorRef or len(value.shape) < 2 or 1 in value.shape[-2:]:
+            return value
+        if len(value.even) == len(value.shape):
+            return value
+        array = self._arrays.get(value.number)
+        if array is not None:
+            return value._replace(numbers=Numbers(array.cpu().numpy()))
+        unknown = value.number in self._logical or (
+            # Of a program other numbers are too many, and biases as a rule.
+            self._program is None and value.number not in self._parameters
+        )
+        constant = value.number in self._constants
+        return value._replace(numbers=Numbers(None)) if unknown and constant else value
+
+    def _as_weight(self, value: Any) -> Any:
+        array = self._known(value)
+        if type(value) is TensorRef and value.number in self._unknown:
+            return value._replace(numbers=Numbers(None))
+        if array is None or not bool((array == 0).any()):
+            return value
+        return value._replace(numbers=Numbers(array.cpu().numpy()))
