@@ -7,6 +7,7 @@ from typing import Any
 
 import attrs
 import keras
+import numpy as np
 import torch
 import torch.nn.functional as F  # noqa: N812 - the name that everybody uses
 from torch import nn
@@ -522,6 +523,204 @@ def _mixing() -> Iterator[Case]:
     )
 
 
+class DilatedPyramid(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.near = nn.ModuleList([nn.Conv2d(4, 2, 3, padding=d, dilation=d) for d in (1, 3, 5)])
+        self.whole = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        whole = self.whole(x.mean((2, 3), keepdim=True)).expand(-1, -1, 32, 32)
+        return torch.cat([*(layer(x) for layer in self.near), whole], 1)
+
+
+class PlaceGate(nn.Module):
+    """Weighs places by the mean and the largest of their channels, and of those around them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.look = nn.Conv2d(2, 1, 7, padding=3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        seen = self.look(torch.cat([x.mean(1, keepdim=True), x.amax(1, keepdim=True)], 1))
+        return x * seen.sigmoid()
+
+
+class AxisGates(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.rows, self.columns = nn.Conv2d(4, 4, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows, columns = self.rows(x.mean(3, keepdim=True)), self.columns(x.mean(2, keepdim=True))
+        return x * rows.sigmoid() * columns.sigmoid()
+
+
+class Mixed(nn.Module):
+    """A dense layer over the last axis, added to what it reads, or multiplied with it."""
+
+    def __init__(self, together: Callable[..., torch.Tensor]) -> None:
+        super().__init__()
+        self.dense, self.together = nn.Linear(32, 32), together
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.together(x, self.dense(x))
+
+
+class Context(nn.Module):
+    """Adds one sum over all places, weighed by a softmax over them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weigh, self.turn = nn.Conv2d(4, 1, 1), nn.Conv2d(4, 4, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        weights = self.weigh(x).reshape(1, 1024, 1).softmax(1)
+        return x + self.turn((x.reshape(1, 4, 1024) @ weights).reshape(1, 4, 1, 1))
+
+
+def _context_in_keras(k: Any, o: Any, x: Any) -> Any:
+    weights = o.softmax(o.reshape(k.Conv2D(1, 1)(x), (-1, 1024, 1)), 1)
+    seen = o.matmul(o.transpose(o.reshape(x, (-1, 1024, 4)), (0, 2, 1)), weights)
+    return x + k.Conv2D(4, 1)(o.reshape(seen, (-1, 1, 1, 4)))
+
+
+class HalfConvolved(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv2d(2, 2, 5, padding=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        kept, other = x.chunk(2, 1)
+        return torch.cat([kept, self.layer(other)], 1)
+
+
+def _half_convolved_in_keras(k: Any, o: Any, x: Any) -> Any:
+    kept, other = o.split(x, 2, -1)
+    return o.concatenate([kept, k.Conv2D(2, 5, padding="same")(other)], -1)
+
+
+class RowsAsChannels(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Conv1d(128, 128, 5, padding=2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        result: torch.Tensor = self.layer(x.reshape(1, 128, 32)).reshape(1, 4, 32, 32)
+        return result
+
+
+def _rows_as_channels_in_keras(k: Any, o: Any, x: Any) -> Any:
+    rows = o.reshape(o.transpose(x, (0, 2, 1, 3)), (-1, 32, 128))
+    seen = o.reshape(k.Conv1D(128, 5, padding="same")(rows), (-1, 32, 32, 4))
+    return o.transpose(seen, (0, 2, 1, 3))
+
+
+def _masked(allowed: Any) -> tuple[Any, Any]:
+    """Return attention by hand behind a mask, in both frameworks."""
+    mask = np.where(allowed, 0, -1e9).astype("float32")
+
+    def ours(x: torch.Tensor) -> torch.Tensor:
+        tokens = x.transpose(1, 2)
+        return ((tokens @ x + torch.tensor(mask)).softmax(-1) @ tokens).transpose(1, 2)
+
+    def theirs(k: Any, o: Any, x: Any) -> Any:
+        return o.matmul(o.softmax(o.matmul(x, o.transpose(x, (0, 2, 1))) + mask), x)
+
+    return ours, theirs
+
+
+def _designs() -> Iterator[Case]:
+    places = np.arange(32)
+    apart = places[:, None] - places[None]
+    for name, allowed in (
+        ("causal attention", apart >= 0),
+        ("attention in a band", abs(apart) <= 3),
+        ("attention in blocks", places[:, None] // 8 == places[None] // 8),
+    ):
+        yield Case(name, *_masked(allowed), rank=1)
+    yield Case(
+        "shuffle of one axis",
+        lambda x: x.reshape(1, 2, 2, 32).permute(0, 1, 3, 2).reshape(1, 2, 64),
+        lambda k, o, x: o.reshape(x, (-1, 64, 2)),
+        channels=2,
+        rank=1,
+    )
+    yield Case(
+        "pooled pyramid",
+        lambda x: torch.cat(
+            [x, F.interpolate(F.avg_pool2d(x, 8), scale_factor=8, mode="bilinear")], 1
+        ),
+        lambda k, o, x: k.Concatenate()(
+            [x, k.UpSampling2D(8, interpolation="bilinear")(k.AveragePooling2D(8)(x))]
+        ),
+        channels=8,
+    )
+    yield Case(
+        "dilated pyramid",
+        DilatedPyramid(),
+        lambda k, o, x: k.Concatenate()(
+            [
+                *(k.Conv2D(2, 3, padding="same", dilation_rate=d)(x) for d in (1, 3, 5)),
+                o.broadcast_to(k.Conv2D(2, 1)(o.mean(x, (1, 2), keepdims=True)), (1, 32, 32, 2)),
+            ]
+        ),
+        channels=8,
+    )
+    yield Case(
+        "gate of what is around",
+        PlaceGate(),
+        lambda k, o, x: (
+            x
+            * o.sigmoid(
+                k.Conv2D(1, 7, padding="same")(
+                    o.concatenate([o.mean(x, -1, keepdims=True), o.max(x, -1, keepdims=True)], -1)
+                )
+            )
+        ),
+    )
+    yield Case(
+        "gates per axis",
+        AxisGates(),
+        lambda k, o, x: (
+            x
+            * o.sigmoid(k.Conv2D(4, 1)(o.mean(x, 2, keepdims=True)))
+            * o.sigmoid(k.Conv2D(4, 1)(o.mean(x, 1, keepdims=True)))
+        ),
+    )
+    yield Case(
+        "gate of all places",
+        Mixed(torch.mul),
+        lambda k, o, x: x * o.transpose(k.Dense(32)(o.transpose(x, (0, 2, 1))), (0, 2, 1)),
+        rank=1,
+    )
+    yield Case(
+        "dense over columns",
+        Mixed(torch.add),
+        lambda k, o, x: x + o.transpose(k.Dense(32)(o.transpose(x, (0, 1, 3, 2))), (0, 1, 3, 2)),
+    )
+    yield Case(
+        "every other place into channels",
+        lambda x: torch.cat([x[:, :, i::2, j::2] for j in (0, 1) for i in (0, 1)], 1),
+        lambda k, o, x: o.concatenate([x[:, i::2, j::2] for j in (0, 1) for i in (0, 1)], -1),
+        channels=16,
+    )
+    yield Case(
+        "differences of rows",
+        lambda x: F.pad(x[:, :, 1:] - x[:, :, :-1], (0, 0, 1, 0)),
+        lambda k, o, x: o.pad(x[:, 1:] - x[:, :-1], [[0, 0], [1, 0], [0, 0], [0, 0]]),
+    )
+    yield Case(
+        "sequence of both ways",
+        Sequence(nn.LSTM(4, 2, batch_first=True, bidirectional=True)),
+        lambda k, o, x: k.Bidirectional(k.LSTM(2, return_sequences=True))(x),
+        rank=1,
+    )
+    yield Case("context of all places", Context(), _context_in_keras)
+    yield Case("half of it convolved", HalfConvolved(), _half_convolved_in_keras)
+    yield Case("rows as channels", RowsAsChannels(), _rows_as_channels_in_keras)
+
+
 FAMILIES = {
     case.name: case
     for family in (
@@ -532,6 +731,7 @@ FAMILIES = {
         _positions_alone,
         _branches,
         _mixing,
+        _designs,
     )
     for case in family()
 }
