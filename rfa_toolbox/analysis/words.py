@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 
@@ -20,6 +21,7 @@ __all__ = [
     "resolution_text",
     "several",
     "terms_of",
+    "verdicts_in_words",
 ]
 
 WIDEST_COLUMN = 56
@@ -121,6 +123,19 @@ def several(count: int, thing: str) -> str:
     ('1 layer', '2,000 layers')
     """
     return f"{count:,} {thing}{'' if count == 1 else 's'}"
+
+
+def verdicts_in_words(counts: Mapping[Any, int]) -> str:
+    """Return how many nodes of an experiment have which verdict.
+
+    >>> verdicts_in_words({"agrees": 12, "bound": 2, "not measured": 0, "differs": 1})
+    '12 agree, 2 bound, 1 differs'
+    """
+    return ", ".join(
+        f"{count:,} {verdict.removesuffix('s') if count > 1 else verdict}"
+        for verdict, count in counts.items()
+        if count
+    )
 
 
 def axis_names(count: int) -> tuple[str, ...]:

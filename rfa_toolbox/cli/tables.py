@@ -26,7 +26,7 @@ from rfa_toolbox.analysis.table import (
     state_text,
     text_columns,
 )
-from rfa_toolbox.analysis.words import one_line
+from rfa_toolbox.analysis.words import one_line, verdicts_in_words
 from rfa_toolbox.arithmetic import LayerState, Size
 
 __all__ = [
@@ -404,7 +404,7 @@ def verification_text(found: Mapping[str, Any], plain: bool) -> str:
         for title, cells in texts.items()
         if any(cells)
     ]
-    counts = ", ".join(f"{count} {verdict}" for verdict, count in found["counts"].items() if count)
+    counts = verdicts_in_words(found["counts"])
     stopped = f"; {found['stopped']}" if found["stopped"] else ""
     below = (
         f"{len(nodes)} nodes of {one_line(found['model'])}: {counts}{stopped}.\n"

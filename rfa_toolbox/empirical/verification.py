@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeAlias
 import attrs
 
 from rfa_toolbox import unit_windows
+from rfa_toolbox.analysis.words import verdicts_in_words
 from rfa_toolbox.empirical.measurement import (
     MAX_PASSES,
     bench_for,
@@ -128,7 +129,7 @@ class VerificationReport:
 
     def summary(self) -> str:
         """Return one line."""
-        counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts.items() if count)
+        counts = verdicts_in_words(self.counts)
         stopped = f"; {self.stopped}" if self.stopped else ""
         return f"{self.model_name}: {len(self.nodes)} nodes, {counts}{stopped}"
 

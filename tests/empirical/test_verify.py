@@ -75,7 +75,7 @@ def test_a_report_is_a_value() -> None:
     plain = report.to_dict()
     assert plain["nodes"][4]["size"] == [7, 7]
     assert plain["nodes"][5]["size"] == ["inf", "inf"]
-    assert "8 agrees" in report.summary()
+    assert "8 agree" in report.summary()
 
 
 def test_bounds_are_bounds() -> None:

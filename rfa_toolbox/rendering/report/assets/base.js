@@ -167,9 +167,10 @@ function sign(state, attributes = {}) {
   return svg("svg", { class: `sign ink-${state}`, "aria-hidden": "true", ...attributes }, svg("use", { href: `#sign-${state}` }));
 }
 
-/** Names in a sentence or a cell: isolated, so that they cannot turn the text around them. @param {string} text */
+/** Names in a sentence or a cell: isolated, so that they cannot turn the text around them, and broken between their parts if at all. @param {string} text */
 function named(text) {
-  return html("bdi", {}, visible(text) || "(no name)");
+  const parts = (visible(text) || "(no name)").split(/(?<=[._])/);
+  return html("bdi", {}, ...parts.flatMap((part, at) => (at ? [html("wbr"), part] : [part])));
 }
 
 /** A sentence of which no size is broken: 64 × 64 px stays on one line. @param {Child} text @returns {Child[]} */
