@@ -284,7 +284,8 @@ def effective_receptive_field(
             wants them; or an iterable of such batches, of which pairs with labels may be part, as a
             data loader yields them. None draws random numbers from a normal distribution.
         layer: path of the layer, or the name of a later call of it, such as "conv#2"; None takes
-            the last that returns a map of several positions.
+            the last that returns a map of several positions, and depends on the input that is
+            looked at.
         input_shape: shape of the random inputs with batch (whose number does not matter) and
             channels, or (batch, samples) for plain signals; None takes the shape that the model is
             made for. For several inputs a list of shapes, or shapes by name.
@@ -329,7 +330,8 @@ def effective_receptive_field(
         )
     seed = checked_seed(seed)
     experiment = put_into_experiment(model)
-    if holds_several(input_shape):
+    several = holds_several(input_shape)
+    if several:
         input_shape = experiment.look_at(input_shape, input, seed)
     elif input is not None:
         raise MeasurementError(
@@ -345,7 +347,7 @@ def effective_receptive_field(
         batches = _given_batches(inputs, samples, batch_size)
         if samples is None and hasattr(inputs, "shape"):
             samples = int(inputs.shape[0])
-    gatherer = _Gatherer(experiment, layer, position, mode, seed)
+    gatherer = _Gatherer(experiment, layer, position, mode, seed, several)
     with progress_bar("Effective receptive field", samples, progress) as advance:
         for batch in batches:
             gatherer.add(batch)
@@ -462,8 +464,10 @@ class _Gatherer:
         position: Sequence[int] | None,
         mode: Mode,
         seed: int,
+        several: bool,
     ) -> None:
         self._experiment = experiment
+        self._several = several
         self._wanted = layer
         self._position = position
         self._mode = mode
@@ -547,7 +551,10 @@ class _Gatherer:
                 f"that is a single image, pass image[None]. {error}"
             ) from error
         self._axes = maps.axes
-        self.layer = maps.chosen(self._wanted)
+        if self._wanted is None and self._several:
+            self.layer = maps.chosen(None, lambda name: self._reaches(batch[:1], name))
+        else:
+            self.layer = maps.chosen(self._wanted)
         self.map = maps[self.layer]
         middle = self.map.middle
         self.position = (
@@ -556,6 +563,11 @@ class _Gatherer:
         self.input_shape = batch.shape[1:]
         whole = self._mode == "luo2016"
         self._sum = np.zeros(self.input_shape if whole else maps.size)
+
+    def _reaches(self, image: Array, name: str) -> bool:
+        """Whether a layer depends on the input that is looked at, of several."""
+        (found,) = self._experiment.gradients(image, {name: np.ones_like}).values()
+        return found.gradient is not None and bool(np.any(found.gradient))
 
     def _signal(self, output: Array) -> Array:
         index = self.map.index(self.position, output.ndim)

@@ -303,8 +303,8 @@ class Maps:
             )
         return self.found[name]
 
-    def chosen(self, layer: str | None) -> str:
-        """Return the layer, or without one the last that returns more than one position.
+    def chosen(self, layer: str | None, fits: Callable[[str], bool] = lambda name: True) -> str:
+        """Return the layer, or without one the last that returns more than one position, and fits.
 
         Raises:
             MeasurementError: if there is none.
@@ -312,7 +312,7 @@ class Maps:
         if layer is not None:
             return checked_paths(self.model, layer)[0]
         for name in reversed(list(self.found)):
-            if any(one > 1 for one in self.found[name].size):
+            if any(one > 1 for one in self.found[name].size) and fits(name):
                 return name
         raise MeasurementError(
             f"No layer of {self.model.name} returns a map of more than one position at "

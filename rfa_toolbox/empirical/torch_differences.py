@@ -39,6 +39,11 @@ _PRODUCTS = {
 }
 _SUMS = {"add", "baddbmm", "sub"}
 _CHOICES = {"masked_fill", "where", "tril", "triu"}
+_SATURATING = {
+    *("softmax", "log_softmax", "sigmoid", "logsigmoid", "tanh", "hardtanh", "hardsigmoid"),
+    *("hardswish", "relu6", "erf", "exp", "expm1", "clamp", "softsign", "silu", "gelu", "mish"),
+}
+"""What makes the same of all large numbers."""
 _ATTENTION = {"scaled_dot_product_attention", "multi_head_attention_forward"}
 
 
@@ -190,6 +195,10 @@ class _Values(Forgetful):
             return self._level(args[0])
         if self.neutral and self.next_number in self.gates and len(args) > 1:
             args = (_open(args[0], args[1]), _open(args[1], args[0]), *args[2:])
+        if name in _SATURATING and args and self.knows(args[0]):
+            args = (self._moderate(args[0], masks="softmax" in name), *args[1:])
+        elif name in _ATTENTION:
+            args = (*(self._moderate(one, at) for at, one in enumerate(args[:2])), *args[2:])
         return super().call(name, function, args, keywords)
 
     def _level(self, tensor: torch.Tensor) -> torch.Tensor:
@@ -198,6 +207,25 @@ class _Values(Forgetful):
             mean = float(tensor.abs().mean())
             self.scales[self.next_number] = mean if 0 < mean < math.inf else 1.0
         return tensor / self.scales[self.next_number]
+
+    def _moderate(self, tensor: Any, argument: int = 0, masks: bool = False) -> Any:
+        """Bring large numbers near one, as they would all become the same; masked ones aside."""
+        if not isinstance(tensor, torch.Tensor) or not tensor.is_floating_point():
+            return tensor
+        key = -1 - 2 * self.next_number - argument
+        if key not in self.scales:
+            kept = tensor[tensor > self._lowest(tensor, masks)].abs()
+            mean = float(kept.mean()) if kept.numel() else 1.0
+            self.scales[key] = max(1.0, mean) if mean < math.inf else 1.0
+        lowest = self._lowest(tensor, masks)
+        return torch.where(tensor > lowest, tensor / self.scales[key], tensor)
+
+    @staticmethod
+    def _lowest(tensor: torch.Tensor, masks: bool) -> float:
+        """Return what is below all scores that are not masked."""
+        if not masks or not tensor.numel():
+            return -math.inf
+        return min(_MASKED, -10 * float(tensor.max().abs()))
 
     def _exact(self, value: Any) -> Any:
         """Return constants in double precision, also where a model made them in another one."""

@@ -85,6 +85,14 @@ def test_an_input_is_named_by_its_argument() -> None:
         effective_receptive_field(two(), input_shape=(1, 3, 32, 32), input=1)
 
 
+@pytest.mark.parametrize(("which", "layer"), [(None, "a"), (0, "a"), (1, "b")])
+def test_the_last_layer_is_one_that_the_input_reaches(which: int | None, layer: str) -> None:
+    convs = {"a": nn.Conv2d(3, 4, 3, padding=1), "b": nn.Conv2d(3, 4, 7, padding=3)}
+    model = Function(lambda s, x, y: s.a(x) + s.b(y), **convs)
+    field = effective_receptive_field(model, input_shape=SHAPES, input=which, samples=1)
+    assert field.layer == layer
+
+
 def test_no_square_is_larger_than_the_image() -> None:
     torch.manual_seed(0)
     volumes = nn.Sequential(*(nn.Conv3d(1, 1, 7, padding=3) for _ in range(4)))

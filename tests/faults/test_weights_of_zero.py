@@ -169,3 +169,27 @@ def test_a_scan_sees_all_on_one_side(
     assert last.phases == ((seen,),)
     assert last.jump == (4,)
     assert last.size == (math.inf,)
+
+
+def large_scores(s: Any, x: torch.Tensor) -> torch.Tensor:
+    y = in_order(s, x)
+    scores = 1000 * y @ y.mT + torch.full((64, 64), -1e9).triu(1)
+    return s.d((scores.softmax(-1) @ y).transpose(1, 2))  # type: ignore[no-any-return]
+
+
+def large_queries(s: Any, x: torch.Tensor) -> torch.Tensor:
+    y = in_order(s, x)
+    y = F.scaled_dot_product_attention(1000 * y, y, y, attn_mask=distance(y) >= 0)
+    return s.d(y.transpose(1, 2))  # type: ignore[no-any-return]
+
+
+def large_numbers(s: Any, x: torch.Tensor) -> torch.Tensor:
+    return s.d((1e4 * matrix(s, x)).tanh())  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("forward", [large_scores, large_queries, large_numbers])
+def test_what_becomes_the_same_of_large_numbers_hides_nothing(forward: Any) -> None:
+    layers = {"c": nn.Conv1d(4, 4, 3, padding=1), "d": nn.Conv1d(4, 4, 3, padding=1)}
+    report = verify(Function(forward, **layers), SHAPE)
+    assert report.counts["differs"] == 0
+    assert next(one for one in report.nodes if one.name == "d").verdict == "agrees"
