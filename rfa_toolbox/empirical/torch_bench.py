@@ -263,6 +263,12 @@ def _require_room(input_shape: Any, memory: int) -> None:
         )
 
 
+def _is_repeated(tap: Tap) -> bool:
+    """Whether positions are said to be in a dimension that is broadcast to where they are."""
+    sizes = (math.prod(piece.size for piece in dimension) for dimension in tap.layout)
+    return any(size > 1 == held for size, held in zip(sizes, tap.tensor.shape, strict=False))
+
+
 class TorchSetting:
     """A PyTorch model on an image of one size, ready for poison along one axis."""
 
@@ -316,7 +322,11 @@ class TorchSetting:
             for name, spot in self.spots.items()
             if not spot.kept and self.taps[name].tensor.number not in lists
         }
-        self.blind: dict[str, str] = {}
+        self.blind: dict[str, str] = {
+            name: "it is repeated where it meets a larger map, and no tensor holds it"
+            for name, tap in self.taps.items()
+            if _is_repeated(tap)
+        }
         self.twice = {name for name, tap in self.taps.items() if has_twice(tap.layout, axis)}
         hidden = behind_hidden_poison(self.record)
         self.doubtful = {

@@ -129,3 +129,15 @@ def test_an_experiment_sees_the_same(then: str) -> None:
 )
 def test_verify_contradicts_nothing(way: str, then: str) -> None:
     assert not verify(model(way, then), SHAPE).disagreements
+
+
+def test_what_is_repeated_in_blocks_is_not_measured_in_the_tensor_that_it_was_made_of() -> None:
+    def centred(s: Any, x: torch.Tensor) -> torch.Tensor:
+        blocks = x.view(1, 4, 3, 8, 24)
+        return (blocks - blocks.mean(3, keepdim=True)).view_as(x)
+
+    report = verify(Function(centred), (1, 4, 24, 24))
+    verdicts = {one.name: one.verdict for one in report.nodes}
+    assert (verdicts["mean"], verdicts["expand"], verdicts["sub"]) == (
+        "agrees", "not measured", "agrees",
+    )  # fmt: skip
