@@ -713,7 +713,7 @@ function stateCell(one, node) {
 /** @type {Column[]} */
 const COLUMNS = [
   { title: "#", key: "index", number: true, value: (_, node) => node, text: (_, node) => node.toLocaleString("en") },
-  { title: "Layer", key: "name", number: false, value: (one, node) => one.nodes.name[node], text: (one, node) => chooser(one, node, 44) },
+  { title: "Layer", key: "name", number: false, value: (one, node) => one.nodes.name[node], text: (one, node) => chooser(one, node, 32) },
   { title: "Type", key: "type", number: false, value: (one, node) => layerOf(one, node).type, text: (one, node) => named(shortened(titleOf(layerOf(one, node)), 40)) },
   { title: "Kernel", key: "kernel_size", number: true, value: (one, node) => layerOf(one, node).kernel, text: (one, node) => layerOf(one, node).kernel.replaceAll("x", " × ") },
   { title: "Stride", key: "stride_size", number: true, value: (one, node) => layerOf(one, node).stride, text: (one, node) => layerOf(one, node).stride.replaceAll("x", " × ") },

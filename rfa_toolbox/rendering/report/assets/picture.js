@@ -152,7 +152,7 @@ function boxOf(one, level, place) {
     labelOf(),
     svg("use", { href: "#sign-productive", x: width - 19, y: 7, width: 12, height: 12, class: "mark" }),
   );
-  if (!level.inputs[place.unit].length && level.kind[place.unit] !== "input") box.append(svg("text", { class: "source", x: width - 2, y: -4, "text-anchor": "end" }, `${inputTitle(level).toLowerCase()} ↓`));
+  if (!level.inputs[place.unit].length && level.kind[place.unit] !== "input") box.append(svg("text", { class: "source", x: width - 2, y: -5, "text-anchor": "end" }, `${inputTitle(level).toLowerCase()} ↓`));
   stage.nodes.set(node, box);
   keepLabel(box, place, false, [title || "layer", visible(short) || "layer", level.kind[place.unit] === "input" ? "" : fieldText(one, node, width - 22)]);
   return box;
