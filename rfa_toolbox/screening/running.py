@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import math
 import operator
 import os
 from collections import Counter, OrderedDict
@@ -96,25 +97,39 @@ def screen(
             f"executor is {executor!r}; it must be a concurrent.futures.Executor, such as "
             "ProcessPoolExecutor() or a dask Client's get_executor()."
         )
-    if not time_limit > 0:
+    _check_limits(time_limit, memory_limit)
+    if not (isinstance(progress, bool) or callable(progress)):
         raise ScreeningError(
-            f"time_limit is {time_limit!r}; it must be a positive number of seconds."
+            f"progress is {progress!r}; it must be True, False, or a function of a Progress."
         )
-    if memory_limit is not None and not memory_limit > 0:
-        raise ScreeningError(
-            f"memory_limit is {memory_limit!r}; it must be a positive number of bytes, or None."
-        )
-    orders = Orders(question, Limits(float(time_limit), memory_limit), program_of(), bool(isolate))
+    limits = Limits(float(time_limit), None if memory_limit is None else int(memory_limit))
+    orders = Orders(question, limits, program_of(), bool(isolate))
     wanted = _wanted(keep)
     given: object = candidates
     if not isinstance(given, Iterable) or isinstance(given, str):
         raise ScreeningError(
-            f"candidates is {candidates!r}; it must be an iterable of candidates, such as a list."
+            f"candidates is {candidates!r:.200}; it must be an iterable of candidates, such as a "
+            "list."
         )
     kept = None if store is None else Store(store, question.to_json())
     total = operator.length_hint(candidates, 0) or None
     workers = Workers(orders, executor, jobs)
     return _rows(iter(candidates), workers, kept, wanted, progress, total)
+
+
+def _check_limits(time_limit: Any, memory_limit: Any) -> None:
+    if not _is_positive(time_limit):
+        raise ScreeningError(
+            f"time_limit is {time_limit!r}; it must be a positive number of seconds."
+        )
+    if memory_limit is not None and not _is_positive(memory_limit):
+        raise ScreeningError(
+            f"memory_limit is {memory_limit!r}; it must be a positive number of bytes, or None."
+        )
+
+
+def _is_positive(value: Any) -> bool:
+    return isinstance(value, int | float) and value is not True and 0 < value < math.inf
 
 
 def _resolutions(asked: Any) -> tuple[tuple[int, ...], ...]:

@@ -76,6 +76,12 @@ def mutants_of(module: ModuleType, users: Sequence[ModuleType]) -> Iterator[Muta
     """Yield all the mutants of a module; ``users`` are the modules that import from it."""
     text = Path(str(module.__file__)).read_text(encoding="utf-8")
     names: Counter[str] = Counter()
+    caches = [
+        one
+        for user in (module, *users)
+        for one in vars(user).values()
+        if hasattr(one, "cache_clear")
+    ]
     for owner in ast.parse(text).body:
         defined = _defined(owner)
         if defined is None:
@@ -91,7 +97,7 @@ def mutants_of(module: ModuleType, users: Sequence[ModuleType]) -> Iterator[Muta
             names[name] += 1
             if names[name] > 1:
                 name += f" ({names[name]})"
-            yield Mutant(name, partial(_placed, code, defined, module, users))
+            yield Mutant(name, partial(_placed, code, defined, module, users, caches))
 
 
 def _defined(node: ast.stmt) -> str | None:
@@ -224,7 +230,11 @@ def _compiled(owner: ast.stmt) -> CodeType:
 
 @contextlib.contextmanager
 def _placed(
-    code: CodeType, name: str, module: ModuleType, users: Sequence[ModuleType]
+    code: CodeType,
+    name: str,
+    module: ModuleType,
+    users: Sequence[ModuleType],
+    caches: Sequence[Any],
 ) -> Iterator[None]:
     old = getattr(module, name)
     scope = dict(vars(module))
@@ -232,7 +242,7 @@ def _placed(
     new = scope[name]
     if isinstance(old, Rule):
         old, new = old.effect, new.effect
-    with _nothing_remembered((module, *users)), pytest.MonkeyPatch.context() as patch:
+    with _nothing_remembered(caches), pytest.MonkeyPatch.context() as patch:
         if isinstance(old, FunctionType | type):
             # The objects stay the same, so that whoever has imported them gets the mutant.
             for one, other in _functions(old, new):
@@ -246,17 +256,14 @@ def _placed(
 
 
 @contextlib.contextmanager
-def _nothing_remembered(modules: Sequence[ModuleType]) -> Iterator[None]:
+def _nothing_remembered(caches: Sequence[Any]) -> Iterator[None]:
     """Let no function answer from what it remembers of the original, nor later of the mutant."""
-    remembering = [
-        one for module in modules for one in vars(module).values() if hasattr(one, "cache_clear")
-    ]
-    for one in remembering:
+    for one in caches:
         one.cache_clear()
     try:
         yield
     finally:
-        for one in remembering:
+        for one in caches:
             one.cache_clear()
 
 
