@@ -194,7 +194,7 @@ def _made(maker: Callable[..., Any], kwargs: Mapping[str, Any]) -> tuple[Any, Bu
         with torch.device("meta"):
             return maker(**kwargs), "meta"
     except Exception as error:
-        if "meta" not in str(error).lower():
+        if "meta" not in _said(error).lower():
             raise
     return maker(**kwargs), "cpu"
 

@@ -167,6 +167,7 @@ def test_products_of_all_positions_with_all_others_grow_twice_over_every_axis() 
     weighted = [Window(math.inf)]  # each of the tokens sums over all the tokens
     assert grown(Products(2, 7), tokens, weighted) == [((1,), 2), ((2,), 7)]
     assert grown(Products(0, 7), tokens, [Window(4)]) == [((1,), 7)]
+    assert grown(Products(0, 7), tokens, weighted, paired=[0]) == [((1,), 7)]  # x times its mirror
 
 
 def test_a_layer_does_the_same_along_every_axis_unless_it_says_more() -> None:
