@@ -209,6 +209,8 @@ LAYERS = {
     "negative padding": (layer("ZeroPadding2D", padding=[[-5, -5], [0, 0]]), r"\[-5, -5\]"),
     "no such dimension": (layer("Concatenate", axis=99), "axis is 99"),
     "a window larger than the map": (conv(kernel_size=[40, 3], padding="valid"), "does not fit"),
+    "groups that do not fit": (conv(filters=4, groups=3), "groups is 3.*3 channels.*4 filters"),
+    "no group": (conv(groups=0), "groups is 0"),
     "a pool larger than the map": (layer("MaxPooling2D", pool_size=[33, 1]), "does not fit"),
 }
 

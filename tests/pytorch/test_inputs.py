@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from rfa_toolbox import create_graph_from_pytorch_model as encode
-from rfa_toolbox.errors import InvalidResolutionError
+from rfa_toolbox.errors import CaptureError, InvalidResolutionError
 
 IMAGE = torch.zeros(1, 3, 32, 32)
 CAPTURES = ("meta", "jit")
@@ -34,6 +34,7 @@ def network(forward: Any) -> nn.Module:
     [
         (lambda s, images: [s.conv(one) for one in images], ([IMAGE, IMAGE],)),
         (lambda s, images: [s.conv(one) for one in images], ([(1, 3, 32, 32), (1, 3, 48, 48)],)),
+        (lambda s, images: [s.conv(one) for one in images], [(1, 3, 32, 32), (1, 3, 48, 48)]),
         (lambda s, batch: s.conv(batch["image"]), ({"image": IMAGE},)),
         (lambda s, batch: s.conv(batch["image"]), {"image": (1, 3, 32, 32)}),
         (lambda s, batch: s.conv(batch["a"]["b"][0]), ({"a": {"b": [IMAGE]}},)),
@@ -59,6 +60,11 @@ def test_arguments_by_name_stand_beside_those_by_position(capture: Any) -> None:
     twice = encode(model, input_res=(1, 3, 32, 32), input_kwargs={"twice": True}, capture=capture)
     once = encode(model, input_res=IMAGE, input_kwargs={"twice": False}, capture=capture)
     assert (twice.receptive_field_max, once.receptive_field_max) == ((5, 5), (3, 3))
+
+
+def test_a_model_of_one_input_that_gets_several_is_told() -> None:
+    with pytest.raises(CaptureError, match="takes one argument, and got all inputs in it"):
+        encode(nn.Conv2d(3, 4, 3), input_res=[(1, 3, 32, 32), (1, 3, 32, 32)])
 
 
 def test_a_message_shows_shapes_of_tensors_and_not_their_numbers() -> None:

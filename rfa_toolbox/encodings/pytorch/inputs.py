@@ -27,9 +27,9 @@ def example_of(
 
     Args:
         input_res: a shape such as (1, 3, 224, 224); an example tensor; a sequence of either for
-            several inputs; or a mapping from argument names to either. Within a sequence or a
-            mapping, an input may itself be a list, a dict or a data class of these, and None,
-            a number or a text stands for itself.
+            several inputs; or a mapping from argument names to either. A model that takes one
+            argument gets a sequence or a mapping as it is. Within either, an input may itself be
+            a list, a dict or a data class of these, and None, a number or a text stands for itself.
         model: says on which device and of which type the tensors are.
         keywords: further arguments by name, each as within a mapping.
 
@@ -45,11 +45,12 @@ def example_of(
     if _is_single(input_res):
         arguments: tuple[Any, ...] = (input_res,)
     elif isinstance(input_res, Mapping) and _holds_inputs(input_res):
-        by_name = _takes_by_name(model, input_res)
+        by_name = _first_taken(model, ((), input_res), ((input_res,), {})) == 0
         arguments = () if by_name else (input_res,)
         named = {**input_res, **named} if by_name else named
     elif isinstance(input_res, tuple | list) and _holds_inputs(input_res):
-        arguments = tuple(input_res)
+        apart = _first_taken(model, (input_res, named), ((input_res,), named)) == 0
+        arguments = tuple(input_res) if apart else (input_res,)
     else:
         raise InvalidResolutionError(
             f"The input is given as {described(input_res)}; it must be its shape with batch and "
@@ -89,19 +90,19 @@ class _Shown:
         return self.text
 
 
-def _takes_by_name(model: nn.Module, inputs: Mapping[str, Any]) -> bool:
-    """Whether a model takes the items of a mapping by name, and not the mapping as it is."""
+def _first_taken(model: nn.Module, *calls: tuple[Sequence[Any], Mapping[str, Any]]) -> int:
+    """Return which of several calls is the first that a model takes; 0 if it takes none."""
     try:
         signature = inspect.signature(model.forward)
     except (TypeError, ValueError):
-        return True
-    for arguments, keywords in (((), inputs), ((inputs,), {})):
+        return 0
+    for at, (arguments, keywords) in enumerate(calls):
         try:
             signature.bind(*arguments, **keywords)
         except TypeError:
             continue
-        return not arguments
-    return True
+        return at
+    return 0
 
 
 def _is_single(value: Any) -> bool:

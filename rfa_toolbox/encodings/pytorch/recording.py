@@ -250,6 +250,8 @@ def _explained(model: nn.Module, example: Example, error: Exception) -> str:
         if expected:
             text += f"; it expects {expected}"
     text += f". PyTorch says: {first_line(error)}"
+    if len(example.arguments) == 1 and isinstance(example.arguments[0], tuple | list):
+        return f"{text} It takes one argument, and got all inputs in it, as a list."
     if isinstance(failure, Failure) and failure.operator == "embedding":
         text += " It looks up whole numbers: pass an example tensor, such as "
         text += (

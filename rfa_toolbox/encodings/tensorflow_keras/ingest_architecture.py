@@ -197,8 +197,8 @@ def keras_model_to_dict(model: Any) -> dict[str, Any]:
         if isinstance(model, str | bytes | PathLike | Mapping):
             hint = " For JSON or the path of a file, use create_graph_from_keras_json."
         raise UnsupportedModelError(
-            f"{str(model)[:200]!r} is a {type(model).__name__}, and has no to_json(); expected is "
-            f"a Keras model.{hint}"
+            f"{str(model)[:200]!r} is of type {type(model).__name__}, and has no to_json(); "
+            f"expected is a Keras model.{hint}"
         )
     text = to_json()
     if not isinstance(text, str):

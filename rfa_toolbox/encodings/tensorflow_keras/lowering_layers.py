@@ -213,6 +213,21 @@ def _kernel_and_map(call: Call) -> tuple[_Kernel, Map | None]:
     return kernel, map_of(call, count)
 
 
+def _groups(call: Call, filters: int, channels: int) -> int:
+    """Return in how many groups of channels a convolution works.
+
+    Raises:
+        ValueError: if what it reads, or what it makes, cannot be divided into them.
+    """
+    (groups,) = whole_numbers(call.get("groups", default=1), 1, "groups")
+    if filters % groups or (call.lowering.sized and channels % groups):
+        raise ValueError(
+            f"groups is {groups}; expected is a number that divides the {channels} channels and "
+            f"the {filters} filters"
+        )
+    return groups
+
+
 MASKED_KERNEL = "masked kernel"
 """Where a call has the numbers of a kernel that a mask makes 0 in places, taps in the last
 dimensions."""
@@ -237,7 +252,7 @@ def convolution(call: Call) -> TensorRef:
     if "Depthwise" in call.kind or "Separable" in call.kind:
         return place.back(_each_by_itself(call, place, kernel, sizes, options))
     filters = _positive(call, "filters", place.channels)
-    groups = int(call.get("groups", default=1))
+    groups = _groups(call, filters, place.channels)
     weight = (filters, place.channels // groups, *kernel.sizes)
     local = call.kind.startswith("Locally")  # other weights at every position
     times = math.prod(sizes) if local else 1

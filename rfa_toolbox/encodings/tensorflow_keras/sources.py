@@ -58,7 +58,7 @@ def load_model_dict(source: Any) -> dict[str, Any]:
             return parse_model_dict(text)
     elif not isinstance(source, os.PathLike):
         raise UnsupportedModelError(
-            f"{str(source)[:200]!r} is a {type(source).__name__}; {_EXPECTED}."
+            f"{str(source)[:200]!r} is of type {type(source).__name__}; {_EXPECTED}."
         )
     return _from_path(Path(source))
 
