@@ -4,7 +4,7 @@
 const MARGIN = 22;
 
 /** The words of a box, the first line first, and how they are written now.
- * @typedef {{element: SVGGElement, left: number, top: number, lines: string[], isFolded: boolean, texts: SVGTextElement[], detail: Detail | null}} Labelled */
+ * @typedef {{element: SVGGElement, left: number, top: number, lines: string[], isFolded: boolean, texts: SVGTextElement[], detail: Detail | null, isShown: boolean}} Labelled */
 /** How words are written from a scale on: as so many lines, with their sizes, and their places in a box and in a folded one.
  * @typedef {{name: string, from: number, sizes: number[], places: number[], folded: number[]}} Detail */
 
@@ -166,7 +166,7 @@ function labelOf() {
 /** @param {SVGGElement} element @param {Box} place @param {boolean} isFolded @param {string[]} lines the last one says most of what is seen */
 function keepLabel(element, place, isFolded, lines) {
   /** @type {Labelled} */
-  const label = { element, left: place.left, top: place.top, lines, isFolded, texts: [...element.querySelectorAll("text")].slice(0, lines.length), detail: null };
+  const label = { element, left: place.left, top: place.top, lines, isFolded, texts: [...element.querySelectorAll("text")].slice(0, lines.length), detail: null, isShown: true };
   stage.labelled.push(label);
   writeLabel(label, DETAILS[0]);
   return label;
@@ -457,13 +457,15 @@ function hiddenHeight() {
 /** Show the words of the boxes in sight, if they can be read: words are what a step of a zoom costs. @param {{x: number, y: number, width: number, height: number}} seen @param {number} [scale] */
 function showLabels(seen, scale = stage.scale) {
   const detail = DETAILS.find(({ from }) => scale >= from);
-  pictureElement.dataset.detail = detail?.name ?? "none";
+  const name = detail?.name ?? "none";
+  if (pictureElement.dataset.detail !== name) pictureElement.dataset.detail = name;
   for (const label of stage.labelled) {
     const { element, left, top } = label;
     const inWidth = left + BOX_WIDTH + MARGIN > seen.x && left - MARGIN < seen.x + seen.width;
     const inHeight = top + BOX_HEIGHT + MARGIN > seen.y && top - MARGIN < seen.y + seen.height;
     const isShown = detail !== undefined && inWidth && inHeight;
-    element.classList.toggle("wordless", !isShown);
+    if (label.isShown !== isShown) element.classList.toggle("wordless", !isShown);
+    label.isShown = isShown;
     if (isShown) writeLabel(label, detail);
   }
 }
