@@ -332,7 +332,7 @@ def reshape(layout: Layout, shape: Sequence[int]) -> Layout:
     sizes = [_size(dimension) for dimension in layout]
     if sizes.count(1) < list(shape).count(1):  # one position each of axes gets its own dimension
         sizes = [
-            0 if size == 1 and len(dimension) > 1 else size
+            0 if len(dimension) > 1 and any(piece.size == 1 for piece in dimension) else size
             for size, dimension in zip(sizes, layout, strict=True)
         ]
     front = _alike(sizes, shape)

@@ -238,6 +238,12 @@ def test_a_map_of_one_unit_is_reshaped_as_a_larger_one_is(channels: int) -> None
         assert layouts.reshape(tokens, (1, 1, 2, 3))[1] == row + column
 
 
+def test_a_map_of_one_column_gets_its_dimension_back() -> None:
+    map_ = layouts.image((1, 6, 7, 1), (2, 3))
+    tokens = layouts.permute(layouts.reshape(map_, (1, 6, 7)), (0, 2, 1))
+    assert layouts.reshape(tokens, (1, 7, 1, 6)) == layouts.permute(map_, (0, 2, 3, 1))
+
+
 def test_windows_of_4_by_reshape() -> None:
     windows = layouts.reshape(layouts.image((1, 3, 8, 8), (2, 3)), (1, 3, 2, 4, 2, 4))
     tokens = layouts.reshape(layouts.permute(windows, (0, 2, 4, 3, 5, 1)), (4, 16, 3))
