@@ -294,10 +294,10 @@ MODELS: dict[str, Callable[[], Any]] = {
 
 def row_of(name: str, verifies: bool, time_limit: float) -> dict[str, object]:
     """Return the row of one model."""
-    begin = time.perf_counter()
     row: dict[str, object] = dict.fromkeys(COLUMNS, "")
     row["model"] = name
     model = MODELS[name]()
+    begin = time.perf_counter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
