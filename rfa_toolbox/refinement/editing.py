@@ -113,7 +113,7 @@ class Editable:
         return self._editor(edits).made
 
     def _editor(self, edits: Iterable[Edit]) -> _Editor:
-        editor = _Editor(self, tuple(edits))
+        editor = _Editor(self, _edits_in(edits))
         for node in self.nodes:
             editor.visit(node)
         return editor
@@ -485,6 +485,17 @@ class _Editor:
 # --- questions about nodes ---------------------------------------------------------------------
 
 _FLATTENING = {"flatten", "view", "reshape"}
+
+
+def _edits_in(value: Any) -> tuple[Edit, ...]:
+    several = tuple(value) if isinstance(value, Iterable) else (value,)
+    for one in several:
+        if not isinstance(one, Edit):
+            raise RefinementError(
+                f"An edit is {one!r}; it must be one of rfa_toolbox.refinement, such as "
+                "SetWindow('conv1', stride=1), and edits are given as a list."
+            )
+    return several
 
 
 def _check_once(edits: Sequence[Edit]) -> None:

@@ -128,6 +128,7 @@ def test_a_cut_leaves_the_head_behind_the_layer() -> None:
         ([Repeat("stem")], "No block ends at 'stem'"),
         ([Repeat("conv")], "No block ends at 'conv'"),
         ([Repeat("layer1")], "no layer 'layer1'"),
+        (["stem"], "An edit is 'stem'; it must be one of"),
         ([RemovePooling("pool"), RemovePooling("pool")], "'no pool' is there twice"),
         ([SetWindow("pool", stride=1), RemovePooling("pool")], "cannot both be made"),
         ([SetWindow("conv", stride=1), SetWindow("conv", stride=2)], "cannot both be made"),
