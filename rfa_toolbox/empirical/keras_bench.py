@@ -259,7 +259,7 @@ class KerasSetting:
                 self.blind[name] = "some weights are zero by a mask, which NaN does not show"
         for name in self._masked & self.nodes.keys():
             self._say_of_scores(self.nodes[name])
-        self.doubtful: dict[str, str] = {}
+        self.doubtful = _behind_choices(self.nodes.values())
         self.twice: frozenset[str] = frozenset()
         self.unplaced: frozenset[str] = frozenset()
         for name in self.nodes.keys() - self.units.keys():
@@ -291,6 +291,8 @@ class KerasSetting:
             return False
         if behind and node.layer_info.name != "Reshape" and self._is_neutral(node):
             return True
+        if len(shape) < 3:
+            return True  # its positions lie among its channels
         if len(shape) == len(self.shape):
             return tuple(shape[one] for one in self.bench.spatial) != tuple(sizes)
         return (len(shape), len(self.shape)) == (3, 4) and shape[1] != math.prod(sizes)
@@ -492,6 +494,16 @@ def _in_gates(nodes: Iterable[EnrichedNetworkNode]) -> frozenset[str]:
         if (begins or behind) and set(node.feature_map or ()) == {1}:
             found.add(node.name)
     return frozenset(found)
+
+
+def _behind_choices(nodes: Iterable[EnrichedNetworkNode]) -> dict[str, str]:
+    """Return what lies behind a choice by what is computed, which NaN never passes."""
+    found: dict[str, str] = {}
+    for node in nodes:
+        computed = node.layer_info.name == "Where" and len(node.predecessors) > 1
+        if computed or any(before.name in found for before in node.predecessors):
+            found[node.name] = "'where' may have hidden NaN from it"
+    return found
 
 
 def _has_channels_first(graph: LiveGraph) -> bool:

@@ -871,13 +871,16 @@ def _convolutional_recurrent(call: Call) -> TensorRef | list[TensorRef]:
         stride=strides,
         dilation=dilations,
         padding=_sides(padding, ()),
+        direction="other" if call.get("go_backwards") or call.record.wrappers else "forward",
         weights=weights,
         products=products,
     )
+    sequence, states = bool(call.get("return_sequences")), bool(call.get("return_state"))
+    if sequence and not states:
+        return [place.back(made)]
     last = call.emit("select_last", (made.shape[0], *made.shape[2:]), input=made, dim=1)
-    first = place.back(made) if call.get("return_sequences") else _without_time(place, last)
-    states = [_without_time(place, last)] * (2 if call.get("return_state") else 0)
-    return [first, *states]
+    first = place.back(made) if sequence else _without_time(place, last)
+    return [first, *[_without_time(place, last)] * (2 * states)]
 
 
 def _without_time(place: Map, tensor: TensorRef) -> TensorRef:

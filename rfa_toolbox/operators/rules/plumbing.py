@@ -568,7 +568,13 @@ def pick(known: Known, operation: Operation) -> Answer:
     shape = operation.outputs[0].shape
     layout = list(layouts.broadcast((value.layout,), shape))
     if not axes:
-        return move(known, operation, tuple(layout))
+        moved = move(known, operation, tuple(layout))
+        parts = value.parts
+        fewer = shape[dimension : dimension + 1] != tensor.shape[dimension : dimension + 1]
+        if parts is not None and parts.dimension == dimension and fewer:
+            picked = {number: one._replace(picked=True) for number, one in moved.values.items()}
+            return Moved(picked)
+        return moved
     layout[dimension] = (Lost(shape[dimension], axes),)
     return Effect(
         dict.fromkeys(axes, SOMEWHERE),

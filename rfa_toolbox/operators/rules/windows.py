@@ -353,6 +353,9 @@ def conv_lstm(known: Known, operation: Operation) -> Answer:
         windows.append(window)
     laid = value._replace(layout=value.layout)
     mixed = known.mixing(value, (1,))
+    leading = layouts.leading_axis(value.layout[1])
+    if operation.get("direction") == "forward" and leading in mixed:
+        mixed[leading] = mixed[leading]._replace(scan="forward")
     return _slide(
         known, operation, laid, range(first, len(tensor.shape)), windows, (first - 1,), first - 1,
         filters=shape[first - 1], over=mixed,
