@@ -170,6 +170,14 @@ def test_products_of_all_positions_with_all_others_grow_twice_over_every_axis() 
     assert grown(Products(0, 7), tokens, weighted, paired=[0]) == [((1,), 7)]  # x times its mirror
 
 
+def test_pairs_of_positions_are_no_sum() -> None:
+    rows = layouts.image((1, 8, 6), (1, 2))
+    scores = (*rows[:2], rows[1], rows[2])
+    seeing = [Window(math.inf), Window(math.inf)]
+    assert grown(Products(0, 7), scores, seeing, {0}) == [((2, 2), 7)]
+    assert grown(Products(0, 7), scores, seeing) == [((3, 2), 7)]
+
+
 def test_a_layer_does_the_same_along_every_axis_unless_it_says_more() -> None:
     layer = LayerDefinition("conv", 3, 2, padding=1, dilation=4, upsampling=5)
     assert windows_of(layer, 3) == (Window(3, 2, 4, 1, 1, 5),) * 3
