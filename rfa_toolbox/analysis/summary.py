@@ -266,7 +266,7 @@ class Summary:
         ]
         design = sum(block.kind == "global" for block in self.blocks)
         more = f"{design:,} more see{'s' if design == 1 else ''} everything by design"
-        found = f"{several(len(self.counted), 'layer')}: {', '.join(shown) or 'none'}"
+        found = ": ".join(filter(None, (several(len(self.counted), "layer"), ", ".join(shown))))
         return f"{found}{f'; {more}' if design else ''}."
 
     @property
@@ -293,6 +293,8 @@ class Summary:
     @property
     def options(self) -> tuple[str, ...]:
         """What can be done about it, each option a sentence; empty if nothing need be done."""
+        if not self.counted:
+            return ()
         whole = self._terms.whole
         enough = resolution_text(tuple(map(max, self.good_from, self.input_resolution)))
         use = f"Let the model resize {whole}s to" if self.resizes else f"Use {whole}s of"
@@ -330,6 +332,11 @@ class Summary:
         >>> summarize(vgg16(), 212).advice
         'Nothing to do at this resolution.'
         """
+        if not self.counted:
+            return (
+                f"Nothing to judge: only layers that look at a part of the {self._terms.whole} are "
+                "judged, and there is none."
+            )
         return " Or: ".join(self.options) or f"Nothing to do at this {self._terms.size}."
 
 

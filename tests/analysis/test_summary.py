@@ -158,6 +158,15 @@ def test_networks_that_see_everything_at_any_size_have_no_largest_resolution() -
     assert found.good == "Good from 5 px on."
 
 
+@pytest.mark.parametrize("behind", [LayerDefinition("Input", 1, 1), LayerDefinition("Dense")])
+def test_where_nothing_is_judged_nothing_is_advised(behind: LayerDefinition) -> None:
+    image = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+    found = summarize(EnrichedNetworkNode("behind", behind, [image]), 32)
+    assert (found.counted, found.options) == ((), ())
+    assert found.advice.startswith("Nothing to judge: ")
+    assert "none" not in found.counts
+
+
 def test_the_output_of_a_network_is_never_cut() -> None:
     end = measured("end", 500, measured("begin", 500))
     found = summarize(end, 9)
