@@ -4,10 +4,11 @@
     KERAS_BACKEND=torch python -m benchmarks.formats_zoo keras/MobileNetV2
 
 A model of PyTorch is read three times: as a module, as ``torch.export`` returns it, and from the
-file that PyTorch's exporter for ONNX writes. Fields, jumps and certainty of all nodes with the same
-name, and the range of resolutions, must be equal. A model of Keras is read from its JSON and from
-the ONNX file that Keras writes; there no names are the same, so all nodes that look at more than
-one unit are compared, in any order. Needs torchvision, timm, keras and onnx; takes some minutes.
+file that PyTorch's exporter for ONNX writes. Fields, jumps and certainty of all nodes that stand
+for the same, and the range of resolutions, must be equal. A model of Keras is read from its JSON
+and from the ONNX file that Keras writes; there no names are the same, so all nodes that look at
+more than one unit are compared, in any order. Needs torchvision, timm, keras and onnx; takes some
+minutes.
 """
 
 from __future__ import annotations
@@ -101,7 +102,7 @@ def differences(graphs: dict[str, EnrichedNetworkNode]) -> list[str]:
     found = []
     for name in others:
         theirs = {node.name: facts(node) for node in graphs[name].all_layers}
-        common = ours.keys() & theirs.keys()
+        common = in_both(graphs[first], graphs[name])
         if not common:  # exporters fold norms, so that few nodes may keep their names
             found.append(f"{name}: no node has the name of one of the module")
         found += [
@@ -112,6 +113,27 @@ def differences(graphs: dict[str, EnrichedNetworkNode]) -> list[str]:
         ranges = [input_resolution_range(graphs[one]) for one in (first, name)]
         if ranges[0] != ranges[1]:
             found.append(f"{name}: the range is {ranges[1]}, not {ranges[0]}")
+    return found
+
+
+def in_both(one: EnrichedNetworkNode, other: EnrichedNetworkNode) -> set[str]:
+    """Return the names that stand for the same in two graphs of a model.
+
+    Functions are numbered within their module, and exporters write some in other functions.
+    """
+    ours, theirs = (_names_by_module(graph) for graph in (one, other))
+    return {
+        name
+        for module, names in ours.items()
+        for name in names
+        if name == module or names == theirs.get(module)
+    } & {name for names in theirs.values() for name in names}
+
+
+def _names_by_module(graph: EnrichedNetworkNode) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for node in graph.all_layers:
+        found.setdefault(node.name.partition("/")[0], []).append(node.name)
     return found
 
 

@@ -547,7 +547,10 @@ def test_analysis_equals_experiment_for_shifted_windows(torchvision: Any, versio
     window = [8, 8] if version else [7, 7]
     model = swin.SwinTransformer([4, 4], 16, [2, 2], [2, 4], window, num_classes=2, **options)
     report = verify(model.eval())
-    assert {one.verdict for one in report.nodes} == {"agrees"}, report.disagreements
+    scores = [one for one in report.nodes if "as the scores of an attention do" in one.reason]
+    verdicts = {one.verdict for one in report.nodes if one not in scores}
+    assert verdicts == {"agrees"}, report.disagreements
+    assert {one.verdict for one in scores} == {"not measured"}
     assert len(report.nodes) > 50
 
 

@@ -15,6 +15,7 @@ import pytest
 torch = pytest.importorskip("torch")
 from torch import nn  # noqa: E402
 
+from benchmarks.formats_zoo import in_both  # noqa: E402
 from rfa_toolbox import (  # noqa: E402
     create_graph_from_onnx,
     create_graph_from_pytorch_model,
@@ -102,7 +103,8 @@ def test_models_of_torchvision(name: str, dynamo: bool, torchvision: Any) -> Non
     fields = {
         one.name: (one.receptive_field_min, one.receptive_field_max) for one in ours.all_layers
     }
-    both = [one for one in theirs.all_layers if one.name in fields]
+    names = in_both(ours, theirs)
+    both = [one for one in theirs.all_layers if one.name in names]
     assert len(both) >= 0.6 * len(theirs.all_layers) if dynamo else both
     for one in both:
         assert (one.receptive_field_min, one.receptive_field_max) == fields[one.name]

@@ -29,7 +29,7 @@ GOLDEN = {
     ),
     "densenet121 at 64": (
         f"16 of 120 convolutions cannot help at 64 px, from {DENSE}.conv2 on.",
-        "Good from 128 to 2071 px.",
+        "Good from 128 to 2,071 px.",
         None,
     ),
 }

@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import attrs
@@ -264,7 +265,12 @@ def test_a_block_in_code_is_refused_with_where_to_write_it() -> None:
         refine_model(model, refinement_of(graph, [Repeat("block")], 32))
 
 
-def test_a_pooling_behind_a_layer_in_code_is_refused_with_the_code_that_calls_it() -> None:
+@pytest.mark.parametrize("place", [__name__, "__main__"])
+def test_a_pooling_behind_a_layer_in_code_is_refused_with_the_code_that_calls_it(
+    place: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "__main__", ModuleType("__main__"))  # as in a session
+
     class Network(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -273,6 +279,7 @@ def test_a_pooling_behind_a_layer_in_code_is_refused_with_the_code_that_calls_it
         def forward(self, x: Any) -> Any:
             return self.stem(x).relu()
 
+    Network.__module__ = place
     model = nn.Sequential(Network(), nn.Conv2d(8, 8, 3)).eval()
     graph = create_graph_from_pytorch_model(model, input_res=(1, 3, 32, 32))
     with pytest.raises(RefinementError, match=r"in the code of Network\.forward"):

@@ -542,7 +542,7 @@ class Recorder(TorchFunctionMode):
     ) -> None:
         """Remember constants: of which parameters they are, where they are even, with what made."""
         self._constants.update((id(tensor), tensor) for tensor in made)
-        filled = call.name.removesuffix("_like")
+        filled = call.name.removesuffix("_like").removeprefix("new_")
         if filled in FILLED:
             self._note_even(made, _filled_with(filled, args, keywords))
         elif call.name in KEEP_EVEN and found and all(map(self._is_even, found)):

@@ -98,8 +98,8 @@ def whole_numbers(value: Any, count: int, name: str, least: int = 1) -> tuple[in
 def constant_of(value: Any, number: int = -1) -> TensorRef:
     """Return numbers in the JSON as a tensor that depends on nothing.
 
-    >>> constant_of([[1.0, 2.0], [1.0, 2.0]])
-    TensorRef(number=-1, shape=(2, 2), even=(0,), made=0, numbers=None)
+    >>> constant_of([1.0, 1.0])
+    TensorRef(number=-1, shape=(2,), even=(0,), made=0, numbers=None)
     """
     if type(value) is Weights:
         return TensorRef(number, value.shape, numbers=value.left)

@@ -565,7 +565,7 @@ def _where(module: nn.Module) -> str:
     kind = type(module).__name__
     try:
         return f"{kind}.forward() ({inspect.getsourcefile(type(module))})"
-    except TypeError:  # classes of an interactive session have no file
+    except (TypeError, OSError):  # classes of an interactive session have no file
         return f"{kind}.forward()"
 
 
