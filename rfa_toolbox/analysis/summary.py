@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import attrs
 
@@ -28,6 +28,7 @@ from rfa_toolbox.analysis.words import (
 from rfa_toolbox.arithmetic import LayerState, Size
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.graphs import EnrichedNetworkNode, require_node
+from rfa_toolbox.views import bundle
 
 __all__ = ["Summary", "summarize"]
 
@@ -311,6 +312,9 @@ class Summary:
         if self._is_beyond():
             return (f"Where the task needs the whole {whole}, let the field grow faster.",)
         return ()
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
+        return bundle(self, str(self))
 
     def __str__(self) -> str:
         r"""Return what a terminal shows: headline, counts, good resolutions and costs.

@@ -41,6 +41,10 @@ _LEAST_SHARE: Final = 0.02
 
 _SHORTEST_WAIT: Final = 0.02
 
+_BITMAPS: Final = frozenset({"bmp", "gif", "jpe", "jpeg", "jpg", "png", "tif", "tiff", "webp"})
+_PRINTED: Final = "300"
+"""Dots per inch of a bitmap for a sheet of paper; those of a screen make small text unreadable."""
+
 AnyPath: TypeAlias = "str | os.PathLike[str]"
 
 # The caller's search path replaces the worker's own, whose first entry would be the current
@@ -327,6 +331,15 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz is untyped
         twin.time_limit = self.time_limit
         return twin
 
+    def _source_for(self, format: str) -> str:
+        """Return the DOT text; a bitmap that fits a size in inches is as fine as print."""
+        attributes = self.graph_attr
+        if format not in _BITMAPS or "size" not in attributes or "dpi" in attributes:
+            return str(self.source)
+        fine = self.copy()
+        fine.graph_attr["dpi"] = _PRINTED  # at vector formats this would change their size
+        return str(fine.source)
+
     def pipe(
         self,
         format: str | None = None,
@@ -344,9 +357,10 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz is untyped
             MissingRendererError: if no Graphviz is installed.
             LayoutTimeoutError: if it takes longer than ``time_limit`` seconds.
         """
+        format = self.format if format is None else format
         drawn = lay_out(
-            self.source,
-            self.format if format is None else format,
+            self._source_for(format),
+            format,
             engine=self.engine if engine is None else engine,
             renderer=self.renderer if renderer is None else renderer,
             formatter=self.formatter if formatter is None else formatter,
@@ -426,7 +440,7 @@ class Picture(graphviz.Digraph):  # type: ignore[misc]  # graphviz is untyped
         if raise_if_result_exists and result.exists():
             raise graphviz.FileExistsError(f"output file exists: {os.fspath(result)!r}")
         drawn = lay_out(
-            self.source,
+            self._source_for(format),
             format,
             engine=self.engine if engine is None else engine,
             renderer=renderer,

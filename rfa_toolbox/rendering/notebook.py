@@ -105,9 +105,20 @@ def _stages(found: Summary) -> str:
     return f"<p>Layers by module: {', '.join(shown[:MOST_ROWS])}{more}</p>"
 
 
+def _lines(text: str) -> str:
+    return "<br>".join(html.escape(line) for line in text.splitlines())
+
+
+@view_of.register
+def _view_of_summary(found: Summary) -> str:
+    options = "".join(f"<li>{html.escape(labels.visible(one))}</li>" for one in found.options)
+    todo = f"<ul>{options}</ul>" if options else f"<p>{html.escape(found.advice)}</p>"
+    return f"<div><p>{_lines(str(found))}</p><p>What to do next:</p>{todo}</div>"
+
+
 @view_of.register
 def _view_of_table(table: Analysis) -> str:
-    summary = "<br>".join(html.escape(line) for line in table.summary().splitlines())
+    summary = _lines(table.summary())
     rows = [
         _row(row) if isinstance(row, LayerRow) else ["…", f"{row} more"]
         for row in _around_the_first_red(table.block_rows())

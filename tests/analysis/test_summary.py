@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import math
 import re
 from typing import Any
@@ -17,6 +18,7 @@ from rfa_toolbox import (
 )
 from rfa_toolbox.architectures import resnet18, vgg16
 from rfa_toolbox.graphs import Measures
+from rfa_toolbox.rendering.labels import visible
 from rfa_toolbox.views import view_of
 
 
@@ -165,6 +167,19 @@ def test_where_nothing_is_judged_nothing_is_advised(behind: LayerDefinition) -> 
     assert (found.counted, found.options) == ((), ())
     assert found.advice.startswith("Nothing to judge: ")
     assert "none" not in found.counts
+
+
+def test_a_notebook_shows_the_words_of_a_summary_and_no_attributes() -> None:
+    node = conv("conv 0")
+    for at in range(1, 5):
+        node = conv(f"<b>{at}\u202e", node)
+    found = summarize(EnrichedNetworkNode("head", LayerDefinition("Dense"), [node]), 4)
+    shown = found._repr_mimebundle_()
+    assert shown["text/plain"] == str(found)
+    for sentence in (found.headline, found.good, *found.options):
+        assert html.escape(visible(sentence)) in shown["text/html"]
+    assert "<b>" in found.headline
+    assert not re.search("<b>|\u202e", shown["text/html"])
 
 
 def test_the_output_of_a_network_is_never_cut() -> None:

@@ -184,6 +184,21 @@ def test_a_bitmap_that_had_to_be_made_smaller_says_so() -> None:
 
 
 @pytest.mark.dot
+def test_a_bitmap_for_a_sheet_of_paper_is_as_fine_as_print(tmp_path: Path) -> None:
+    picture = Picture("chain", graph_attr={"size": "7,10"}, format="png")
+    for at in range(60):
+        picture.edge(str(at), str(at + 1))
+    text = picture.source
+    bitmaps = (picture.pipe(), Path(picture.render(tmp_path / "chain")).read_bytes())
+    for bitmap in bitmaps:
+        height = int.from_bytes(bitmap[20:24], "big")  # the second number behind IHDR
+        assert 9.9 * 300 < height < 10.1 * 300
+    assert picture.source == text == (tmp_path / "chain").read_text()
+    root = ET.fromstring(picture.pipe("svg"))
+    assert 9.9 * 72 < float(root.attrib["height"].removesuffix("pt")) < 10.1 * 72
+
+
+@pytest.mark.dot
 def test_the_dot_program_goes_first(picture: Picture, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "no/such/python")
     assert text_of(picture.pipe("svg")) == ["a", "b"]
