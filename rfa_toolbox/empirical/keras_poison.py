@@ -352,6 +352,8 @@ _GEOMETRIC_ON_JAX = {"image": {"resize": 1}}
 """Elsewhere NaN shows as well where an interpolation looks with a weight of zero."""
 
 _POINTWISE_KERNELS = {"nn": ("hard_shrink", "soft_shrink", "threshold")}
+_ALONG_AN_AXIS = {"nn": ("softmax", "log_softmax")}
+"""Kernels whose results depend on all along an axis; those of TensorFlow pass over NaN."""
 _ROUNDING = 1e-4
 """Weights of an interpolation that are smaller are zero but for rounding."""
 
@@ -373,9 +375,13 @@ def passing_nan_on(keras: Any) -> Iterator[None]:
         for room, kernels in (_GEOMETRIC | (_GEOMETRIC_ON_JAX if on_jax else {})).items():
             for name, mark in kernels.items():
                 replace(room, name, _with_flags, mark)
-        for room, names in _POINTWISE_KERNELS.items():
-            for name in names:
-                replace(room, name, _with_nan_again)
+        for wrapped, rooms in (
+            (_with_nan_again, _POINTWISE_KERNELS),
+            (_with_nan_along, _ALONG_AN_AXIS),
+        ):
+            for room, names in rooms.items():
+                for name in names:
+                    replace(room, name, wrapped)
         yield
 
 
@@ -398,3 +404,13 @@ def _with_nan_again(ops: Any, kernel: Callable[..., Any]) -> Callable[..., Any]:
         return ops.where(ops.isnan(inputs), math.nan, kernel(inputs, *args, **keywords))
 
     return again
+
+
+def _with_nan_along(ops: Any, kernel: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function along an axis that is NaN where anything along it is."""
+
+    def along(inputs: Any, axis: int | None = -1) -> Any:
+        poisoned = ops.any(ops.isnan(inputs), axis=axis, keepdims=True)
+        return ops.where(poisoned, math.nan, kernel(inputs, axis=axis))
+
+    return along

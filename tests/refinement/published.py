@@ -27,8 +27,7 @@ class Row:
     """One published change, and its numbers before and after: pixels, G, M.
 
     No ``parameters`` means those of the original. Of what is not ``published``, the numbers are
-    those of the same change by hand. What takes long to make is not ``in_tests``:
-    ``benchmarks/published_live.py`` has all.
+    those of the same change by hand.
     """
 
     label: str
@@ -39,7 +38,6 @@ class Row:
     parameters: float | None = None
     size: int = 224
     slow: bool = False
-    in_tests: bool = True
     published: bool = True
 
 
@@ -201,7 +199,6 @@ ROWS: tuple[Row, ...] = (
             _CONVNEXT_PARAMETERS[size],
             384,
             slow=True,
-            in_tests=False,
         )
         for size, compute in (("base", 180.3), ("large", 403.7))
     ),
@@ -261,7 +258,6 @@ ROWS: tuple[Row, ...] = (
         0.382,
         5.483,
         slow=True,
-        in_tests=False,
     ),
     *(
         Row(
@@ -277,7 +273,6 @@ ROWS: tuple[Row, ...] = (
             None,
             _EFFICIENTNET_SIZES[number],
             slow=True,
-            in_tests=False,
             published=number < 6,
         )
         for number in range(8)
@@ -295,7 +290,6 @@ ROWS: tuple[Row, ...] = (
             _CONVNEXT[size],
             _CONVNEXT_PARAMETERS[size],
             slow=True,
-            in_tests=size == "tiny",
         )
         for size in _CONVNEXT
     ),

@@ -1,6 +1,6 @@
 """Published refinements, as edits of a graph, give the published numbers.
 
-``python benchmarks/published_live.py`` holds all of them against the live models, too.
+``test_published_live.py`` holds all of them against the live models, too.
 """
 
 from __future__ import annotations
@@ -19,14 +19,10 @@ from tests.refinement.published import (
     parameters_of,
 )
 
-CASES = [
-    pytest.param(row, id=row.label, marks=[pytest.mark.slow] if row.slow else [])
-    for row in ROWS
-    if row.in_tests
-]
+QUICK = [row for row in ROWS if not row.slow]
 
 
-@pytest.mark.parametrize("row", CASES)
+@pytest.mark.parametrize("row", QUICK, ids=[row.label for row in QUICK])
 def test_a_published_edit_gives_the_published_numbers(row: Row, torchvision: Any) -> None:
     pytest.importorskip("timm" if row.label.startswith("timm") else "keras")
     graph = graph_of(row.model(), row.size)

@@ -1,7 +1,4 @@
-"""Every published refinement, applied to the live model, is as predicted and gives its numbers.
-
-``python benchmarks/published_live.py`` does so for the rows that take long, too.
-"""
+"""Every published refinement, applied to the live model, is as predicted and gives its numbers."""
 
 from __future__ import annotations
 
@@ -23,10 +20,16 @@ from tests.refinement.published import (
 )
 from tests.refinement.shorter_and_wider import SHORTER_AND_WIDER, made_of
 
-QUICK = [row for row in ROWS if not row.slow or row.label == "keras MobileNet"]
+CASES = [
+    pytest.param(row, id=row.label, marks=[pytest.mark.slow] if row.slow else []) for row in ROWS
+]
+SHORTER = [
+    pytest.param(row, id=str(row), marks=[pytest.mark.slow] if place > 2 else [])
+    for place, row in enumerate(SHORTER_AND_WIDER)
+]
 
 
-@pytest.mark.parametrize("row", QUICK, ids=[row.label for row in QUICK])
+@pytest.mark.parametrize("row", CASES)
 def test_a_published_edit_of_the_live_model_gives_the_published_numbers(
     row: Row, torchvision: Any
 ) -> None:
@@ -44,7 +47,7 @@ def test_a_published_edit_of_the_live_model_gives_the_published_numbers(
     assert parameters_of(refined.graph) == pytest.approx(parameters, rel=0.01)
 
 
-@pytest.mark.parametrize("row", SHORTER_AND_WIDER[:3], ids=str)
+@pytest.mark.parametrize("row", SHORTER)
 def test_a_shorter_and_wider_model_comes_from_its_own_constructor(
     row: Any, torchvision: Any
 ) -> None:
@@ -52,5 +55,6 @@ def test_a_shorter_and_wider_model_comes_from_its_own_constructor(
     refined = refine_model(model, made_of(graph_of(model, row.size), row))
     assert isinstance(row.edit, Rebuild)
     assert input_resolution_range(refined.graph)[0] == (row.resolution, row.resolution)
-    assert compute_as_published(refined.graph) == pytest.approx(row.compute, rel=0.01)
-    assert parameters_of(refined.graph) == pytest.approx(row.parameters, rel=0.01)
+    counts = compute_as_published(refined.graph), parameters_of(refined.graph)
+    for found, published in zip(counts, (row.compute, row.parameters), strict=True):
+        assert published is None or found == pytest.approx(published, rel=0.01)
