@@ -17,7 +17,7 @@ from torch import nn
 
 from rfa_toolbox import create_graph_from_pytorch_model
 from rfa_toolbox.graphs import EnrichedNetworkNode
-from rfa_toolbox.unit_windows import region_of
+from tests.unit_by_unit import Flags, contradicted
 
 __all__ = ["CHANNELS", "SIZES", "RandomModel", "contradictions"]
 
@@ -837,46 +837,21 @@ def _run(m: RandomModel, axis: int, poison: float) -> list[Tensor]:
     return maps
 
 
-def _flags(changed: Tensor, axis: int) -> Tensor:
+def _flags(changed: Tensor, axis: int) -> Flags:
     """Return which unit changes with which place, of any channel, wherever on the other axis."""
     places = changed[:-1].movedim(axis + 2, 1).flatten(2)
-    return places.any(2).T
-
-
-def _spans(flags: Tensor) -> list[tuple[int, int] | None]:
-    rows = [torch.nonzero(unit).flatten().tolist() for unit in flags]
-    return [(one[0], one[-1]) if one else None for one in rows]
+    found: Flags = places.any(2).T.numpy()
+    return found
 
 
 def _compared(
-    m: RandomModel, node: EnrichedNetworkNode, axis: int, most: Tensor, least: Tensor
+    m: RandomModel, node: EnrichedNetworkNode, axis: int, most: Flags, least: Flags
 ) -> Iterator[str]:
     """Yield what is wrong: ``most`` is what units may see, ``least`` what they are sure to."""
-    length = most.shape[1]
-    found = _spans(least)
-    extent = max((one[1] - one[0] + 1 for one in _spans(most) if one), default=0)
-    field = node.receptive_field_max[axis]  # type: ignore[index]
-    units = (node.feature_map or (len(found),) * m.axes)[axis]
-    if units != len(found):
+    units = (node.feature_map or (len(least),) * m.axes)[axis]
+    if units != len(least):
         if 1 in (node.feature_map or ()) and INF in node.receptive_field_max:  # type: ignore[operator]
             return  # features of whole rows, and what lies beside them
-        yield f"it has {len(found)} units, the analysis says {node.feature_map}"
-    sure = max((one[1] - one[0] + 1 for one in found if one), default=0)
-    if sure > field:
-        yield f"a unit sees {sure}, the analysis says {field}, {node.certainty}"
-    windows = node.unit_windows[axis]
-    if field == INF and 2 * extent < length and node.certainty == "exact":
-        yield f"no unit sees more than {extent}, the analysis says everything"
-    if windows is None:
-        return
-    inside = 0.0
-    for unit, pixels in enumerate(found):
-        begin, end = region_of(windows, unit)
-        if _REFLECTING.intersection(m.names) and (begin < 0 or end >= length):
-            continue  # there it sees copies of others
-        if pixels is not None and not begin <= pixels[0] <= pixels[1] <= end:
-            yield f"unit {unit} sees {pixels}, the analysis says {(begin, end)}, {node.certainty}"
-        if m.unseen <= begin and end < length - m.unseen:
-            inside = max(inside, end - begin + 1)
-    if node.certainty == "exact" and inside > extent:
-        yield f"no unit sees more than {extent}, the analysis says exactly {inside}"
+        yield f"it has {len(least)} units, the analysis says {node.feature_map}"
+    reflects = not _REFLECTING.isdisjoint(m.names)
+    yield from contradicted(node, axis, most, least, m.unseen, reflects)

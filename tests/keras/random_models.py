@@ -10,7 +10,7 @@ import numpy as np
 
 from rfa_toolbox import create_graph_from_tensorflow_model
 from rfa_toolbox.graphs import EnrichedNetworkNode
-from rfa_toolbox.unit_windows import region_of
+from tests.unit_by_unit import Flags, contradicted
 
 __all__ = ["CHANNELS", "SIZES", "RandomModel", "contradictions"]
 
@@ -450,38 +450,12 @@ def contradictions(keras: Any, seed: int) -> list[str]:
     return wrong
 
 
-def _spans(flags: Any) -> list[tuple[int, int] | None]:
-    rows = [np.nonzero(unit)[0] for unit in flags]
-    return [(int(one[0]), int(one[-1])) if len(one) else None for one in rows]
-
-
 def _compared(
-    m: RandomModel, node: EnrichedNetworkNode, axis: int, most: Any, least: Any
+    m: RandomModel, node: EnrichedNetworkNode, axis: int, most: Flags, least: Flags
 ) -> Iterator[str]:
     """Yield what is wrong: ``most`` is what units may see, ``least`` what they are sure to."""
-    length = most.shape[1]
-    found = _spans(least)
-    extent = max((one[1] - one[0] + 1 for one in _spans(most) if one), default=0)
-    field = node.receptive_field_max[axis]
-    units = (node.feature_map or (len(found),) * 2)[axis]
-    if units != len(found) and not (units == 1 and field == INF):  # features of whole rows
-        yield f"it has {len(found)} units, the analysis says {node.feature_map}"
-    sure = max((one[1] - one[0] + 1 for one in found if one), default=0)
-    if sure > field:
-        yield f"a unit sees {sure}, the analysis says {field}, {node.certainty}"
-    windows = node.unit_windows[axis]
-    if field == INF and 2 * extent < length and node.certainty == "exact":
-        yield f"no unit sees more than {extent}, the analysis says everything"
-    if windows is None or field == INF:
-        return
-    inside = 0.0
-    for unit, pixels in enumerate(found):
-        begin, end = region_of(windows, unit)
-        if m.reflects and (begin < 0 or end >= length):
-            continue  # there it sees copies of others
-        if pixels is not None and not begin <= pixels[0] <= pixels[1] <= end:
-            yield f"unit {unit} sees {pixels}, the analysis says {(begin, end)}, {node.certainty}"
-        if m.unseen <= begin and end < length - m.unseen:
-            inside = max(inside, end - begin + 1)
-    if node.certainty == "exact" and inside > extent:
-        yield f"no unit sees more than {extent}, the analysis says exactly {inside}"
+    units = (node.feature_map or (len(least),) * 2)[axis]
+    whole = units == 1 and node.receptive_field_max[axis] == INF  # features of whole rows
+    if units != len(least) and not whole:
+        yield f"it has {len(least)} units, the analysis says {node.feature_map}"
+    yield from contradicted(node, axis, most, least, m.unseen, m.reflects)
