@@ -25,7 +25,7 @@ from rfa_toolbox.empirical.keras_poison import (
 )
 from rfa_toolbox.empirical.keras_walk import Walk
 from rfa_toolbox.empirical.readings import Mask
-from rfa_toolbox.empirical.structural import Interval
+from rfa_toolbox.empirical.structural import PAIRS, Interval
 from rfa_toolbox.encodings.tensorflow_keras import create_graph_from_model
 from rfa_toolbox.encodings.tensorflow_keras.layer_handlers import LayerCall
 from rfa_toolbox.encodings.tensorflow_keras.live import (
@@ -304,7 +304,7 @@ class KerasSetting:
             node = waiting.pop()
             shape = self.output_shapes.get(node.name, ())
             if len(shape) > 2 and shape[-1] == shape[-2] > 1 and node.name not in self.blind:
-                self.blind[node.name] = "it has every position twice, as the scores of an attention"
+                self.blind[node.name] = PAIRS
                 waiting.extend(node.predecessors if self._is_neutral(node) else ())
 
     def _is_neutral(self, node: EnrichedNetworkNode) -> bool:

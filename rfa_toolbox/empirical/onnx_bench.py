@@ -20,7 +20,7 @@ from onnx import numpy_helper
 
 from rfa_toolbox.empirical.onnx_poison import poisonable, reached, with_random_weights
 from rfa_toolbox.empirical.readings import Mask
-from rfa_toolbox.empirical.structural import Interval
+from rfa_toolbox.empirical.structural import WEIGHTLESS_PAIRS, Interval
 from rfa_toolbox.empirical.tensors import (
     EVERY_NUMBER,
     behind_hidden_poison,
@@ -50,7 +50,6 @@ _NUMBERS = 2**27
 """How many numbers the tensors of a pass may have, all together."""
 
 _INSIDE = "it lies behind an operator that runs a graph of its own, which may hide NaN"
-_TWICE = "it has every position twice, and some of them have no weight"
 _MASKED = -1e3
 _MOSTLY = 0.1
 """What share of a constant is zero that is a mask, and no weights that were learned."""
@@ -203,10 +202,7 @@ class OnnxSetting:
         self.blind |= {name: _INSIDE for name, tensor in self.tensors.items() if tensor in hiding}
         masked = _behind_masks(lowering, self.bench.proto, _weighing(record, names))
         self.weighed = {name for name, tensor in self.tensors.items() if tensor in masked}
-        self.blind |= dict.fromkeys(
-            self.weighed & self.twice,
-            "it has every position twice, and some of them have no weight",
-        )
+        self.blind |= dict.fromkeys(self.weighed & self.twice, WEIGHTLESS_PAIRS)
         self.weighed -= self.twice
         hidden = behind_hidden_poison(record)
         self.doubtful = {

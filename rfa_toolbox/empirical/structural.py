@@ -32,6 +32,8 @@ from rfa_toolbox.graphs import EnrichedNetworkNode
 
 __all__ = [
     "FIXED_SIZE",
+    "PAIRS",
+    "WEIGHTLESS_PAIRS",
     "AxisMeasurement",
     "Bench",
     "Deadline",
@@ -49,6 +51,9 @@ _FIXED = (
 FIXED_SIZE = f"{_FIXED}, and may have been read at the border of the map"
 """A note of maps behind a crop or an interpolation to a size."""
 
+PAIRS = "it has every position twice, as the scores of an attention do"
+WEIGHTLESS_PAIRS = "it has every position twice, and some of them have no weight"
+"""Why units that stand for two positions are not measured; the second is behind a mask."""
 _IN_GATE = "sees everything, and counts as neutral as a part of a gate"
 _LEFT_OUT = "statistics or a gate in it depend on the whole map, and count as neutral"
 

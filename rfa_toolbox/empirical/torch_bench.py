@@ -19,7 +19,7 @@ from torch import nn
 
 from rfa_toolbox.empirical.poison import PoisonedCalls, narrowed, wide_dimensions
 from rfa_toolbox.empirical.readings import Mask
-from rfa_toolbox.empirical.structural import Interval, field_along
+from rfa_toolbox.empirical.structural import WEIGHTLESS_PAIRS, Interval, field_along
 from rfa_toolbox.empirical.tensors import (
     EVERY_NUMBER,
     Spot,
@@ -368,7 +368,7 @@ class TorchSetting:
         self.weighed = {name for name, tap in self.taps.items() if tap.tensor.number in behind}
         self._changed: Changed | None = None
         for name in self.weighed & self.twice:
-            self.blind[name] = "it has every position twice, and some of them have no weight"
+            self.blind[name] = WEIGHTLESS_PAIRS
         self.weighed -= self.twice
         if not self.weighed:
             return

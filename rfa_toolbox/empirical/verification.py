@@ -22,6 +22,7 @@ from rfa_toolbox.empirical.readings import AxisField
 from rfa_toolbox.empirical.results import plain_number, spelled, text_table
 from rfa_toolbox.empirical.structural import (
     FIXED_SIZE,
+    PAIRS,
     Deadline,
     Setting,
     field_along,
@@ -320,7 +321,7 @@ def _judged(
             f"image of {setting.length}"
         )
     if node.name in setting.twice:
-        return "not measured", "it has every position twice, as the scores of an attention do"
+        return "not measured", PAIRS
     return "differs", _difference(expected, size, measured)
 
 
