@@ -41,7 +41,7 @@ if typing.TYPE_CHECKING:
         suggest_refinements,
     )
 
-__version__ = "2.5.0"
+__version__ = "2.6.0"
 
 __all__ = [
     "Analysis",
