@@ -29,6 +29,22 @@ class Slides(NamedTuple):
     channels: tuple[int, ...]
     axes: tuple[tuple[int, ...], ...]
 
+    def slid(self) -> set[int]:
+        """Return the axes that the window slides over."""
+        return {axis for axes in self.axes for axis in axes}
+
+    def among_others(self) -> set[int]:
+        """Return the axes that it slides over together with others, as one that was shuffled in."""
+        return {axis for axes in self.axes if len(axes) > 1 for axis in axes}
+
+    def only_channels(self) -> list[int]:
+        """Return the axes that are channels alone, or became places between those of others.
+
+        Channels that also hold positions, as behind a hand-written pixel-unshuffle, are none.
+        """
+        alone = {axis for axes in self.axes if len(axes) == 1 for axis in axes}
+        return sorted(set(self.channels) - alone)
+
 
 class Written(NamedTuple):
     """What was written to a tensor so far.

@@ -27,7 +27,15 @@ from rfa_toolbox.operators.record import (
     TensorRef,
     tensors_in,
 )
-from rfa_toolbox.operators.values import Parts, Step, Value, between, is_stacked, with_copies
+from rfa_toolbox.operators.values import (
+    Parts,
+    Step,
+    Value,
+    between,
+    is_stacked,
+    with_copies,
+    with_most_axes,
+)
 from rfa_toolbox.operators.windows import NEUTRAL, SOMEWHERE, Window
 
 __all__ = ["Trail", "unknown"]
@@ -540,7 +548,7 @@ class Trail(Known):
         read = [one for one in read if not self.steps[one.step].positionless] or read
         base = answer.base
         if base is None:
-            base = max(read, key=lambda value: len(layouts.spatial_axes(value.layout)))
+            base = with_most_axes(read)
         facts = answer.facts()
         facts["offsets"] = self._offsets(answer, read, sources)
         facts["unaligned"] = self._unaligned(answer, read, facts["offsets"])

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
 import attrs
 
 from rfa_toolbox.domain import Certainty
-from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Offsets
+from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Offsets, spatial_axes
 from rfa_toolbox.operators.record import ModuleCall, Numbers
 from rfa_toolbox.operators.windows import Window
 
-__all__ = ["Parts", "Step", "Value", "between", "is_stacked", "with_copies"]
+__all__ = ["Parts", "Step", "Value", "between", "is_stacked", "with_copies", "with_most_axes"]
 
 
 @attrs.frozen(slots=True)
@@ -167,6 +167,11 @@ def between(dimension: Dimension) -> tuple[int, Atom] | None:
 def is_stacked(parts: Parts | None) -> bool:
     """Return whether parts are one number each, as those of a stack."""
     return parts is not None and set(parts.sizes) == {1}
+
+
+def with_most_axes(values: Iterable[Value]) -> Value:
+    """Return the first of the tensors that carry positions of most axes."""
+    return max(values, key=lambda value: len(spatial_axes(value.layout)))
 
 
 def with_copies(value: Value, units: Mapping[int, int | float], axes: int) -> Value:

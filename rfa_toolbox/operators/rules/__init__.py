@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from rfa_toolbox.operators.effects import Rule
+from rfa_toolbox.operators.effects import Rule, Slides
 from rfa_toolbox.operators.record import Record
 from rfa_toolbox.operators.rules import (
     assembling,
@@ -50,28 +50,30 @@ def _of_images(record: Record) -> list[Places]:
     ranks = [len(tensor.shape) for tensor in record.inputs]
     main = 0 if ranks[0] > 2 or max(ranks) == 2 else ranks.index(max(ranks))
     shape = record.inputs[main].shape
+    every = tuple(range(1, len(shape)))  # until the first window tells which are none
+    candidates = [every if place == main else () for place in range(len(ranks))]
+    found = _without_channels(shape, Trail(record, candidates, RULES).first_slide())
+    return [found if rank == len(shape) else () for rank in ranks]
+
+
+def _without_channels(shape: Sequence[int], first: Slides | None) -> tuple[int, ...]:
+    """Return the dimensions of an image that hold no channels, as its first window has it.
+
+    Args:
+        shape: that of the image; axis n of ``first`` is its dimension n + 1.
+        first: over what that window slides; None if there is none.
+    """
     rank = len(shape)
-    candidates: list[tuple[int, ...]] = [
-        tuple(range(1, rank)) if place == main else () for place in range(len(ranks))
-    ]
-    found = tuple(range(2, rank)) if rank > 2 else candidates[0]
-    first = Trail(record, candidates, RULES).first_slide()
-    if first is not None:
-        # Channels that also hold positions, as behind a hand-written pixel-unshuffle, are none;
-        # but those that became places between the positions of another axis, as a shuffle does.
-        slid = {axis for axes in first.axes for axis in axes}
-        channels = [
-            axis + 1
-            for axis in sorted(first.channels)
-            if all(len(set(axes)) > 1 for axes in first.axes if axis in axes)
-        ]
-        if channels:
-            gray = shape[1] == 1 and 0 not in slid
-            found = tuple(at for at in range(1, rank) if at != (1 if gray else channels[0]))
-        elif slid:
-            inside = rank > 3 and any(0 in axes and len(set(axes)) > 1 for axes in first.axes)
-            found = tuple(axis + 1 for axis in sorted(slid) if axis or not inside)
-    return [found if len(tensor.shape) == rank else () for tensor in record.inputs]
+    channels = [] if first is None else first.only_channels()
+    slid = set() if first is None else first.slid()
+    if channels:
+        gray = shape[1] == 1 and 0 not in slid
+        channel = 1 if gray else channels[0] + 1
+        return tuple(place for place in range(1, rank) if place != channel)
+    if slid:
+        inside = rank > 3 and first is not None and 0 in first.among_others()
+        return tuple(axis + 1 for axis in sorted(slid) if axis or not inside)
+    return tuple(range(2 if rank > 2 else 1, rank))
 
 
 def _names(text: str) -> tuple[str, ...]:

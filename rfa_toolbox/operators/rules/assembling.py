@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeGuard
+from types import MappingProxyType
+from typing import Any, NamedTuple, TypeGuard
 
 import attrs
 
@@ -16,10 +18,28 @@ from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Lost, Offsets,
 from rfa_toolbox.operators.record import Operation, TensorRef, tensors_in
 from rfa_toolbox.operators.rules.common import pads_where_cropped
 from rfa_toolbox.operators.rules.elementwise import pointwise
-from rfa_toolbox.operators.values import Parts, Value, between
+from rfa_toolbox.operators.values import Parts, Value, between, with_most_axes
 from rfa_toolbox.operators.windows import NEUTRAL, SOMEWHERE, Window
 
 __all__ = ["cat", "setitem", "stack"]
+
+
+class _Line(NamedTuple):
+    """How tensors lie one after another along a dimension.
+
+    Attributes:
+        pieces: where positions are in it.
+        facts: what is to be said of the step that puts them there.
+        windows: by axis, where units are not found at their own places.
+        depends: whether the step does something else at other places.
+        rest: where positions are in the other dimensions, if that is another place than before.
+    """
+
+    pieces: Dimension
+    facts: Mapping[str, Any] = MappingProxyType({})
+    windows: Mapping[int, Window] = MappingProxyType({})
+    depends: bool = False
+    rest: Layout | None = None
 
 
 @rule("one grid")
@@ -33,40 +53,58 @@ def cat(known: Known, operation: Operation) -> Answer:
         return pointwise(known, operation)
     several, row = _in_their_places(known, tensors, dimension)
     found = iter(several)
-    values = [
+    laid = [
         next(found).layout if known.depends(one) else layouts.broadcast((), one.shape)
         for one in tensors
     ]
+    others = [_with(layout, dimension, ()) for layout in laid]
     rest = layouts.broadcast(
-        [_without_dimension(layout, dimension) for layout in values],
-        tuple(size if place != dimension else 1 for place, size in enumerate(shape)),
+        others, tuple(size if place != dimension else 1 for place, size in enumerate(shape))
     )
-    base = max(several, key=lambda value: len(layouts.spatial_axes(value.layout)))
-    pieces = [layout[dimension] for layout in values]
+    base = with_most_axes(several)
+    pieces = [layout[dimension] for layout in laid]
     padded = _padded(pieces, base.extents)
-    joined = layouts.join(pieces) if padded is None else padded[0]
-    layout = (*rest[:dimension], joined, *rest[dimension + 1 :])
-    crossed = layouts.crossed([_without_dimension(one, dimension) for one in values])
-    windows = dict.fromkeys(crossed, Window(math.inf))
-    facts: dict[str, Any] = {
-        "position_dependent": known.uneven(tensors, layout, base.extents)
-        or (padded is not None and padded[1])
-    }
-    carried = [axis for piece in pieces for axis in set(layouts.axes_of(piece))]
-    twice = [axis for axis in dict.fromkeys(carried) if carried.count(axis) > 1]
-    seam = _seam(several, [value.layout[dimension] for value in several], len(tensors))
-    if twice and row is not None and type(joined[0]) is Atom:
-        facts |= row.facts
-        facts["position_dependent"] |= known.record.by_call
-    elif seam is not None:
-        facts |= _facts_of(seam, several, dimension, known.axes)
-        layout = (*layout[:dimension], (seam[0],), *layout[dimension + 1 :])
-    elif twice:
-        facts |= _facts_of_parts(several, joined, dimension, known.axes)
-        windows |= {} if type(joined[0]) is Atom else dict.fromkeys(twice, SOMEWHERE)
-    if not layouts.axes_of(joined) and len(tensors) > 1:
-        facts["parts"] = Parts(dimension, tuple(one.shape[dimension] for one in tensors))
-    return Effect(windows, (layout,), base=base, mixed=(), **facts)
+    line = padded or _line(known, several, row, dimension, layouts.join(pieces), len(tensors))
+    layout = _with(rest, dimension, line.pieces)
+    plainly = len(tensors) > 1 and not layouts.axes_of(line.pieces)
+    return Effect(
+        {**dict.fromkeys(layouts.crossed(others), Window(math.inf)), **line.windows},
+        (layout,),
+        base=base,
+        mixed=(),
+        position_dependent=line.depends or known.uneven(tensors, layout, base.extents),
+        parts=Parts(dimension, tuple(one.shape[dimension] for one in tensors)) if plainly else None,
+        **line.facts,
+    )
+
+
+def _line(
+    known: Known,
+    several: Sequence[Value],
+    row: _Row | None,
+    dimension: int,
+    joined: Dimension,
+    count: int,
+) -> _Line:
+    """Return how parts of maps lie one after another, which are ``joined`` in a dimension."""
+    pieces = [value.layout[dimension] for value in several]
+    times = Counter(axis for piece in pieces for axis in layouts.axes_of(piece))
+    twice = [axis for axis, time in times.items() if time > 1]
+    in_place = bool(joined) and type(joined[0]) is Atom  # every part stands where it was
+    if twice and row is not None and in_place:
+        return _Line(joined, row.facts, depends=known.record.by_call)
+    seam = _seam(several, pieces, count)
+    if seam is not None:
+        return _at_seams(seam, several, known.axes)
+    if not twice:
+        return _Line(joined)
+    facts: dict[str, Any] = {}
+    if not in_place or len({value.step for value in several}) > 1:
+        facts |= {"certainty": "bound", "reason": _IN_ROW}
+    if not in_place:
+        return _Line(joined, facts, dict.fromkeys(twice, SOMEWHERE))
+    reads = [(value.step, _with(value.layout, dimension, joined)) for value in several]
+    return _Line(joined, {**facts, "offsets": _offsets(reads, known.axes)})
 
 
 def _in_their_places(
@@ -86,28 +124,10 @@ def _in_their_places(
     rows = _side_by_side([value.layout for value in several]) if single else None
     if rows is not None:
         several = [
-            value._replace(layout=(*rest[:dimension], piece, *rest[dimension + 1 :]))
+            value._replace(layout=_with(rest, dimension, piece))
             for value, (rest, piece) in zip(several, rows, strict=True)
         ]
     return several, row
-
-
-def _facts_of_parts(
-    several: Sequence[Value], joined: Dimension, dimension: int, axes: int
-) -> dict[str, Any]:
-    """Return what is to be said of a step that puts parts of one map in a row, or of several."""
-    facts: dict[str, Any] = {}
-    in_place = type(joined[0]) is Atom  # every part stands where it was
-    if not in_place or len({value.step for value in several}) > 1:
-        facts |= {"certainty": "bound", "reason": _IN_ROW}
-    if in_place:
-        reads = [
-            (one.step, (*one.layout[:dimension], joined, *one.layout[dimension + 1 :]))
-            for one in several
-        ]
-        sources = list(dict.fromkeys(value.step for value in several))
-        facts["offsets"] = layouts.offsets_between(reads, sources, axes)
-    return facts
 
 
 def _seam(
@@ -137,24 +157,25 @@ def _seam(
     return Atom(runs[0].axis, begin, 1, runs[0].origin), ahead
 
 
-def _facts_of(
-    seam: tuple[Atom, Sequence[int]], several: Sequence[Value], dimension: int, axes: int
-) -> dict[str, Any]:
-    """Return what is to be said of a step that puts parts of several maps in a row."""
+def _at_seams(seam: tuple[Atom, Sequence[int]], several: Sequence[Value], axes: int) -> _Line:
+    """Return how parts of several maps lie in a row."""
     run, ahead = seam
     reads = [
         (value.step, ((Atom(run.axis, 1, 1, by),), *_without_axis(value.layout, run.axis)))
         for value, by in zip(several, ahead, strict=True)
     ]
-    sources = list(dict.fromkeys(value.step for value in several))
     facts: dict[str, Any] = {
-        "offsets": layouts.offsets_between(reads, sources, axes),
+        "offsets": _offsets(reads, axes),
         "seams": frozenset(() if run.axis is None else (run.axis,)),
-        "position_dependent": True,
     }
     if any(run.axis in value.padded for value in several):
         facts |= {"certainty": "bound", "reason": _PADDED_AT_SEAMS}
-    return facts
+    return _Line((run,), facts, depends=True)
+
+
+def _offsets(reads: Sequence[tuple[int, Layout]], axes: int) -> Offsets:
+    """Return where the maps stand that are read, in the order in which they are."""
+    return layouts.offsets_between(reads, list(dict.fromkeys(step for step, _ in reads)), axes)
 
 
 def _without_axis(layout: Layout, axis: int | None) -> Layout:
@@ -164,17 +185,18 @@ def _without_axis(layout: Layout, axis: int | None) -> Layout:
     )
 
 
-def _without_dimension(layout: Layout, dimension: int) -> Layout:
-    return (*layout[:dimension], (), *layout[dimension + 1 :])
+def _with(layout: Layout, dimension: int, pieces: Dimension) -> Layout:
+    """Return a layout with something else in one of its dimensions."""
+    return (*layout[:dimension], pieces, *layout[dimension + 1 :])
 
 
-def _padded(several: Sequence[Dimension], extents: Sequence[int]) -> tuple[Dimension, bool] | None:
-    """Return dimensions in a row if all but one are padding of it, and whether some was cropped.
+def _padded(several: Sequence[Dimension], extents: Sequence[int]) -> _Line | None:
+    """Return how dimensions lie in a row if all but one are padding of it.
 
     None if several have positions, or the one that has them is in no plain order.
 
-    >>> _padded([plain(2), (Atom(0, 8),)], [8])
-    ((Atom(axis=0, size=10, step=1, origin=-2),), False)
+    >>> _padded([plain(2), (Atom(0, 8),)], [8]).pieces
+    (Atom(axis=0, size=10, step=1, origin=-2),)
     """
     carrying = [place for place, one in enumerate(several) if layouts.axes_of(one)]
     if len(carrying) != 1 or len(several) == 1:
@@ -187,7 +209,8 @@ def _padded(several: Sequence[Dimension], extents: Sequence[int]) -> tuple[Dimen
     front = sum(sizes[:place])
     window = Window(begin=front, end=sum(sizes[place + 1 :]))
     padded = atom._replace(size=sum(sizes), origin=atom.origin - front * atom.step)
-    return (padded,), pads_where_cropped(atom, window, extents[atom.axis])
+    cropped = pads_where_cropped(atom, window, extents[atom.axis])
+    return _Line((padded,), depends=cropped)
 
 
 _CAT_DIMENSION = {"hstack": 1, "dstack": 2}
@@ -201,44 +224,58 @@ def stack(known: Known, operation: Operation) -> Answer:
     tensors = list(tensors_in(operation.arguments.get("tensors")))
     shape = operation.outputs[0].shape
     dimension = operation.get("dim", 0) % len(shape)
+    given = [known.value(one) for one in tensors if known.depends(one)]
+    row = _row(known, given) if len(given) == len(tensors) else None
+    several = given if row is None else row.values
+    base = with_most_axes(given) if row is None else row.values[0]
     inner = (*shape[:dimension], *shape[dimension + 1 :])
-    several = [known.value(one) for one in tensors if known.depends(one)]
-    base = max(several, key=lambda value: len(layouts.spatial_axes(value.layout)))
-    layout = list(layouts.broadcast([value.layout for value in several], inner))
-    facts: dict[str, Any] = {
-        "position_dependent": known.uneven(tensors, tuple(layout), base.extents)
-    }
-    pieces = plain(shape[dimension])
-    whole = len(several) == len(tensors)
-    row = _row(known, several) if whole else None
-    alike = whole and len({value.step for value in several}) == 1
-    if row is not None:
-        several, base = list(row.values), row.values[0]
-    rows = _side_by_side([value.layout for value in several]) if alike or row else None
-    joined = None if rows is None else layouts.join([piece for _, piece in rows])
-    if rows is not None and joined is not None and type(joined[0]) is Atom:
-        layout, pieces = list(rows[0][0]), joined
-        facts |= {"offsets": ()} if row is None else row.facts
-        facts["position_dependent"] |= known.record.by_call  # of so many parts as were written
-    else:
-        pins = [_pin(value) for value in several]
-        seam = _seam(several, [() if pin is None else (pin,) for pin in pins], len(tensors))
-        if seam is not None and all(map(_is_pinned, several)):
-            facts |= _facts_of(seam, several, dimension, known.axes)
-            layout, pieces = list(_without_axis(tuple(layout), seam[0].axis)), (seam[0],)
-        elif _in_another_order(known, several):
-            facts |= {"certainty": "bound", "reason": _IN_ROW}
-            axes = {None if pin is None else pin.axis for pin in pins}
-            if len(axes) == 1 and None not in axes:
-                axis = axes.pop()
-                layout = list(_without_axis(tuple(layout), axis))
-                pieces = (Lost(shape[dimension], () if axis is None else (axis,)),)
-    layout.insert(dimension, pieces)
+    rest = layouts.broadcast([value.layout for value in given], inner)
+    line = _beside(known, several, row, rest, len(tensors))
+    uneven = known.uneven(tensors, rest, base.extents)
+    rest = rest if line.rest is None else line.rest
     crossed = layouts.crossed([value.layout for value in several])
-    windows = dict.fromkeys(crossed, Window(math.inf))
-    if pieces == plain(shape[dimension]) and len({_sight(known, one) for one in several}) > 1:
-        facts["parts"] = Parts(dimension, (1,) * len(tensors))
-    return Effect(windows, (tuple(layout),), base=base, mixed=(), **facts)
+    unlike = not layouts.axes_of(line.pieces) and len({_sight(known, one) for one in several}) > 1
+    return Effect(
+        dict.fromkeys(crossed, Window(math.inf)),
+        ((*rest[:dimension], line.pieces, *rest[dimension:]),),
+        base=base,
+        mixed=(),
+        position_dependent=line.depends or uneven,
+        parts=Parts(dimension, (1,) * len(tensors)) if unlike else None,
+        **line.facts,
+    )
+
+
+def _beside(
+    known: Known, several: Sequence[Value], row: _Row | None, rest: Layout, count: int
+) -> _Line:
+    """Return how tensors lie side by side, each at one index of a new dimension."""
+    of_one_map = row is not None or len({value.step for value in several}) == 1
+    if len(several) == count and of_one_map:
+        rows = _side_by_side([value.layout for value in several])
+        joined = layouts.join([piece for _, piece in rows or ()])
+        if rows is not None and type(joined[0]) is Atom:
+            facts = {"offsets": ()} if row is None else row.facts
+            by_call = known.record.by_call  # of so many parts as were written
+            return _Line(joined, facts, depends=by_call, rest=rows[0][0])
+    pins = [_pin(value) for value in several]
+    seam = _seam(several, [() if pin is None else (pin,) for pin in pins], count)
+    if seam is not None and all(map(_is_pinned, several)):
+        line = _at_seams(seam, several, known.axes)
+        return line._replace(rest=_without_axis(rest, seam[0].axis))
+    if _in_another_order(known, several):
+        return _out_of_order(pins, rest, count)
+    return _Line(plain(count))
+
+
+def _out_of_order(pins: Sequence[Atom | None], rest: Layout, count: int) -> _Line:
+    """Return how single places of one map lie side by side that are in no row."""
+    bound = {"certainty": "bound", "reason": _IN_ROW}
+    axes = {None if pin is None else pin.axis for pin in pins}
+    axis = axes.pop() if len(axes) == 1 else None
+    if axis is None:
+        return _Line(plain(count), bound)
+    return _Line((Lost(count, (axis,)),), bound, rest=_without_axis(rest, axis))
 
 
 @attrs.frozen(slots=True)
@@ -338,18 +375,20 @@ def _side_by_side(several: Sequence[Layout]) -> list[tuple[Layout, Dimension]] |
     if len(differing) != 1 or any(one.keys() != first.keys() for one in found):
         return None
     (axis,) = differing
-    starts = [one[axis][0] for one in found]
+    starts = [start for start, _ in (one[axis] for one in found) if start is not None]
     rest = {tuple(_moved_to_start(dimension, axis) for dimension in one) for one in several}
-    if None in starts or len(rest) != 1:
+    if len(starts) < len(found) or len(rest) != 1:
         return None
     (left,) = rest
-    ends = sorted(one for one in starts if one is not None)
-    apart = min(after - before for before, after in itertools.pairwise(ends))
-    for atom in layouts.runs_by_axis(left).get(axis, ()):
-        across = atom.size * atom.step
-        if atom.step <= ends[-1] - ends[0] and apart % across:
-            return None
-    return [(left, (Atom(axis, 1, origin=start or 0),)) for start in starts]
+    if _would_overlap(layouts.runs_by_axis(left).get(axis, ()), sorted(starts)):
+        return None
+    return [(left, (Atom(axis, 1, origin=start),)) for start in starts]
+
+
+def _would_overlap(runs: Iterable[Atom], starts: Sequence[int]) -> bool:
+    """Whether runs that begin at several places run over the same units, or past each other."""
+    apart = min(after - before for before, after in itertools.pairwise(starts))
+    return any(run.step <= starts[-1] - starts[0] and apart % (run.size * run.step) for run in runs)
 
 
 def _moved_to_start(dimension: Dimension, axis: int) -> Dimension:
@@ -401,6 +440,7 @@ class _Write:
         part: what is known of what is written, None if that does not.
         laid: where positions of the part are in the whole tensor.
         layout: where positions are in it afterwards.
+        base: what is known of the map that is worked on.
     """
 
     target: Any
@@ -411,6 +451,7 @@ class _Write:
     part: Value | None
     laid: Layout
     layout: Layout
+    base: Value
 
     @property
     def somewhere(self) -> tuple[range, ...]:
@@ -427,39 +468,61 @@ class _Write:
 def setitem(known: Known, operation: Operation) -> Answer:
     """Write into a part of a tensor; the output is the whole tensor after that."""
     (output,) = operation.outputs
-    target, written = operation.arguments.get("input"), operation.arguments.get("value")
-    index = operation.arguments.get("index")
-    region = _region(index, output.shape)
+    written = operation.arguments.get("value")
+    region = _region(operation.arguments.get("index"), output.shape)
     if region is not None and all(map(_covers, region, output.shape)):
         return _overwritten(known, output, written)
+    write = _write_of(known, operation, region)
+    whole, part = write.whole, write.part
+    facts: dict[str, Any] = _certainty_of(known, write)
+    if whole is not None and part is not None:
+        reads = [(whole.step, whole.layout), (part.step, write.laid)]
+        facts["offsets"] = _offsets(reads, known.axes)
+    in_gaps = whole is not None and any(map(between, whole.layout)) and whole.strided is None
+    filled = {} if region is None else _filled(known, write, region)
+    return Effect(
+        {},
+        (write.layout,),
+        base=write.base,
+        kind="pointwise",
+        mixed=(),
+        as_it_lies=in_gaps,
+        position_dependent=_depends_on_place(known, write, written),
+        **facts,
+        **filled,
+    )
+
+
+def _write_of(known: Known, operation: Operation, region: tuple[range, ...] | None) -> _Write:
+    """Return what an operation writes, and where."""
+    shape = operation.outputs[0].shape
+    target, written, index = map(operation.arguments.get, ("input", "value", "index"))
     # With what is between units of the whole, as it is filled in turn.
     whole = known.value(target) if known.depends(target) else None
-    part = known.value(written) if known.depends(written) else None
+    part: Value | None = None
     laid: Layout = ()
     if known.depends(written):
-        laid = _laid(known.value(written).layout, index, region, output.shape, written.shape)
+        part = known.value(written)
+        laid = _laid(part.layout, index, region, shape, written.shape)
     base, layout = (part, laid) if whole is None else (whole, whole.layout)
     if base is None:  # only which places are written depends on the input
         mask = max(known.operands(operation), key=lambda one: len(one.shape))
         base = known.value(mask)
-        layout = layouts.broadcast((base.layout,), output.shape)
-    write = _Write(target, index, region, output.shape, whole, part, laid, layout)
-    facts: dict[str, Any] = {"kind": "pointwise", **_certainty_of(known, write)}
-    if whole is not None and part is not None:
-        reads = [(whole.step, whole.layout), (part.step, laid)]
-        sources = list(dict.fromkeys(step for step, _ in reads))
-        facts["offsets"] = layouts.offsets_between(reads, sources, known.axes)
-    constants = [one for one in (target, written) if type(one) is TensorRef]
-    facts["position_dependent"] = (
-        (region is None and not _chooses(known, index))
+        layout = layouts.broadcast((base.layout,), shape)
+    return _Write(target, index, region, shape, whole, part, laid, layout, base)
+
+
+def _depends_on_place(known: Known, write: _Write, written: Any) -> bool:
+    """Whether a write does something else at other places of the image."""
+    whole, part, region = write.whole, write.part, write.region
+    constants = [one for one in (write.target, written) if type(one) is TensorRef]
+    return (
+        (region is None and not _chooses(known, write.index))
         or bool(write.somewhere and whole is not None)
         or (part is not None and _is_pinned(part))
-        or (whole is None and part is not None and _pads(part, laid, region, known))
-        or known.uneven(constants, layout, base.extents)
+        or (whole is None and part is not None and _pads(part, write.laid, region))
+        or known.uneven(constants, write.layout, write.base.extents)
     )
-    in_gaps = whole is not None and any(map(between, whole.layout)) and whole.strided is None
-    filled = {} if region is None else _filled(known, write, region)
-    return Effect({}, (layout,), base=base, mixed=(), as_it_lies=in_gaps, **facts, **filled)
 
 
 def _certainty_of(known: Known, write: _Write) -> dict[str, str]:
@@ -622,7 +685,7 @@ def _gone(
     return touched or (dependent and sum(volumes) >= math.prod(shape))
 
 
-def _pads(part: Value, laid: Layout, region: Sequence[range] | None, known: Known) -> bool:
+def _pads(part: Value, laid: Layout, region: Sequence[range] | None) -> bool:
     """Whether positions are written beside nothing where their map had more of them."""
     if region is None:
         return False

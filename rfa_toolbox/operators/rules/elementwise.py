@@ -20,7 +20,7 @@ from rfa_toolbox.operators.record import (
     tensors_in,
 )
 from rfa_toolbox.operators.rules.common import places_of
-from rfa_toolbox.operators.values import Value
+from rfa_toolbox.operators.values import Value, with_most_axes
 from rfa_toolbox.operators.windows import Window
 
 __all__ = ["constant", "embedding", "glu", "pointwise", "same_shape"]
@@ -50,7 +50,7 @@ def pointwise(known: Known, operation: Operation) -> Answer:
         return Effect({}, (layout,), base=value, mixed=(), mirrored=value.mirrored, **facts)
     values = [known.value(tensor) for tensor in tensors]
     layout = layouts.broadcast([value.layout for value in values], shape)
-    base = max(values, key=lambda value: len(layouts.spatial_axes(value.layout)))
+    base = with_most_axes(values)
     if layout == base.layout:
         layout = base.layout
     everywhere = tuple(

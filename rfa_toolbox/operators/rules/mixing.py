@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from rfa_toolbox.operators import layout as layouts
 from rfa_toolbox.operators.effects import Answer, Effect, Rule, rule
@@ -19,7 +19,7 @@ from rfa_toolbox.operators.record import (
 )
 from rfa_toolbox.operators.rules.common import dependent, places_of
 from rfa_toolbox.operators.rules.elementwise import pointwise
-from rfa_toolbox.operators.values import Value
+from rfa_toolbox.operators.values import Value, with_most_axes
 from rfa_toolbox.operators.windows import Window, in_blocks
 
 __all__ = [
@@ -206,7 +206,7 @@ def cell(known: Known, operation: Operation) -> Answer:
     """One step of a recurrent layer: a dense layer on what comes in, and on what was kept."""
     values = [known.value(one) for one in known.operands(operation)]
     windows = _widest(known.mixing(one, (len(one.layout) - 1,)) for one in values)
-    base = max(values, key=lambda one: len(layouts.spatial_axes(one.layout)))
+    base = with_most_axes(values)
     units = operation.outputs[0].shape[-1]
     layout = (*base.layout[:-1], plain(units))
     return Effect(windows or known.vector(base), (layout,), base=base, units=units)
@@ -318,47 +318,61 @@ def einsum_terms(operation: Operation) -> tuple[list[tuple[TensorRef, str]], str
     return list(zip(operands, spelled, strict=False)), result.replace("...", filling)
 
 
+class _Factor(NamedTuple):
+    """What depends on the input in a product of tensors, with a letter per dimension."""
+
+    value: Value
+    letters: str
+
+    def at(self, letter: str) -> Dimension:
+        """Return the dimension of a letter."""
+        return dict(zip(self.letters, self.value.layout, strict=False)).get(letter, ())
+
+
 def _contract(
     known: Known, operation: Operation, terms: Sequence[tuple[TensorRef, str]], result: str
 ) -> Effect:
     """Multiply tensors and sum over every letter that the result does not have."""
-    values = [(known.value(one), letters) for one, letters in terms if known.depends(one)]
-    base = max((one for one, _ in values), key=lambda one: len(layouts.spatial_axes(one.layout)))
-    found = [
-        known.mixing(value, [at for at, letter in enumerate(letters) if letter not in result])
-        for value, letters in values
-    ]
-    laid = [dict(zip(letters, value.layout, strict=False)) for value, letters in values]
+    factors = [_Factor(known.value(one), letters) for one, letters in terms if known.depends(one)]
+    base = with_most_axes(one.value for one in factors)
     shape = operation.outputs[0].shape
     layout = tuple(
-        _dimension_of([one[letter] for one in laid if letter in one], size)
+        _dimension_of([one.at(letter) for one in factors], size)
         for letter, size in zip(result, shape, strict=False)
     )
-    crossed = layouts.crossed([tuple(one.get(letter, ()) for letter in result) for one in laid])
-    windows = _widest(found) | dict.fromkeys(crossed, Window(math.inf))
-    constants = [
-        _in_order(one, letters, result) for one, letters in terms if not known.depends(one)
-    ]
-    contracts = any(letter not in result for _, letters in terms for letter in letters)
-    uneven = any(known.uneven([one], layout, base.extents) for one in constants)
-    facts: dict[str, Any] = {"blockwise": in_blocks(windows), "position_dependent": uneven}
+    mixed = [known.mixing(one.value, _summed(one.letters, result)) for one in factors]
+    crossed = layouts.crossed([tuple(map(one.at, result)) for one in factors])
+    windows = _widest(mixed) | dict.fromkeys(crossed, Window(math.inf))
+    constants = [_in_order(*term, result) for term in terms if not known.depends(term[0])]
+    facts: dict[str, Any] = {
+        "blockwise": in_blocks(windows),
+        "position_dependent": known.uneven(constants, layout, base.extents),
+    }
     for place, letter, weight in _matrices(known, terms, result):
-        mixed = next((one[letter] for one in laid if letter in one), ())
-        kept, said = _through_zeros(windows, mixed, weight, shape[place])
+        kept, said = _through_zeros(windows, _first_at(factors, letter), weight, shape[place])
         layout = (*layout[:place], kept, *layout[place + 1 :])
         facts |= said
-    for tensor, letters in terms:
-        left = known.value(tensor).allowed if known.depends(tensor) else None
-        if left is not None and letters[-1] not in result and letters[-2] in result:
-            facts |= _behind_mask(windows, known.value(tensor).layout[-1], left)
+    for value, letters in factors:
+        if value.allowed is not None and letters[-1] not in result and letters[-2] in result:
+            facts |= _behind_mask(windows, value.layout[-1], value.allowed)
     return Effect(
         windows,
         (layout,),
         base=base,
-        mixed=None if contracts else (),
-        units=None if len(found) > 1 or not shape else shape[-1],
+        mixed=None if any(_summed(letters, result) for _, letters in terms) else (),
+        units=None if len(factors) > 1 or not shape else shape[-1],
         **facts,
     )
+
+
+def _first_at(factors: Sequence[_Factor], letter: str) -> Dimension:
+    """Return the dimension of a letter in the first factor that has it."""
+    return next((one.at(letter) for one in factors if letter in one.letters), ())
+
+
+def _summed(letters: str, result: str) -> list[int]:
+    """Return the dimensions of a factor that a product sums over."""
+    return [place for place, letter in enumerate(letters) if letter not in result]
 
 
 def _matrices(

@@ -7,11 +7,11 @@ operator in PyTorch.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import attrs
 
@@ -26,7 +26,7 @@ from rfa_toolbox.operators.record import (
     tensors_in,
 )
 from rfa_toolbox.operators.rules.common import is_guess, move, pads_where_cropped, per_axis, sides
-from rfa_toolbox.operators.values import Value
+from rfa_toolbox.operators.values import Value, between
 from rfa_toolbox.operators.windows import NEUTRAL, Window, interpolation, resampling, windows_of
 
 __all__ = [
@@ -71,30 +71,16 @@ def _slide(
     one that ``gathers`` puts channels side by side on a map. ``over`` are windows on other axes.
     """
     shape = operation.outputs[0].shape
-    layout = list(value.layout)
     found = {**over, **known.mixing(value, mixed)}
+    layout = [plain(shape[at]) if at in mixed else one for at, one in enumerate(value.layout)]
     doubts = [_PUT_BACK] if value.apart and gathers else []
-    padded = []
-    for dimension in mixed:
-        layout[dimension] = plain(shape[dimension])
+    padded: list[int] = []
     for dimension, window in zip(dimensions, windows, strict=True):
-        pieces, size = layout[dimension], shape[dimension]
-        carried = layouts.axes_of(pieces)
-        atom, repeated = _run(pieces)
-        if not carried:
-            layout[dimension] = plain(size)
-        elif atom is not None and atom.axis is not None:
-            if repeated > 1 and value.apart:
-                doubts.append(_PUT_BACK)
-            if _pads_blocks(layout, dimension, atom.axis, window):
-                doubts.append(_IN_BLOCKS)
-            if pads_where_cropped(atom, window, value.extents[atom.axis]):
-                padded.append(atom.axis)
-            layout[dimension] = _windowed(found, atom.axis, atom, repeated, window, size)
-        elif window != NEUTRAL or size != math.prod(piece.size for piece in pieces):
-            found |= dict.fromkeys(carried, Window(math.inf))
-            layout[dimension] = (Lost(size, carried),)
-            doubts.append(_IN_NO_RUN)
+        run, size = _run(layout[dimension]), shape[dimension]
+        doubts += _doubts(value, layout, dimension, window, size)
+        if run is not None and pads_where_cropped(run.atom, window, value.extents[run.axis]):
+            padded.append(run.axis)
+        layout[dimension] = _behind(found, layout[dimension], run, window, size)
     same = operation.get("padding") == "same" or operation.get("same_padding")
     if same and any(window.stride > 1 for window in windows):
         facts["same_padding"] = True
@@ -105,26 +91,43 @@ def _slide(
     if scatters and any(window.kernel > 1 for window in windows):
         facts["apart"] = True
     if channels is not None:
-        facts["slides"] = Slides(
-            layouts.axes_of(value.layout[channels]) if channels >= 0 else (),
-            tuple(layouts.axes_of(value.layout[dimension]) for dimension in dimensions),
-        )
+        facts["slides"] = _slides(value, dimensions, channels)
     return Effect(found, (tuple(layout),), base=value, mixed=mixed, **facts)
 
 
-def _pads_blocks(layout: Sequence[Dimension], dimension: int, axis: int, window: Window) -> bool:
-    """Whether a window slides within blocks of an axis, and pads each of them."""
+def _slides(value: Value, dimensions: Sequence[int], channels: int) -> Slides:
+    carried = [layouts.axes_of(value.layout[dimension]) for dimension in dimensions]
+    taken = layouts.axes_of(value.layout[channels]) if channels >= 0 else ()
+    return Slides(taken, tuple(carried))
+
+
+def _doubts(
+    value: Value, layout: Sequence[Dimension], dimension: int, window: Window, size: int
+) -> Iterator[str]:
+    """Yield why units may see less than a window tells that slides over a dimension."""
+    pieces = layout[dimension]
+    run = _run(pieces)
+    if run is None:
+        if layouts.axes_of(pieces) and _moves(pieces, window, size):
+            yield _IN_NO_RUN
+        return
+    if run.repeated > 1 and value.apart:
+        yield _PUT_BACK
     elsewhere = tuple(one for place, one in enumerate(layout) if place != dimension)
     pads = window.kernel > 1 and (window.begin, window.end) != (0, 0)
-    return pads and axis in layouts.spatial_axes(elsewhere)
+    if pads and run.axis in layouts.spatial_axes(elsewhere):
+        yield _IN_BLOCKS
+
+
+def _moves(pieces: Dimension, window: Window, size: int) -> bool:
+    """Whether a window changes what positions a dimension holds."""
+    return window != NEUTRAL or size != math.prod(piece.size for piece in pieces)
 
 
 _PUT_BACK = (
     "'{}' finds side by side what was put into channels from different places and was not mixed "
     "in between, as far as is known; its units may see less"
 )
-
-
 _IN_NO_RUN = (
     "the window of '{}' slides over a dimension in which positions are not in one run; counted as "
     "seeing everything"
@@ -134,24 +137,34 @@ _IN_BLOCKS = (
 )
 
 
-def _run(dimension: Dimension) -> tuple[Atom | None, int]:
-    """Return the one run of positions in a dimension, and how often each is repeated."""
-    if len(dimension) == 1 and type(dimension[0]) is Atom:
-        return dimension[0], 1
-    if (
-        len(dimension) == 2
-        and type(dimension[0]) is Atom
-        and type(dimension[1]) is Atom
-        and dimension[1].axis is None
-    ):
-        return dimension[0], dimension[1].size
-    return None, 1
+class _Run(NamedTuple):
+    """The one run of positions in a dimension, and how often each is repeated."""
+
+    axis: int
+    atom: Atom
+    repeated: int
 
 
-def _windowed(
-    found: dict[int, Window], axis: int, atom: Atom, repeated: int, window: Window, size: int
+def _run(dimension: Dimension) -> _Run | None:
+    repeated, atom = between(dimension) or (1, dimension[0] if len(dimension) == 1 else None)
+    if type(atom) is not Atom or atom.axis is None:
+        return None
+    return _Run(atom.axis, atom, repeated)
+
+
+def _behind(
+    found: dict[int, Window], pieces: Dimension, run: _Run | None, window: Window, size: int
 ) -> Dimension:
-    """Put a window over a run of positions together with what is mixed on the same axis."""
+    """Put a window over a dimension together with what is mixed on the same axis."""
+    carried = layouts.axes_of(pieces)
+    if not carried:
+        return plain(size)
+    if run is None:
+        if not _moves(pieces, window, size):
+            return pieces
+        found |= dict.fromkeys(carried, Window(math.inf))
+        return (Lost(size, carried),)
+    axis, atom, repeated = run
     if repeated > 1:  # every position stands there several times: nearest up-sampling
         window = window._replace(
             kernel=repeated + window.reach if window.upsampling == 1 else math.inf,
