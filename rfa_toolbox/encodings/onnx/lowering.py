@@ -94,28 +94,33 @@ class Lowering:
     def _lowered(self, node: Node) -> str:
         """Lower a node, if the input reaches it; return why what it makes is lost, if so."""
         read = [name for name in node.inputs if name]
-        lost = [name for name in read if name not in self.program.shapes]
         made = [name for name in node.outputs if name]
-        unknown = [name for name in made if name not in self.program.shapes]
-        reached = any(name in self._tensors and self._reaches(name) for name in read)
-        empty = reached and any(0 in self.program.shapes.get(name, ()) for name in made)
-        if lost or unknown or empty:
+        lost = self._lost(node, read, made)
+        if lost is not None:
             for name in made:
                 self.program.shapes.pop(name, None)
-            where = f"{node.kind} ({node.name})" if node.name else node.kind
-            if lost:
-                return ""
-            if empty:
-                return f"what {where} makes holds no number."
-            told = "" if "::" not in node.kind else _REMEDY.format(node.kind)
-            return f"the size of what {where} makes is not known before it runs.{told}"
-        depends = [self.tensor(name).number in self._dependent for name in read]
-        if any(depends):
+            return lost
+        tensors = [self.tensor(name) for name in read]
+        if any(map(self.is_reached, tensors)):
             with self._readable(node):
                 LOWERINGS.get(node.kind, _plain_operator)(Call(self, node))
         else:
             self.program.note_sources(read, made)
         return ""
+
+    def _lost(self, node: Node, read: Sequence[str], made: Sequence[str]) -> str | None:
+        """Return why nothing is known of what a node makes, if so; empty if others said it."""
+        shapes = self.program.shapes
+        if any(name not in shapes for name in read):
+            return ""
+        where = f"{node.kind} ({node.name})" if node.name else node.kind
+        reached = any(name in self._tensors and self._reaches(name) for name in read)
+        if reached and any(0 in shapes.get(name, ()) for name in made):
+            return f"what {where} makes holds no number."
+        if all(name in shapes for name in made):
+            return None
+        told = "" if "::" not in node.kind else _REMEDY.format(node.kind)
+        return f"the size of what {where} makes is not known before it runs.{told}"
 
     @contextlib.contextmanager
     def _readable(self, node: Node) -> Iterator[None]:
@@ -433,51 +438,67 @@ _TIMES = 2**12
 
 def _resize(call: Call) -> None:
     """Resize a map; where its channels lie behind, they are put in front for it."""
-    rank, shape = call.rank, call.shape
-    resized = [at for at in range(rank) if shape[at] != call.x.shape[at]]
+    before, behind = call.x.shape, call.shape
+    resized = [at for at in range(call.rank) if behind[at] != before[at]]
     if not resized:
         call.add("clone", {"input": call.x})
         return
-    pairs = [(shape[at], call.x.shape[at]) for at in resized]
+    pairs = [(behind[at], before[at]) for at in resized]
     if any(min(pair) * _TIMES < max(pair) for pair in pairs):
-        raise ValueError(f"it makes sizes {shape!r} of {call.x.shape!r}")
+        raise ValueError(f"it makes sizes {behind!r} of {before!r}")
+    sampling = _sampling(call, any(after < size for after, size in pairs))
+    if isinstance(sampling, str):
+        call.add(f"Resize ({sampling})", {"input": call.x})
+    elif resized[0] >= 2:
+        sizes = _sizes_of_resize(call, range(2, call.rank))
+        call.add("interpolate", {"input": call.x, **sampling, **sizes})
+    else:
+        _resize_in_front(call, resized, {**sampling, **_sizes_of_resize(call, resized)})
+
+
+def _sampling(call: Call, smaller: bool) -> dict[str, Any] | str:
+    """Return where a resize takes its numbers; its options, where no rule knows these."""
     coordinates = call.get("coordinate_transformation_mode", "half_pixel")
-    mode = _MODES[call.get("mode", "nearest")]
     if call.node.opset < 11:
         coordinates = "asymmetric"
-    exact = coordinates.endswith("half_pixel")
-    plain = mode == "nearest" and coordinates == "asymmetric"
-    if not (exact or plain or coordinates == "align_corners"):
-        call.add(f"Resize ({coordinates})", {"input": call.x})
-        return
+    mode = _MODES[call.get("mode", "nearest")]
     rounding = call.get("nearest_mode", "round_prefer_floor" if call.node.opset > 10 else "floor")
-    if mode == "nearest" and exact and not rounding.startswith("round"):
-        call.add(f"Resize ({coordinates}, {rounding})", {"input": call.x})
-        return
-    if plain and rounding != "floor" and any(shape[at] < call.x.shape[at] for at in resized):
-        call.add(f"Resize ({coordinates}, {rounding})", {"input": call.x})
-        return
-    places = list(range(2, rank)) if resized[0] >= 2 else resized
-    facts = {
-        "mode": "nearest-exact" if mode == "nearest" and exact else mode,
+    exact = coordinates.endswith("half_pixel")
+    if mode == "nearest" and exact:
+        if not rounding.startswith("round"):
+            return f"{coordinates}, {rounding}"
+        mode = "nearest-exact"
+    elif mode == "nearest" and coordinates == "asymmetric":
+        if rounding != "floor" and smaller:
+            return f"{coordinates}, {rounding}"
+    elif not exact and coordinates != "align_corners":
+        return str(coordinates)
+    return {
+        "mode": mode,
         "align_corners": coordinates == "align_corners",
         "antialias": bool(call.get("antialias", 0)),
-        "size": tuple(shape[at] for at in places),
     }
+
+
+def _sizes_of_resize(call: Call, places: Sequence[int]) -> dict[str, Any]:
+    """Return the factors by which some dimensions are resized, else their sizes."""
     scales = call.node.known(2) or call.node.known(1, "scales")
-    if scales and len(scales) == rank:
-        facts |= {"scale_factor": tuple(scales[at] for at in places), "size": None}
-    if resized[0] >= 2:
-        call.add("interpolate", {"input": call.x, **facts})
-        return
-    others = [at for at in range(rank) if at not in resized]
+    if scales and len(scales) == call.rank:
+        return {"size": None, "scale_factor": tuple(scales[at] for at in places)}
+    return {"size": tuple(call.shape[at] for at in places)}
+
+
+def _resize_in_front(call: Call, resized: Sequence[int], facts: Mapping[str, Any]) -> None:
+    """Resize dimensions of which one is among the first two, behind all others."""
+    others = [at for at in range(call.rank) if at not in resized]
     order = (*others, *resized)
-    x = call.add("permute", {"input": call.x, "dims": order}, [call.x.shape[at] for at in order])
+    sizes = [call.x.shape[at] for at in order]
+    x = call.add("permute", {"input": call.x, "dims": order}, sizes)
     if len(others) != 2:
         call.add(f"Resize of {len(resized)} dimensions", {"input": call.x})
         return
-    made = call.add("interpolate", {"input": x, **facts}, [shape[at] for at in order])
-    call.add("permute", {"input": made, "dims": tuple(order.index(at) for at in range(rank))})
+    made = call.add("interpolate", {"input": x, **facts}, [call.shape[at] for at in order])
+    call.add("permute", {"input": made, "dims": tuple(map(order.index, range(call.rank)))})
 
 
 def _depth_to_space(call: Call) -> None:

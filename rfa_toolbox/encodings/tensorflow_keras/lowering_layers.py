@@ -797,30 +797,14 @@ _GATES = {"LSTM": 4, "CuDNNLSTM": 4, "GRU": 3, "CuDNNGRU": 3, "SimpleRNN": 1}
 
 def _recurrent(call: Call) -> list[TensorRef]:
     x = call.x
-    units, cell = call.get("units"), call.get("cell")
-    while units is None and isinstance(cell, Mapping):
-        inner = cell.get("config") or {}
-        units, cells = inner.get("units"), inner.get("cells")
-        cell = cells[-1] if cells else None
-    known = call.get("units") is not None and call.kind in _GATES
-    units = int(units or x.shape[-1])
     around = {wrapper.kind: wrapper.config for wrapper in call.record.wrappers}
     both = around.get("Bidirectional")
+    units = _units(call) or x.shape[-1]
     joined = both is not None and both.get("merge_mode", "concat") == "concat"
     steps = x.shape[1:2] if call.get("return_sequences") else ()
     shapes = [(x.shape[0], *steps, 2 * units if joined else units)]
     shapes += [(x.shape[0], units)] * (4 if call.get("return_state") else 0)
-    weights: dict[str, int | None] = {"kernel": None}
-    products = None
-    if known and not (both is not None and _differs(both)):
-        twice = 2 if both is not None else 1
-        gates = _GATES[call.kind]
-        held = gates * units * (x.shape[-1] + units)
-        bias = gates * units if call.flag("use_bias") else 0
-        if call.kind.startswith("CuDNN") or (call.kind == "GRU" and call.flag("reset_after")):
-            bias *= 2
-        weights = {"kernel": twice * held, "bias": twice * bias}
-        products = (twice * math.prod(x.shape[:-1]) * held, 0)
+    weights, products = _gates_of(call, both)
     direction = "forward"
     if both is not None or call.get("go_backwards") or call.get("return_state"):
         direction = "bidirectional"  # or in another order, or together with what it is in the end
@@ -833,6 +817,31 @@ def _recurrent(call: Call) -> list[TensorRef]:
         direction=direction,
         products=products,
     )
+
+
+def _units(call: Call) -> int:
+    """Return the units of a recurrent layer, or of the last of its cells; 0 if nothing says so."""
+    units, cell = call.get("units"), call.get("cell")
+    while units is None and isinstance(cell, Mapping):
+        inner = cell.get("config") or {}
+        units, cells = inner.get("units"), inner.get("cells")
+        cell = cells[-1] if cells else None
+    return int(units or 0)
+
+
+def _gates_of(
+    call: Call, both: Mapping[str, Any] | None
+) -> tuple[dict[str, int | None], tuple[int, int] | None]:
+    """Return weights and products of the gates of a known cell, in one direction or both."""
+    if call.get("units") is None or call.kind not in _GATES or (both and _differs(both)):
+        return {"kernel": None}, None
+    x, units, gates = call.x, int(call.get("units")), _GATES[call.kind]
+    several = gates if both is None else 2 * gates
+    held = several * units * (x.shape[-1] + units)
+    bias = several * units if call.flag("use_bias") else 0
+    if call.kind.startswith("CuDNN") or (call.kind == "GRU" and call.flag("reset_after")):
+        bias *= 2
+    return {"kernel": held, "bias": bias}, (math.prod(x.shape[:-1]) * held, 0)
 
 
 def _differs(config: Mapping[str, Any]) -> bool:

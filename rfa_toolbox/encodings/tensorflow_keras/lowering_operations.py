@@ -963,30 +963,29 @@ def _one_hot(call: Call) -> TensorRef:
 
 def _rearrange(call: Call) -> TensorRef:
     """Patterns such as ``b (h p) w c -> b h w (p c)``."""
-    x = call.x
-    pattern = call.get("pattern") or next(
-        (one for one in call.arguments if isinstance(one, str)), ""
-    )
-    before, _, after = (part.strip() for part in pattern.partition("->"))
-    groups, wanted = (
-        [re.findall(r"\w+", group) for group in re.findall(r"\([^)]*\)|\w+", part)]
-        for part in (before, after)
-    )
-    if "..." in pattern or len(groups) != len(x.shape):
+    texts = (one for one in (call.get("pattern"), *call.arguments) if isinstance(one, str))
+    pattern = next(texts, "")
+    before, _, after = pattern.partition("->")
+    groups, wanted = _letters(before), _letters(after)
+    if "..." in pattern or len(groups) != len(call.x.shape):
         return call.unknown(f"the pattern {pattern!r} is not understood")
     sizes: dict[str, int] = {}
-    for group, size in zip(groups, x.shape, strict=True):
-        sizes |= {one: int(call.keywords[one]) for one in group if one in call.keywords}
-        left_out = [one for one in group if one not in sizes]
+    for group, size in zip(groups, call.x.shape, strict=True):
+        told = {one: int(call.keywords[one]) for one in group if one in call.keywords}
+        left_out = [one for one in group if one not in told]
         if len(left_out) > 1:
             return call.unknown(f"the sizes of {left_out!r} in {pattern!r} are not told")
-        told = math.prod(sizes[one] for one in group if one in sizes)
-        sizes |= {one: max(1, size // max(1, told)) for one in left_out}
-    letters = [one for group in groups for one in group]
-    order = [letters.index(one) for group in wanted for one in group]
-    made = call.reshaped(x, [sizes[one] for one in letters])
-    made = call.permuted(made, order)
+        rest = max(1, size // max(1, math.prod(told.values())))
+        sizes |= told | dict.fromkeys(left_out, rest)
+    letters = [*itertools.chain.from_iterable(groups)]
+    made = call.reshaped(call.x, [sizes[one] for one in letters])
+    made = call.permuted(made, [letters.index(one) for group in wanted for one in group])
     return call.reshaped(made, [math.prod(sizes[one] for one in group) for group in wanted])
+
+
+def _letters(side: str) -> list[list[str]]:
+    """Return the names in every group of one side of a pattern."""
+    return [re.findall(r"\w+", group) for group in re.findall(r"\([^)]*\)|\w+", side)]
 
 
 # --- the table -------------------------------------------------------------------------------

@@ -711,28 +711,42 @@ def _nodes_of(layer: Mapping[str, Any]) -> list[_Node]:
 
 
 def _node_of(layer: Mapping[str, Any], node: Any) -> _Node:
-    if isinstance(node, Mapping) and isinstance(node.get("args"), list):
-        keywords = node.get("kwargs") or {}
-        if not isinstance(keywords, Mapping):
-            raise UnsupportedModelError(
-                f"The layer {_name_of(layer)!r} has the keyword arguments {keywords!r}; expected "
-                "is an object."
-            )
-        return _Node(tuple(node["args"]), {k: v for k, v in keywords.items() if v is not None})
+    made = _node_of_keras_3(layer, node) or _node_of_keras_2(node)
+    if made is None:
+        raise UnsupportedModelError(
+            f"The layer {_name_of(layer)!r} has the inbound node {node!r}, in no format of Keras."
+        )
+    return made
+
+
+def _node_of_keras_3(layer: Mapping[str, Any], node: Any) -> _Node | None:
+    if not isinstance(node, Mapping) or not isinstance(node.get("args"), list):
+        return None
+    keywords = node.get("kwargs") or {}
+    if not isinstance(keywords, Mapping):
+        raise UnsupportedModelError(
+            f"The layer {_name_of(layer)!r} has the keyword arguments {keywords!r}; expected "
+            "is an object."
+        )
+    return _Node(tuple(node["args"]), {k: v for k, v in keywords.items() if v is not None})
+
+
+def _node_of_keras_2(node: Any) -> _Node | None:
+    """Return a call on one tensor, on tensors by name, or on a list of tensors and of lists."""
     if _is_keras_2_tensor(node):  # the only tensor of an operator
         return _Node((_plain(node),), _keywords(node))
-    if isinstance(node, Mapping) and all(map(_is_keras_2_tensor, node.values())):
+    if isinstance(node, Mapping):
+        if not all(map(_is_keras_2_tensor, node.values())):
+            return None
         return _Node(({key: _plain(one) for key, one in node.items()},), {})
-    if isinstance(node, list) and node and all(map(_is_keras_2_tensor, node)):
-        first = _plain(node[0]) if len(node) == 1 else [_plain(one) for one in node]
-        return _Node((first,), _keywords(node[0]))
-    if isinstance(node, list) and len(node) == 1 and isinstance(node[0], list | Mapping):
-        return _node_of(layer, node[0])
-    if isinstance(node, list) and len(node) > 1 and all(map(_is_nested, node)):
-        return _Node((_plain_nested(node),), _keywords(_first_leaf(node)))
-    raise UnsupportedModelError(
-        f"The layer {_name_of(layer)!r} has the inbound node {node!r}, in no format of Keras."
-    )
+    if not isinstance(node, list) or not node:
+        return None
+    if len(node) == 1:
+        nested = isinstance(node[0], list | Mapping)
+        return _node_of_keras_2(node[0]) if nested else None
+    if not all(map(_is_nested, node)):
+        return None
+    return _Node((_plain_nested(node),), _keywords(_first_leaf(node)))
 
 
 def _is_keras_2_tensor(value: Any) -> bool:
