@@ -54,10 +54,11 @@ def connected() -> list[tuple[str, ...]]:
 
 def rates() -> None:
     judge = SpecJudge(((4096, 4096),))
-    specs = [random_spec(seed, blocks=6 + seed % 13) for seed in range(520)]
-    layers = sum(sum(1 for _ in spec.layers()) for spec in specs) / len(specs)
-    found = rate(len(specs), lambda: [judge.judge(spec) for spec in specs])
-    print(f"random networks of {layers:.0f} layers, from specs: {found:,.0f}/s")
+    for what, widths in (("two widths", ()), ("32 widths", range(8, 257, 8))):
+        specs = [random_spec(seed, 6 + seed % 13, widths=widths) for seed in range(2600)]
+        layers = sum(sum(1 for _ in spec.layers()) for spec in specs) / len(specs)
+        found = rate(len(specs), lambda: [judge.judge(spec) for spec in specs])  # noqa: B023
+        print(f"random networks of {layers:.0f} layers, {what}, from specs: {found:,.0f}/s")
     few = specs[:50]
     found = rate(len(few), lambda: list(screen([one.to_graph(4096) for one in few], 4096)))
     print(f"the same, made and judged node by node: {found:,.0f}/s")

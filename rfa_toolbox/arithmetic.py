@@ -38,6 +38,7 @@ __all__ = [
     "Paths",
     "Size",
     "broadcast",
+    "carried",
     "collapse_sizes",
     "field_of",
     "finite_paths",
@@ -50,6 +51,7 @@ __all__ = [
     "largest_jump",
     "layer_state",
     "merge_paths",
+    "never_less",
     "normalise_infinite",
     "normalise_integers",
     "normalise_resolution",
@@ -322,16 +324,16 @@ def prune(paths: Iterable[PathState]) -> Paths:
 
 def _extremes(group: Iterable[PathState]) -> Iterator[PathState]:
     """Yield the paths over one up-sampled grid that are, or can become, smallest or largest."""
-    forms = {_carried(path): path for path in group}
+    forms = {carried(path): path for path in group}
     for form, path in forms.items():
         others = [other for other in forms if other != form]
-        covered_above = any(_never_less(other, form) for other in others)
-        covered_below = any(_never_less(form, other) for other in others)
+        covered_above = any(never_less(other, form) for other in others)
+        covered_below = any(never_less(form, other) for other in others)
         if not (covered_above and covered_below):
             yield path
 
 
-def _carried(path: PathState) -> PathState:
+def carried(path: PathState) -> PathState:
     """Return the state that says the same with all whole coarse units counted in ``base``."""
     base, jump, levels = path
     whole = 0
@@ -342,7 +344,7 @@ def _carried(path: PathState) -> PathState:
     return base + whole * jump, jump, tuple(reversed(rests))
 
 
-def _never_less(one: PathState, other: PathState) -> bool:
+def never_less(one: PathState, other: PathState) -> bool:
     """Return whether one path's field is at least the other's, whatever layers follow on both.
 
     Both are over the same grid and carried. ``leap`` is by how many coarse units the rests of the

@@ -1,28 +1,38 @@
 """Fields, states, ranges and costs straight from a spec, without making nodes one by one.
 
-What a part does depends on the map that enters it and on nothing else. Parts with an effect
-(``effects``) are looked up, and a network of a search space is mostly that; all others are followed
-layer by layer (``layers``). ``GraphSpec.to_graph`` gives the same answers.
+What a layer adds to the fields in front depends on the kind of the map that enters it, and on
+nothing else (``effects``). It is found once, by following a map of that kind past the layer
+(``layers``), and looked up ever after; that of a section likewise, once the section comes again.
+What has no effect is followed layer by layer. ``GraphSpec.to_graph`` gives the same answers.
 """
 
 from __future__ import annotations
 
-import functools
-import itertools
+import contextlib
+import operator
 from collections.abc import Sequence
 from typing import Any
 
-import attrs
-
-from rfa_toolbox.screening.effects import Composition, Counting, Effect, Kind, Placed, Sizes
-from rfa_toolbox.screening.layers import Layers, Map, map_of, placed
+from rfa_toolbox.screening.effects import (
+    CAME_ONCE,
+    NEVER_CAME,
+    Composition,
+    Counting,
+    Effect,
+    Grid,
+    Kind,
+    Placed,
+    Sizes,
+    Tally,
+)
+from rfa_toolbox.screening.layers import Layer, Layers, Map, OblongLayerError, map_of, placed
 from rfa_toolbox.screening.rows import AtResolution, ScreeningRow
-from rfa_toolbox.screening.specs import PARTS_KEPT, GraphSpec, LayerSpec, Section
+from rfa_toolbox.screening.specs import GraphSpec, Section
 
 __all__ = ["SpecJudge"]
 
 EFFECTS_KEPT = 1 << 15
-"""So many effects of parts on different kinds of maps are remembered."""
+"""So many effects of layers on different kinds of maps are remembered, and of sections."""
 
 
 class SpecJudge:
@@ -50,11 +60,16 @@ class SpecJudge:
             InvalidLayerError: a ValueError, where channels do not fit.
             InvalidGraphError: a ValueError, where maps of different sizes meet.
         """
-        axes = 1 if self._square and _is_square(spec.body) else 2
+        if self._square:
+            with contextlib.suppress(OblongLayerError):
+                return self._row(self._walk(1).asked(spec))
+        return self._row(self._walk(2).asked(spec))
+
+    def _walk(self, axes: int) -> _Walk:
         walk = self._by_axes.get(axes)
         if walk is None:
             walk = self._by_axes[axes] = _Walk([one[:axes] for one in self.resolutions])
-        return self._row(walk.asked(spec))
+        return walk
 
     def _row(self, found: Counting) -> ScreeningRow:
         at = []
@@ -75,114 +90,186 @@ class SpecJudge:
         )
 
 
-@functools.lru_cache(PARTS_KEPT)
-def _is_square(part: Section | LayerSpec) -> bool:
-    if isinstance(part, Section):
-        return all(_is_square(one) for one, _ in part.steps)
-    return all(
-        len(set(value)) == 1
-        for value in attrs.astuple(part.window, recurse=False)
-        if isinstance(value, tuple)
-    )
-
-
 class _Walk:
     """Follows maps through sections, on one axis (which stands for both) or on two."""
 
     def __init__(self, resolutions: Sequence[tuple[int, ...]]) -> None:
-        self._layers = Layers(resolutions)
+        self._resolutions = tuple(resolutions)
         self._forget()
 
     def _forget(self) -> None:
+        self._layers = Layers(self._resolutions)
         self._kinds: dict[tuple[Any, ...], Kind] = {}
-        self._kept = 0
+        self._meetings: dict[tuple[Any, ...], Effect | None] = {}
+        self._kept = self._sections = 0
 
     def asked(self, spec: GraphSpec) -> Counting:
-        if self._kept > EFFECTS_KEPT:
+        if self._kept + len(self._layers) > EFFECTS_KEPT:
             self._forget()
-        found = Counting((0,) * len(self._layers.resolutions))
+        if self._sections > EFFECTS_KEPT:
+            self._sections = 0
+            for kind in self._kinds.values():
+                kind.sections.clear()
+        found = Counting(self._resolutions)
         image = self._layers.image(spec.channels)
         self._follow(spec.body, placed(image, self._kind) or image, found)
         return found
 
-    def _follow(
-        self, part: Section, entering: Placed | Map, tally: Counting | Composition
-    ) -> Placed | Map | None:
-        """Go through a section step by step, and return the map behind it.
+    # Maps behind which parts have effects are ``Placed``, all others are a ``Map``. Where the
+    # effect of a section is to be made, and a part of it has none, what follows is None.
 
-        None if a step has no effect, where one is to be made of all of them.
-        """
+    def _follow(self, part: Section, entering: Placed | Map, tally: Tally) -> Placed | Map | None:
+        """Go through a section step by step, and return the map behind it."""
         maps = [entering]
         for one, reads in part.steps:
-            before = maps[reads[0]] if len(reads) == 1 else self._joined([maps[n] for n in reads])
-            effect = None
-            if isinstance(before, tuple):
-                kind, low, high, first, last = before
-                effect = self._effect(one, kind)
-            if effect is not None:
-                tally.add(effect, low, high, last - first + 1)
-                maps.append(
-                    (
-                        effect.kind,
-                        low + effect.low,
-                        high + effect.high,
-                        first + effect.first,
-                        last + effect.last,
-                    )
-                )
-            elif isinstance(tally, Composition):
-                return None
+            if isinstance(one, Section):
+                behind = self._through(one, maps[reads[0]], tally)
             else:
-                maps.append(self._step(one, [maps[read] for read in reads], tally))
+                layer = self._layers.prepared(one)
+                if len(reads) == 1:
+                    behind = self._past(layer, maps[reads[0]], tally)
+                else:
+                    behind = self._merged(layer, [maps[read] for read in reads], tally)
+            if behind is None:
+                return None
+            maps.append(behind)
         return maps[-1]
 
-    def _step(
-        self, part: Section | LayerSpec, before: list[Placed | Map], tally: Counting
-    ) -> Placed | Map:
-        """Go through a part that has no effect."""
-        if isinstance(part, Section):
-            behind = self._follow(part, before[0], tally)
-            assert behind is not None  # noqa: S101 - only a Composition ends half-way
-            return behind
-        several = [one if isinstance(one, Map) else map_of(one) for one in before]
-        of = self._layers.behind(part, several, tally)
-        return placed(of, self._kind) or of
+    def _through(self, part: Section, before: Placed | Map, tally: Tally) -> Placed | Map | None:
+        """Go through a section: step by step at first, and at once where it comes again."""
+        if isinstance(before, Map):
+            return self._follow(part, before, tally)
+        kind, low, high, first, last, channels = before
+        key = (part, channels)
+        effect = kind.sections.get(key, NEVER_CAME)
+        if effect is NEVER_CAME:
+            self._sections += 1
+            kind.sections[key] = CAME_ONCE
+            return self._follow(part, before, tally)
+        if effect is CAME_ONCE:
+            effect = kind.sections[key] = self._composed(part, kind, channels)
+        if effect is None:
+            return None if isinstance(tally, Composition) else self._follow(part, before, tally)
+        tally.add_section(effect, low, high, last - first + 1)
+        return (
+            effect.kind,
+            low + effect.low,
+            high + effect.high,
+            first + effect.first,
+            last + effect.last,
+            effect.channels,
+        )
 
-    def _effect(self, part: Section | LayerSpec, kind: Kind) -> Effect | None:
-        """Return the effect of a part on maps of a kind; None if it has none."""
-        try:
-            return kind.effects[part]
-        except KeyError:
-            pass
-        found = None
-        if isinstance(part, LayerSpec):
-            found = self._layers.effect(part, kind, self._kind)
+    def _past(self, layer: Layer, before: Placed | Map, tally: Tally) -> Placed | Map | None:
+        """Go past a layer that reads one map."""
+        if isinstance(before, tuple):
+            effect = before[0].effects.get(layer.window, NEVER_CAME)
+            if effect is NEVER_CAME:
+                effect = self._found(layer, before)
+            if effect is not None:
+                return _moved(effect, layer, before, before[5], tally)
+        return self._slowly(layer, [before], tally)
+
+    def _merged(
+        self, layer: Layer, before: list[Placed | Map], tally: Tally
+    ) -> Placed | Map | None:
+        """Go past a layer that reads several maps."""
+        several = [one for one in before if isinstance(one, tuple)]
+        if len(several) < len(before):
+            return self._slowly(layer, before, tally)
+        kinds, lows, highs, firsts, lasts, channels = zip(*several, strict=True)
+        at = several[0]
+        if kinds.count(kinds[0]) == len(kinds):
+            at = (kinds[0], min(lows), max(highs), min(firsts), max(lasts), at[5])
+            effect = at[0].effects.get(layer.window, NEVER_CAME)
+            if effect is NEVER_CAME:
+                effect = self._found(layer, at)
         else:
-            composed = Composition((0,) * len(self._layers.resolutions))
-            behind = self._follow(part, composed.entering(kind), composed)
-            if isinstance(behind, tuple):
-                found = composed.effect(behind)
-        self._kept += 1
-        kind.effects[part] = found
+            effect = self._meeting(layer, several)
+        if effect is None:
+            return self._slowly(layer, before, tally)
+        return _moved(effect, layer, at, channels, tally)
+
+    def _slowly(
+        self, layer: Layer, before: Sequence[Placed | Map], tally: Tally
+    ) -> Placed | Map | None:
+        """Go past a layer that has no effect."""
+        if isinstance(tally, Composition):
+            return None
+        several = [one if isinstance(one, Map) else map_of(one) for one in before]
+        behind = self._layers.behind(layer, several, tally)
+        return placed(behind, self._kind) or behind
+
+    # --- effects ---
+
+    def _composed(self, part: Section, kind: Kind, channels: int) -> Effect | None:
+        """Return the effect of a section on maps of a kind; None if it has none."""
+        composed = Composition(self._resolutions)
+        behind = self._follow(part, composed.entering(kind, channels), composed)
+        return composed.effect(behind) if isinstance(behind, tuple) else None
+
+    def _found(self, layer: Layer, before: Placed) -> Effect | None:
+        """Find the effect of a layer on maps of a kind."""
+        found = before[0].effects[layer.window] = self._effect(layer, [before])
         return found
 
-    def _joined(self, several: Sequence[Placed | Map]) -> Placed | None:
-        """Return maps that are read together as one of a kind, if they are of one jump."""
-        of_kinds = [one for one in several if isinstance(one, tuple)]
-        if len(of_kinds) < len(several):
-            return None
-        kinds, lows, highs, firsts, lasts = zip(*of_kinds, strict=True)
-        jump, sizes = kinds[0].jump, kinds[0].sizes
-        if any(one.jump != jump or one.sizes != sizes for one in kinds):
-            return None
-        channels = tuple(itertools.chain.from_iterable(one.channels for one in kinds))
-        kind = self._kind(jump, sizes, channels, all(one.exact for one in kinds))
-        return kind, min(lows), max(highs), min(firsts), max(lasts)
+    def _meeting(self, layer: Layer, several: list[Placed]) -> Effect | None:
+        """Return the effect of a layer on maps of several kinds, as it is added to the first.
 
-    def _kind(self, jump: int | None, sizes: Sizes, channels: tuple[int, ...], exact: bool) -> Kind:
+        It depends on how far the fields of the maps are apart.
+        """
+        _, *start = several[0][:5]
+        apart = [(one[0], *map(operator.sub, one[1:5], start)) for one in several]
+        key = (layer.window, *apart)
+        if key not in self._meetings:
+            self._meetings[key] = self._effect(layer, several)
+        return self._meetings[key]
+
+    def _effect(self, layer: Layer, several: list[Placed]) -> Effect | None:
+        """Return the effect of a layer: what it does to maps far away from all limits."""
+        self._kept += 1
+        composed = Composition(self._resolutions)
+        _, low, high, first, last, _ = several[0]
+        _, far, farther, start, end, _ = composed.entering(several[0][0], 0)
+        maps = [
+            map_of((
+                kind,
+                far + its_low - low,
+                farther + its_high - high,
+                start + its_first - first,
+                end + its_last - last,
+                channels,
+            ))
+            for kind, its_low, its_high, its_first, its_last, channels in several
+        ]  # fmt: skip
+        behind = placed(self._layers.behind(layer, maps, composed), self._kind)
+        return None if behind is None else composed.effect(behind)
+
+    def _kind(self, grid: Grid | None, sizes: Sizes, exact: bool) -> Kind:
         """Return the kind of a map, the same object for the same maps."""
-        key = (jump, sizes, channels, exact)
+        key = (grid, sizes, exact)
         known = self._kinds.get(key)
         if known is None:
             known = self._kinds[key] = Kind(*key)
         return known
+
+
+def _moved(
+    effect: Effect, layer: Layer, before: Placed, channels: int | tuple[int, ...], tally: Tally
+) -> Placed:
+    """Return the map behind a layer with an effect, and add what it does."""
+    _, low, high, first, last, _ = before
+    cost = layer.cost(channels)
+    if layer.window.passes_on:
+        tally.parameters += cost.parameters
+        tally.of_map = max(tally.of_map, effect.of_map)
+        return before
+    tally.add_layer(effect, cost, low, high, last - first + 1)
+    return (
+        effect.kind,
+        low + effect.low,
+        high + effect.high,
+        first + effect.first,
+        last + effect.last,
+        cost.channels,
+    )

@@ -1,4 +1,4 @@
-"""What one layer does: to any map, followed path by path, or as an effect on all maps of a kind.
+"""What one layer does to any map, followed path by path.
 
 All formulas are those of ``rfa_toolbox.arithmetic`` and ``rfa_toolbox.unit_windows``.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import TypeAlias
 
 import attrs
 
@@ -16,23 +16,13 @@ from rfa_toolbox import arithmetic, unit_windows
 from rfa_toolbox.analysis.costs import MapStep, map_steps
 from rfa_toolbox.arithmetic import Level, Paths, PathState, Size
 from rfa_toolbox.graphs.places import Places, extents_lost, places_behind, places_read
-from rfa_toolbox.screening.effects import (
-    NEVER,
-    STATES,
-    Block,
-    Counting,
-    Effect,
-    Kind,
-    Placed,
-    Sizes,
-    Works,
-)
+from rfa_toolbox.screening.effects import Cost, Grid, Kind, Placed, Sizes, Tally, Works
 from rfa_toolbox.screening.specs import MERGES, PARTS_KEPT, LayerSpec, size_behind
 from rfa_toolbox.unit_windows import UnitWindows
 
-__all__ = ["KindOf", "Layers", "Map", "map_of", "placed"]
+__all__ = ["KindOf", "Layer", "Layers", "Map", "OblongLayerError", "map_of", "placed"]
 
-KindOf: TypeAlias = "Callable[[int | None, Sizes, tuple[int, ...], bool], Kind]"
+KindOf: TypeAlias = "Callable[[Grid | None, Sizes, bool], Kind]"
 """Makes the kind of a map: the same object for the same maps."""
 
 
@@ -59,10 +49,15 @@ class Map:
     exact: bool
 
 
-@attrs.frozen(slots=True)
-class _Window:
-    """A layer's window on the axes in question, prepared for many uses."""
+class OblongLayerError(Exception):
+    """One axis cannot stand for both."""
 
+
+@attrs.frozen(slots=True, eq=False)
+class Window:
+    """A layer's window on the axes in question, prepared for many uses: all but its width."""
+
+    spec: LayerSpec
     kernels: tuple[Size, ...]
     strides: tuple[int, ...]
     dilations: tuple[int, ...]
@@ -71,105 +66,90 @@ class _Window:
     expands: tuple[bool, ...]
     plain: bool
     """Whether units look at nothing but themselves."""
-    is_main: bool
-    """Whether the layer is the main one of a block."""
     passes_on: bool
     """Whether the map behind is that in front, in all that can be asked of it."""
     steps: tuple[MapStep, ...]
 
+    @classmethod
+    def of(cls, spec: LayerSpec, axes: int) -> Window:
+        """Prepare a layer.
 
-class _Cost(NamedTuple):
-    """What a layer costs that reads so many channels, and how many it makes."""
+        Raises:
+            OblongLayerError: if one axis stands for both, and these differ.
+        """
+        of = spec.window
+        if axes == 1 and any(
+            len(set(value)) > 1
+            for value in attrs.astuple(of, recurse=False)
+            if isinstance(value, tuple)
+        ):
+            raise OblongLayerError
+        kernels, strides, dilations, upsamplings = (
+            arithmetic.broadcast(value, 2)[:axes]
+            for value in (of.kernel_size, of.stride_size, of.dilation, of.upsampling)
+        )
+        plain = {*kernels, *strides, *upsamplings} == {1}
+        return cls(
+            spec,
+            kernels,
+            strides,
+            dilations,
+            upsamplings,
+            of.window(2)[:axes],
+            of.expands(2)[:axes],
+            plain,
+            plain and not spec.is_main and spec.kind not in MERGES,
+            map_steps(of, 2)[:axes],
+        )
 
-    channels: int
-    parameters: int
-    each: int
-    fixed: int
 
-    def works(self, sizes: Sizes) -> Works:
-        """Return the multiply-accumulates at every resolution."""
-        if not self.each:
-            return (self.fixed,) * len(sizes)
-        return tuple(self.each * size[0] * size[-1] + self.fixed for size in sizes)
+@attrs.frozen(slots=True, eq=False)
+class Layer:
+    """A layer, prepared for many uses."""
+
+    spec: LayerSpec
+    window: Window
+    _costs: dict[int | tuple[int, ...], Cost] = attrs.field(init=False, factory=dict, repr=False)
+
+    def cost(self, entering: int | tuple[int, ...]) -> Cost:
+        """Return what the layer costs that reads a map, or several, with so many channels."""
+        known = self._costs.get(entering)
+        if known is None:
+            several = entering if isinstance(entering, tuple) else (entering,)
+            behind = self.spec.channels_behind(several)
+            known = self._costs[entering] = Cost(
+                behind,
+                self.spec.parameters(several[0], behind),
+                *self.spec.work(several[0], behind),
+            )
+        return known
 
 
 class Layers:
-    """Layers on one axis (which stands for both) or on two, prepared for many uses."""
+    """Layers on one axis (which stands for both) or on two; they are prepared once.
+
+    Windows are one object for layers that differ in their width only.
+    """
 
     def __init__(self, resolutions: Sequence[tuple[int, ...]]) -> None:
         self.resolutions = tuple(resolutions)
         self.axes = len(self.resolutions[0])
-        self._windows: dict[LayerSpec, _Window] = {}
-        self._costs: dict[tuple[LayerSpec, tuple[int, ...]], _Cost] = {}
+        self._layers: dict[LayerSpec, Layer] = {}
+        self._windows: dict[tuple[object, ...], Window] = {}
 
-    # --- effects ---
+    def __len__(self) -> int:
+        return len(self._layers)
 
-    def effect(self, layer: LayerSpec, entering: Kind, kind_of: KindOf) -> Effect | None:
-        """Return what a layer does to all maps of a kind; None where that is no effect.
-
-        On up-sampled maps units see windows of different size, and there is more to say.
-        """
-        window = self._window(layer)
-        if window.upsamplings != (1,):
-            return None
-        cost = self._cost(layer, entering.channels)
-        sizes = self._sizes(layer, (entering.sizes,), window)
-        works = cost.works(sizes)
-        (kernel,), jump, exact = window.kernels, entering.jump, entering.exact
-        if kernel == math.inf or jump is None:
-            behind = kind_of(None, sizes, (cost.channels,), exact or kernel == math.inf)
-            return Effect(
-                behind,
-                0,
-                0,
-                0,
-                0,
-                NEVER,
-                NEVER,
-                NEVER,
-                NEVER,
-                1,
-                NEVER,
-                1,
-                False,
-                cost.parameters,
-                works,
-            )
-        (span,), (expands,) = window.spans, window.expands
-        reach = window.dilations[0] * (int(kernel) - 1) * jump
-        begin = jump * int(layer.window.slides[0].begin or 0)
-        return Effect(
-            kind_of(jump * window.strides[0], sizes, (cost.channels,), exact),
-            low=reach,
-            high=reach,
-            first=-begin,
-            last=reach - begin,
-            own=reach,
-            in_front=0 if expands else NEVER,
-            top=reach,
-            extent=reach,
-            of_map=int(span) * jump,
-            good=reach if window.is_main else NEVER,
-            good_map=(int(span) + 1) * jump if window.is_main else 1,
-            inexact=not exact,
-            parameters=cost.parameters,
-            works=works,
-            blocks=(self._block(reach, (int(span) + 1) * jump, works),) if window.is_main else (),
-        )
-
-    def _block(self, reach: int, of_map: int, works: Works) -> Block:
-        """Return from which smallest fields in front on a main layer cannot help, or only a little.
-
-        It adds ``reach`` to them, and is unproductive on maps below ``of_map`` pixels in any case.
-        """
-        unproductive = [
-            -math.inf if of_map > size else size - min(reach - 1, 0) for (size,) in self.resolutions
-        ]
-        critical = [
-            min(limit, size - reach + 1)
-            for (size,), limit in zip(self.resolutions, unproductive, strict=True)
-        ]
-        return Block(tuple(unproductive), tuple(critical), works)
+    def prepared(self, spec: LayerSpec) -> Layer:
+        """Return a layer, prepared."""
+        known = self._layers.get(spec)
+        if known is None:
+            key = (spec.kind, spec.window)
+            window = self._windows.get(key)
+            if window is None:
+                window = self._windows[key] = Window.of(spec, self.axes)
+            known = self._layers[spec] = Layer(spec, window)
+        return known
 
     # --- maps ---
 
@@ -189,15 +169,15 @@ class Layers:
             True,
         )
 
-    def behind(self, layer: LayerSpec, before: list[Map], tally: Counting) -> Map:
+    def behind(self, layer: Layer, before: list[Map], tally: Tally) -> Map:
         """Return the map behind a layer, and add what the layer does."""
-        window = self._window(layer)
-        first = before[0]
+        window, first = layer.window, before[0]
+        cost = layer.cost(tuple(one.channels for one in before))
+        tally.parameters += cost.parameters
         if window.passes_on:
-            self._pass_on(layer, first, tally)
+            _pass_on(first, tally)
             return first
-        cost = self._cost(layer, tuple(one.channels for one in before))
-        seen, near = self._places(layer, before)
+        seen, near = self._places(layer.spec, before)
         several = [one.paths for one in before]
         if None in seen:
             several = extents_lost(several, [one.seen for one in before], seen)
@@ -210,43 +190,18 @@ class Layers:
             low, grids = first.low, first.grids
         else:
             low, grids = tuple(map(_smallest, paths)), tuple(map(_grids_of, paths))
-        sizes = self._sizes(layer, [one.sizes for one in before], window)
-        works = cost.works(sizes)
-        tally.pay(cost.parameters, works)
+        sizes = _sizes(layer.spec, [one.sizes for one in before], window)
+        works = [cost.each * size[0] * size[-1] + cost.fixed for size in sizes]
+        tally.pay(works)
         if low[0] != math.inf or low[-1] != math.inf:
             of_map = _bound(tally, window, before, low)
             _reach(tally, paths, near)
             tally.inexact = tally.inexact or not exact
-            if window.is_main:
-                beyond = [size - 1 for size in low]
-                limits = (tuple(map(min, beyond, *(one.low for one in before))), of_map)
-                self._count(tally, low, limits, works)
-                useful = [1 + one for one in map(max, *limits) if one != math.inf]
-                finite = [one for one in low if one != math.inf]
-                tally.good = max(tally.good, *useful, *finite)
+            if layer.spec.is_main:
+                _judge(tally, low, of_map, before, works)
         elif not window.plain and math.inf in window.kernels:
             exact = True  # it sees everything by itself, whatever came before
         return Map(paths, low, grids, seen, near, sizes, cost.channels, exact)
-
-    def _count(
-        self,
-        tally: Counting,
-        low: tuple[Size, ...],
-        limits: tuple[tuple[Size, ...], tuple[Size, ...]],
-        works: Works,
-    ) -> None:
-        for place, resolution in enumerate(self.resolutions):
-            state = STATES.index(arithmetic.state_within(resolution, low, limits))
-            tally.counts[place][state] += 1
-            if state == 0:
-                tally.wasted[place] += works[place]
-
-    def _pass_on(self, layer: LayerSpec, of: Map, tally: Counting) -> None:
-        """Count what works unit by unit and leaves a map as it is, such as a norm."""
-        tally.parameters += layer.parameters(of.channels, of.channels)
-        for low, grids in zip(of.low, of.grids, strict=True):
-            if low != math.inf:
-                tally.of_map = max(tally.of_map, _on_maps((grids,), 1)[0])
 
     def _places(self, layer: LayerSpec, before: list[Map]) -> tuple[Places, Places]:
         """Return what the units of a layer see, and what they see near."""
@@ -259,65 +214,6 @@ class Layers:
         read = places_read([one.seen for one in before], (), axes)
         return places_behind(read, layer.window, axes), near
 
-    # --- what is prepared once ---
-
-    def _window(self, layer: LayerSpec) -> _Window:
-        known = self._windows.get(layer)
-        if known is None:
-            known = self._windows[layer] = self._prepared(layer)
-        return known
-
-    def _prepared(self, layer: LayerSpec) -> _Window:
-        of, axes = layer.window, self.axes
-        kernels, strides, dilations, upsamplings = (
-            arithmetic.broadcast(value, 2)[:axes]
-            for value in (of.kernel_size, of.stride_size, of.dilation, of.upsampling)
-        )
-        plain = {*kernels, *strides, *upsamplings} == {1}
-        return _Window(
-            kernels,
-            strides,
-            dilations,
-            upsamplings,
-            of.window(2)[:axes],
-            of.expands(2)[:axes],
-            plain,
-            layer.is_main,
-            plain and not layer.is_main and layer.kind not in MERGES,
-            map_steps(of, 2)[:axes],
-        )
-
-    def _cost(self, layer: LayerSpec, entering: tuple[int, ...]) -> _Cost:
-        known = self._costs.get((layer, entering))
-        if known is None:
-            channels = layer.channels_behind(entering)
-            known = self._costs[layer, entering] = _Cost(
-                channels,
-                layer.parameters(entering[0], channels),
-                *layer.work(entering[0], channels),
-            )
-        return known
-
-    def _sizes(self, layer: LayerSpec, before: Sequence[Sizes], window: _Window) -> Sizes:
-        sizes = before[0]
-        same = len(before) == 1 or all(one == sizes for one in before)
-        if window.plain and same:
-            return sizes
-        usual = window.kernels[0] != math.inf and window.steps[0].ceil_begin is None
-        if same and layer.kind != "dense" and usual:
-            found = tuple(
-                tuple(
-                    ((size - 1) * factor - reach) // stride + 1
-                    for size, (_, stride, factor, reach, _) in zip(one, window.steps, strict=True)
-                )
-                for one in sizes
-            )
-            if min(map(min, found)) > 0:
-                return found
-        return tuple(  # also says what does not fit
-            size_behind(layer, several) for several in zip(*before, strict=True)
-        )
-
 
 # --- both forms of a map ---------------------------------------------------------------------
 
@@ -326,54 +222,93 @@ def placed(of: Map, kind_of: KindOf) -> Placed | None:
     """Return a map as one of a kind; None where there is more to say of it, or two axes.
 
     >>> placed(Layers(((32,),)).image(3), Kind)[1:]
-    (1, 1, 0, 0)
+    (1, 1, 0, 0, 3)
     """
-    paths, place = of.paths[0], of.near[0]
-    if len(of.paths) > 1 or len(paths) > 2 or place is None or place is not of.seen[0]:
+    paths, windows = of.paths[0], of.near[0]
+    if len(of.paths) > 1 or windows is None or windows is not of.seen[0]:
         return None
-    (low, jump, levels), (high, last_jump, others) = paths[0], paths[-1]
-    if high == math.inf:
-        everything = low == math.inf and place == unit_windows.EVERYTHING
-        kind = kind_of(None, of.sizes, (of.channels,), of.exact)
-        return (kind, 0, 0, 0, 0) if everything else None
-    if jump != last_jump or levels or others or place[0] != jump or len(place[1]) > 1:
+    ends = _ends(paths)
+    if ends is None:
         return None
-    kind = kind_of(jump, of.sizes, (of.channels,), of.exact)
-    return kind, int(low), int(high), int(place[1][0]), int(place[2][0])
+    low, high = ends
+    if high[0] == math.inf:
+        everything = low[0] == math.inf and windows == unit_windows.EVERYTHING
+        return (kind_of(None, of.sizes, of.exact), 0, 0, 0, 0, of.channels) if everything else None
+    first, last = windows.firsts[0], windows.lasts[0]
+    if abs(first) == math.inf or abs(last) == math.inf:
+        return None
+    grid = Grid(low[1], low[2], high[2], _moved(windows, -first, -last))
+    kind = kind_of(grid, of.sizes, of.exact)
+    return kind, int(low[0]), int(high[0]), int(first), int(last), of.channels
+
+
+def _ends(paths: Paths) -> tuple[PathState, PathState] | None:
+    """Return the paths that are the smallest and the largest whatever follows, if they are so."""
+    if len(paths) == 1:
+        only = _settled(paths[0])
+        return only, only
+    if len(paths) > 2 or math.inf in (paths[0][0], paths[1][0]):
+        return None
+    one, other = paths
+    if _outline(one) != _outline(other):
+        return None
+    if arithmetic.never_less(arithmetic.carried(other), arithmetic.carried(one)):
+        return _settled(one), _settled(other)
+    if arithmetic.never_less(arithmetic.carried(one), arithmetic.carried(other)):
+        return _settled(other), _settled(one)
+    return None
+
+
+def _outline(path: PathState) -> tuple[object, ...]:
+    _, jump, levels = path
+    return jump, [(factor, step) for factor, _, step in levels]
+
+
+def _settled(path: PathState) -> PathState:
+    """Return the state that says the same with most of its whole coarse units in the base.
+
+    So many are left on the coarsest grid that a window without holes stays one without.
+    """
+    base, jump, levels = path
+    if not levels or levels[0][1] < 2 * levels[0][0]:
+        return path
+    (factor, spanned, step), *finer = levels
+    whole, rest = divmod(spanned - factor, factor)
+    return base + whole * jump, jump, ((factor, factor + rest, step), *finer)
+
+
+def _moved(windows: UnitWindows, first: Size, last: Size) -> UnitWindows:
+    return UnitWindows(
+        windows.advance,
+        tuple([one + first for one in windows.firsts]),
+        tuple([one + last for one in windows.lasts]),
+    )
 
 
 def map_of(of: Placed) -> Map:
     """Return a map of a kind in the form in which all maps can be written.
 
-    >>> kind = Kind(2, ((32,),), (3,), True)
-    >>> map_of((kind, 3, 5, -2, 2)).paths
+    >>> grid = Grid(2, (), (), UnitWindows(2, (0,), (0,)))
+    >>> map_of((Kind(grid, ((32,),), True), 3, 5, -2, 2, 8)).paths
     (((3, 2, ()), (5, 2, ())),)
     """
-    kind, low, high, first, last = of
-    jump = kind.jump
-    if jump is None:
-        nowhere: Places = (unit_windows.EVERYTHING,)
-        infinite = ((arithmetic.INFINITE_PATH,),)
-        return Map(
-            infinite,
-            (math.inf,),
-            ((),),
-            nowhere,
-            nowhere,
-            kind.sizes,
-            kind.channels[0],
-            kind.exact,
-        )
-    paths: Paths = ((low, jump, ()),) if low == high else ((low, jump, ()), (high, jump, ()))
-    places = (UnitWindows(jump, (first,), (last,)),)
+    kind, low, high, first, last, channels = of
+    if kind.grid is None:
+        paths: Paths = (arithmetic.INFINITE_PATH,)
+        windows = unit_windows.EVERYTHING
+    else:
+        jump, of_low, of_high, shape = kind.grid
+        ends = dict.fromkeys([(low, jump, of_low), (high, jump, of_high)])
+        paths, windows = tuple(sorted(ends)), _moved(shape, first, last)
+    places = (windows,)
     return Map(
         (paths,),
-        (low,),
+        (_smallest(paths),),
         (_grids_of(paths),),
         places,
         places,
         kind.sizes,
-        kind.channels[0],
+        channels,
         kind.exact,
     )
 
@@ -381,8 +316,49 @@ def map_of(of: Placed) -> Map:
 # --- parts of following a map ----------------------------------------------------------------
 
 
+def _pass_on(of: Map, tally: Tally) -> None:
+    """Follow what works unit by unit and leaves a map as it is, such as a norm."""
+    for low, grids in zip(of.low, of.grids, strict=True):
+        if low != math.inf:
+            tally.of_map = max(tally.of_map, _on_maps((grids,), 1)[0])
+
+
+def _judge(
+    tally: Tally, low: tuple[Size, ...], of_map: tuple[Size, ...], before: list[Map], works: Works
+) -> None:
+    """Judge the main layer of a block, and from which resolution on it can help."""
+    limits = (tuple(map(min, [size - 1 for size in low], *(one.low for one in before))), of_map)
+    tally.judge(low, limits, works)
+    for nothing_new, too_small in zip(*limits, strict=True):
+        if math.inf not in (nothing_new, too_small):
+            tally.good = max(tally.good, nothing_new + 1)
+            tally.good_map = max(tally.good_map, int(too_small) + 1)
+    tally.good = max(tally.good, *(one for one in low if one != math.inf))
+
+
+def _sizes(layer: LayerSpec, before: Sequence[Sizes], window: Window) -> Sizes:
+    sizes = before[0]
+    same = len(before) == 1 or all(one == sizes for one in before)
+    if window.plain and same:
+        return sizes
+    usual = window.kernels[0] != math.inf and window.steps[0].ceil_begin is None
+    if same and layer.kind != "dense" and usual:
+        found = tuple(
+            tuple(
+                ((size - 1) * factor - reach) // stride + 1
+                for size, (_, stride, factor, reach, _) in zip(one, window.steps, strict=True)
+            )
+            for one in sizes
+        )
+        if min(map(min, found)) > 0:
+            return found
+    return tuple(  # also says what does not fit
+        size_behind(layer, several) for several in zip(*before, strict=True)
+    )
+
+
 def _bound(
-    tally: Counting, window: _Window, before: list[Map], low: tuple[Size, ...]
+    tally: Tally, window: Window, before: list[Map], low: tuple[Size, ...]
 ) -> tuple[Size, ...]:
     """Let a layer raise the smallest resolutions; see ``analysis.ranges``.
 
@@ -401,7 +377,7 @@ def _bound(
     return (0,) * len(limits) if math.inf in window.spans else tuple(limits)
 
 
-def _reach(tally: Counting, paths: tuple[Paths, ...], near: Places) -> None:
+def _reach(tally: Tally, paths: tuple[Paths, ...], near: Places) -> None:
     """Let a layer raise the largest resolution: the extent of all its finite paths."""
     for axis, place in enumerate(near):
         if place is not None and place != unit_windows.EVERYTHING:
@@ -415,7 +391,7 @@ def _merged(several: list[tuple[Paths, ...]]) -> tuple[Paths, ...]:
     return tuple(map(arithmetic.merge_paths, zip(*several, strict=True)))
 
 
-def _grown(paths: tuple[Paths, ...], window: _Window) -> tuple[tuple[Paths, ...], bool]:
+def _grown(paths: tuple[Paths, ...], window: Window) -> tuple[tuple[Paths, ...], bool]:
     """Return the paths behind a layer, and whether they are the very largest as far as it goes."""
     found = []
     exact = True

@@ -345,7 +345,7 @@ def fields_behind(path: PathState, followers: Sequence[int]) -> list[int | float
 @given(groups())
 def test_whole_units_counted_in_the_base_change_nothing(group: list[PathState]) -> None:
     for path in group:
-        carried = arithmetic._carried(path)
+        carried = arithmetic.carried(path)
         assert fields_behind(carried, range(1, 60)) == fields_behind(path, range(1, 60))
         assert all(0 <= rest < factor for factor, rest, _ in carried[2])
         assert [(level[0], level[2]) for level in carried[2]] == [
@@ -389,12 +389,12 @@ def test_no_path_is_kept_between_two_others_that_it_never_overtakes(
 def test_of_two_paths_one_is_never_less_if_no_layer_lets_the_other_overtake(
     group: list[PathState],
 ) -> None:
-    one, other = arithmetic._carried(group[0]), arithmetic._carried(group[-1])
+    one, other = arithmetic.carried(group[0]), arithmetic.carried(group[-1])
     pairs = zip(*(fields_behind(path, range(1, 99)) for path in (one, other)), strict=True)
     ahead = all(mine >= theirs for mine, theirs in pairs)
     if len(one[2]) == 1:
-        assert arithmetic._never_less(one, other) == ahead
-    elif arithmetic._never_less(one, other):
+        assert arithmetic.never_less(one, other) == ahead
+    elif arithmetic.never_less(one, other):
         assert ahead
 
 
@@ -411,7 +411,7 @@ def test_paths_that_overtake_each_other_on_an_upsampled_map_are_all_kept() -> No
 def test_a_leap_on_a_coarse_grid_is_not_made_longer_by_the_finer_one() -> None:
     one: PathState = (3, 1, ((5, 1, 3), (2, 0, 3)))
     other: PathState = (2, 1, ((5, 4, 3), (2, 0, 3)))
-    assert arithmetic._never_less(one, other)
+    assert arithmetic.never_less(one, other)
 
 
 @given(st.lists(st.tuples(st.integers(1, 99), st.sampled_from((1, 2, 4))), min_size=1))

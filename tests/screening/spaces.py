@@ -34,28 +34,42 @@ from rfa_toolbox.screening import (
 # --- random networks -------------------------------------------------------------------------
 
 
-def random_spec(seed: int, blocks: int = 12, square: bool = True) -> GraphSpec:
-    """Return a random network of convolutions, residual branches, gates and concatenations."""
+def random_spec(
+    seed: int, blocks: int = 12, square: bool = True, widths: Sequence[int] = ()
+) -> GraphSpec:
+    """Return a random network of convolutions, residual branches, gates and concatenations.
+
+    Args:
+        seed: the same one gives the same network.
+        blocks: number of parts, of one to five layers each.
+        square: whether all windows are.
+        widths: channels that layers may have; 8 and 16 if there are none.
+    """
     rng = random.Random(seed)
     parts: list[LayerSpec | Section] = []
     if rng.random() < 0.2:
         parts.append(branches(None, conv(None, 3)))  # the image itself is merged
-    parts += [_random_part(rng, square) for _ in range(blocks)]
+    parts += [_random_part(rng, square, widths) for _ in range(blocks)]
     if rng.random() < 0.7:
         parts += [global_pool(), dropout(), dense(10)]
     return GraphSpec(chain(*parts))
 
 
-def _random_part(rng: random.Random, square: bool) -> LayerSpec | Section:
-    kernel: Any = rng.choice([1, 3, 3, 5])
+def _random_part(
+    rng: random.Random, square: bool, widths: Sequence[int] = ()
+) -> LayerSpec | Section:
+    def width(usual: int) -> int:
+        return rng.choice(widths) if widths else usual
+
+    kernel: Any = rng.choice([1, 3, 3, 5, 7] if widths else [1, 3, 3, 5])
     if not square and rng.random() < 0.3:
         kernel = (kernel, 1)
     kind = rng.random()
     if kind < 0.4:
         stride = rng.choice([1, 1, 1, 2])
         dilation = rng.choice([1, 1, 2])
-        width = rng.choice([8, 16])
-        return chain(conv(width, kernel, stride, dilation=dilation), norm(), activation())
+        channels = rng.choice(widths or (8, 16))
+        return chain(conv(channels, kernel, stride, dilation=dilation), norm(), activation())
     if kind < 0.5:
         return pool(*rng.choice([(2, 2, 0), (3, 2, 1), (3, 1, 1), (1, 2, 0)]))
     if kind < 0.7:
@@ -63,13 +77,16 @@ def _random_part(rng: random.Random, square: bool) -> LayerSpec | Section:
         return branches(None, inner)
     if kind < 0.8:
         return branches(
-            chain(conv(8, 1), norm()), chain(conv(8, kernel), norm()), merge=concatenate()
+            chain(conv(width(8), 1), norm()),
+            chain(conv(width(8), kernel), norm()),
+            merge=concatenate(),
         )
     if kind < 0.9:
-        return chain(squeeze_excite(4), conv(16, kernel))
+        return chain(squeeze_excite(4), conv(width(16), kernel))
     if kind < 0.95:
+        same = width(16)
         return section(
-            [(conv(16, 3), [0]), (conv(16, 1), [0]), (conv(16, 3), [2]), (add(), [1, 2, 3])]
+            [(conv(same, 3), [0]), (conv(same, 1), [0]), (conv(same, 3), [2]), (add(), [1, 2, 3])]
         )
     return upsample(2)
 
