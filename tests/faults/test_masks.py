@@ -51,6 +51,7 @@ WAYS: dict[str, Callable[[Mask], Any]] = {
     "given as numbers": given_as_numbers,
     "filled in": lambda mask: by_hand(lambda a: a.masked_fill(~mask(a), float("-inf"))),
     "added": lambda mask: by_hand(lambda a: a + added(mask(a))),
+    "taken off": lambda mask: by_hand(lambda a: a - (~mask(a)).to(a) * 1e9),
     "chosen": lambda mask: by_hand(lambda a: torch.where(mask(a), a, float("-inf"))),
 }
 

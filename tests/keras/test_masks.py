@@ -58,6 +58,10 @@ WAYS: dict[str, Callable[[Any, Any], Any]] = {
         x, x, attention_mask=m[None].astype("int32")
     ),
     "added": by_hand(lambda scores, m: scores + np.where(m, 0, -1e9).astype("float32")),
+    "taken off": by_hand(lambda scores, m: scores - np.where(m, 0, 1e9).astype("float32")),
+    "given to a softmax": lambda x, m: ops.matmul(
+        layers.Softmax()(ops.matmul(x, ops.transpose(x, (0, 2, 1))), m[None]), x
+    ),
     "chosen": by_hand(lambda scores, m: ops.where(m, scores, -1e9)),
     "filled": by_hand(lambda scores, m: ops.where(~m, np.full((1, *m.shape), -1e9), scores)),
     "given to an operation": at_once("mask"),
@@ -151,6 +155,14 @@ def test_weights_that_a_mask_makes_zero_see_nothing(way: str) -> None:
 def test_weights_without_a_mask_are_taken_as_they_are() -> None:
     graph = create_graph_from_tensorflow_model(network(Masked("not at all")))
     assert (graph.receptive_field_max, graph.certainty) == ((7,), "exact")
+
+
+def test_a_fixed_matrix_over_positions_looks_where_it_is_not_zero() -> None:
+    band = MASKS["a band"][0].astype("float32")
+    for product in (lambda x: ops.matmul(band, x), lambda x: ops.einsum("st,btc->bsc", band, x)):
+        graph = create_graph_from_keras_json(network(product).to_json())
+        (windows,) = graph.unit_windows
+        assert (windows.firsts, windows.lasts, graph.certainty) == ((-3,), (3,), "exact")
 
 
 def test_a_fixed_kernel_looks_where_it_is_not_zero() -> None:

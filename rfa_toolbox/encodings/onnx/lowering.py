@@ -762,7 +762,7 @@ Cosh Div Elu Equal:eq Erf Exp Floor Gelu Greater:gt GreaterOrEqual:ge HardSigmoi
 IsInf IsNaN LeakyRelu:leaky_relu Less:lt LessOrEqual:le Log Max:maximum Mean:add Min:minimum
 Mish Mod:remainder Neg Not:logical_not And:logical_and Or:logical_or Xor:logical_xor
 OneHot:one_hot Pow PRelu Reciprocal Relu Round Selu Shrink:hardshrink Sigmoid Sign Sin Sinh
-Softplus Softsign Sqrt Sub Sum:add Tan Tanh ThresholdedRelu:threshold Trilu:tril
+Softplus Softsign Sqrt Sum:add Tan Tanh ThresholdedRelu:threshold Trilu:tril
 Identity:clone Cast:to CastLike:to Dropout QuantizeLinear:clone DequantizeLinear:clone
 DynamicQuantizeLinear:clone LRN:local_response_norm InstanceNormalization:instance_norm
 MeanVarianceNormalization:instance_norm Reshape Squeeze:reshape Unsqueeze:reshape Expand
@@ -782,6 +782,7 @@ def _like_others() -> Iterator[tuple[str, Lower]]:
 LOWERINGS: dict[str, Lower] = {
     **dict(_like_others()),
     "Add": _with_mask("add"),
+    "Sub": _with_mask("sub"),
     "Mul": _with_mask("mul"),
     "Conv": _conv,
     "ConvInteger": _conv,

@@ -14,7 +14,7 @@ __all__ = ["Constants"]
 
 _LARGE = 2**20
 """Numbers up to which masks, and weights that are 0 in places, are looked at."""
-_MASKING = {"add", "mul", "where", "masked_fill", "scaled_dot_product_attention"}
+_MASKING = {"add", "sub", "mul", "where", "masked_fill", "scaled_dot_product_attention"}
 _PLUMBING = {"t", "permute", "transpose", "view", "reshape", "clone", "detach", "alias", "_to_copy"}
 _HIDING = {"mul", "where", "masked_fill"}
 _NUMBERS = {"where": ("input", "other"), "masked_fill": ("value",)}

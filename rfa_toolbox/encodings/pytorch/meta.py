@@ -69,7 +69,7 @@ _LARGE = 2**20
 """Numbers up to which masks and weights that are 0 in places are looked at."""
 _MASKING = {
     *("scaled_dot_product_attention", "multi_head_attention_forward"),
-    *("masked_fill", "where", "add", "mul"),
+    *("masked_fill", "where", "add", "sub", "mul"),
 }
 """Functions of which a mask may be an argument."""
 _RANDOM = {

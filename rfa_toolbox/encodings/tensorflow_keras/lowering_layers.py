@@ -917,7 +917,11 @@ def _embedding(call: Call) -> TensorRef:
 
 
 def _softmax(call: Call) -> TensorRef:
-    return softmaxed(call, call.x, call.get("axis", default=-1))
+    x, given = call.x, call.get("mask", default=call.arguments[1:2] or None)
+    mask = mask_of(given[0] if isinstance(given, tuple) else given)
+    if mask is not None:
+        x = call.emit("where", x.shape, condition=mask, input=x, other=-math.inf)
+    return softmaxed(call, x, call.get("axis", default=-1))
 
 
 def softmaxed(call: Call, x: TensorRef, axis: Any) -> TensorRef:

@@ -126,7 +126,10 @@ def _pointwise(call: Call) -> TensorRef:
     name = canonical(call.kind)
     constants = _given(call)
     shape = layers.merged(call, (*call.tensors, *constants))
-    made = call.emit(_RENAMED.get(name, "abs"), shape, operands=(*call.tensors, *constants))
+    operands = (*call.tensors, *constants)
+    if name in ("sub", "subtract") and call.arguments and constants:
+        operands = operands if type(call.arguments[0]) is TensorRef else operands[::-1]
+    made = call.emit(_RENAMED.get(name, "abs"), shape, operands=operands)
     numbers = call.lowering.numbers.get(call.x.number)
     if name in _ON_NUMBERS and numbers is not None:
         second = [*call.arguments[1:2], *(call.keywords.get(key) for key in ("y", "x2", "other"))]
@@ -312,9 +315,7 @@ def _operands(call: Call) -> tuple[TensorRef, TensorRef]:
     for place, one in enumerate(found):
         if type(one) is not TensorRef:
             known = constant_of(one)
-            found[place] = (
-                TensorRef(-1, known.shape) if known.shape else TensorRef(_GUESSED, (width, width))
-            )
+            found[place] = known if known.shape else TensorRef(_GUESSED, (width, width))
     return found[0], found[1]
 
 

@@ -119,7 +119,9 @@ def _left_by(operation: Operation) -> tuple[Numbers | None, bool]:
         return (None, False) if filling is None else (allowed_by(_opposite(mask)), filling == 0)
     if name == "mul":
         return allowed_by(_not_zero(mask)), True
-    return (allowed_by(mask), False) if name == "add" else (None, False)
+    if name == "sub" and mask is not next(tensors_in(operation.arguments)):
+        mask = _negative(mask)
+    return (allowed_by(mask), False) if name in ("add", "sub") else (None, False)
 
 
 def _left_by_choice(operation: Operation) -> tuple[Numbers | None, bool]:
@@ -168,6 +170,11 @@ def _left_of_all(values: Sequence[Value]) -> Numbers | None:
 def _opposite(mask: TensorRef) -> TensorRef:
     array = None if mask.numbers is None else mask.numbers.array
     return mask if array is None else mask._replace(numbers=Numbers(array == 0))
+
+
+def _negative(mask: TensorRef) -> TensorRef:
+    array = None if mask.numbers is None else mask.numbers.array
+    return mask if array is None else mask._replace(numbers=Numbers(-array))
 
 
 def _not_zero(mask: TensorRef) -> TensorRef:
