@@ -32,7 +32,7 @@ from rfa_toolbox.empirical.tensors import (
 from rfa_toolbox.empirical.torch_differences import Changed, holds_zeros, random_twin
 from rfa_toolbox.empirical.torch_models import unused, with_numbers
 from rfa_toolbox.empirical.torch_recording import Forgetful, plain_kernels
-from rfa_toolbox.encodings.pytorch import meta, utils
+from rfa_toolbox.encodings.pytorch import meta, twins, utils
 from rfa_toolbox.encodings.pytorch.capture import (
     Ending,
     Example,
@@ -234,7 +234,7 @@ class TorchBench:
         if not self.with_memory:
             return meta.capture(self.twin, example, self.ending)
         twin = unused(self.twin)
-        recorder = Forgetful(ModuleScopes(twin), meta.held_by(twin), origins_of(twin), self.ending)
+        recorder = Forgetful(ModuleScopes(twin), twins.held_by(twin), origins_of(twin), self.ending)
         return recorder.record(twin, example)
 
     def example_with(self, sizes: Sequence[int]) -> Example:
@@ -617,7 +617,7 @@ class _Observer(PoisonedCalls, Forgetful):
         batch: int,
         gates: Collection[int],
     ) -> None:
-        super().__init__(ModuleScopes(twin), meta.held_by(twin), {})
+        super().__init__(ModuleScopes(twin), twins.held_by(twin), {})
         self.gates = gates
         self.global_ops = bench.global_ops
         self.shortcuts = bench.shortcuts

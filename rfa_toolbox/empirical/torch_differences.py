@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_map
 from rfa_toolbox.empirical.poison import NORMS, repeated_dimensions, takes_statistics
 from rfa_toolbox.empirical.torch_models import unused
 from rfa_toolbox.empirical.torch_recording import Forgetful, plain_kernels
-from rfa_toolbox.encodings.pytorch import meta
+from rfa_toolbox.encodings.pytorch import twins
 from rfa_toolbox.encodings.pytorch.capture import Example, ModuleScopes, undisturbed
 from rfa_toolbox.encodings.pytorch.intermediate_graph import GlobalOps
 from rfa_toolbox.encodings.pytorch.signatures import bind
@@ -94,7 +94,7 @@ def random_twin(model: nn.Module, seed: int = 0) -> nn.Module:
         return copied.double() if copied.is_floating_point() else copied
 
     with undisturbed():
-        return meta.twin_of(model, parameter, other).eval()
+        return twins.twin_of(model, parameter, other).eval()
 
 
 class Changed:
@@ -150,7 +150,7 @@ class Changed:
     @torch.inference_mode(False)
     def _run(self, inputs: Example) -> dict[int, torch.Tensor]:
         model = unused(self.model)
-        recorder = self._recorder(ModuleScopes(model), meta.held_by(model), {})
+        recorder = self._recorder(ModuleScopes(model), twins.held_by(model), {})
         with plain_kernels(), _in_double_precision():
             recorder.record(model, inputs.map(torch.clone))
         return recorder.values

@@ -19,7 +19,7 @@ from rfa_toolbox.empirical.torch_models import unused, with_numbers
 from rfa_toolbox.empirical.torch_neutral import Neutral, make_weights_positive, one_channel
 from rfa_toolbox.encodings.pytorch.capture import ModuleScopes, undisturbed
 from rfa_toolbox.encodings.pytorch.inputs import DEFAULT_INPUT, usual_examples
-from rfa_toolbox.encodings.pytorch.meta import twin_of
+from rfa_toolbox.encodings.pytorch.twins import twin_of
 from rfa_toolbox.errors import CaptureError, MeasurementError
 
 __all__ = ["TorchModelInExperiment", "reinitialised"]

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from rfa_toolbox.encodings.pytorch.ingest_architecture import unwrapped
-from rfa_toolbox.encodings.pytorch.meta import twin_of
+from rfa_toolbox.encodings.pytorch.twins import twin_of
 from rfa_toolbox.errors import UnsupportedModelError
 
 __all__ = ["shared_parameter", "unused", "with_numbers"]

@@ -16,7 +16,7 @@ import torch
 from torch import nn
 
 from rfa_toolbox.domain import DEFAULT_INPUT
-from rfa_toolbox.encodings.pytorch import meta, trace
+from rfa_toolbox.encodings.pytorch import meta, trace, twins
 from rfa_toolbox.encodings.pytorch.capture import (
     Ending,
     Example,
@@ -257,7 +257,7 @@ def _explained(model: nn.Module, example: Example, error: Exception) -> str:
         text += (
             "input_res=torch.zeros(1, 16, dtype=torch.long); --input-shape 1x16:int64 in a shell."
         )
-    elif "on meta tensors" in str(error) and any(one.is_meta for one in meta.held_by(model)):
+    elif "on meta tensors" in str(error) and any(one.is_meta for one in twins.held_by(model)):
         text += (
             f" {type(model).__name__} was made on the meta device, where the numbers that it holds "
             "have no value: make it on the CPU."
