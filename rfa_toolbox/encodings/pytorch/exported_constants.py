@@ -8,13 +8,11 @@ from typing import Any
 import torch
 from torch.export import ExportedProgram
 
+from rfa_toolbox.encodings.pytorch.constants import LARGE, MASKING, array_of, as_mask
 from rfa_toolbox.operators.record import Numbers, TensorRef
 
 __all__ = ["Constants"]
 
-_LARGE = 2**20
-"""Numbers up to which masks, and weights that are 0 in places, are looked at."""
-_MASKING = {"add", "sub", "mul", "where", "masked_fill", "scaled_dot_product_attention"}
 _PLUMBING = {"t", "permute", "transpose", "view", "reshape", "clone", "detach", "alias", "_to_copy"}
 _HIDING = {"mul", "where", "masked_fill"}
 _NUMBERS = {"where": ("input", "other"), "masked_fill": ("value",)}
@@ -57,7 +55,7 @@ class Constants:
         held = None if path is None else program.constants.get(path)
         if held is None and path is not None:
             held = program.state_dict.get(path)
-        if isinstance(held, torch.Tensor) and held.numel() <= _LARGE and not held.is_meta:
+        if isinstance(held, torch.Tensor) and held.numel() <= LARGE and not held.is_meta:
             self._arrays[reference.number] = held.detach().clone()
 
     def compute(self, node: Any, reference: Any, values: Mapping[str, Any]) -> None:
@@ -96,7 +94,7 @@ class Constants:
             elif all(map(self._is_parameter, read)):
                 self._parameters[reference.number] = reference.shape
             return
-        if isinstance(made, torch.Tensor) and made.numel() <= _LARGE:
+        if isinstance(made, torch.Tensor) and made.numel() <= LARGE:
             self._arrays[reference.number] = made
 
     def _is_parameter(self, value: Any) -> bool:
@@ -123,7 +121,7 @@ class Constants:
         if name.startswith("conv"):
             weight = arguments.get("weight")
             return name, {**arguments, "weight": self._as_weight(weight)}
-        if name not in _MASKING:
+        if name not in MASKING:
             return name, dict(arguments)
         found = {key: self._as_mask(one) for key, one in arguments.items()}
         for key in _NUMBERS.get(name, ()):
@@ -146,7 +144,7 @@ class Constants:
     def _array_of(self, reference: TensorRef) -> torch.Tensor:
         if reference.number in self._parameters:
             shape = self._parameters[reference.number]
-            if torch.Size(shape).numel() > _LARGE:
+            if torch.Size(shape).numel() > LARGE:
                 raise _UnknownNumbersError
             generator = torch.Generator().manual_seed(0)
             self._arrays[reference.number] = 0.5 + torch.rand(shape, generator=generator)
@@ -155,19 +153,14 @@ class Constants:
         return self._arrays[reference.number]
 
     def _as_mask(self, value: Any) -> Any:
-        if type(value) is not TensorRef or len(value.shape) < 2 or 1 in value.shape[-2:]:
+        if type(value) is not TensorRef or len(value.even) == len(value.shape):
             return value
-        if len(value.even) == len(value.shape):
-            return value
-        array = self._arrays.get(value.number)
-        if array is not None:
-            return value._replace(numbers=Numbers(array.cpu().numpy()))
-        unknown = value.number in self._logical or (
+        logical = value.number in self._logical or (
             # Of a program other numbers are too many, and biases as a rule.
             self._program is None and value.number not in self._parameters
         )
-        constant = value.number in self._constants
-        return value._replace(numbers=Numbers(None)) if unknown and constant else value
+        unknown = logical and value.number in self._constants
+        return as_mask(value, self._arrays.get(value.number), unknown)
 
     def _as_weight(self, value: Any) -> Any:
         array = self._known(value)
@@ -175,4 +168,4 @@ class Constants:
             return value._replace(numbers=Numbers(None))
         if array is None or not bool((array == 0).any()):
             return value
-        return value._replace(numbers=Numbers(array.cpu().numpy()))
+        return value._replace(numbers=Numbers(array_of(array)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import operator
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
@@ -35,6 +35,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     sizes_of,
     undisturbed,
 )
+from rfa_toolbox.encodings.pytorch.constants import LARGE, array_of
 from rfa_toolbox.encodings.pytorch.signatures import canonical_name
 from rfa_toolbox.operators.record import (
     UNKNOWN_PLACES,
@@ -51,8 +52,6 @@ from rfa_toolbox.operators.record import (
 __all__ = ["capture", "read_traced", "run"]
 
 _CONSTANT = -1
-_LARGE = 2**20
-"""Numbers up to which masks and weights that are 0 in places are looked at."""
 _FEW = 4096
 """Numbers up to which a constant is looked at whether it was made of the size of the input."""
 
@@ -468,7 +467,7 @@ class _Reader:
         outputs = [
             one
             for value in graph.outputs()
-            for one in tensors_in(self._values.get(value.debugName()))
+            for one in self._of(value)
             if one.number in self._dependent
         ]
         operations = tuple(self._operations)
@@ -487,28 +486,10 @@ class _Reader:
         if namespace == "prim" and self._primitive(node, spelled):
             return
         values = [self._values.get(value.debugName()) for value in node.inputs()]
-        outputs = list(node.outputs())
         self._sized = self._sized or spelled in ("size", "len", "numel")
-        if spelled == "size" and values and isinstance(values[0], TensorRef):
-            shape = values[0].shape
-            result: Any = shape[values[1]] if len(values) > 1 and values[1] is not None else shape
-            self._values[outputs[0].debugName()] = result
-            return
-        if spelled in _PASSED_ON and not isinstance(values[0], TensorRef):
-            self._values[outputs[0].debugName()] = values[0]
-            return
-        if (
-            spelled in _ARITHMETIC
-            and values
-            and all(isinstance(one, int | float | str) or one is None for one in values)
-        ):
-            self._values[outputs[0].debugName()] = _computed(spelled, values)
-            return
-        if spelled in ("len", "dim") and values:
-            whole = values[0]
-            self._values[outputs[0].debugName()] = len(
-                whole.shape if isinstance(whole, TensorRef) else whole or ()
-            )
+        number = _number_of(spelled, values)
+        if number is not _A_TENSOR:
+            self._values[next(node.outputs()).debugName()] = number
             return
         mark = node.scopeName().rpartition("/")[2]
         if mark in self._composites:
@@ -522,19 +503,8 @@ class _Reader:
         inputs = [self._values.get(value.debugName()) for value in node.inputs()]
         if kind == "Constant":
             constant = outputs[0].toIValue()
-            if isinstance(constant, torch.Tensor):
-                constant = (
-                    constant.item()
-                    if constant.dim() == 0
-                    else TensorRef(
-                        _CONSTANT, tuple(constant.shape), made=check_sum("", constant.tolist())
-                    )
-                    if constant.numel() <= _FEW
-                    else TensorRef(_CONSTANT, tuple(constant.shape))
-                )
-                if type(constant) is TensorRef:
-                    constant = constant._replace(numbers=_numbers_of(outputs[0].toIValue()))
-            self._values[outputs[0].debugName()] = constant
+            is_tensor = isinstance(constant, torch.Tensor)
+            self._values[outputs[0].debugName()] = _constant_of(constant) if is_tensor else constant
         elif kind in ("ListConstruct", "TupleConstruct"):
             self._values[outputs[0].debugName()] = tuple(inputs)
         elif kind == "DictConstruct":
@@ -599,38 +569,50 @@ class _Reader:
         elif spelled == "copy_":
             self._finish("expand", {"input": values[1]}, self._outputs(node), scope)
         else:
-            name, arguments = normalised(node.kind(), values, _argument_names(node))
-            made = self._outputs(node)
-            tensors = [one for one in values if type(one) is TensorRef]
-            everywhere = name in FILLED or (name in KEEP_EVEN and tensors and is_even(tensors))
-            constant = self._dependent.isdisjoint(one.number for one in tensors)
-            if everywhere or (name in ALIGNED and tensors and constant):
-                for value, one in zip(node.outputs(), made, strict=False):
-                    along = tuple(range(len(one.shape)))
-                    along = along if everywhere else even_along(name, one.shape, tensors)
-                    self._values[value.debugName()] = one._replace(even=along)
-            self._finish(name, arguments, made, scope)
-            if self._dependent.isdisjoint(one.number for one in made):
-                for value in node.outputs():
-                    known = self._values.get(value.debugName())
-                    if type(known) is TensorRef:
-                        computed = known._replace(
-                            made=check_sum(name, arguments),
-                            numbers=_left_by(
-                                name, tensors, _is_of_truths(value), self._weight_among(tensors)
-                            ),
-                        )
-                        self._values[value.debugName()] = computed
+            self._function(node, values, scope)
         if view is not None:
             self._viewed[outputs[0]] = view
-            # Written through a view: the tensor behind it has changed as well.
-            target = self._values[view.base]
-            changed = TensorRef(self._next, target.shape)
-            self._next += 1
-            index = (*view.parts, Ellipsis) if view.parts is not None else UNKNOWN_PLACES
-            parts = {"input": target, "index": index, "value": self._values[outputs[0]]}
-            self._finish("setitem", parts, (changed,), scope)
-            self._values[view.base] = changed
+            self._write_behind(view, self._values[outputs[0]], scope)
+
+    def _function(self, node: Any, values: list[Any], scope: tuple[ModuleCall, ...]) -> None:
+        """Write down a node that returns something new, and what is known of it if it is constant.
+
+        A constant is even where all that it was computed of is; its values are not in a trace.
+        """
+        name, arguments = normalised(node.kind(), values, _argument_names(node))
+        tensors = [one for one in values if type(one) is TensorRef]
+        everywhere = name in FILLED or (name in KEEP_EVEN and tensors and is_even(tensors))
+        along = name in ALIGNED and tensors and self._depends_on_no_input(tensors)
+        made = self._outputs(node)
+        if everywhere or along:
+            for value, one in zip(node.outputs(), made, strict=False):
+                every = tuple(range(len(one.shape)))
+                even = every if everywhere else even_along(name, one.shape, tensors)
+                self._values[value.debugName()] = one._replace(even=even)
+        self._finish(name, arguments, made, scope)
+        if self._depends_on_no_input(made):
+            weight = self._weight_among(tensors)
+            for value in node.outputs():
+                known = self._values.get(value.debugName())
+                if type(known) is TensorRef:
+                    self._values[value.debugName()] = known._replace(
+                        made=check_sum(name, arguments),
+                        numbers=_left_by(name, tensors, _is_of_truths(value), weight),
+                    )
+
+    def _depends_on_no_input(self, tensors: Iterable[TensorRef]) -> bool:
+        return self._dependent.isdisjoint(one.number for one in tensors)
+
+    def _write_behind(self, view: _View, written: Any, scope: tuple[ModuleCall, ...]) -> None:
+        """Write down that the tensor behind a view has changed as well, which was written to."""
+        target = self._values[view.base]
+        changed = TensorRef(self._next, target.shape)
+        self._next += 1
+        index = (*view.parts, Ellipsis) if view.parts is not None else UNKNOWN_PLACES
+        self._finish(
+            "setitem", {"input": target, "index": index, "value": written}, (changed,), scope
+        )
+        self._values[view.base] = changed
 
     def _weight_among(self, tensors: list[TensorRef]) -> TensorRef | None:
         """Return the one that is computed of parameters and has the shape of a kernel."""
@@ -671,35 +653,35 @@ class _Reader:
         mark, nodes = self._open
         self._open = None
         name, arguments = self._composites[mark]
-        inside = {value.debugName() for node in nodes for value in node.outputs()}
-        unpacked = {
-            part.debugName()
-            for node in nodes
-            for value in node.outputs()
-            for use in value.uses()
-            if use.user.kind() == "prim::ListUnpack"
-            for part in use.user.outputs()
-        }
-        own = {
-            one.number for name in inside | unpacked for one in tensors_in(self._values.get(name))
-        }
+        own = {one.number for node in nodes for value in _made_by(node) for one in self._of(value)}
         read: dict[int, TensorRef] = {}
         for node in nodes:
             for value in node.inputs():
-                for one in tensors_in(self._values.get(value.debugName())):
+                for one in self._of(value):
                     if one.number not in own:
                         read.setdefault(one.number, one)
-        outside_uses = [
-            value
+        outputs = [
+            one
             for node in nodes
             for value in node.outputs()
             if any(use.user not in nodes and not _belongs(use.user, nodes) for use in value.uses())
-        ]
-        outputs = [
-            one for value in outside_uses for one in tensors_in(self._values.get(value.debugName()))
+            for one in self._of(value)
         ]
         scope = self._scope_of(nodes[0])
         self._finish(name, _refilled(arguments, list(read.values())), tuple(outputs), scope)
+
+    def _of(self, value: Any) -> Iterator[TensorRef]:
+        """Yield the tensors of a value of the trace."""
+        return tensors_in(self._values.get(value.debugName()))
+
+
+def _made_by(node: Any) -> Iterator[Any]:
+    """Yield what a node returns, and the parts of a list that is unpacked."""
+    for value in node.outputs():
+        yield value
+        for use in value.uses():
+            if use.user.kind() == "prim::ListUnpack":
+                yield from use.user.outputs()
 
 
 def _belongs(user: Any, nodes: list[Any]) -> bool:
@@ -733,12 +715,41 @@ def _refilled(arguments: Mapping[str, Any], tensors: list[TensorRef]) -> dict[st
     return {**filled, "rest": tuple(waiting)} if waiting else filled
 
 
+_A_TENSOR = object()
+"""Stands for what is no number."""
+
+
+def _number_of(spelled: str, values: Sequence[Any]) -> Any:
+    """Return what a node makes of sizes and other numbers; ``_A_TENSOR`` if it makes a tensor."""
+    first = values[0] if values else None
+    if spelled == "size" and isinstance(first, TensorRef):
+        return first.shape if len(values) < 2 or values[1] is None else first.shape[values[1]]
+    if spelled in _PASSED_ON and not isinstance(first, TensorRef):
+        return first
+    if spelled in _ARITHMETIC and values and all(map(_is_plain, values)):
+        return _computed(spelled, values)
+    if spelled in ("len", "dim") and values:
+        return len(first.shape if isinstance(first, TensorRef) else first or ())
+    return _A_TENSOR
+
+
+def _is_plain(value: Any) -> bool:
+    return value is None or isinstance(value, int | float | str)
+
+
+def _constant_of(tensor: torch.Tensor) -> Any:
+    """Return what a record says of a tensor in a trace: its number if it is a single one."""
+    if tensor.dim() == 0:
+        return tensor.item()
+    made = check_sum("", tensor.tolist()) if tensor.numel() <= _FEW else 0
+    return TensorRef(_CONSTANT, tuple(tensor.shape), made=made, numbers=_numbers_of(tensor))
+
+
 def _numbers_of(constant: torch.Tensor) -> Numbers | None:
     """Return what a constant holds that may be a mask, if it is not too large to look at."""
-    if constant.dim() < 2 or constant.numel() > _LARGE or constant.is_complex():
+    if constant.dim() < 2 or constant.numel() > LARGE or constant.is_complex():
         return None
-    plain = constant.detach().cpu()
-    return Numbers((plain.float() if plain.is_floating_point() else plain).numpy())
+    return Numbers(array_of(constant))
 
 
 def _is_of_truths(value: Any) -> bool:
@@ -782,7 +793,7 @@ def _shape(value: Any) -> tuple[int, ...]:
     return tuple(sizes) if sizes is not None else ()
 
 
-def _computed(name: str, values: list[Any]) -> Any:
+def _computed(name: str, values: Sequence[Any]) -> Any:
     try:
         return _ARITHMETIC[name](*values)
     except TypeError:
