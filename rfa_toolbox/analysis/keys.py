@@ -83,6 +83,7 @@ def _window_text(layer: LayerDefinition) -> str:
             layer.position_dependent,
             layer.covers_map,
             *(name for name in ("ceil_mode", "same_padding") if getattr(layer, name)),
+            *((("norm_blocks", layer.norm_blocks),) if layer.norm_blocks else ()),
         )
     )
 

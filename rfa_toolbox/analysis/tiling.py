@@ -101,6 +101,7 @@ def tile_plan(
     [(slice(0, 14, None), slice(0, 11, None)), (slice(6, 20, None), slice(5, None, None))]
     """
     require_node(node)
+    node = _with_blocks_counted(node)
     before, differences = _all_before(node), []
     if approximate:
         differences = [said for one in before if (said := _difference(one))]
@@ -166,6 +167,22 @@ def _plan_along(
     overlap = size - starts[1] if len(starts) > 1 else 0
     parts = _slices(windows, image, size, starts, behind)
     return _AxisPlan(size, overlap, margin, alignment, parts)
+
+
+def _with_blocks_counted(node: EnrichedNetworkNode) -> EnrichedNetworkNode:
+    """Return the same node of a graph in which norms over blocks of the map see their block."""
+    if all(one.layer_info.norm_blocks is None for one in node.all_layers):
+        return node
+    made: dict[EnrichedNetworkNode, EnrichedNetworkNode] = {}
+    for one in node.all_layers:
+        layer = one.layer_info
+        if layer.norm_blocks is not None:
+            layer = attrs.evolve(
+                layer, kernel_size=layer.norm_blocks, blockwise=True, ignored_global=False
+            )
+        before = tuple(made[each] for each in one.predecessors)
+        made[one] = attrs.evolve(one, layer_info=layer, predecessors=before)
+    return made[node]
 
 
 def _require_exact(node: EnrichedNetworkNode, before: Sequence[EnrichedNetworkNode]) -> None:

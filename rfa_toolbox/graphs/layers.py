@@ -39,6 +39,10 @@ def _to_upsampling(value: Any) -> Any:
     return arithmetic.normalise_integers(value, "The up-sampling factor of a layer")
 
 
+def _to_blocks(value: Any) -> Any:
+    return None if value is None else arithmetic.normalise_integers(value, "A block of a norm")
+
+
 def _to_count(value: Any) -> Any:
     return None if value is None else _whole(value, "The number of filters or units of a layer")
 
@@ -150,6 +154,9 @@ class LayerDefinition(_Stored):
         ignored_global: something in the layer depends on the whole image and was left out of
             account, as in squeeze-and-excitation, or in a norm that takes its statistics from the
             image. Tiled inference has to know.
+        norm_blocks: where ``ignored_global`` is a norm that takes its statistics from blocks of the
+            map that do not overlap, such as the patches of an embedding: units of a block, one
+            number, or one per axis. None: from all of it, or it is no norm.
         position_dependent: the layer does something else at other places of the image, or on images
             of another size: a roll or circular padding brings units from the far edge, padding
             lies where a map was cropped, a part of a map is written, constants vary over it
@@ -202,6 +209,7 @@ class LayerDefinition(_Stored):
     covers_map: bool = attrs.field(default=False, converter=_to_flag)
     ceil_mode: bool = attrs.field(default=False, converter=_to_flag)
     same_padding: bool = attrs.field(default=False, converter=_to_flag)
+    norm_blocks: Any = attrs.field(default=None, converter=_to_blocks)
     axes: int | None = attrs.field(init=False, repr=False, eq=False)
     """Number of spatial axes that the layer was described with; None if all values are scalar."""
     slides: tuple[Slide, ...] = attrs.field(init=False, repr=False, eq=False)
@@ -220,6 +228,7 @@ class LayerDefinition(_Stored):
                 self.upsampling,
                 self.shortest_kernel_size,
                 self.scan,
+                self.norm_blocks,
             )
             if type(value) is tuple
         }
@@ -359,6 +368,7 @@ class LayerDefinition(_Stored):
             "scan": listed(self.scan),
             "covers_map": self.covers_map,
             **{name: True for name in ("ceil_mode", "same_padding") if getattr(self, name)},
+            **({"norm_blocks": listed(self.norm_blocks)} if self.norm_blocks else {}),
         }
 
 

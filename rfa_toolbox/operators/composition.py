@@ -31,6 +31,7 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
         "ignored_global": any(step.ignored_global for step in steps),
         "position_dependent": any(step.position_dependent for step in steps),
         "covers_map": any(step.covers_map for step in steps),
+        "norm_blocks": _norm_blocks(steps),
     }
     decisive = [step for step in steps if not step.neutral]
     sizes = _how_sizes_follow(steps)
@@ -46,6 +47,18 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
     if not decisive:
         return _layer(label, (NEUTRAL,) * axes, **counts)
     return _along_paths(label, _composed_node(steps), counts)
+
+
+def _norm_blocks(steps: Sequence[Step]) -> tuple[int, ...] | None:
+    """Return the blocks of the map that a single norm among neutral steps takes statistics from."""
+    norms = [step.statistics for step in steps if step.ignored_global]
+    windows = norms[0] if len(norms) == 1 else {}
+    if not all(step.neutral for step in steps) or (len(steps) > 1 and not is_aligned(steps)):
+        return None
+    if not windows or any(one.kernel == math.inf or one.dilation != 1 for one in windows.values()):
+        return None
+    axes = range(len(steps[0].windows))
+    return tuple(int(windows[axis].kernel) if axis in windows else 1 for axis in axes)
 
 
 def _how_sizes_follow(steps: Sequence[Step]) -> dict[str, bool]:

@@ -709,22 +709,31 @@ def repeated_in_blocks(layout: Layout, other: Layout) -> tuple[Layout, dict[int,
     >>> repeated_in_blocks(pooled, blocks) == (blocks, {0: 2})
     True
     """
-    count = len(layout) if len(layout) == len(other) else 0
+    pairs = list(zip(layout, other, strict=False)) if len(layout) == len(other) else []
+    # Several runs in one dimension are a window where channels have another, else channels.
+    beside = any(theirs and not axes_of(theirs) for _, theirs in pairs[1:])
     inside = {
-        theirs[0].axis: (place, theirs[0])
-        for place, (own, theirs) in enumerate(zip(layout[:count], other[:count], strict=True))
-        if not axes_of(own) and len(theirs) == 1 and type(theirs[0]) is Atom
-        if theirs[0].step == 1 < theirs[0].size and theirs[0].axis is not None
+        piece.axis: piece
+        for own, theirs in pairs
+        if not axes_of(own) and (len(theirs) == 1 or (beside and not own))
+        for piece in theirs
+        if type(piece) is Atom and piece.axis is not None and piece.step == 1 < piece.size
     }
     found = list(layout)
     blocks: dict[int, int] = {}
-    for place, (own, theirs) in enumerate(zip(layout[:count], other[:count], strict=True)):
-        if len(own) != 1 or type(own[0]) is not Atom or own[0].axis not in inside:
-            continue
-        at, run = inside[own[0].axis]
-        if theirs == (own[0]._replace(step=run.size),) and own[0].step == 1 and not own[0].origin:
-            found[place], found[at] = theirs, (run,)
-            blocks[own[0].axis] = run.size
+    for place, (own, theirs) in enumerate(pairs):
+        pooled: dict[Piece, Atom] = {
+            piece: piece._replace(step=inside[piece.axis].size)
+            for piece in own
+            if type(piece) is Atom and piece.axis in inside and piece.step == 1 and not piece.origin
+        }
+        if pooled and theirs == tuple(pooled.get(piece, piece) for piece in own):
+            found[place] = theirs
+            blocks |= {axis: inside[axis].size for axis in axes_of(tuple(pooled))}
+    for place, (own, theirs) in enumerate(pairs):
+        runs = [piece for piece in theirs if piece in inside.values()]
+        if not axes_of(own) and runs and set(axes_of(theirs)) <= set(blocks):
+            found[place] = theirs
     return tuple(found), blocks
 
 

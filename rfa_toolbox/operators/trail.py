@@ -556,7 +556,7 @@ class Trail(Known):
             _say_what_is_left_out(value, facts)
         if operation.get("sized"):
             facts["position_dependent"] = True
-            facts["resolution_dependent"] |= operation.get("sized") == "fixed"
+            facts["resolution_dependent"] |= operation.get("sized") in ("fixed", "grows")
         made = self._append(
             operation, sources, answer.windows, base, answer.layouts[0], facts,
             read, answer.padded, answer.closes,

@@ -11,8 +11,10 @@ import torch.nn.functional as F  # noqa: N812 - the name that everybody uses
 from torch import nn
 
 from rfa_toolbox import input_resolution_range
+from rfa_toolbox.analysis import tile_plan
+from rfa_toolbox.errors import InvalidGraphError
 from rfa_toolbox.graphs import EnrichedNetworkNode
-from tests.pytorch.measure import INF, Function, encode
+from tests.pytorch.measure import INF, Function, captures, encode
 from tests.pytorch.test_zoo import build
 
 DESIGNED = {"inception_v3": (75, 299), "alexnet": (63, 224), "squeezenet1_0": (32, 224)}
@@ -164,3 +166,41 @@ def test_a_map_of_one_unit_that_meets_a_larger_one_depends_on_the_size() -> None
     graph = encode(Function(lambda s, x: s.c(x) + s.d(x), **layers), (1, 1, 3, 3))
     (spread,) = (node for node in graph.all_layers if node.layer_info.name == "expand")
     assert spread.layer_info.resolution_dependent
+
+
+def pooled_parts(s: Any, x: torch.Tensor) -> torch.Tensor:
+    """A mean over each of 4 x 4 parts of a map, as adaptive pooling takes it."""
+    y = s.c(x)
+    high, wide = (size // 4 for size in y.shape[2:])
+    return s.d(y.view(1, 4, 4, high, 4, wide).mean((3, 5)))  # type: ignore[no-any-return]
+
+
+def attention_in_parts(s: Any, x: torch.Tensor) -> torch.Tensor:
+    """Attention within each of 4 x 4 parts of a map."""
+    y = s.c(x)
+    high, wide = (size // 4 for size in y.shape[2:])
+    t = y.view(1, 4, 4, high, 4, wide).permute(0, 2, 4, 3, 5, 1).reshape(16, high * wide, 4)
+    t = F.scaled_dot_product_attention(t, t, t).view(1, 4, 4, high, wide, 4)
+    return t.permute(0, 5, 1, 3, 2, 4).reshape(y.shape)
+
+
+def strips_side_by_side(s: Any, x: torch.Tensor) -> torch.Tensor:
+    """A mean over each of 4 strips of a map, which ``chunk`` cuts."""
+    strips = [one.mean(2, keepdim=True) for one in s.c(x).chunk(4, 2)]
+    return torch.cat(strips, 2)
+
+
+PARTS: dict[str, Any] = {
+    "pooled": pooled_parts, "attention": attention_in_parts, "strips": strips_side_by_side,
+}  # fmt: skip
+
+
+@captures
+@pytest.mark.parametrize("name", PARTS)
+def test_windows_that_grow_with_the_map_depend_on_the_size(name: str, capture: str) -> None:
+    layers = {"c": nn.Conv2d(1, 4, 3, padding=1), "d": nn.Conv2d(4, 4, 3, padding=1)}
+    graphs = [encode(Function(PARTS[name], **layers), (1, 1, n, n), capture) for n in (16, 64)]
+    assert numbers(graphs[0]) == numbers(graphs[1])
+    assert input_resolution_range(graphs[0]) == input_resolution_range(graphs[1])
+    with pytest.raises(InvalidGraphError):
+        tile_plan(graphs[1], 64, 48)

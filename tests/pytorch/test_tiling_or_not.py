@@ -110,6 +110,43 @@ def out_of_windows(t: torch.Tensor, x: torch.Tensor) -> torch.Tensor:
     return blocks.permute(0, 5, 1, 3, 2, 4).reshape(x.shape)
 
 
+def in_patches(middle: Any) -> Any:
+    """A step between windows that are cut out of a map and put back."""
+    return lambda s, x: s.c(out_of_windows(middle(s, in_windows(s.d(x))), x))
+
+
+def norm_of_patches(s: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    patches = in_windows(s.d(x)).flatten(1)
+    return out_of_windows(s.n(patches).view(-1, 16, 2), x)
+
+
+def patch_embedding(s: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    tokens = s.m(s.l(s.n(in_windows(s.c(x)).flatten(1))))
+    return s.d(tokens.mT.reshape(1, 2, x.shape[2] // 4, x.shape[3] // 4))
+
+
+def norm_per_map_of_a_patch(s: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    return in_patches(lambda s, t: s.n(t.mT.unflatten(2, (4, 4))).flatten(2).mT)(s, x)
+
+
+def norm_of_moved_patches(s: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    y = s.d(x)[:, :, 2:-2, 1:-3]
+    return s.c(out_of_windows(F.layer_norm(in_windows(y), (16, 2)), y))
+
+
+def norm_of_parts(rows: Any, columns: Any) -> Any:
+    """A norm over blocks of a map whose sizes follow from its own."""
+
+    def forward(s: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        high, wide = rows(x.shape[2]), columns(x.shape[3])
+        blocks = s.c(x).view(1, 2, x.shape[2] // high, high, x.shape[3] // wide, wide)
+        blocks = blocks.permute(0, 2, 4, 1, 3, 5)
+        blocks = F.layer_norm(blocks, blocks.shape[3:])
+        return blocks.permute(0, 3, 1, 4, 2, 5).reshape(x.shape)
+
+    return forward
+
+
 def attention_by_hand(s: nn.Module, x: torch.Tensor) -> torch.Tensor:
     t = in_windows(x)
     scores = s.q(t) @ t.transpose(1, 2) + s.b
@@ -230,6 +267,20 @@ TILED: dict[str, tuple[Any, dict[str, Any]]] = {
     "attention with a bias": (
         attention(lambda s, x: s.b), {"q": nn.Linear(2, 2), "b": nn.Parameter(torch.randn(16, 16))},
     ),
+    "norm of windows": (in_patches(lambda s, t: s.n(t)), {**D, "n": nn.LayerNorm((16, 2))}),
+    "norm of patches": (norm_of_patches, {**D, "n": nn.LayerNorm(32)}),
+    "norm of patches that are embedded": (patch_embedding, {
+        **D, "n": nn.LayerNorm(32), "l": nn.Linear(32, 2), "m": nn.LayerNorm(2),
+    }),
+    "norm of groups in windows": (
+        norm_per_map_of_a_patch, {**D, "n": nn.GroupNorm(1, 2)},
+    ),
+    "norm of instances in windows": (norm_per_map_of_a_patch, {**D, "n": nn.InstanceNorm2d(2)}),
+    "norm of windows by hand": (
+        in_patches(lambda s, t: (t - t.mean((1, 2), True)) / t.std((1, 2), keepdim=True)), D,
+    ),
+    "norm of windows, cut elsewhere": (norm_of_moved_patches, D),
+    "norm of blocks": (norm_of_parts(lambda rows: 4, lambda columns: 2), C),
     "transposed and back": (lambda s, x: s.c(x.transpose(2, 3)).transpose(2, 3), C),
     "repeated": (lambda s, x: s.c(x.repeat_interleave(2, 2).repeat_interleave(2, 3)), C),
     "swapped and back": (lambda s, x: s.c(x.mT).mT, C),
@@ -327,6 +378,12 @@ REFUSED: dict[str, tuple[Any, dict[str, Any]]] = {
     "cropped and written behind": (moved_by_writing, C),
     "norm without memory": (
         lambda s, x: s.n(s.c(x)), {"c": conv(), "n": nn.BatchNorm2d(2, track_running_stats=False)},
+    ),
+    "norm of the image": (lambda s, x: s.d(F.layer_norm(s.c(x), (2, *x.shape[2:]))), D),
+    "norm of strips": (norm_of_parts(lambda rows: 4, lambda columns: columns), C),
+    "norm of eight blocks": (norm_of_parts(lambda rows: rows // 8, lambda columns: 4), C),
+    "norm of a window of windows": (
+        in_patches(lambda s, t: F.layer_norm(t, t.shape)), D,
     ),
     "normalised rows": (lambda s, x: F.normalize(s.c(x), dim=3), C),
     "sums": (lambda s, x: s.c(x).cumsum(2), C),

@@ -25,7 +25,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     first_line,
 )
 from rfa_toolbox.encodings.pytorch.inputs import example_of, usual_examples
-from rfa_toolbox.encodings.pytorch.sizes import MORE, compared
+from rfa_toolbox.encodings.pytorch.sizes import MORE, compared, cuts_maps
 from rfa_toolbox.errors import (
     CaptureError,
     DataDependentControlFlowError,
@@ -182,7 +182,7 @@ def _sized(model: nn.Module, example: Example, capture: Capture, ending: Ending)
     trace does not tell: it has forgotten sizes that Python made numbers of.
     """
     record = capture(model, example, ending)
-    if not record.sized and capture is not trace.capture:
+    if not record.sized and capture is not trace.capture and not cuts_maps(record):
         return compared(record, None)
     places = iter(spatial_dimensions(record))
 

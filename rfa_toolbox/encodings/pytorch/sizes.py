@@ -6,15 +6,18 @@ Sizes are plain numbers by the time an operator sees them: ``F.interpolate(x, si
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
 
 import attrs
 
 from rfa_toolbox.operators.record import Operation, Record, TensorRef, tensors_in
+from rfa_toolbox.operators.rules import follow
+from rfa_toolbox.operators.windows import Window
 
-__all__ = ["MORE", "compared"]
+__all__ = ["MORE", "compared", "cuts_maps"]
 
 MORE = 32
 """Pixels by which the other input is larger; paddings that go by what is left of the size of an
@@ -39,13 +42,15 @@ def compared(record: Record, other: Record | None) -> Record:
         other: what it did with a larger input; None if it takes no other one.
 
     The argument "sized" of such operations is "fixed" if the result has one size whatever the
-    input, else "varies".
+    input, "grows" if their window does with the input, else "varies".
     """
     operations = record.operations
     if other is None:
         noted = [_of_given_size(one, record.sized) for one in operations]
     else:
         noted = _notes(operations, other.operations)
+        if _are_cut_by_size(operations, other.operations):
+            noted = _with_windows_that_grow(noted, record, other)
     if not any(noted):
         return record
     return attrs.evolve(
@@ -78,6 +83,74 @@ def _notes(operations: Sequence[Operation], others: Sequence[Operation]) -> list
     elif len(noted) < len(others) and noted:
         noted[-1] = "varies"
     return noted
+
+
+_PARTS = {"chunk", "reshape", "split", "split_with_sizes", "tensor_split", "unflatten", "view"}
+
+
+def cuts_maps(record: Record) -> bool:
+    """Whether a model may cut a map into a number of parts without asking for its size."""
+    return any(
+        place > 1 or (place == 1 and len(tensor.shape) < 4)
+        for operation in record.operations
+        for tensor, place in _cut_in(operation)
+    )
+
+
+def _cut_in(operation: Operation) -> Iterator[tuple[TensorRef, int]]:
+    """Yield the tensor of which an operation cuts a dimension into parts, and the dimension."""
+    tensor = next(tensors_in(operation.arguments), None)
+    if operation.name not in _PARTS or tensor is None:
+        return
+    before, after = tensor.shape, operation.outputs[0].shape
+    if len(operation.outputs) > 1:
+        yield from ((tensor, at) for at, size in enumerate(before) if after[at] != size)
+        return
+    parts = {math.prod(after[:at]): count for at, count in enumerate(after) if count > 1}
+    for place, size in enumerate(before):
+        if parts.get(math.prod(before[:place]), size) < size:
+            yield tensor, place
+
+
+def _are_cut_by_size(operations: Sequence[Operation], others: Sequence[Operation]) -> bool:
+    """Whether a map may be cut into as many parts whatever the input, so that the parts grow."""
+    pairs = zip(operations, others, strict=False)
+    return any(
+        grown.shape[place] != tensor.shape[place]
+        for one, other in pairs
+        for (tensor, place), (grown, same) in zip(_cut_in(one), _cut_in(other), strict=False)
+        if place == same
+    )
+
+
+def _with_windows_that_grow(notes: Sequence[str], record: Record, other: Record) -> list[str]:
+    """Return the notes, with one on every operation whose window is another one for another input.
+
+    What a window is follows from the parts that a map is cut into, as well as from arguments.
+    """
+    one, larger = follow(record), follow(other)
+    found: dict[int, str] = {}
+    for step, same in zip(one.steps, larger.steps, strict=False):
+        if step.name != same.name:
+            break
+        tensor = one.results[step.number]
+        if _grows(step.windows, same.windows):
+            found[tensor.number] = "grows"
+        elif _grows(tuple(step.statistics.values()), tuple(same.statistics.values())):
+            found[tensor.number] = "varies"
+    made = [
+        next((found[n] for n in _numbers(op.outputs) if n in found), "") for op in record.operations
+    ]
+    return [note or more for note, more in zip(notes, made, strict=True)]
+
+
+def _grows(windows: Sequence[Window], others: Sequence[Window]) -> bool:
+    """Whether a window that is finite for both inputs has another size, or goes on by another."""
+    return any(
+        one.kernel < math.inf > other.kernel
+        and (one.kernel, one.stride, one.dilation) != (other.kernel, other.stride, other.dilation)
+        for one, other in zip(windows, others, strict=False)
+    )
 
 
 def _numbers(value: Any) -> set[int]:
