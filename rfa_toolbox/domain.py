@@ -10,6 +10,7 @@ from rfa_toolbox.arithmetic import Jump, Size
 __all__ = [
     "DEFAULT_INPUT",
     "DEFAULT_TIME_LIMIT",
+    "EXPERIMENT_TIME_LIMIT",
     "Certainty",
     "Layer",
     "Node",
@@ -35,6 +36,9 @@ The same shape, written down by a user, is a wish; no other one is tried then.
 
 DEFAULT_TIME_LIMIT = 60.0
 """Seconds that laying out one picture may take."""
+
+EXPERIMENT_TIME_LIMIT = 60.0
+"""Seconds that an experiment on a model takes by default; what was measured by then is kept."""
 
 
 @runtime_checkable

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import warnings
 from collections import Counter
@@ -23,7 +24,7 @@ from rfa_toolbox.cli.options import Debug, Format, Output
 from rfa_toolbox.cli.output import Target, progress, target
 from rfa_toolbox.cli.problems import UsageError, complain, remark
 from rfa_toolbox.cli.screening import screen_command
-from rfa_toolbox.domain import DEFAULT_TIME_LIMIT, Resolution
+from rfa_toolbox.domain import DEFAULT_TIME_LIMIT, EXPERIMENT_TIME_LIMIT, Resolution
 from rfa_toolbox.errors import RFAError
 from rfa_toolbox.refinement import Advice, Refinement, edit, other_widths, suggest_refinements
 from rfa_toolbox.rendering.layout import LayoutTimeoutError
@@ -41,7 +42,8 @@ app = typer.Typer(
         "SPEC is a built-in architecture (resnet18, vgg16, ...), package.module:callable "
         "(torchvision.models:resnet50), path/to/file.py:callable, an ONNX, Keras JSON or .keras "
         "file, or a graph stored as JSON. "
-        "Exit codes: 0 fine, 1 --fail-on or verify found something, 2 wrong usage or input, "
+        "Exit codes: 0 fine (of verify: nothing contradicts, as far as it came in its time), "
+        "1 --fail-on or verify found something, 2 wrong usage or input, "
         "130 Ctrl-C. "
         "Example: rfa analyze resnet18 --input-res 32"
     ),
@@ -614,13 +616,13 @@ def _before_and_after(model: _Model, graph: EnrichedNetworkNode, resolution: Res
 def verify_command(
     spec: Spec,
     time_limit: Annotated[
-        float | None,
+        float,
         typer.Option(
             metavar="SECONDS",
             min=0.001,
-            help="Stop after so many seconds, with what was measured by then.",
+            help="Stop after so many seconds, with what was measured by then; inf for no limit.",
         ),
-    ] = None,
+    ] = EXPERIMENT_TIME_LIMIT,
     input_shape: InputShape = None,
     kwargs: Kwargs = None,
     format_name: Format = None,
@@ -633,7 +635,8 @@ def verify_command(
     values = arguments.parse_kwargs(kwargs or ())
     with progress(f"Measuring {spec}"):
         source = specs.load(spec, values)
-        found = source.verified(source.inputs(shapes), time_limit)
+        limit = None if time_limit == math.inf else time_limit
+        found = source.verified(source.inputs(shapes), limit)
     content = {**found.to_dict(), "model": source.title}
     if where.format == "json":
         where.deliver(tables.as_json("verification", content))
@@ -641,6 +644,8 @@ def verify_command(
         where.deliver(tables.as_csv(content["nodes"]))
     else:
         where.deliver(tables.verification_text(content, plain=where.is_plain()))
+    if found.stopped:
+        remark(f"Measuring {found.stopped}; --time-limit gives it more time.")
     if found.ok:
         return OK
     complain(

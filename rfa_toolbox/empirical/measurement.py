@@ -11,7 +11,7 @@ from os import PathLike
 from pathlib import PurePath
 from typing import Any
 
-from rfa_toolbox.domain import Certainty
+from rfa_toolbox.domain import EXPERIMENT_TIME_LIMIT, Certainty
 from rfa_toolbox.empirical.readings import AxisField
 from rfa_toolbox.empirical.results import (
     MeasuredField,
@@ -36,7 +36,14 @@ from rfa_toolbox.errors import (
 from rfa_toolbox.frameworks import require
 from rfa_toolbox.graphs import EnrichedNetworkNode
 
-__all__ = ["assembled", "bench_for", "deadline_of", "measure_all_axes", "measure_receptive_field"]
+__all__ = [
+    "assembled",
+    "bench_for",
+    "deadline_of",
+    "measure_all_axes",
+    "measure_receptive_field",
+    "stopped_after",
+]
 
 MAX_PASSES = 1024
 
@@ -67,7 +74,8 @@ def measure_receptive_field(
             statistics of norms are neutral, which the notes of their layers say; or "count", where
             they see everything), ``max_length`` (the longest image to try, in pixels),
             ``max_passes`` (forward passes after which to give a layer up), ``time_limit`` (seconds
-            after which to stop, with what is measured by then; no single pass is interrupted),
+            after which to stop, with what is measured by then, 60 by default; None for no limit;
+            no single pass is interrupted),
             ``display_se_modules`` and ``shortcuts=False``, which lets every channel be computed.
 
     Returns:
@@ -93,7 +101,7 @@ def measure_receptive_field(
     if method != "structural":
         raise UnsupportedModelError(f"method is {method!r}; valid are 'structural' and 'gradient'.")
     max_passes = options.pop("max_passes", MAX_PASSES)
-    deadline = deadline_of(options.pop("time_limit", None))
+    deadline = deadline_of(options.pop("time_limit", EXPERIMENT_TIME_LIMIT))
     bench = bench_for(model, input_shape, **options)
     measured = measure_all_axes(bench, max_passes, deadline)
     setting = measured[0].setting
@@ -112,6 +120,7 @@ def measure_receptive_field(
         tuple(one.setting.shape for one in measured),
         tuple(one.passes for one in measured),
         {"global_ops": options.get("global_ops", "ignore_gates")},
+        stopped_after(deadline, [list(one.notes) for one in fields]),
     )
 
 
@@ -186,6 +195,17 @@ def deadline_of(time_limit: Any) -> Deadline:
             f"time_limit is {time_limit!r}; it must be a positive number of seconds, or None."
         )
     return Deadline(time_limit)
+
+
+def stopped_after(deadline: Deadline, said: Sequence[Collection[str]]) -> str:
+    """Return how far an experiment came until its time was over; "" if it came to its end.
+
+    ``said`` is, per layer, why something of it was not measured.
+    """
+    if not deadline.noticed:
+        return ""
+    done = sum(deadline.reason not in reasons for reasons in said)
+    return f"stopped after {deadline.seconds:g} seconds with {done} of {len(said)} layers measured"
 
 
 def measure_all_axes(bench: Bench, max_passes: int, deadline: Deadline) -> list[AxisMeasurement]:

@@ -111,6 +111,7 @@ class ReceptiveFieldMeasurement(Sequence[MeasuredField]):
         input_shapes: the shapes of input that the experiment ran with, one per axis measured.
         passes: forward passes of one image each, per axis and side.
         settings: whatever else the result depends on.
+        stopped: that a time limit was over before everything was measured; "" if not.
 
     >>> field = MeasuredField("0", "0", 1, "Conv2d", (1, 8, 4), (-1,), (3,), (1,), (Fraction(0),))
     >>> found = ReceptiveFieldMeasurement("Net", "structural", (field,))
@@ -124,6 +125,7 @@ class ReceptiveFieldMeasurement(Sequence[MeasuredField]):
     input_shapes: tuple[tuple[int, ...], ...] = ()
     passes: tuple[tuple[int, ...], ...] = ()
     settings: Mapping[str, Any] = attrs.field(factory=dict)
+    stopped: str = ""
 
     def __len__(self) -> int:
         return len(self.fields)
@@ -156,6 +158,7 @@ class ReceptiveFieldMeasurement(Sequence[MeasuredField]):
             "input_shapes": [list(one) for one in self.input_shapes],
             "passes": [list(one) for one in self.passes],
             "settings": dict(self.settings),
+            "stopped": self.stopped,
             "layers": [one.to_dict() for one in self.fields],
         }
 
@@ -167,7 +170,8 @@ class ReceptiveFieldMeasurement(Sequence[MeasuredField]):
 
     @property
     def _title(self) -> str:
-        return f"{self.model_name}: receptive fields by the {self.method} experiment"
+        stopped = f"; {self.stopped}" if self.stopped else ""
+        return f"{self.model_name}: receptive fields by the {self.method} experiment{stopped}"
 
     _HEADER = ("layer", "kind", "output", "start", "size", "jump", "notes")
 

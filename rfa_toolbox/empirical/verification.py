@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
@@ -12,18 +11,19 @@ import attrs
 
 from rfa_toolbox import unit_windows
 from rfa_toolbox.analysis.words import verdicts_in_words
+from rfa_toolbox.domain import EXPERIMENT_TIME_LIMIT
 from rfa_toolbox.empirical.measurement import (
     MAX_PASSES,
     bench_for,
     deadline_of,
     measure_all_axes,
+    stopped_after,
 )
 from rfa_toolbox.empirical.readings import AxisField
 from rfa_toolbox.empirical.results import plain_number, spelled, text_table
 from rfa_toolbox.empirical.structural import (
     FIXED_SIZE,
     PAIRS,
-    Deadline,
     Setting,
     field_along,
     may_fill,
@@ -162,7 +162,7 @@ def verify(
     input_shape: Any = None,
     *,
     max_passes: int = MAX_PASSES,
-    time_limit: float | None = None,
+    time_limit: float | None = EXPERIMENT_TIME_LIMIT,
     **options: Any,
 ) -> VerificationReport:
     """Hold the graph of a model against an experiment on the model itself, at every node.
@@ -177,7 +177,7 @@ def verify(
         input_shape: as for ``measure_receptive_field``.
         max_passes: forward passes from one side after which to give a layer up.
         time_limit: seconds after which to stop; the report keeps what was measured by then, and
-            says that it stopped. No single pass is interrupted.
+            says that it stopped. No single pass is interrupted. None for no limit.
         **options: ``global_ops`` ("ignore_gates" or "count"), ``max_length``, and those of the
             encoder: ``handlers``, and for PyTorch ``custom_layers`` and ``display_se_modules``.
 
@@ -225,15 +225,8 @@ def verify(
         tuple(nodes),
         tuple(one.setting.shape for one in measured),
         tuple(one.passes for one in measured),
-        _stopped(nodes, deadline),
+        stopped_after(deadline, [one.reason.split("; ") for one in nodes]),
     )
-
-
-def _stopped(nodes: Sequence[VerifiedNode], deadline: Deadline) -> str:
-    if not deadline.noticed:
-        return ""
-    done = sum(deadline.reason not in one.reason for one in nodes)
-    return f"stopped after {deadline.seconds:g} seconds with {done} of {len(nodes)} layers measured"
 
 
 @attrs.frozen

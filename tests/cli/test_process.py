@@ -375,6 +375,15 @@ def test_an_experiment_that_contradicts_the_analysis_fails_the_run(net: str) -> 
     assert run_process(["verify", f"{net}:right", "--input-shape", "1x3x40x40"]).code == 0
 
 
+@needs_torch
+def test_an_experiment_that_runs_out_of_time_says_how_far_it_came(rfa: Rfa, net: str) -> None:
+    run = rfa("verify", f"{net}:right", "--time-limit", "0.001")
+    assert run.code == 0
+    assert "stopped after 0.001 seconds with 0 of 2 layers measured" in run.err
+    assert "stopped after 0.001 seconds" in run.out
+    assert rfa("verify", f"{net}:right", "--time-limit", "inf").err == ""
+
+
 def test_an_experiment_needs_a_model_that_runs(rfa: Rfa) -> None:
     assert "is a graph" in rfa("verify", "vgg16").complaint()
 

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812 - the name that everybody uses
 from torch import nn
 
+from rfa_toolbox.domain import EXPERIMENT_TIME_LIMIT
 from rfa_toolbox.empirical import measure_receptive_field, verify
 from rfa_toolbox.encodings.pytorch.layer_handlers import default_chain
 from rfa_toolbox.errors import MeasurementError, UnsupportedModelError
@@ -141,6 +142,8 @@ def test_a_time_limit_keeps_what_was_measured_and_says_how_far_it_came() -> None
     assert report.to_dict()["stopped"] == report.stopped
     found = measure_receptive_field(deep(), IMAGE, time_limit=1e-6)
     assert all("time limit" in one.notes[-1] for one in found)
+    assert "stopped after 1e-06 seconds with 0 of 12 layers measured" in str(found)
+    assert found.to_dict()["stopped"] == found.stopped
     assert verify(deep(2), IMAGE, time_limit=600).stopped == ""
 
 
@@ -154,6 +157,18 @@ def test_a_time_limit_in_the_middle_leaves_whole_axes(monkeypatch: pytest.Monkey
     measured = [[size is not None for size in one.size] for one in report.nodes]
     assert [True, False] in measured
     assert report.stopped
+
+
+@pytest.mark.parametrize("experiment", [verify, measure_receptive_field])
+def test_an_experiment_ends_after_a_minute_by_default(
+    experiment: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    model = deep(3)
+    model.register_forward_hook(lambda *_: now.__setitem__(0, now[0] + EXPERIMENT_TIME_LIMIT))
+    assert experiment(model, IMAGE).stopped.startswith("stopped after 60 seconds")
+    assert not experiment(model, IMAGE, time_limit=None).stopped
 
 
 @pytest.mark.parametrize("limit", [0, -1, "10", True, float("nan")])
