@@ -225,7 +225,8 @@ def measure_all_axes(bench: Bench, max_passes: int, deadline: Deadline) -> list[
             setting = found[0].setting
             found.append(AxisMeasurement({}, setting, (0, 0, 0), deadline.reason))
         else:
-            found.append(measure_axis(bench, axis, max_passes, deadline))
+            share = deadline.share(bench.axes - axis)
+            found.append(measure_axis(bench, axis, max_passes, deadline, share))
     return found
 
 

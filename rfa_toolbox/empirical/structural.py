@@ -7,6 +7,7 @@ needs no framework.
 
 from __future__ import annotations
 
+import itertools
 import math
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
@@ -194,16 +195,31 @@ class Deadline:
     (False, True)
     """
 
-    def __init__(self, seconds: float | None) -> None:
+    def __init__(self, seconds: float | None, whole: Deadline | None = None) -> None:
         self.seconds = seconds
         self._end = math.inf if seconds is None else time.monotonic() + seconds
+        self._late = False
+        self._whole = whole
         self.noticed = False
+        """Whether anything was told that the time is over, or that its share is."""
 
     @property
     def over(self) -> bool:
         """Whether the time is over."""
-        self.noticed = self.noticed or time.monotonic() >= self._end
-        return self.noticed
+        self._late = self._late or time.monotonic() >= self._end
+        if self._late:
+            for one in (self, self._whole):
+                if one is not None:
+                    one.noticed = True
+        return self._late
+
+    def share(self, count: int) -> Deadline:
+        """Return when to stop with the first of some tasks, so that every one has its time."""
+        if self.seconds is None or count < 2:
+            return self
+        first, now = Deadline(self.seconds, self), time.monotonic()
+        first._end = now + (self._end - now) / count
+        return first
 
     @property
     def reason(self) -> str:
@@ -218,7 +234,9 @@ def what_is_neutral(setting: Setting, name: str) -> str:
     return _LEFT_OUT if setting.nodes[name].layer_info.ignored_global else ""
 
 
-def measure_axis(bench: Bench, axis: int, max_passes: int, deadline: Deadline) -> AxisMeasurement:
+def measure_axis(
+    bench: Bench, axis: int, max_passes: int, deadline: Deadline, share: Deadline
+) -> AxisMeasurement:
     """Measure all layers of a model along one axis.
 
     The image is made longer until every field fits in between its ends, and until the windows of
@@ -229,12 +247,15 @@ def measure_axis(bench: Bench, axis: int, max_passes: int, deadline: Deadline) -
         axis: which spatial axis.
         max_passes: after how many forward passes from one side to give a layer up.
         deadline: when to stop, with what is known by then.
+        share: when to stop waiting for layers that do not soon repeat, as other axes wait.
 
     Raises:
         CaptureError: if the model runs at no length at all.
     """
     surveys: list[_Survey] = []
-    reading, wasted = _settled(_fitting(bench, axis, surveys, deadline), max_passes, deadline)
+    reading, wasted = _settled(
+        _fitting(bench, axis, surveys, deadline), max_passes, deadline, share
+    )
     if not surveys:
         raise CaptureError(
             f"the model runs at none of the lengths {list(bench.lengths(axis))} along axis {axis}; "
@@ -243,7 +264,7 @@ def measure_axis(bench: Bench, axis: int, max_passes: int, deadline: Deadline) -
     if reading is None:
         last = surveys[-1]
         alike = [one for one in surveys if one.says_the_same(last)]
-        reading, wasted = _settled(alike or [last], max_passes, deadline)
+        reading, wasted = _settled(alike or [last], max_passes, deadline, share)
         assert reading is not None  # noqa: S101 - of at least one
         reading.beyond = f"its field does not fit into {last.setting.length} pixels, " + (
             "nor into far fewer: its windows depend on the size of the image"
@@ -279,7 +300,7 @@ def _fitting(
 
 
 def _settled(
-    surveys: Iterable[_Survey], max_passes: int, deadline: Deadline
+    surveys: Iterable[_Survey], max_passes: int, deadline: Deadline, share: Deadline
 ) -> tuple[_Reading | None, int]:
     """Return the reading of the first image in which all windows are seen to repeat.
 
@@ -289,13 +310,13 @@ def _settled(
     best: _Reading | None = None
     wasted = 0
     for survey in surveys:
-        reading = _Reading(survey, max_passes, deadline)
+        reading = _Reading(survey, max_passes, deadline, share)
         if best is not None:
             if len(reading.cut_short) >= len(best.cut_short):
                 break
             wasted += sum(side.passes for side in best.sides)
         best = reading
-        if not best.cut_short:
+        if not best.cut_short or share.over:
             break
     return best, wasted
 
@@ -358,7 +379,9 @@ class _Survey:
                     continue
                 if name not in self.fixed:
                     self.needed = max(self.needed, int(size))
-                if name not in self.fixed or jump <= _COARSE:
+                if (name not in self.fixed or jump <= _COARSE) and _in_a_grid(
+                    setting, longer, name
+                ):
                     jumps.append(jump)
         self.period = common_period(jumps, limit=max(1, length // 3))
 
@@ -453,10 +476,24 @@ def _jump(setting: Setting, longer: Setting | None, name: str) -> Fraction:
     return Fraction(max(1, round(setting.length / max(1, units))))
 
 
+def _in_a_grid(setting: Setting, longer: Setting | None, name: str) -> bool:
+    """Whether a longer image has as many more units as a jump says, give or take one.
+
+    Where maps of several scales stand one after another it has not, and nothing repeats.
+    """
+    more = 0 if longer is None else longer.units.get(name, 0) - setting.units[name]
+    if longer is None or more <= 0:
+        return True
+    jump = _jump(setting, longer, name)
+    return abs(jump * more - (longer.length - setting.length)) <= jump
+
+
 class _Reading:
     """What poison from both ends tells of an image of one length."""
 
-    def __init__(self, survey: _Survey, max_passes: int, deadline: Deadline) -> None:
+    def __init__(
+        self, survey: _Survey, max_passes: int, deadline: Deadline, share: Deadline
+    ) -> None:
         self.survey = survey
         self.setting = setting = survey.setting
         self.beyond = f"its field does not fit into {setting.length} pixels"
@@ -471,8 +508,13 @@ class _Reading:
         begins = [name for name in wanted if name not in survey.in_front]
         ends = [name for name in wanted if name not in survey.behind]
         self.sides = (_Side(setting, begins, survey, False), _Side(setting, ends, survey, True))
+        in_turn = [side.looks(max_passes, deadline) for side in self.sides if side.wanted]
+        # Both sides know what soon repeats before either waits for the rest.
+        for _ in itertools.zip_longest(*in_turn):
+            if share.over:
+                break
         for side in self.sides:
-            side.run(max_passes, deadline)
+            side.end(share)
         self.cut_short = {name for side in self.sides for name in side.cut_short} - survey.fixed
         """Layers whose windows might be seen to repeat on a longer image."""
 
@@ -578,10 +620,8 @@ class _Side:
         """Forward passes so far."""
         return max((len(flags) for flags in self._flags.values()), default=0)
 
-    def run(self, max_passes: int, deadline: Deadline) -> None:
-        """Move the poison on until it is known of all layers how they repeat, or time is over."""
-        if self.wanted:
-            self._look(max_passes, deadline)
+    def end(self, deadline: Deadline) -> None:
+        """Give up what is not known when the time is over."""
         if deadline.over:
             self.problems.update(dict.fromkeys(self._open(), deadline.reason))
 
@@ -594,7 +634,11 @@ class _Side:
         at = {units - 1 - unit: length - 1 - row for unit, row in found.at.items()}
         return Pattern(found.units, found.rows, at)
 
-    def _look(self, max_passes: int, deadline: Deadline) -> None:
+    def looks(self, max_passes: int, deadline: Deadline) -> Iterator[int]:
+        """Move the poison on until it is known of all layers how they repeat, or time is over.
+
+        Yields the pixels that it moved over, before it moves on over twice as many.
+        """
         span = min(self.period, max_passes // 2)
         while True:
             first = range(self._begin, self._begin + span + 1)
@@ -612,6 +656,7 @@ class _Side:
             more = min(2 * span, max_passes)
             if more == span or self._begin + more >= self.setting.length:
                 break
+            yield span
             span = more
         if span < max_passes:
             self.cut_short = self._open()

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 
 from rfa_toolbox import create_graph_from_pytorch_model
-from rfa_toolbox.empirical import measure_receptive_field, torch_bench, verify
+from rfa_toolbox.empirical import measure_receptive_field, structural, torch_bench, verify
 from rfa_toolbox.encodings.pytorch import add_custom_layer_handler, remove_custom_layer_handler
 from rfa_toolbox.errors import CaptureError, UnsupportedModelError
 from tests.empirical.zoo import (
@@ -663,3 +663,26 @@ def test_images_run_together_also_where_a_constant_takes_their_type() -> None:
     setting = bench.setting(0, 224)
     assert setting is not None
     assert setting._batch_size() > 1
+
+
+class Scales(nn.Module):
+    """Gives the positions of maps of three scales one after another, as detectors do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 4, 3, stride=8, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, stride=2, padding=1)
+        self.third = nn.Conv2d(4, 4, 3, stride=2, padding=1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        fine = self.first(x)
+        coarse = self.second(fine)
+        maps = fine, coarse, self.third(coarse)
+        return torch.cat([one.flatten(2) for one in maps], 2)
+
+
+def test_a_list_of_several_scales_does_not_make_the_period_longer() -> None:
+    bench = torch_bench.TorchBench(Scales(), (1, 3, 64, 64))
+    short, long = (bench.setting(0, length) for length in (448, 896))
+    assert short is not None
+    assert structural._Survey(short, long, 0).period == 32
