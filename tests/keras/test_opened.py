@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import math
 import random
 import warnings
 from typing import Any
@@ -173,6 +174,42 @@ def test_a_product_with_weights_of_another_layer_sees_the_map_alone(keras: Any) 
     scores = keras.layers.Dot(axes=(2, 2), name="scores")([Queries()(tokens), tokens])
     graph = create_graph_from_model(keras.Model(image, scores))
     assert fields(graph)["scores"] == (3, 3)
+    assert {node.certainty for node in graph.all_layers} == {"exact"}
+
+
+@pytest.mark.parametrize("kind", ["heads", "groups", "list", "operation", "names"])
+@pytest.mark.parametrize(("learned", "field"), [("query", math.inf), ("memory", 3)])
+def test_an_attention_whose_query_or_memory_is_learned(
+    keras: Any, kind: str, learned: str, field: float
+) -> None:
+    class Attends(keras.layers.Layer):  # type: ignore[misc]
+        def __init__(self) -> None:
+            super().__init__(name="attends")
+            self.heads = keras.layers.MultiHeadAttention(2, 4)
+            self.groups = keras.layers.GroupQueryAttention(4, 2, 1)
+            self.list = keras.layers.Attention()
+
+        def build(self, shape: Any) -> None:
+            self.held = self.add_weight(shape=(1, 5, 8), name="held")
+
+        def call(self, x: Any) -> Any:
+            held = keras.ops.broadcast_to(self.held, (keras.ops.shape(x)[0], 5, 8))
+            query, memory = (held, x) if learned == "query" else (x, held)
+            if kind == "operation":
+                given = (one[:, :, None] for one in (query, memory, memory))
+                return keras.ops.dot_product_attention(*given)[:, :, 0]
+            if kind == "list":
+                return self.list([query, memory])
+            if kind == "groups":
+                return self.groups(query, memory)
+            if kind == "names":
+                return self.heads(value=memory, key=memory, query=query)
+            return self.heads(query, memory)
+
+    image = keras.Input((16, 16, 3))
+    tokens = keras.layers.Reshape((49, 8))(keras.layers.Conv2D(8, 3, strides=2)(image))
+    graph = create_graph_from_model(keras.Model(image, Attends()(tokens)))
+    assert graph.receptive_field_max == (field, field)
     assert {node.certainty for node in graph.all_layers} == {"exact"}
 
 

@@ -27,7 +27,7 @@ from rfa_toolbox.encodings.tensorflow_keras.model_json import (
 from rfa_toolbox.encodings.tensorflow_keras.model_json import TensorRef as Written
 from rfa_toolbox.encodings.tensorflow_keras.sources import Constant
 from rfa_toolbox.errors import UnsupportedModelError
-from rfa_toolbox.operators.record import ModuleCall, Operation, Record, TensorRef, tensors_in
+from rfa_toolbox.operators.record import ModuleCall, Operation, Record, TensorRef
 from rfa_toolbox.operators.record import Numbers as Held
 from rfa_toolbox.operators.told import Told, shape_behind
 
@@ -229,13 +229,16 @@ class Call:
                     return source[name]
         return default
 
-    def tensor(self, name: str, place: int) -> TensorRef | None:
-        """Return a tensor argument by its name, or by its place among all tensors."""
-        found = self.keywords.get(name)
-        if type(found) is TensorRef:
-            return found
-        positional = list(tensors_in(self.arguments))
-        return positional[place] if place < len(positional) else None
+    def operand(self, name: str, place: int) -> TensorRef | None:
+        """Return a tensor that is read, or a constant, by its name or by its place.
+
+        The place is one in the list that is the first argument, if that is a list.
+        """
+        given = self.arguments
+        if given and isinstance(given[0], list):
+            given = tuple(given[0])
+        found = self.keywords.get(name, given[place] if place < len(given) else None)
+        return found if found is None or type(found) is TensorRef else constant_of(found)
 
     def flag(self, name: str, default: bool = True) -> bool:
         """Return a setting of the layer."""

@@ -692,11 +692,11 @@ def _dot(call: Call) -> TensorRef:
 
 
 def _attention(call: Call) -> TensorRef | list[TensorRef]:
-    query, value = call.tensor("query", 0), call.tensor("value", 1)
+    query, value = call.operand("query", 0), call.operand("value", 1)
     if query is None:
         return call.unknown("an attention without a query is not understood")
     value = query if value is None else value
-    key = call.tensor("key", 2) or value
+    key = call.operand("key", 2) or value
     rank = len(query.shape)
     attended = call.get("attention_axes", default=None)
     attended = list(range(1, rank - 1)) if attended is None else attended

@@ -397,7 +397,7 @@ def _tensordot(call: Call) -> TensorRef:
 
 
 def _attention(call: Call) -> TensorRef:
-    query, value = call.tensor("query", 0), call.tensor("value", 2)
+    query, value = call.operand("query", 0), call.operand("value", 2)
     if query is None or value is None:
         return call.unknown("an attention without query and value is not understood")
     count = math.prod(query.shape[:-1]) * value.shape[1] * (query.shape[-1] + value.shape[-1])

@@ -464,9 +464,12 @@ def attention_over(known: Known, operation: Operation) -> Answer:
     values = dependent(known, operation, "value")
     found = [known.mixing(known.value(one), operation.get("dims", ())) for one in values]
     windows = _widest(found)
-    (query, *_) = dependent(known, operation, "query", "value")
+    shape = operation.outputs[0].shape
+    query = operation.get("query")
+    if not known.depends(query):  # what is asked for is learned
+        return Effect(windows, (layouts.broadcast((), shape),))
     value = known.value(query)
-    layout = (*value.layout[:-1], plain(operation.outputs[0].shape[-1]))
+    layout = (*value.layout[:-1], plain(shape[-1]))
     facts: dict[str, Any] = {"blockwise": in_blocks(windows)}
     (place, *more) = operation.get("dims", ()) or (0,)
     itself = not more and _attends_to_itself(known, operation, place)
