@@ -9,6 +9,9 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from torch._higher_order_ops.map import map as map_of_rows
+from torch._higher_order_ops.scan import scan
+from torch._higher_order_ops.while_loop import while_loop
 from torch.nn.attention.flex_attention import flex_attention
 
 from rfa_toolbox import create_graph_from_pytorch_model
@@ -56,6 +59,34 @@ def test_both_ways_of_a_condition_are_followed() -> None:
 
     graph = encode(network(forward))
     assert (graph.receptive_field_min, graph.receptive_field_max) == ((5, 5), (7, 7))
+
+
+def test_a_loop_is_followed_as_often_as_its_counter_tells() -> None:
+    def forward(s: Any, x: torch.Tensor) -> torch.Tensor:
+        carried = torch.tensor(0), s.a(x)
+        _, y = while_loop(lambda i, _: i < 3, lambda i, y: (i + 1, s.a(y)), carried)
+        return s.b(y)
+
+    assert encode(network(forward)).receptive_field_max == (11, 11)
+
+
+def test_a_loop_that_goes_on_as_values_tell_is_the_end() -> None:
+    def forward(s: Any, x: torch.Tensor) -> torch.Tensor:
+        (y,) = while_loop(lambda y: y.sum() > 0, lambda y: (s.a(y),), (s.a(x),))
+        return s.b(y)
+
+    with pytest.warns(UserWarning, match=r"could not be followed.*test_modern_calls.py:\d+"):
+        graph = create_graph_from_pytorch_model(network(forward), input_res=(1, 3, 32, 32))
+    assert [node.name for node in graph.all_layers if node.receptive_field_max == (3, 3)] == ["a"]
+
+
+def test_a_function_of_every_row_and_a_scan_of_them_are_followed() -> None:
+    def forward(s: Any, x: torch.Tensor) -> torch.Tensor:
+        doubled = map_of_rows(lambda row: s.a(row[None])[0] * 2, s.a(x))
+        last, _ = scan(lambda c, row: (c + row, c * 1), torch.zeros(1, 3, 32), doubled, dim=2)
+        return last
+
+    assert encode(network(forward)).receptive_field_max == (36, 5)
 
 
 def test_flexible_attention_sees_all_positions() -> None:

@@ -43,6 +43,7 @@ from rfa_toolbox.encodings.pytorch.constants import (
     computed,
     tensors_among,
 )
+from rfa_toolbox.encodings.pytorch.loops import WRITTEN_OUT
 from rfa_toolbox.encodings.pytorch.quantised import plain_version
 from rfa_toolbox.encodings.pytorch.shapes import empty_like
 from rfa_toolbox.encodings.pytorch.twins import held_by, meta_copy
@@ -349,6 +350,9 @@ class Recorder(TorchFunctionMode):
             _, taken, other, operands = args
             with self:
                 return tree_map(_either, taken(*operands), other(*operands))
+        if name in WRITTEN_OUT:
+            with self:
+                return WRITTEN_OUT[name](*args, **keywords)
         if name == "flex_attention" and any(map(self.knows, args[:3])):
             query, _, value = args[:3]
             made = query.new_empty((*query.shape[:-1], value.shape[-1]))
