@@ -62,6 +62,33 @@ def test_arguments_by_name_stand_beside_those_by_position(capture: Any) -> None:
     assert (twice.receptive_field_max, once.receptive_field_max) == ((5, 5), (3, 3))
 
 
+class OfImages(nn.Module):
+    """Takes a list of images and something beside it, as detectors do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3)
+
+    def forward(self, images: list[torch.Tensor], targets: Any = None) -> torch.Tensor:
+        batch = torch.zeros(len(images), 3, 40, 40)
+        for image, room in zip(images, batch, strict=True):
+            room[:, : image.shape[1], : image.shape[2]].copy_(image)
+        return self.conv(batch)
+
+
+@pytest.mark.parametrize("capture", CAPTURES)
+@pytest.mark.parametrize("given", [[(3, 32, 32)], [(3, 32, 32), (3, 24, 40)], [[(3, 32, 32)]]])
+def test_a_model_that_says_that_it_takes_a_list_gets_one(capture: Any, given: Any) -> None:
+    graph = encode(OfImages(), input_res=given, capture=capture)
+    assert graph.receptive_field_max == (3, 3)
+
+
+def test_a_model_that_does_not_say_so_is_shown_how_a_list_of_one_image_is_given() -> None:
+    model = network(lambda s, images: [s.conv(one[None]) for one in images])
+    with pytest.raises(CaptureError, match=r"input_res=\[\[\(3, 32, 32\)\]\]"):
+        encode(model, input_res=[(3, 32, 32)])
+
+
 def test_a_model_of_one_input_that_gets_several_is_told() -> None:
     with pytest.raises(CaptureError, match="takes one argument, and got all inputs in it"):
         encode(nn.Conv2d(3, 4, 3), input_res=[(1, 3, 32, 32), (1, 3, 32, 32)])

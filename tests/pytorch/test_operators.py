@@ -518,6 +518,27 @@ def write_into_part(s: Any, x: torch.Tensor) -> torch.Tensor:
     return y
 
 
+def write_into_images(s: Any, x: torch.Tensor) -> torch.Tensor:
+    batch = torch.zeros(len(x), 3, 70, 70, dtype=x.dtype)
+    for image, room in zip(s.c(x), batch, strict=True):
+        room[:, : image.shape[1], : image.shape[2]] = image
+    return s.c(batch)
+
+
+def write_into_parts(s: Any, x: torch.Tensor) -> torch.Tensor:
+    y = torch.zeros(1, 6, *x.shape[2:], dtype=x.dtype)
+    for part, one in zip(y.chunk(2, 1), (x, s.c(x)), strict=True):
+        part.add_(one)
+    return s.d(y)
+
+
+def write_into_rows(s: Any, x: torch.Tensor) -> torch.Tensor:
+    y = torch.zeros_like(x)
+    for row, one in zip(y.unbind(2), s.c(x).unbind(2), strict=True):
+        row[:] = one
+    return s.c(y)
+
+
 def in_place(s: Any, x: torch.Tensor) -> torch.Tensor:
     y = s.c(x)
     y += x
@@ -629,6 +650,9 @@ function(
 )
 function("setitem", write_into_zeros, expected=3, c=conv(3, 3, padding=1))
 function("setitem of a part", write_into_part, expected=5, c=conv(3, 3, padding=1))
+function("setitem in images", write_into_images, expected=5, c=conv(3, 3, padding=1))
+function("addition to parts", write_into_parts, expected=5, c=conv(3, 3, padding=1), d=conv(6))
+function("setitem of rows", write_into_rows, expected=5, c=conv(3, 3, padding=1))
 function("in-place arithmetic", in_place, expected=5, c=conv(3, 3, padding=1))
 function("out of a list", lambda s, x: s.d([s.c(x), x][0]), expected=5, c=conv(), d=conv(4))
 function("flip", lambda s, x: s.c(x.flip(3)), expected=3, c=conv())

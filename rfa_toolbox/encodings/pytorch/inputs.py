@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -28,8 +29,9 @@ def example_of(
     Args:
         input_res: a shape such as (1, 3, 224, 224); an example tensor; a sequence of either for
             several inputs; or a mapping from argument names to either. A model that takes one
-            argument gets a sequence or a mapping as it is. Within either, an input may itself be
-            a list, a dict or a data class of these, and None, a number or a text stands for itself.
+            argument gets a sequence of several or a mapping as it is, and one whose first argument
+            is annotated as a list any sequence. Within either, an input may itself be a list, a
+            dict or a data class of these, and None, a number or a text stands for itself.
         model: says on which device and of which type the tensors are.
         keywords: further arguments by name, each as within a mapping.
 
@@ -49,7 +51,8 @@ def example_of(
         arguments = () if by_name else (input_res,)
         named = {**input_res, **named} if by_name else named
     elif isinstance(input_res, tuple | list) and _holds_inputs(input_res):
-        apart = _first_taken(model, (input_res, named), ((input_res,), named)) == 0
+        listed = _is_single(input_res[0]) and _takes_a_list(model)
+        apart = not listed and not _first_taken(model, (input_res, named), ((input_res,), named))
         arguments = tuple(input_res) if apart else (input_res,)
     else:
         raise InvalidResolutionError(
@@ -103,6 +106,20 @@ def _first_taken(model: nn.Module, *calls: tuple[Sequence[Any], Mapping[str, Any
             continue
         return at
     return 0
+
+
+_LIST = re.compile(r"(typing\.|collections\.abc\.)?(list|sequence|tuple|iterable)\b", re.IGNORECASE)
+
+
+def _takes_a_list(model: nn.Module) -> bool:
+    """Whether the first argument of a model is annotated as a list, as detectors take images."""
+    try:
+        parameters = list(inspect.signature(model.forward).parameters.values())
+    except (TypeError, ValueError):
+        return False
+    kind = parameters[0].annotation if parameters else None
+    text = kind if isinstance(kind, str) else inspect.formatannotation(kind)
+    return _LIST.match(text) is not None
 
 
 def _is_single(value: Any) -> bool:

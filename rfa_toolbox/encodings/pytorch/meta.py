@@ -352,7 +352,8 @@ class Recorder(TorchFunctionMode):
                 return tree_map(_either, taken(*operands), other(*operands))
         if name in WRITTEN_OUT:
             with self:
-                return WRITTEN_OUT[name](*args, **keywords)
+                written_out: Any = WRITTEN_OUT[name]
+                return written_out(*args, **keywords)
         if name == "flex_attention" and any(map(self.knows, args[:3])):
             query, _, value = args[:3]
             made = query.new_empty((*query.shape[:-1], value.shape[-1]))
@@ -366,12 +367,16 @@ class Recorder(TorchFunctionMode):
 
     def _written_on_meta(self, tensor: torch.Tensor, twin: torch.Tensor) -> None:
         """Where the twin of a tensor with memory was written to, the tensor has changed as well."""
-        if tensor._is_view():
-            raise CaptureError(
-                f"a part of a tensor that has memory of its own is written to at {calling_line()}; "
-                "it cannot be followed what that changes. Make that tensor with device=x.device."
-            )
-        self._numbers[id(tensor)] = self._numbers[id(twin)]
+        base = tensor._base if tensor._is_view() else None
+        if base is not None:
+            whole = self._twin(base)
+            self._write_part(whole, index_of(tensor, base), self.reference(twin))
+            self._same(base, whole)
+        self._same(tensor, twin)
+
+    def _same(self, tensor: torch.Tensor, other: torch.Tensor) -> None:
+        """Let a tensor be what another one is now."""
+        self._numbers[id(tensor)] = self._numbers[id(other)]
         self.keep(tensor)
 
     def call(
@@ -391,6 +396,7 @@ class Recorder(TorchFunctionMode):
         parameters = self.constants.parameters_of(called.tensors)
         if called.name == "setitem" and first is not None:
             self._write(called.name, arguments, (first,), parameters)
+            self._write_behind(first, self.reference(first))
             return result
         if result is first and first is not None and first._version == version:
             # Returned as it came in (dropout in eval mode): a value of its own all the same.
@@ -407,9 +413,12 @@ class Recorder(TorchFunctionMode):
         """Where a view was written to, the tensor behind it has changed as well."""
         base = view._base if view._is_view() else None
         if base is not None:
-            index = index_of(view, base)
-            parts = {"input": self.reference(base), "index": index, "value": written}
-            self._write("setitem", parts, (base,))
+            self._write_part(base, index_of(view, base), written)
+
+    def _write_part(self, whole: torch.Tensor, index: Any, part: TensorRef) -> None:
+        """Note that a part of a tensor was written to."""
+        parts = {"input": self.reference(whole), "index": index, "value": part}
+        self._write("setitem", parts, (whole,))
 
     def _scripted(self, module: nn.Module, arguments: Any, result: Any) -> None:
         """Write down a TorchScript module as one unknown operation: its inside is not seen."""
@@ -424,8 +433,7 @@ class Recorder(TorchFunctionMode):
     def _overwritten(self, tensor: torch.Tensor, source: torch.Tensor) -> None:
         """``copy_`` makes a tensor the same as another one."""
         if self.knows(source) and source.shape == tensor.shape:
-            self._numbers[id(tensor)] = self._numbers[id(source)]
-            self.keep(tensor)
+            self._same(tensor, source)
         else:
             name = "expand" if self.knows(source) else "type_as"
             parts = {"input": self.reference(source), "other": self.reference(tensor)}

@@ -269,6 +269,8 @@ def _explained(model: nn.Module, example: Example, error: Exception) -> str:
             if wanted
             else (" Pass the shape (batch, channels, height, width) that the model expects.")
         )
+        if not wanted and [tuple(one.shape[:-2]) for one in example.tensors] == [(3,)]:
+            text += f" A list of one image is input_res=[[{shapes}]]."
     return text
 
 

@@ -380,6 +380,8 @@ _VIEWS = {
     "unflatten",
 }
 
+_LISTS_OF_VIEWS = {"unbind", "split", "split_with_sizes", "chunk", "tensor_split"}
+
 
 class _View(NamedTuple):
     """A tensor that is a part of another one: ``parts`` is its index, None if that is not followed.
@@ -541,8 +543,7 @@ class _Reader:
         references: list[TensorRef] = []
         for value in node.outputs():
             if value.type().kind() == "ListType":
-                users = [use.user for use in value.uses() if use.user.kind() == "prim::ListUnpack"]
-                parts = [self._number(part) for user in users[:1] for part in user.outputs()]
+                parts = [self._number(part) for part in _unpacked(value)]
                 self._values[value.debugName()] = tuple(parts)
                 references.extend(parts)
             elif value.type().kind() == "TensorType":
@@ -563,6 +564,8 @@ class _Reader:
         if spelled in _VIEWS:
             behind = self._viewed.get(names[0]) or _View(names[0], (), ())
             self._viewed[outputs[0]] = behind.viewed(spelled, values)
+        elif spelled in _LISTS_OF_VIEWS:
+            self._parts_viewed(node, spelled, values)
         view = self._viewed.get(names[0]) if spelled.endswith("_") and names else None
         if spelled == "copy_" and values[1].shape == values[0].shape:
             self._values[outputs[0]] = values[1]
@@ -613,6 +616,20 @@ class _Reader:
             "setitem", {"input": target, "index": index, "value": written}, (changed,), scope
         )
         self._values[view.base] = changed
+
+    def _parts_viewed(self, node: Any, spelled: str, values: list[Any]) -> None:
+        """Note of which part of a tensor the tensors are views that it is split into."""
+        name, begin = node.inputsAt(0).debugName(), 0
+        behind = self._viewed.get(name) or _View(name, (), ())
+        place = values[1 if spelled == "unbind" else 2]
+        for at, part in enumerate(_unpacked(node.outputsAt(0))):
+            if spelled == "unbind":
+                view = behind.viewed("select", [values[0], place, at])
+            else:
+                end = begin + _shape(part)[place]
+                view = behind.viewed("slice", [values[0], place, begin, end, 1])
+                begin = end
+            self._viewed[part.debugName()] = view
 
     def _weight_among(self, tensors: list[TensorRef]) -> TensorRef | None:
         """Return the one that is computed of parameters and has the shape of a kernel."""
@@ -679,9 +696,13 @@ def _made_by(node: Any) -> Iterator[Any]:
     """Yield what a node returns, and the parts of a list that is unpacked."""
     for value in node.outputs():
         yield value
-        for use in value.uses():
-            if use.user.kind() == "prim::ListUnpack":
-                yield from use.user.outputs()
+        yield from _unpacked(value)
+
+
+def _unpacked(several: Any) -> list[Any]:
+    """Return the tensors of a list where it is taken apart."""
+    users = (use.user for use in several.uses() if use.user.kind() == "prim::ListUnpack")
+    return next((list(user.outputs()) for user in users), [])
 
 
 def _belongs(user: Any, nodes: list[Any]) -> bool:
