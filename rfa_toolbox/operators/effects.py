@@ -24,7 +24,11 @@ __all__ = ["Effect", "Moved", "Rule", "Slides", "Written", "rule"]
 
 
 class Slides(NamedTuple):
-    """What axes a sliding window takes for channels, and which ones it slides over."""
+    """What axes a sliding window takes for channels, and which ones it slides over.
+
+    A dense layer, or a norm of one dimension, takes that dimension for channels and slides over
+    none.
+    """
 
     channels: tuple[int, ...]
     axes: tuple[tuple[int, ...], ...]

@@ -120,9 +120,17 @@ class Trail(Known):
         return self
 
     def first_slide(self) -> Slides | None:
-        """Return over what the first window slides that takes some dimension for channels."""
-        answers = (one for one in self._walk() if isinstance(one, Effect))
-        return next((one.slides for one in answers if one.slides is not None), None)
+        """Return over what the first window slides that takes some dimension for channels.
+
+        Where no window slides over any, what the first dense layer takes for channels.
+        """
+        dense = None
+        for answer in self._walk():
+            slides = answer.slides if isinstance(answer, Effect) else None
+            if slides is not None and slides.axes:
+                return slides
+            dense = dense or slides
+        return dense
 
     def _walk(self) -> Iterator[Answer | None]:
         """Yield what the operations do, one by one, after writing it down."""

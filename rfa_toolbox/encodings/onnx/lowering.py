@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from rfa_toolbox.encodings.complaints import shortened
 from rfa_toolbox.encodings.onnx.program import Node, Program
 from rfa_toolbox.errors import UnsupportedModelError
+from rfa_toolbox.operators.masks import FAR_BELOW
 from rfa_toolbox.operators.record import Numbers, Operation, Record, TensorRef, last_results
 
 __all__ = ["Lowering"]
@@ -239,11 +241,15 @@ class Call:
         """Return whether an input of the node depends on the input of the model."""
         return self._lowering.is_reached(self.of(place))
 
-    def as_mask(self, place: int) -> TensorRef:
-        """Return an input with its numbers, if it is a constant that may be a mask of scores."""
+    def as_mask(self, place: int, scores: Sequence[int] | None = None) -> TensorRef:
+        """Return an input with its numbers, if it is a constant that may be a mask of scores.
+
+        These are the node's result unless their shape is given.
+        """
         tensor, name = self.of(place), self.node.inputs[place]
-        square = len(self.shape) > 1 and self.shape[-1] == self.shape[-2] > 1
-        if self.depends(place) or not square or tensor.shape[-2:] != self.shape[-2:]:
+        sizes = tuple(self.shape if scores is None else scores)[-2:]
+        square = len(sizes) > 1 and sizes[0] == sizes[1] > 1
+        if self.depends(place) or not square or tensor.shape[-2:] != sizes:
             return tensor
         if len(tensor.even) == len(tensor.shape):
             return tensor
@@ -271,6 +277,10 @@ class Call:
         if (few != 0).any(axis=0).all() or not np.isfinite(few).all():
             return tensor
         return tensor._replace(numbers=Numbers(values))
+
+    def holding(self, array: npt.NDArray[Any]) -> TensorRef:
+        """Return a constant that the file has no name for."""
+        return self._lowering.new(array.shape)._replace(numbers=Numbers(array))
 
     def number(self, place: int) -> float | None:
         """Return the one number that an input consists of, if it is such a constant."""
@@ -581,6 +591,61 @@ def _einsum(call: Call) -> None:
     call.add("einsum", {"equation": call.get("equation"), "operands": tuple(call.all())})
 
 
+def _attention(call: Call) -> None:
+    """Scaled dot-product attention; keys of earlier runs are not followed."""
+    if any(call.node.outputs[1:]) or any(map(call.has, (4, 5, 6))):
+        _plain_operator(call)
+        return
+    counts = [call.get(name) for name in ("q_num_heads", "kv_num_heads", "kv_num_heads")]
+    query, key, value = (_by_heads(call, call.of(at), count) for at, count in enumerate(counts))
+    mask, causal = _mask_of_attention(call, query.shape[-2], key.shape[-2])
+    given = {"query": query, "key": key, "value": value, "attn_mask": mask, "is_causal": causal}
+    if call.rank == 4:
+        call.add("scaled_dot_product_attention", given)
+        return
+    shape = (*query.shape[:-1], value.shape[-1])
+    made = call.add("scaled_dot_product_attention", given, shape)
+    sizes = [shape[at] for at in _HEADS_BEHIND]
+    made = call.add("permute", {"input": made, "dims": _HEADS_BEHIND}, sizes)
+    call.add("reshape", {"input": made})
+
+
+_HEADS_BEHIND = (0, 2, 1, 3)
+"""Order of dimensions in which heads and positions change places."""
+
+
+def _by_heads(call: Call, x: TensorRef, count: int | None) -> TensorRef:
+    """Return a tensor of (batch, positions, channels) with a dimension for its heads."""
+    if len(x.shape) == 4 or count is None:
+        return x
+    batch, positions, channels = x.shape
+    made = call.add("reshape", {"input": x}, (batch, positions, count, channels // count))
+    sizes = [made.shape[at] for at in _HEADS_BEHIND]
+    return call.add("permute", {"input": made, "dims": _HEADS_BEHIND}, sizes)
+
+
+def _mask_of_attention(call: Call, queries: int, keys: int) -> tuple[TensorRef | None, bool]:
+    """Return the mask of an attention, if it has one, and whether it is causal beside that."""
+    mask = call.as_mask(3, (queries, keys)) if call.has(3) else None
+    causal = bool(call.get("is_causal", 0))
+    before, after = call.get("left_window_size", -1), call.get("right_window_size", -1)
+    if max(before, after) < 0 and not (causal and mask is not None):
+        return mask, causal
+    back = np.arange(queries)[:, None] - np.arange(keys)
+    near = (back <= (before if before >= 0 else queries)) & (
+        -back <= (after if after >= 0 else keys)
+    )
+    if causal:
+        near &= back >= 0
+    if mask is None:
+        return call.holding(near), False
+    held = Numbers(near) if mask.numbers is None else mask.numbers
+    if mask.numbers is not None and held.array is not None:
+        seen = held.array if held.array.dtype == bool else held.array > FAR_BELOW
+        held = Numbers(seen & near)
+    return mask._replace(numbers=held), False
+
+
 def _recurrent(name: str) -> Lower:
     """A recurrent layer on (steps, batch, features); directions have a dimension of theirs."""
 
@@ -762,7 +827,7 @@ Cosh Div Elu Equal:eq Erf Exp Floor Gelu Greater:gt GreaterOrEqual:ge HardSigmoi
 IsInf IsNaN LeakyRelu:leaky_relu Less:lt LessOrEqual:le Log Max:maximum Mean:add Min:minimum
 Mish Mod:remainder Neg Not:logical_not And:logical_and Or:logical_or Xor:logical_xor
 OneHot:one_hot Pow PRelu Reciprocal Relu Round Selu Shrink:hardshrink Sigmoid Sign Sin Sinh
-Softplus Softsign Sqrt Sum:add Tan Tanh ThresholdedRelu:threshold Trilu:tril
+Softplus Softsign Sqrt Sum:add Swish:silu Tan Tanh ThresholdedRelu:threshold Trilu:tril
 Identity:clone Cast:to CastLike:to Dropout QuantizeLinear:clone DequantizeLinear:clone
 DynamicQuantizeLinear:clone LRN:local_response_norm InstanceNormalization:instance_norm
 MeanVarianceNormalization:instance_norm Reshape Squeeze:reshape Unsqueeze:reshape Expand
@@ -812,6 +877,7 @@ LOWERINGS: dict[str, Lower] = {
     "ArgMin": _along("argmin"),
     "TopK": _along("topk", -1),
     "CumSum": _cumulative,
+    "CumProd": _cumulative,
     "Softmax": _softmax("softmax"),
     "LogSoftmax": _softmax("log_softmax"),
     "Hardmax": _softmax("softmax"),
@@ -820,6 +886,7 @@ LOWERINGS: dict[str, Lower] = {
     "QLinearMatMul": _product(0, 3),
     "Gemm": _gemm,
     "Einsum": _einsum,
+    "Attention": _attention,
     "LSTM": _recurrent("lstm"),
     "GRU": _recurrent("gru"),
     "RNN": _recurrent("rnn_tanh"),

@@ -94,7 +94,7 @@ def _of_images(record: Record, channels_first: bool) -> list[Places]:
         return [dimensions if own == rank else () for own in ranks]
 
     first = Trail(record, spread(range(1, rank)), RULES).first_slide()
-    if first is not None:
+    if first is not None and first.axes:
         if first.channels and rank > 2:
             channel = min(first.channels) if channels_first else max(first.channels)
             return spread([at for at in range(1, rank) if at != channel + 1])

@@ -61,19 +61,25 @@ def _without_channels(shape: Sequence[int], first: Slides | None) -> tuple[int, 
 
     Args:
         shape: that of the image; axis n of ``first`` is its dimension n + 1.
-        first: over what that window slides; None if there is none.
+        first: over what that window slides; over nothing if it is a dense layer.
     """
     rank = len(shape)
     channels = [] if first is None else first.only_channels()
     slid = set() if first is None else first.slid()
     if channels:
         gray = shape[1] == 1 and 0 not in slid
-        channel = 1 if gray else channels[0] + 1
+        few = not slid and shape[1] <= _FEW < shape[channels[0] + 1]
+        channel = 1 if gray or few else channels[0] + 1
         return tuple(place for place in range(1, rank) if place != channel)
     if slid:
         inside = rank > 3 and first is not None and 0 in first.among_others()
         return tuple(axis + 1 for axis in sorted(slid) if axis or not inside)
     return tuple(range(2 if rank > 2 else 1, rank))
+
+
+_FEW = 4
+"""Channels that an image may have, with transparency or infrared; a dense layer over a longer
+dimension of such an image mixes positions."""
 
 
 def _names(text: str) -> tuple[str, ...]:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from rfa_toolbox.operators.effects import Moved
+from rfa_toolbox.operators.effects import Moved, Slides
 from rfa_toolbox.operators.known import Known
-from rfa_toolbox.operators.layout import Atom, Layout
+from rfa_toolbox.operators.layout import Atom, Dimension, Layout, axes_of
 from rfa_toolbox.operators.record import (
     Operation,
     TensorRef,
@@ -15,6 +15,7 @@ from rfa_toolbox.operators.values import Value, is_stacked
 from rfa_toolbox.operators.windows import Window
 
 __all__ = [
+    "as_channels",
     "dependent",
     "is_guess",
     "move",
@@ -38,6 +39,12 @@ def places_of(value: Any, rank: int) -> list[int]:
     if value is None or (isinstance(value, list | tuple) and not value):
         return list(range(rank))
     return [one % rank for one in (value if isinstance(value, list | tuple) else (value,))]
+
+
+def as_channels(dimension: Dimension) -> Slides | None:
+    """Return that a dense layer takes for channels what a dimension holds, if that is one axis."""
+    axes = axes_of(dimension)
+    return Slides(axes, ()) if len(axes) == 1 else None
 
 
 def dependent(known: Known, operation: Operation, *names: str) -> list[TensorRef]:

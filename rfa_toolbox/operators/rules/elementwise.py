@@ -19,7 +19,7 @@ from rfa_toolbox.operators.record import (
     TensorRef,
     tensors_in,
 )
-from rfa_toolbox.operators.rules.common import places_of
+from rfa_toolbox.operators.rules.common import as_channels, places_of
 from rfa_toolbox.operators.values import Value, with_most_axes
 from rfa_toolbox.operators.windows import Window
 
@@ -201,7 +201,9 @@ def same_shape(known: Known, operation: Operation) -> Answer:
     """Normalisation, dropout and the like: neutral, unless statistics over positions count."""
     tensor = known.main(operation)
     value = known.value(tensor)
-    statistics = known.mixing(value, _normalised(operation, len(value.layout)))
+    normalised = _normalised(operation, len(value.layout))
+    statistics = known.mixing(value, normalised)
+    last = [*normalised] == [len(value.layout) - 1]
     return Effect(
         {},
         (value.layout,),
@@ -212,6 +214,7 @@ def same_shape(known: Known, operation: Operation) -> Answer:
         scores=value.scores,
         ignored_global=bool(statistics),
         statistics=statistics,
+        slides=as_channels(value.layout[-1]) if last else None,
     )
 
 

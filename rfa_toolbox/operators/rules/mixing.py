@@ -17,7 +17,7 @@ from rfa_toolbox.operators.record import (
     TensorRef,
     tensors_in,
 )
-from rfa_toolbox.operators.rules.common import dependent, places_of
+from rfa_toolbox.operators.rules.common import as_channels, dependent, places_of
 from rfa_toolbox.operators.rules.elementwise import pointwise
 from rfa_toolbox.operators.values import Value, with_most_axes
 from rfa_toolbox.operators.windows import Window, in_blocks
@@ -172,7 +172,15 @@ def linear(known: Known, operation: Operation) -> Answer:
     weight = operation.arguments.get("weight")
     kept, facts = _through_zeros(windows, value.layout[last], weight, shape[-1])
     layout = (*value.layout[:-1], kept)
-    return Effect(windows, (layout,), base=value, units=shape[-1], mirrored=value.mirrored, **facts)
+    return Effect(
+        windows,
+        (layout,),
+        base=value,
+        units=shape[-1],
+        mirrored=value.mirrored,
+        slides=None if facts else as_channels(value.layout[last]),
+        **facts,
+    )
 
 
 def _through_zeros(
@@ -355,10 +363,13 @@ def _contract(
     for value, letters in factors:
         if value.allowed is not None and letters[-1] not in result and letters[-2] in result:
             facts |= _behind_mask(windows, value.layout[-1], value.allowed)
+    (first, letters), *more = factors
+    dense = not more and _summed(letters, result) == [len(letters) - 1]
     return Effect(
         windows,
         (layout,),
         base=base,
+        slides=as_channels(first.layout[-1]) if dense and "certainty" not in facts else None,
         mixed=None if any(_summed(letters, result) for _, letters in terms) else (),
         units=None if len(factors) > 1 or not shape else shape[-1],
         **facts,
@@ -449,6 +460,7 @@ def _attend(
             windows,
             (layout,),
             base=value,
+            slides=as_channels(value.layout[-1]),
             position_dependent=known.uneven(masks, layout, value.extents, skipped=2),
             **facts,
         )
@@ -541,6 +553,7 @@ def recurrent(known: Known, operation: Operation) -> Answer:
         reverse = operation.get("direction") == "reverse"
         facts = {"mirrored": value.mirrored, **_one_sided(found, value, sequence, reverse)}
     rest = [layouts.broadcast((), one.shape) for one in operation.outputs[1:]]
+    facts["slides"] = as_channels(value.layout[-1])
     return Effect(found, (layout, *rest), base=value, units=shape[-1], **facts)
 
 
