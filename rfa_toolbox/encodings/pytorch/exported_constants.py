@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -71,14 +71,19 @@ class Constants:
             self._unknown.add(reference.number)
             return
         if self._program is None:
-            if name in _HIDING and any(map(self._may_hide, read)):
-                self._unknown.add(reference.number)
-            elif any(map(self._is_parameter, read)):
-                self._parameters[reference.number] = reference.shape
+            self._leave_out(name, reference, read, weights=any(map(self._is_parameter, read)))
             return
         if name in _PLUMBING and len(read) == 1 and self._is_parameter(read[0]):
             self._parameters[reference.number] = reference.shape  # which is nowhere 0 either
             return
+        made = self._computed(node, values)
+        if made is None:
+            self._leave_out(name, reference, read, weights=all(map(self._is_parameter, read)))
+        elif isinstance(made, torch.Tensor) and made.numel() <= LARGE:
+            self._arrays[reference.number] = made
+
+    def _computed(self, node: Any, values: Mapping[str, Any]) -> Any:
+        """Return what a node makes of numbers that are known; None if some are not."""
 
         def number(one: Any) -> Any:
             found = values.get(one.name)
@@ -87,15 +92,18 @@ class Constants:
         try:
             arguments, keywords = torch.fx.map_arg((node.args, dict(node.kwargs)), number)
             with torch.no_grad():
-                made = node.target(*arguments, **keywords)
+                return node.target(*arguments, **keywords)
         except (_UnknownNumbersError, RuntimeError, TypeError, ValueError):
-            if name in _HIDING and any(map(self._may_hide, read)):
-                self._unknown.add(reference.number)
-            elif all(map(self._is_parameter, read)):
-                self._parameters[reference.number] = reference.shape
-            return
-        if isinstance(made, torch.Tensor) and made.numel() <= LARGE:
-            self._arrays[reference.number] = made
+            return None
+
+    def _leave_out(
+        self, name: str, reference: TensorRef, read: Sequence[Any], weights: bool
+    ) -> None:
+        """Note of what is not computed whether it may be 0 in places, or is made of ``weights``."""
+        if name in _HIDING and any(map(self._may_hide, read)):
+            self._unknown.add(reference.number)
+        elif weights:
+            self._parameters[reference.number] = reference.shape
 
     def _is_parameter(self, value: Any) -> bool:
         return type(value) is TensorRef and value.number in self._parameters
