@@ -710,15 +710,7 @@ def repeated_in_blocks(layout: Layout, other: Layout) -> tuple[Layout, dict[int,
     True
     """
     pairs = list(zip(layout, other, strict=False)) if len(layout) == len(other) else []
-    # Several runs in one dimension are a window where channels have another, else channels.
-    beside = any(theirs and not axes_of(theirs) for _, theirs in pairs[1:])
-    inside = {
-        piece.axis: piece
-        for own, theirs in pairs
-        if not axes_of(own) and (len(theirs) == 1 or (beside and not own))
-        for piece in theirs
-        if type(piece) is Atom and piece.axis is not None and piece.step == 1 < piece.size
-    }
+    inside = _inside_blocks(pairs)
     found = list(layout)
     blocks: dict[int, int] = {}
     for place, (own, theirs) in enumerate(pairs):
@@ -735,6 +727,21 @@ def repeated_in_blocks(layout: Layout, other: Layout) -> tuple[Layout, dict[int,
         if not axes_of(own) and runs and set(axes_of(theirs)) <= set(blocks):
             found[place] = theirs
     return tuple(found), blocks
+
+
+def _inside_blocks(pairs: Sequence[tuple[Dimension, Dimension]]) -> dict[int, Atom]:
+    """Return by axis the runs over places in blocks that dimensions lack beside those of others.
+
+    Several runs in one dimension are a window where channels have another, else channels.
+    """
+    beside = any(theirs and not axes_of(theirs) for _, theirs in pairs[1:])
+    return {
+        piece.axis: piece
+        for own, theirs in pairs
+        if not axes_of(own) and (len(theirs) == 1 or (beside and not own))
+        for piece in theirs
+        if type(piece) is Atom and piece.axis is not None and piece.step == 1 < piece.size
+    }
 
 
 def rescale(layout: Layout, axis: int, by: int, origin: int = 0) -> Layout:
