@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rfa_toolbox.operators import layout as layouts
-from rfa_toolbox.operators.effects import Answer, Effect, Rule, rule
+from rfa_toolbox.operators.effects import Answer, Effect, Rule, Slides, rule
 from rfa_toolbox.operators.known import Known
 from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Lost, plain
 from rfa_toolbox.operators.masks import allowed_by, masked
@@ -360,20 +360,34 @@ def _contract(
         kept, said = _through_zeros(windows, _first_at(factors, letter), weight, shape[place])
         layout = (*layout[:place], kept, *layout[place + 1 :])
         facts |= said
-    for value, letters in factors:
-        if value.allowed is not None and letters[-1] not in result and letters[-2] in result:
-            facts |= _behind_mask(windows, value.layout[-1], value.allowed)
-    (first, letters), *more = factors
-    dense = not more and _summed(letters, result) == [len(letters) - 1]
+    facts |= _of_hidden_keys(windows, factors, result)
     return Effect(
         windows,
         (layout,),
         base=base,
-        slides=as_channels(first.layout[-1]) if dense and "certainty" not in facts else None,
+        slides=None if "certainty" in facts else _taken_for_channels(factors, result),
         mixed=None if any(_summed(letters, result) for _, letters in terms) else (),
         units=None if len(factors) > 1 or not shape else shape[-1],
         **facts,
     )
+
+
+def _of_hidden_keys(
+    windows: dict[int, Window], factors: Sequence[_Factor], result: str
+) -> dict[str, Any]:
+    """Narrow windows to what the masks of scores let through; return what to say of the step."""
+    facts: dict[str, Any] = {}
+    for value, letters in factors:
+        if value.allowed is not None and letters[-1] not in result and letters[-2] in result:
+            facts |= _behind_mask(windows, value.layout[-1], value.allowed)
+    return facts
+
+
+def _taken_for_channels(factors: Sequence[_Factor], result: str) -> Slides | None:
+    """Return what a product with weights takes for channels, which sums over the last dimension."""
+    (value, letters), *more = factors
+    dense = not more and _summed(letters, result) == [len(letters) - 1]
+    return as_channels(value.layout[-1]) if dense else None
 
 
 def _first_at(factors: Sequence[_Factor], letter: str) -> Dimension:
