@@ -9,7 +9,9 @@ weights of gates are left out as well where they count as neutral.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import onnx
@@ -137,22 +139,59 @@ def _rewritten(
         yield node
     elif kind in _POINTWISE or (neutral and kind in _NORMS):
         yield helper.make_node("Identity", [first], node.output[:1], node.name)
+    elif not scores and _drops_nan(node):
+        yield from _of_flags(node)
     elif kind in ("Softmax", "LogSoftmax", "Hardmax") and not (scores and kind == "Softmax"):
         yield from _without_mean(node, ranks.get(first, 1), opset)
     else:
         yield _renamed(node, weights)
 
 
+def _drops_nan(node: onnx.NodeProto) -> bool:
+    """Whether a runtime loses NaN, or finds it where an operator looks with a weight of zero."""
+    kept = {one.name: one for one in node.attribute}
+    if node.op_type == "MaxPool":
+        return "dilations" in kept and set(kept["dilations"].ints) != {1}
+    return node.op_type == "Resize" and "mode" in kept and kept["mode"].s != b"nearest"
+
+
+def _of_flags(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
+    """Yield an operator on numbers that tell where NaN is, and what puts it back behind it."""
+    name = node.output[0]
+
+    def held(what: str, value: float) -> onnx.NodeProto:
+        array = numpy_helper.from_array(np.array(value, np.float32))
+        return helper.make_node("Constant", [], [f"{name}.{what}"], value=array)
+
+    def made(kind: str, read: Sequence[str], what: str, **attributes: Any) -> onnx.NodeProto:
+        return helper.make_node(kind, read, [f"{name}.{what}"], **attributes)
+
+    yield made("IsNaN", [node.input[0]], "poisoned")
+    yield made("Cast", [f"{name}.poisoned"], "flags", to=onnx.TensorProto.FLOAT)
+    seen = onnx.NodeProto()
+    seen.CopyFrom(node)
+    seen.input[0], seen.output[0], seen.name = f"{name}.flags", f"{name}.seen", f"{name}.seen"
+    yield seen
+    yield made("Abs", [f"{name}.seen"], "strength")
+    yield held("rounding", _ROUNDING)
+    yield made("Greater", [f"{name}.strength", f"{name}.rounding"], "reached")
+    yield held("nan", math.nan)
+    yield held("number", 0.5)
+    chosen = [f"{name}.{one}" for one in ("reached", "nan", "number")]
+    yield helper.make_node("Where", chosen, [name], node.name)
+
+
+_ROUNDING = 1e-4
+"""Weights of an interpolation that are smaller are zero but for rounding."""
+
+
 def _renamed(node: onnx.NodeProto, weights: Mapping[str, str]) -> onnx.NodeProto:
     """Return a node with a mean in place of a maximum, or without the weight of a gate."""
     made = onnx.NodeProto()
     made.CopyFrom(node)
-    kept = {one.name: one for one in node.attribute}
-    if node.op_type == "MaxPool" and len(node.output) == 1:
-        dilations = kept.get("dilations")
-        if dilations is None or set(dilations.ints) == {1}:
-            made.op_type = "AveragePool"
-            _keep(made, ("auto_pad", "ceil_mode", "kernel_shape", "pads", "strides"))
+    if node.op_type == "MaxPool" and len(node.output) == 1 and not _drops_nan(node):
+        made.op_type = "AveragePool"
+        _keep(made, ("auto_pad", "ceil_mode", "kernel_shape", "pads", "strides"))
     elif node.op_type in _AS_SUMS:
         made.op_type = "Sum"
     else:

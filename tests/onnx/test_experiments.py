@@ -128,6 +128,19 @@ def test_what_a_mask_hides_is_measured_by_differences() -> None:
     assert (masked.verdict, "twice" in masked.reason) == ("not measured", True)
 
 
+@pytest.mark.parametrize(
+    "extra",
+    [
+        nn.MaxPool2d(3, 1, padding=1, dilation=2),
+        Function(lambda s, x: nn.functional.interpolate(x, scale_factor=(1, 2), mode="bilinear")),
+    ],
+    ids=["a dilated pooling", "an interpolation along one axis"],
+)
+def test_where_a_runtime_loses_nan_or_finds_too_much_it_is_followed(extra: nn.Module) -> None:
+    report = verify(exported(nn.Sequential(nn.Conv2d(3, 4, 3), extra)), SHAPE, max_length=128)
+    assert [one.verdict for one in report.nodes] == ["agrees", "agrees"], report
+
+
 def test_options_of_other_formats_are_refused() -> None:
     with pytest.raises(MeasurementError, match="'shortcuts' is no option"):
         verify(exported(nn.Sequential(nn.Conv2d(3, 2, 3))), shortcuts=False)

@@ -63,6 +63,17 @@ def seen(proto: onnx.ModelProto, axis: int, unit: tuple[int, ...]) -> tuple[int,
 
 
 CONV = (weight("w", 2, 2, 3, 3),)
+BAND = np.abs(np.arange(20)[:, None] - np.arange(20)) < 3
+
+
+def resized(scales: Sequence[float], **options: Any) -> Any:
+    """Return a resize without a mean, with a convolution behind it."""
+    held = numpy_helper.from_array(np.array([1, 1, *scales], np.float32), "s")
+    nodes = [node("Resize", "x - s", "u", mode="nearest", **options), node("Conv", "u w", "y")]
+    return nodes, [held, *CONV]
+
+
+ASYMMETRIC = {"coordinate_transformation_mode": "asymmetric"}
 CASES: dict[str, tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorProto]]] = {
     "padding that differs between sides": (
         [node("Conv", "x w", "y", pads=[2, 0, 1, 3], strides=[2, 1])],
@@ -114,6 +125,18 @@ CASES: dict[str, tuple[Sequence[onnx.NodeProto], Sequence[onnx.TensorProto]]] = 
     "linear": (
         [node("Resize", "x - s", "u", mode="linear"), node("Conv", "u w", "y")],
         [numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "s"), *CONV],
+    ),
+    "nearest, ties to the smaller place": resized((0.5, 0.25)),
+    "nearest, ties to the larger place": resized((0.5, 2), nearest_mode="round_prefer_ceil"),
+    "nearest, rounded, by two": resized((2, 2), **ASYMMETRIC),
+    "nearest, rounded up, to less": resized((0.5, 0.25), nearest_mode="ceil", **ASYMMETRIC),
+    "a matrix of bands in front": (
+        [node("MatMul", "m x", "y")],
+        [numpy_helper.from_array(BAND.astype(np.float32), "m")],
+    ),
+    "cut in the middle, and padded": (
+        [node("CenterCropPad", "x s", "p", axes=[2, 3]), node("Conv", "p w", "y")],
+        [numbers("s", 11, 29), *CONV],
     ),
     "slice with steps": (
         [node("Slice", "x a b c d", "p"), node("Conv", "p w", "y")],
@@ -177,6 +200,86 @@ def test_units_see_what_an_experiment_says(
         for axis in (0, 1):
             first, last = seen(proto, axis, unit)
             assert (max(region[axis][0], 0), min(region[axis][1], (19, 23)[axis])) == (first, last)
+
+
+@pytest.mark.parametrize(
+    ("scales", "options", "certainty"),
+    [
+        ((2, 2), {"nearest_mode": "ceil", **ASYMMETRIC}, "unknown"),
+        ((3, 3), ASYMMETRIC, "unknown"),
+        ((1.3, 1), {"nearest_mode": "floor"}, "bound"),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:The operation:UserWarning", "ignore:These op:UserWarning")
+def test_a_resize_that_takes_other_units_says_so(
+    scales: Sequence[float], options: dict[str, Any], certainty: str
+) -> None:
+    assert create_graph_from_onnx(model(*resized(scales, **options))).certainty == certainty
+
+
+def test_a_constant_matrix_in_front_of_what_depends_on_the_input_mixes_rows() -> None:
+    held = [numbers("a", 0, 1), numpy_helper.from_array(BAND.astype(np.float32), "m")]
+    nodes = [node("Squeeze", "x a", "s"), node("Gemm", "m s", "y")]
+    graph = create_graph_from_onnx(model(nodes, held, (1, 1, 20, 24)))
+    assert (graph.receptive_field_max, graph.certainty) == ((5, 1), "exact")
+
+
+@pytest.mark.parametrize("reverse", [0, 1])
+def test_a_sum_that_leaves_a_position_out_does_not_see_it(reverse: int) -> None:
+    nodes = [node("CumSum", "x i", "y", exclusive=1, reverse=reverse)]
+    graph = create_graph_from_onnx(model(nodes, [numbers("i", 3)]))
+    windows = graph.unit_windows[1]
+    sides = ((1,), (math.inf,)) if reverse else ((-math.inf,), (-1,))
+    assert (windows.firsts, windows.lasts) == sides
+
+
+def test_what_the_first_dense_layer_mixes_are_channels_where_nothing_slides() -> None:
+    held = [weight("d", 8, 6), weight("s", 8), weight("b", 8), weight("e", 24, 24)]
+    dense = [node("MatMul", "x d", "y")]
+    normed = [node("LayerNormalization", "x s b", "n"), node("Softmax", "n", "y", axis=1)]
+    for nodes, shape, expected in (
+        (dense, (1, 16, 12, 8), (1, 1)),
+        (dense, (1, 16, 8), (1,)),
+        (normed, (1, 16, 12, 8), (math.inf, 1)),
+        ([node("MatMul", "x e", "y")], (1, 3, 20, 24), (1, math.inf)),  # of an image's three
+    ):
+        graph = create_graph_from_onnx(model(nodes, held, shape))
+        assert (graph.receptive_field_max, graph.certainty) == (expected, "exact")
+
+
+ATTENTIONS: dict[str, tuple[dict[str, Any], Any, tuple[float, float]]] = {
+    "of all": ({}, None, (-math.inf, math.inf)),
+    "of what is in front": ({"is_causal": 1}, None, (-math.inf, 0)),
+    "behind a mask": ({}, BAND, (-2, 2)),
+    "behind numbers": ({}, np.where(BAND, 0, -1e9).astype(np.float32), (-2, 2)),
+    "behind a mask, of what is in front": ({"is_causal": 1}, BAND, (-2, 0)),
+    "of what is near": ({"left_window_size": 3, "right_window_size": 1}, None, (-3, 1)),
+    "of what is near in front": ({"left_window_size": 3, "is_causal": 1}, None, (-3, 0)),
+}
+
+
+@pytest.mark.skipif(onnx.defs.onnx_opset_version() < 25, reason="this version has no such windows")
+@pytest.mark.parametrize("name", ATTENTIONS)
+def test_an_attention_sees_what_its_options_leave(name: str) -> None:
+    options, mask, (first, last) = ATTENTIONS[name]
+    held = [weight("a", 8, 8)]
+    held += [] if mask is None else [numpy_helper.from_array(mask, "m")]
+    heads = {"q_num_heads": 2, "kv_num_heads": 2}
+    read = "q q q" if mask is None else "q q q m"
+    nodes = [node("MatMul", "x a", "q"), node("Attention", read, "y", **heads, **options)]
+    proto = model(nodes, held, (1, 20, 8), 25)
+    graph = create_graph_from_onnx(proto)
+    (windows,) = graph.unit_windows
+    assert (windows.firsts, windows.lasts, graph.certainty) == ((first,), (last,), "exact")
+    image = RANDOM.uniform(0, 1, (1, 20, 8)).astype(np.float32)
+    run = ReferenceEvaluator(proto).run
+    before, changed = run(None, {"x": image})[0], []
+    for place in range(20):
+        other = image.copy()
+        other[0, place] += 1
+        changed.append((run(None, {"x": other})[0] != before)[0, 10].any())
+    found = np.flatnonzero(changed)
+    assert (found[0] - 10, found[-1] - 10) == (max(first, -10), min(last, 9))
 
 
 def test_a_mirrored_map_keeps_its_fields() -> None:

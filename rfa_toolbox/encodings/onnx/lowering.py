@@ -20,6 +20,8 @@ __all__ = ["Lowering"]
 
 _TAPS = 2**20
 """The most taps along one axis that a kernel may have."""
+_BY_CHANCE = 0.1
+"""What share of a matrix is zero at most that was learned, and is no mask."""
 _FEW = 64
 """Kernels of a weight that tell whether it may have taps that are zero in all of them."""
 
@@ -259,6 +261,16 @@ class Call:
         unknown = self._lowering.program.is_logical(name)  # other numbers are biases as a rule
         return tensor._replace(numbers=Numbers(None) if unknown else None)
 
+    def as_matrix(self, place: int) -> TensorRef:
+        """Return a factor of a product, with its numbers if it is a constant of many zeros."""
+        tensor = self.of(place)
+        if self.depends(place) or len(tensor.shape) < 2 or 1 in tensor.shape[-2:]:
+            return tensor
+        values = self._lowering.program.values(self.node.inputs[place])
+        if values is None or (values == 0).mean() <= _BY_CHANCE:
+            return tensor
+        return tensor._replace(numbers=Numbers(values))
+
     def as_weight(self, place: int) -> TensorRef:
         """Return the weight of a convolution, with its numbers if taps of it are all zero.
 
@@ -450,15 +462,18 @@ def _resize(call: Call) -> None:
     """Resize a map; where its channels lie behind, they are put in front for it."""
     before, behind = call.x.shape, call.shape
     resized = [at for at in range(call.rank) if behind[at] != before[at]]
-    if not resized:
+    coordinates = _coordinates(call)
+    if not resized and coordinates != "tf_crop_and_resize":
         call.add("clone", {"input": call.x})
         return
     pairs = [(behind[at], before[at]) for at in resized]
     if any(min(pair) * _TIMES < max(pair) for pair in pairs):
         raise ValueError(f"it makes sizes {behind!r} of {before!r}")
-    sampling = _sampling(call, any(after < size for after, size in pairs))
+    sampling = _sampling(call, coordinates, resized)
     if isinstance(sampling, str):
         call.add(f"Resize ({sampling})", {"input": call.x})
+    elif isinstance(sampling, tuple):
+        call.add("getitem", {"input": call.x, "index": sampling})
     elif resized[0] >= 2:
         sizes = _sizes_of_resize(call, range(2, call.rank))
         call.add("interpolate", {"input": call.x, **sampling, **sizes})
@@ -466,23 +481,24 @@ def _resize(call: Call) -> None:
         _resize_in_front(call, resized, {**sampling, **_sizes_of_resize(call, resized)})
 
 
-def _sampling(call: Call, smaller: bool) -> dict[str, Any] | str:
-    """Return where a resize takes its numbers; its options, where no rule knows these."""
-    coordinates = call.get("coordinate_transformation_mode", "half_pixel")
+def _coordinates(call: Call) -> str:
     if call.node.opset < 11:
-        coordinates = "asymmetric"
+        return "asymmetric"
+    return str(call.get("coordinate_transformation_mode", "half_pixel"))
+
+
+def _sampling(
+    call: Call, coordinates: str, resized: Sequence[int]
+) -> dict[str, Any] | tuple[slice, ...] | str:
+    """Return where a resize takes its numbers; its options, where no rule knows these."""
     mode = _MODES[call.get("mode", "nearest")]
-    rounding = call.get("nearest_mode", "round_prefer_floor" if call.node.opset > 10 else "floor")
-    exact = coordinates.endswith("half_pixel")
-    if mode == "nearest" and exact:
-        if not rounding.startswith("round"):
-            return f"{coordinates}, {rounding}"
-        mode = "nearest-exact"
-    elif mode == "nearest" and coordinates == "asymmetric":
-        if rounding != "floor" and smaller:
-            return f"{coordinates}, {rounding}"
-    elif not exact and coordinates != "align_corners":
-        return str(coordinates)
+    known = coordinates in ("half_pixel", "pytorch_half_pixel")
+    if mode == "nearest" and (known or coordinates == "asymmetric"):
+        return _nearest(call, coordinates, resized)
+    if not (known or coordinates == "align_corners"):
+        return coordinates
+    if mode == "nearest" and _rounding(call) != "floor":
+        return f"{coordinates}, {_rounding(call)}"
     return {
         "mode": mode,
         "align_corners": coordinates == "align_corners",
@@ -490,11 +506,72 @@ def _sampling(call: Call, smaller: bool) -> dict[str, Any] | str:
     }
 
 
+_ROUNDINGS: dict[str, Callable[[npt.NDArray[Any]], npt.NDArray[Any]]] = {
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round_prefer_floor": lambda places: np.ceil(places - 0.5),
+    "round_prefer_ceil": lambda places: np.floor(places + 0.5),
+}
+
+
+def _rounding(call: Call) -> str:
+    newer = call.node.opset > 10
+    return str(call.get("nearest_mode", "round_prefer_floor" if newer else "floor"))
+
+
+def _nearest(
+    call: Call, coordinates: str, resized: Sequence[int]
+) -> dict[str, Any] | tuple[slice, ...] | str:
+    """Return the mode or the slice that takes the units that a resize does without a mean."""
+    rounding, factors = _rounding(call), _factors(call)
+    modes = {"nearest": 0.0, "nearest-exact": 0.5}
+    index, alike = [slice(None)] * call.rank, list(modes)
+    for at in resized:
+        size, new = call.x.shape[at], call.shape[at]
+        ratio = size / new if factors is None else 1 / factors[at]
+        centred = 0.0 if coordinates == "asymmetric" or new == 1 != size else 0.5
+        units = np.arange(new)
+        places = np.round((units + centred) * ratio - centred, _DIGITS)
+        taken = np.clip(_ROUNDINGS[rounding](places), 0, size - 1)
+        others = {
+            name: np.floor(np.round((units + by) * ratio, _DIGITS)) for name, by in modes.items()
+        }
+        alike = [one for one in alike if (np.clip(others[one], 0, size - 1) == taken).all()]
+        steps = set(np.diff(taken).astype(int).tolist()) or {1}
+        if len(steps) == 1 and min(steps) > 0:
+            index[at] = slice(int(taken[0]), int(taken[-1]) + 1, min(steps))
+    if alike:
+        own = "nearest" if coordinates == "asymmetric" else "nearest-exact"
+        mode = own if own in alike else alike[0]
+        return {"mode": mode, "align_corners": False, "antialias": False}
+    if all(index[at] != slice(None) for at in resized):
+        return tuple(index)
+    if coordinates != "asymmetric":  # on one side or on the other, as for a mean of both
+        return {"mode": "bilinear", "align_corners": False, "antialias": False, "rounded": rounding}
+    return f"{coordinates}, {rounding}"
+
+
+_DIGITS = 5
+"""Decimals to which places are known, as factors are written with few."""
+
+
+def _factors(call: Call) -> list[float] | None:
+    """Return the factors by which a resize makes every dimension larger, if it says so."""
+    scales = call.node.known(2) or call.node.known(1, "scales")
+    axes = call.get("axes") or range(call.rank)
+    if not scales or len(scales) != len(axes):
+        return None
+    factors = [1.0] * call.rank
+    for axis, scale in zip(axes, scales, strict=True):
+        factors[axis] = scale
+    return factors
+
+
 def _sizes_of_resize(call: Call, places: Sequence[int]) -> dict[str, Any]:
     """Return the factors by which some dimensions are resized, else their sizes."""
-    scales = call.node.known(2) or call.node.known(1, "scales")
-    if scales and len(scales) == call.rank:
-        return {"size": None, "scale_factor": tuple(scales[at] for at in places)}
+    factors = _factors(call)
+    if factors is not None:
+        return {"size": None, "scale_factor": tuple(factors[at] for at in places)}
     return {"size": tuple(call.shape[at] for at in places)}
 
 
@@ -546,10 +623,27 @@ def _along(name: str, default: int = 0) -> Lower:
     return lower
 
 
-def _cumulative(call: Call) -> None:
-    (axis,) = call.node.known(1) or [0]
-    reverse = bool(call.get("reverse", 0))
-    call.add("cumsum", {"input": call.x, "dim": axis, "reverse": reverse})
+def _cumulative(name: str) -> Lower:
+    """Sums or products of all positions in front of one, and of this one unless it is excluded."""
+
+    def lower(call: Call) -> None:
+        (axis,) = call.node.known(1) or [0]
+        reverse, excluded = bool(call.get("reverse", 0)), bool(call.get("exclusive", 0))
+        x, size = call.x, call.x.shape[axis]
+        facts = {"dim": axis, "reverse": reverse}
+        if not excluded:
+            call.add(name, {"input": x, **facts})
+            return
+        index = [slice(None)] * call.rank
+        index[axis] = slice(1, size) if reverse else slice(0, size - 1)
+        amounts = [0] * (2 * call.rank)
+        amounts[2 * (call.rank - 1 - axis % call.rank) + reverse] = 1
+        x = call.add(name, {"input": x, **facts}, x.shape)
+        shorter = [one - (at == axis % call.rank) for at, one in enumerate(x.shape)]
+        x = call.add("getitem", {"input": x, "index": tuple(index)}, shorter)
+        call.add("pad", {"input": x, "pad": tuple(amounts), "mode": "constant"})
+
+    return lower
 
 
 def _softmax(name: str) -> Lower:
@@ -571,24 +665,42 @@ def _softmax(name: str) -> Lower:
 
 def _product(left: int, right: int) -> Lower:
     def lower(call: Call) -> None:
-        call.first_output_alone("matmul", {"input": call.of(left), "other": call.of(right)})
+        factors = {"input": call.as_matrix(left), "other": call.as_matrix(right)}
+        call.first_output_alone("matmul", factors)
 
     return lower
 
 
 def _gemm(call: Call) -> None:
     """Multiply matrices, one of which may have to be turned first."""
-    x, other = call.of(0), call.of(1)
-    if call.get("transA", 0):
-        turned = {"input": x, "dim0": 0, "dim1": 1}
-        x = call.add("transpose", turned, x.shape[::-1])
-    turned_already = bool(call.get("transB", 0))
-    weight = other if turned_already else other._replace(shape=other.shape[::-1])
-    call.add("linear", {"input": x, "weight": weight})
+    if call.depends(1):
+        left, right = (_turned(call, at, name) for at, name in enumerate(("transA", "transB")))
+        call.add("matmul", {"input": left, "other": right})
+        return
+    x, weight = _turned(call, 0, "transA"), call.as_matrix(1)
+    call.add("linear", {"input": x, "weight": weight if call.get("transB", 0) else _across(weight)})
+
+
+def _turned(call: Call, place: int, name: str) -> TensorRef:
+    """Return a matrix, turned if an attribute says so."""
+    x = call.as_matrix(place)
+    if not call.get(name, 0):
+        return x
+    if call.depends(place):
+        return call.add("transpose", {"input": x, "dim0": 0, "dim1": 1}, x.shape[::-1])
+    return _across(x)
+
+
+def _across(matrix: TensorRef) -> TensorRef:
+    """Return a constant matrix with its rows for columns."""
+    array = None if matrix.numbers is None else matrix.numbers.array
+    held = None if array is None else Numbers(array.T)
+    return matrix._replace(shape=matrix.shape[::-1], numbers=held)
 
 
 def _einsum(call: Call) -> None:
-    call.add("einsum", {"equation": call.get("equation"), "operands": tuple(call.all())})
+    operands = tuple(map(call.as_matrix, range(len(call.node.inputs))))
+    call.add("einsum", {"equation": call.get("equation"), "operands": operands})
 
 
 def _attention(call: Call) -> None:
@@ -739,15 +851,14 @@ def _slice(call: Call) -> None:
     turned = []
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         place = axis % call.rank
-        if step > 0:
-            index[place] = slice(start, end, step)  # counted from where the file counts
-        elif call.shape[place] == call.x.shape[place]:
+        index[place] = slice(start, end, step)  # counted from where the file counts
+        if step < 0:
+            last = call.x.shape[place] - 1
+            taken = range(*index[place].indices(last + 1))
             turned.append(place)
-        else:
-            _plain_operator(call)
-            return
+            index[place] = slice(last - taken.start, last - taken.stop, -step)
     x = call.x
-    if turned and index == [slice(None)] * call.rank:
+    if turned and call.shape == x.shape:
         call.add("flip", {"input": x, "dims": tuple(turned)})
         return
     if turned:
@@ -795,6 +906,14 @@ def _pad(call: Call) -> None:
     pairs = [one for pair in reversed(list(zip(begin, end, strict=True))) for one in pair]
     mode = _PADDING[call.get("mode", "constant")]
     call.add("pad", {"input": call.x, "pad": tuple(pairs), "mode": mode})
+
+
+def _centre(call: Call) -> None:
+    """Cut a map to some sizes, or pad it, as much on one side as on the other."""
+    added = [new - old for new, old in zip(call.shape, call.x.shape, strict=True)]
+    sides = [(one // 2 if one > 0 else -(-one // 2), one) for one in reversed(added)]
+    pairs = [side for begin, one in sides for side in (begin, one - begin)]
+    call.add("pad", {"input": call.x, "pad": tuple(pairs), "mode": "constant"})
 
 
 def _where(call: Call) -> None:
@@ -876,8 +995,8 @@ LOWERINGS: dict[str, Lower] = {
     "ArgMax": _along("argmax"),
     "ArgMin": _along("argmin"),
     "TopK": _along("topk", -1),
-    "CumSum": _cumulative,
-    "CumProd": _cumulative,
+    "CumSum": _cumulative("cumsum"),
+    "CumProd": _cumulative("cumprod"),
     "Softmax": _softmax("softmax"),
     "LogSoftmax": _softmax("log_softmax"),
     "Hardmax": _softmax("softmax"),
@@ -902,5 +1021,6 @@ LOWERINGS: dict[str, Lower] = {
     "Slice": _slice,
     "Gather": _gather,
     "Pad": _pad,
+    "CenterCropPad": _centre,
     "Where": _where,
 }

@@ -629,11 +629,14 @@ def interpolate(known: Known, operation: Operation) -> Answer:
     if operation.get("keeps_ratio"):
         windows = [window._replace(begin=None, end=None) for window in windows]
         facts |= {"certainty": "bound", "reason": _KEEPS_RATIO}
+    if operation.get("rounded"):
+        facts |= {"certainty": "bound", "reason": _ROUNDED.format(operation.get("rounded"))}
     if operation.get("size") is not None:
         facts |= _of_open_sizes(known, operation, value, places, windows)
     return _slide(known, operation, value, places, windows, **facts)
 
 
+_ROUNDED = "which of two units it takes depends on how places are rounded, '{}'"
 _KEEPS_RATIO = "how much is cut or padded to keep the aspect ratio depends on the image"
 
 
