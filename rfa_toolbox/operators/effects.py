@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
 
 import attrs
 
-from rfa_toolbox.domain import Certainty
 from rfa_toolbox.operators.layout import Layout, Offsets
 from rfa_toolbox.operators.record import Numbers, Operation
-from rfa_toolbox.operators.values import Parts, Scores, Value
+from rfa_toolbox.operators.values import Facts, Parts, Scores, Value
 from rfa_toolbox.operators.windows import Window
 
 if TYPE_CHECKING:
@@ -63,10 +62,8 @@ class Written(NamedTuple):
 
 
 @attrs.frozen(slots=True)
-class Effect:
+class Effect(Facts):
     """What an operation does that computes; the walk makes a step of it.
-
-    Facts that are not described here have the meaning that they have in a ``Step``.
 
     Attributes:
         windows: by axis, measured in units of the map of ``base``; where there is none, every unit
@@ -99,21 +96,6 @@ class Effect:
     windows: Mapping[int, Window]
     layouts: tuple[Layout, ...] = ()
     base: Value | None = None
-    kind: str = "layer"
-    filters: int | None = None
-    units: int | None = None
-    certainty: Certainty = "exact"
-    reason: str = ""
-    blockwise: bool = False
-    resolution_dependent: bool = False
-    ignored_global: bool = False
-    position_dependent: bool = False
-    statistics: Mapping[int, Window] = MappingProxyType({})
-    everywhere: tuple[int, ...] = ()
-    turned: frozenset[int] = frozenset()
-    seams: frozenset[int] = frozenset()
-    ceil_mode: bool = False
-    same_padding: bool = False
     offsets: Offsets | None = None
     unaligned: frozenset[int] = frozenset()
     padded: tuple[int, ...] = ()
@@ -137,23 +119,7 @@ class Effect:
         return {name: getattr(self, name) for name in _FACTS}
 
 
-_FACTS = (
-    "kind",
-    "filters",
-    "units",
-    "certainty",
-    "reason",
-    "blockwise",
-    "resolution_dependent",
-    "ignored_global",
-    "position_dependent",
-    "statistics",
-    "everywhere",
-    "turned",
-    "seams",
-    "ceil_mode",
-    "same_padding",
-)
+_FACTS = tuple(attrs.fields_dict(Facts))
 
 
 @attrs.frozen(slots=True)

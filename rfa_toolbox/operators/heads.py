@@ -23,7 +23,7 @@ _DENSE = {
 def find_heads(steps: Mapping[int, Step]) -> frozenset[int]:
     """Return the steps with one window, without padding, over all of a map: a part of the head.
 
-    >>> image = Step(0, "input", (), (), (Window(),), "input", feature_map=(7,))
+    >>> image = Step(0, "input", (), (), (Window(),), kind="input", feature_map=(7,))
     >>> classifier = Step(1, "conv1d", (), (0,), (Window(7),), feature_map=(1,))
     >>> find_heads({0: image, 1: classifier})
     frozenset({1})

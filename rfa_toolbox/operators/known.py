@@ -53,6 +53,11 @@ class Known:
         tensor = operation.arguments.get("input")
         return tensor if self.depends(tensor) else self.operands(operation)[0]
 
+    def worked_on(self, operation: Operation) -> tuple[TensorRef, Value]:
+        """Return the tensor that an operation works on, and what is known of it."""
+        tensor = self.main(operation)
+        return tensor, self.values[tensor.number]
+
     def value(self, tensor: TensorRef) -> Value:
         """Return what is known of a tensor that depends on the input."""
         return self.values[tensor.number]

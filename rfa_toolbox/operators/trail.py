@@ -100,7 +100,8 @@ class Trail(Known):
             units = None if opened else tuple(extents)
             self.steps.append(
                 Step(
-                    *(number, "input", scope, (), self._neutral, "input"),
+                    *(number, "input", scope, (), self._neutral),
+                    kind="input",
                     feature_map=units,
                     positionless=not dimensions and len(tensor.shape) < rank,
                 )
@@ -248,13 +249,8 @@ class Trail(Known):
         else:  # copies of units count where something looks at them
             base = value._replace(beyond=())
         made = self._append(operation, (value.step,), windows, base, layout, facts)
-        self.values[tensor.number] = made._replace(
-            parts=value.parts,
-            picked=value.picked,
-            apart=value.apart,
-            sized=value.sized,
-            beyond=() if base.beyond else value.beyond,
-        )
+        copies = () if base.beyond else value.beyond
+        self.values[tensor.number] = made.with_channels_of(value)._replace(beyond=copies)
         self.results[made.step] = tensor
 
     def _end_split(self, operation: Operation, known: Mapping[TensorRef, Value]) -> None:
@@ -395,9 +391,7 @@ class Trail(Known):
             facts = {"kind": "slice", "turned": self._lost_since(value)}
             made = self._append(slicing, (value.step,), {}, value, value.layout, facts)
             self._laid_as(tensor, value, made.step)
-            value = made._replace(
-                parts=value.parts, picked=value.picked, apart=value.apart, sized=value.sized
-            )
+            value = made.with_channels_of(value)
         if repeated:
             made = self._upsampled(tensor, value)
             self._laid_as(tensor, value, made.step)
@@ -412,9 +406,7 @@ class Trail(Known):
         windows = dict.fromkeys(value.mirrored, SOMEWHERE)
         made = self._appended(flip, tensor, value, windows, value.layout, **facts)
         self._laid_as(tensor, value, made.step)
-        return made._replace(
-            parts=value.parts, picked=value.picked, apart=value.apart, sized=value.sized
-        )
+        return made.with_channels_of(value)
 
     def _laid_as(self, tensor: TensorRef, before: Value, step: int) -> None:
         """Say that a tensor is the result of one more step, and remember what it was before."""
@@ -1030,8 +1022,7 @@ _SOMEWHERE = (
 @Rule
 def unknown(known: Known, operation: Operation) -> Effect:
     """Count an operation that nothing knows as neutral, and say so."""
-    tensor = known.main(operation)
-    value = known.values[tensor.number]
+    tensor, value = known.worked_on(operation)
     results = [
         value.layout
         if output.shape == tensor.shape

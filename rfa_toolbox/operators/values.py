@@ -14,48 +14,35 @@ from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Offsets, spati
 from rfa_toolbox.operators.record import ModuleCall, Numbers
 from rfa_toolbox.operators.windows import Window
 
-__all__ = ["Parts", "Step", "Value", "between", "is_stacked", "with_copies", "with_most_axes"]
+__all__ = [
+    "Facts",
+    "Parts",
+    "Step",
+    "Value",
+    "between",
+    "is_stacked",
+    "with_copies",
+    "with_most_axes",
+]
 
 
-@attrs.frozen(slots=True)
-class Step:
-    """One operation that computes, with what it does along every spatial axis.
+@attrs.frozen(slots=True, kw_only=True)
+class Facts:
+    """What a rule says of an operation that goes into the step of it as it is.
 
     Attributes:
-        number: its place in the order of execution.
-        name: the canonical name of the operator.
-        scope: the module calls that it ran in, outermost first.
-        sources: the steps that it reads.
-        windows: one per spatial axis.
         kind: "input", "slice", "pointwise", "scaling" (by a constant), "layer" or "unknown".
         ignored_global: whether it depends on the whole image in a way that does not count.
         position_dependent: whether it does something else at other places of the image, or on
             images of another size.
         statistics: by axis the window that its statistics are taken from, if that ever counts.
-        positions: whether its result still has positions of the image.
-        pooled: whether its result has none because whole images were mixed.
         everywhere: those of its sources that are the same at all positions of the others.
-        offsets: per source, for each time that it is read, the unit of its map that the first
-            unit of this step stands at, per axis; empty if they all stand at the first.
-        feature_map: units of its output per axis, 1 where no positions are left; None where they
-            are not followed.
-        positionless: whether it is an input that has no place in the image, as a time step beside
-            it, or is computed from such inputs alone.
-        nowhere: those of its sources that are positionless.
         turned: axes along which it brings units into an order that is not followed.
-        unaligned: axes along which what it reads does not lie upon each other at one distance.
         seams: axes along which it puts parts of several maps one after another.
-        covers_map: whether its one window is all of its map, and nothing behind it looks.
-        paired: axes along which every unit sees two places, and nothing is summed in between.
         ceil_mode: whether windows count that end behind its padding.
         same_padding: whether it pads so that there is a unit per stride, at any size.
     """
 
-    number: int
-    name: str
-    scope: tuple[ModuleCall, ...]
-    sources: tuple[int, ...]
-    windows: tuple[Window, ...]
     kind: str = "layer"
     filters: int | None = None
     units: int | None = None
@@ -65,21 +52,52 @@ class Step:
     resolution_dependent: bool = False
     ignored_global: bool = False
     position_dependent: bool = False
-    statistics: Mapping[int, Window] = attrs.field(factory=dict)
+    statistics: Mapping[int, Window] = MappingProxyType({})
+    everywhere: tuple[int, ...] = ()
+    turned: frozenset[int] = frozenset()
+    seams: frozenset[int] = frozenset()
+    ceil_mode: bool = False
+    same_padding: bool = False
+
+
+@attrs.frozen(slots=True)
+class Step(Facts):
+    """One operation that computes, with what it does along every spatial axis.
+
+    Attributes:
+        number: its place in the order of execution.
+        name: the canonical name of the operator.
+        scope: the module calls that it ran in, outermost first.
+        sources: the steps that it reads.
+        windows: one per spatial axis.
+        positions: whether its result still has positions of the image.
+        pooled: whether its result has none because whole images were mixed.
+        offsets: per source, for each time that it is read, the unit of its map that the first
+            unit of this step stands at, per axis; empty if they all stand at the first.
+        feature_map: units of its output per axis, 1 where no positions are left; None where they
+            are not followed.
+        positionless: whether it is an input that has no place in the image, as a time step beside
+            it, or is computed from such inputs alone.
+        nowhere: those of its sources that are positionless.
+        unaligned: axes along which what it reads does not lie upon each other at one distance.
+        covers_map: whether its one window is all of its map, and nothing behind it looks.
+        paired: axes along which every unit sees two places, and nothing is summed in between.
+    """
+
+    number: int
+    name: str
+    scope: tuple[ModuleCall, ...]
+    sources: tuple[int, ...]
+    windows: tuple[Window, ...]
     positions: bool = True
     pooled: bool = False
-    everywhere: tuple[int, ...] = ()
     offsets: Offsets = ()
     feature_map: tuple[int, ...] | None = None
     positionless: bool = False
     nowhere: tuple[int, ...] = ()
-    turned: frozenset[int] = frozenset()
     unaligned: frozenset[int] = frozenset()
-    seams: frozenset[int] = frozenset()
     covers_map: bool = False
     paired: frozenset[int] = frozenset()
-    ceil_mode: bool = False
-    same_padding: bool = False
 
     @property
     def neutral(self) -> bool:
@@ -150,6 +168,12 @@ class Value(NamedTuple):
     mirrored: frozenset[int] = frozenset()
     allowed: Numbers | None = None
     scores: Scores = ""
+
+    def with_channels_of(self, other: Value) -> Value:
+        """Return a tensor whose channels hold what those of another one do."""
+        return self._replace(
+            parts=other.parts, picked=other.picked, apart=other.apart, sized=other.sized
+        )
 
 
 def between(dimension: Dimension) -> tuple[int, Atom] | None:

@@ -104,7 +104,7 @@ def pads_where_cropped(atom: Atom, window: Window, extent: int) -> bool:
 def move(known: Known, operation: Operation, layout: Layout) -> Moved:
     """Return that the first output of plumbing has its positions there."""
     output = operation.outputs[0]
-    value = known.value(known.main(operation))
+    _, value = known.worked_on(operation)
     return Moved({output.number: with_layout(value, layout, output)})
 
 

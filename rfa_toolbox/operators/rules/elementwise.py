@@ -77,7 +77,7 @@ def pointwise(known: Known, operation: Operation) -> Answer:
 @Rule
 def glu(known: Known, operation: Operation) -> Answer:
     """Gate one half of a dimension by the other one: of channels as a rule, else of a map."""
-    value = known.value(known.main(operation))
+    _, value = known.worked_on(operation)
     dimension = operation.get("dim", -1) % len(value.layout)
     windows = known.mixing(value, (dimension,))
     if not windows:
@@ -199,8 +199,7 @@ def _uneven(known: Known, operation: Operation, layout: Layout, extents: Sequenc
 @Rule
 def same_shape(known: Known, operation: Operation) -> Answer:
     """Normalisation, dropout and the like: neutral, unless statistics over positions count."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    _, value = known.worked_on(operation)
     normalised = _normalised(operation, len(value.layout))
     statistics = known.mixing(value, normalised)
     last = [*normalised] == [len(value.layout) - 1]

@@ -79,8 +79,7 @@ def reduce(known: Known, operation: Operation) -> Answer:
 @Rule
 def scan(known: Known, operation: Operation) -> Answer:
     """Sorting, Fourier transforms: every position may see every other one."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     rank = len(tensor.shape)
     default: Any = None if operation.name == "flip" else -1
     if operation.name.endswith("2"):
@@ -102,7 +101,7 @@ def scan(known: Known, operation: Operation) -> Answer:
 @rule(mirrors=True)
 def cumulate(known: Known, operation: Operation) -> Answer:
     """Cumulative sums and the like: every position sees itself and those in front of it."""
-    value = known.value(known.main(operation))
+    _, value = known.worked_on(operation)
     dimension = operation.get("dim", -1) % max(1, len(value.layout))
     windows = known.mixing(value, (dimension,))
     facts = _one_sided(windows, value, dimension, bool(operation.get("reverse")))
@@ -141,8 +140,7 @@ def softmax(known: Known, operation: Operation) -> Answer:
     Scores have the same places in another dimension too; the product with the values that follows
     does the mixing, and counting both would count the same window twice.
     """
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     dimensions = places_of(operation.get("dim", -1), max(1, len(tensor.shape)))
     rest = tuple(one for place, one in enumerate(value.layout) if place not in dimensions)
     mixed = [
@@ -164,8 +162,7 @@ def softmax(known: Known, operation: Operation) -> Answer:
 @rule(mirrors=True)
 def linear(known: Known, operation: Operation) -> Answer:
     """Mix the last dimension, whatever it carries."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     last = len(tensor.shape) - 1
     shape = operation.outputs[0].shape
     windows = known.mixing(value, (last,)) or known.vector(value)
@@ -239,7 +236,7 @@ def loss(known: Known, operation: Operation) -> Answer:
 @Rule
 def matrices(known: Known, operation: Operation) -> Answer:
     """Inverses, decompositions and the like: every number of a matrix depends on all of them."""
-    value = known.value(known.main(operation))
+    _, value = known.worked_on(operation)
     rank = len(value.layout)
     results = [
         (*value.layout[: rank - 2], *map(plain, one.shape[rank - 2 :])) for one in operation.outputs
@@ -250,7 +247,7 @@ def matrices(known: Known, operation: Operation) -> Answer:
 @Rule
 def affine_grid(known: Known, operation: Operation) -> Answer:
     """Coordinates at which a map will be sampled, made of a few numbers."""
-    value = known.value(known.main(operation))
+    _, value = known.worked_on(operation)
     shape = operation.outputs[0].shape
     return Effect(known.vector(value), (layouts.broadcast((), shape),), base=value)
 
@@ -551,8 +548,7 @@ def _attends_to_itself(known: Known, operation: Operation, place: int) -> bool:
 @rule(mirrors=True)
 def recurrent(known: Known, operation: Operation) -> Answer:
     """Read a sequence step by step: every step depends on all in front of it, or behind it."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     rank = len(tensor.shape)
     sequence = 1 if operation.get("batch_first") and rank == 3 else 0
     found = known.mixing(value, (sequence, rank - 1))
@@ -581,8 +577,7 @@ def _looks_to_both_sides(operation: Operation) -> bool:
 @Rule
 def flatten(known: Known, operation: Operation) -> Answer:
     """A map that becomes one vector is mixed with all of its positions; tokens are not."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     rank = max(1, len(tensor.shape))
     start = operation.get("start_dim", 0) % rank
     stop = operation.get("end_dim", -1) % rank
@@ -606,8 +601,7 @@ def flatten(known: Known, operation: Operation) -> Answer:
 @Rule
 def sampled(known: Known, operation: Operation) -> Answer:
     """Positions are picked by other data: everything may be seen, which is an upper bound."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     shape = operation.outputs[0].shape
     windows = {axis: Window(math.inf) for axis in layouts.spatial_axes(value.layout)}
     layout = layouts.broadcast((value.layout,), shape)

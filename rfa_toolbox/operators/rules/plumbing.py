@@ -49,12 +49,6 @@ __all__ = [
 ]
 
 
-def _value(known: Known, operation: Operation) -> tuple[TensorRef, Value]:
-    """Return what plumbing works on."""
-    tensor = known.main(operation)
-    return tensor, known.value(tensor)
-
-
 def _one_dimension(known: Known, operation: Operation) -> tuple[int]:
     return (operation.get("dim", 0) % len(known.main(operation).shape),)
 
@@ -98,14 +92,14 @@ def reshape(known: Known, operation: Operation) -> Answer:
     constant = _constant(known, operation)
     if constant is not None:
         return constant
-    _, value = _value(known, operation)
+    _, value = known.worked_on(operation)
     return move(known, operation, layouts.reshape(value.layout, operation.outputs[0].shape))
 
 
 @rule("as it lies")
 def unsqueeze(known: Known, operation: Operation) -> Answer:
     """Add a dimension of size 1."""
-    _, value = _value(known, operation)
+    _, value = known.worked_on(operation)
     rank = len(operation.outputs[0].shape)
     layout = list(value.layout)
     layout.insert(operation.get("dim", 0) % rank, ())
@@ -115,7 +109,7 @@ def unsqueeze(known: Known, operation: Operation) -> Answer:
 @rule("as it lies")
 def squeeze(known: Known, operation: Operation) -> Answer:
     """Take out dimensions of size 1."""
-    tensor, value = _value(known, operation)
+    tensor, value = known.worked_on(operation)
     wanted = places_of(operation.arguments.get("dim"), len(tensor.shape))
     gone = {place for place in wanted if tensor.shape[place] == 1}
     return move(
@@ -129,7 +123,7 @@ def copied(known: Known, operation: Operation) -> Answer:
     constant = _constant(known, operation)
     if constant is not None:
         return constant
-    tensor, value = _value(known, operation)
+    tensor, value = known.worked_on(operation)
     shape = operation.outputs[0].shape
     if tensor.shape == shape:
         return move(known, operation, value.layout)
@@ -139,7 +133,7 @@ def copied(known: Known, operation: Operation) -> Answer:
 @rule("as it lies", mirrors=True)
 def permute(known: Known, operation: Operation) -> Answer:
     """Put the dimensions in another order."""
-    tensor, value = _value(known, operation)
+    tensor, value = known.worked_on(operation)
     order = places_of(operation.get("dims", ()), len(tensor.shape))
     made = move(known, operation, layouts.permute(value.layout, order))
     if value.parts is None:
@@ -152,7 +146,7 @@ def permute(known: Known, operation: Operation) -> Answer:
 @rule("as it lies", mirrors=True)
 def transpose(known: Known, operation: Operation) -> Answer:
     """Swap two dimensions."""
-    tensor, value = _value(known, operation)
+    tensor, value = known.worked_on(operation)
     rank = len(tensor.shape)
     order = list(range(rank))
     if rank > 1:
@@ -166,14 +160,14 @@ def transpose(known: Known, operation: Operation) -> Answer:
 @rule("as it lies")
 def reverse_dimensions(known: Known, operation: Operation) -> Answer:
     """Turn the order of the dimensions around."""
-    tensor, value = _value(known, operation)
+    tensor, value = known.worked_on(operation)
     return move(known, operation, layouts.permute(value.layout, range(len(tensor.shape))[::-1]))
 
 
 @rule("as it lies")
 def movedim(known: Known, operation: Operation) -> Answer:
     """Move some dimensions to other places."""
-    tensor, value = _value(known, operation)
+    tensor, value = known.worked_on(operation)
     rank = len(tensor.shape)
     source = places_of(operation.get("source", 0), rank)
     target = places_of(operation.get("destination", 0), rank)
@@ -189,7 +183,7 @@ def movedim(known: Known, operation: Operation) -> Answer:
 def split(known: Known, operation: Operation) -> Moved:
     """Cut a tensor into parts along one dimension."""
     (dimension,) = _split_dimension(known, operation)
-    _, value = _value(known, operation)
+    _, value = known.worked_on(operation)
     value = _parts_by_size(value, dimension, len(operation.outputs))
     found = {}
     start = 0
@@ -228,7 +222,7 @@ def _parts_by_size(value: Value, dimension: int, count: int) -> Value:
 def unbind(known: Known, operation: Operation) -> Moved:
     """Take one dimension apart."""
     (dimension,) = _one_dimension(known, operation)
-    _, value = _value(known, operation)
+    _, value = known.worked_on(operation)
     value = _parts_by_size(value, dimension, len(operation.outputs))
     several = enumerate(operation.outputs)
     return Moved(
@@ -248,7 +242,7 @@ def _at(layout: Layout, dimension: int, index: int) -> Layout:
 @rule("as it lies", cuts=_all_dimensions)
 def roll(known: Known, operation: Operation) -> Answer:
     """Shift positions along, around the edge."""
-    _, value = _value(known, operation)
+    _, value = known.worked_on(operation)
     layout = list(value.layout)
     dimensions = operation.get("dims")
     shifts = per_axis(operation.get("shifts", 0), 1)
@@ -282,7 +276,7 @@ def _padded_dimensions(known: Known, operation: Operation) -> list[int]:
 @rule("as it lies", cuts=_padded_dimensions)
 def pad(known: Known, operation: Operation) -> Answer:
     """Add or crop units at both ends."""
-    tensor, value = _value(known, operation)
+    tensor, value = known.worked_on(operation)
     layout = list(value.layout)
     mode = operation.get("mode", "constant")
     copies: dict[int, int | float] = {}
@@ -328,14 +322,14 @@ def expand(known: Known, operation: Operation) -> Answer:
     constant = _constant(known, operation)
     if constant is not None:
         return constant
-    _, value = _value(known, operation)
+    _, value = known.worked_on(operation)
     return move(known, operation, layouts.expand(value.layout, operation.outputs[0].shape))
 
 
 @rule("as it lies")
 def repeat(known: Known, operation: Operation) -> Answer:
     """Repeat whole tensors or single positions."""
-    tensor, value = _value(known, operation)
+    tensor, value = known.worked_on(operation)
     shape = operation.outputs[0].shape
     layout: list[Dimension] = [plain(size) for size in shape]
     for back in range(1, len(tensor.shape) + 1):
@@ -356,7 +350,7 @@ def repeat(known: Known, operation: Operation) -> Answer:
 @rule(mirrors=True)
 def flip(known: Known, operation: Operation) -> Answer:
     """Mirror a map: windows keep their size, and a scan of it looks to the other side."""
-    tensor, value = _value(known, operation)
+    tensor, value = known.worked_on(operation)
     default = {"fliplr": (1,), "flipud": (0,)}.get(operation.name)
     places = places_of(operation.get("dims", default), len(tensor.shape))
     axes = {axis for place in places for axis in layouts.axes_of(value.layout[place])}
@@ -369,7 +363,7 @@ def flip(known: Known, operation: Operation) -> Answer:
 def narrow(known: Known, operation: Operation) -> Moved:
     """Take a run of indices of one dimension."""
     (dimension,) = _one_dimension(known, operation)
-    tensor, value = _value(known, operation)
+    tensor, value = known.worked_on(operation)
     start = operation.get("start", 0)
     size = tensor.shape[dimension]
     start = int(start) % size if isinstance(start, int) else 0
@@ -391,7 +385,7 @@ def _ending(known: Known, value: Value, stop: int, size: int) -> Value:
 def select(known: Known, operation: Operation) -> Answer:
     """Take one index of one dimension."""
     (dimension,) = _one_dimension(known, operation)
-    tensor, value = _value(known, operation)
+    tensor, value = known.worked_on(operation)
     index = operation.get("index", 0)
     if isinstance(index, int):
         return move(known, operation, _at(value.layout, dimension, index % tensor.shape[dimension]))
@@ -402,7 +396,7 @@ def select(known: Known, operation: Operation) -> Answer:
 def select_last(known: Known, operation: Operation) -> Answer:
     """Take the state at the end of a sequence, which has seen all of it and has no place in it."""
     dimension = operation.get("dim", 0)
-    _, value = _value(known, operation)
+    _, value = known.worked_on(operation)
     layout = value.layout[:dimension] + value.layout[dimension + 1 :]
     made = known.steps[value.step].windows
     scanned = [axis for axis in layouts.axes_of(value.layout[dimension]) if made[axis].scan]
@@ -459,7 +453,7 @@ def getitem(known: Known, operation: Operation) -> Answer:
 
 
 def _indexed(known: Known, operation: Operation) -> Answer:
-    tensor, value = _value(known, operation)
+    tensor, value = known.worked_on(operation)
     output = operation.outputs[0]
     index = _index_of(known, operation)
     places = zip(
@@ -561,8 +555,7 @@ def _bounds(index: slice, size: int) -> tuple[int, int, int]:
 @Rule
 def pick(known: Known, operation: Operation) -> Answer:
     """``index_select``, ``gather``: positions by an index tensor along one dimension."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     dimension = operation.get("dim", 0) % len(tensor.shape)
     axes = layouts.axes_of(value.layout[dimension])
     shape = operation.outputs[0].shape

@@ -196,8 +196,7 @@ def _rank(name: str) -> int:
 @Rule
 def convolution(known: Known, operation: Operation) -> Answer:
     """Convolve, also transposed, grouped or dilated."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     weight = operation.arguments.get("weight")
     if not isinstance(weight, TensorRef):
         raise TypeError(f"{operation.name} has the weight {weight!r}, which is no tensor")
@@ -307,8 +306,7 @@ _SOME_ROWS = "groups of its channels hold some rows of a map each; counted as se
 @Rule
 def windowed(known: Known, operation: Operation) -> Answer:
     """Slide windows over some dimensions, each channel by itself."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     dims = operation.get("dims")
     shape = operation.outputs[0].shape
     windows = []
@@ -332,7 +330,7 @@ def windowed(known: Known, operation: Operation) -> Answer:
 @Rule
 def local_attention(known: Known, operation: Operation) -> Answer:
     """Let every position see those that are near it, each by a weight that it computes."""
-    value = known.value(known.main(operation))
+    _, value = known.worked_on(operation)
     dimension, before, after = (operation.get(name, 0) for name in ("dim", "before", "after"))
     window = Window(before + after + 1, begin=before, end=after)
     dependent = bool(operation.get("masked"))
@@ -345,8 +343,7 @@ def local_attention(known: Known, operation: Operation) -> Answer:
 @Rule
 def conv_lstm(known: Known, operation: Operation) -> Answer:
     """Convolve a state again and again: with every step of time its window grows by a kernel."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     kernels = operation.get("kernel_size")
     count, steps = len(kernels), tensor.shape[1]
     first = len(tensor.shape) - count
@@ -381,8 +378,7 @@ def conv_lstm(known: Known, operation: Operation) -> Answer:
 @Rule
 def pool(known: Known, operation: Operation) -> Answer:
     """Slide a maximum, average or norm over a map."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     count = _rank(operation.name)
     first = len(tensor.shape) - count
     kernels = per_axis(operation.get("kernel_size"), count)
@@ -418,8 +414,7 @@ def adaptive_pool(known: Known, operation: Operation) -> Answer:
 
 
 def _pool_to_size(known: Known, operation: Operation) -> Effect:
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     count = _rank(operation.name)
     first = len(tensor.shape) - count
     shape = operation.outputs[0].shape
@@ -476,8 +471,7 @@ def fractional_pool(known: Known, operation: Operation) -> Answer:
     Unit i begins at floor((i + u)*a) - floor(u*a) with a random u from 0 to 1 per channel, which is
     floor(i*a) or one behind; a = (units - kernel)/(wanted - 1). The last one ends with the map.
     """
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     count = _rank(operation.name)
     first = len(tensor.shape) - count
     kernels = per_axis(operation.get("kernel_size"), count)
@@ -508,8 +502,7 @@ def fractional_pool(known: Known, operation: Operation) -> Answer:
 @Rule
 def unpool(known: Known, operation: Operation) -> Answer:
     """Put maxima back to where they came from."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     count = _rank(operation.name)
     first = len(tensor.shape) - count
     shape = operation.outputs[0].shape
@@ -551,8 +544,7 @@ _PLAIN = Effect({}).facts()
 
 
 def _as_described(known: Known, operation: Operation, windows: Sequence[Window]) -> Effect:
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     output = operation.outputs[0]
     carrying = [place for place, one in enumerate(value.layout) if len(layouts.axes_of(one)) == 1]
     if len(output.shape) != len(tensor.shape):
@@ -592,8 +584,7 @@ def _leads_to(window: Window, size: int, wanted: int) -> bool:
 @Rule
 def interpolate(known: Known, operation: Operation) -> Answer:
     """Resize a map."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     count = len(tensor.shape) - 2
     shape = operation.outputs[0].shape
     mode = operation.get("mode", "nearest")
@@ -643,8 +634,7 @@ _KEEPS_RATIO = "how much is cut or padded to keep the aspect ratio depends on th
 @Rule
 def pixel_shuffle(known: Known, operation: Operation) -> Answer:
     """Turn channels into finer positions."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     rank, factor = len(tensor.shape), operation.get("factor")
     window = Window(factor, 1, begin=factor - 1, upsampling=factor)
     places = (rank - 2, rank - 1)
@@ -654,8 +644,7 @@ def pixel_shuffle(known: Known, operation: Operation) -> Answer:
 @Rule
 def pixel_unshuffle(known: Known, operation: Operation) -> Answer:
     """Turn positions into channels of a coarser map."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     rank, factor = len(tensor.shape), operation.get("factor")
     window = Window(factor, factor)
     places = (rank - 2, rank - 1)
@@ -665,8 +654,7 @@ def pixel_unshuffle(known: Known, operation: Operation) -> Answer:
 @Rule
 def im2col(known: Known, operation: Operation) -> Answer:
     """``F.unfold``: windows become columns, their places become one dimension."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     first = len(tensor.shape) - 2
     arguments = [
         per_axis(operation.get(name, default), 2)
@@ -694,8 +682,7 @@ def _opened(operation: Operation, shape: Sequence[int]) -> Operation:
 @Rule
 def col2im(known: Known, operation: Operation) -> Answer:
     """``F.fold``: every pixel sums the columns that cover it, as a transposed convolution does."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     shape = operation.outputs[0].shape
     first = len(shape) - 2
     arguments = [
@@ -722,8 +709,7 @@ def col2im(known: Known, operation: Operation) -> Answer:
 @Rule
 def unfold(known: Known, operation: Operation) -> Answer:
     """``Tensor.unfold``: windows along one dimension, their contents in a new last one."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     dimension = operation.get("dim", 0) % len(tensor.shape)
     window = Window(operation.get("size", 1), operation.get("step", 1))
     output = operation.outputs[0]
@@ -740,8 +726,7 @@ def unfold(known: Known, operation: Operation) -> Answer:
 @Rule
 def diff(known: Known, operation: Operation) -> Answer:
     """Subtract neighbours along one dimension, ``n`` times."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     dimension = operation.get("dim", -1) % len(tensor.shape)
     return _slide(known, operation, value, (dimension,), (Window(operation.get("n", 1) + 1),))
 
@@ -749,8 +734,7 @@ def diff(known: Known, operation: Operation) -> Answer:
 @Rule
 def stft(known: Known, operation: Operation) -> Answer:
     """Take spectra of windows of a signal, from half a window in front of it if centred."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     last = len(tensor.shape) - 1
     size, hop, width, inside = _frames(operation)
     output = operation.outputs[0]
@@ -772,8 +756,7 @@ def stft(known: Known, operation: Operation) -> Answer:
 @Rule
 def istft(known: Known, operation: Operation) -> Answer:
     """Sum the frames that cover a sample, as a transposed convolution does."""
-    tensor = known.main(operation)
-    value = known.value(tensor)
+    tensor, value = known.worked_on(operation)
     last = len(tensor.shape) - 1
     size, hop, width, inside = _frames(operation)
     output = operation.outputs[0]
