@@ -92,10 +92,10 @@ def job_of(candidate: Any) -> Job:
         asked = Candidate(*candidate)
     else:
         asked = Candidate(candidate)
-    asked = attrs.evolve(asked, model=_by_file(asked.model))
     model = asked.model
     if isinstance(model, GraphSpec):
         return Job(asked.key or f"spec {model.digest}", "spec", model)
+    model = _by_file(model)
     if isinstance(model, EnrichedNetworkNode):
         return Job(asked.key or f"graph {graph_key(model)}", "graph", model)
     if isinstance(model, Mapping):
@@ -103,7 +103,9 @@ def job_of(candidate: Any) -> Job:
     if isinstance(model, str | os.PathLike) and not _names_code(model):
         return _job_of_text(os.fspath(model), asked.key)
     if callable(model) or isinstance(model, str):
-        return Job(asked.key or _code_key(model, asked.kwargs), "code", _packed(asked))
+        return Job(
+            asked.key or _code_key(model, asked.kwargs), "code", _packed(model, asked.kwargs)
+        )
     raise ScreeningError(
         f"A candidate is {_short(model)}; it must be a GraphSpec, a graph, the JSON of a graph or "
         "of a Keras model, a function, or a text such as 'package.module:callable', with arguments "
@@ -189,9 +191,9 @@ def _key_text(value: Any) -> str:
 # --- code ------------------------------------------------------------------------------------
 
 
-def _packed(asked: Candidate) -> bytes:
+def _packed(maker: Callable[..., Any] | str, kwargs: Mapping[str, Any]) -> bytes:
     """Return code as bytes: by its name where it has one, else by cloudpickle if that is there."""
-    code = Code(asked.model, dict(asked.kwargs))
+    code = Code(maker, dict(kwargs))
     try:
         return pickle.dumps(code)
     except Exception as error:  # noqa: BLE001 - pickle raises errors of many kinds
@@ -199,7 +201,7 @@ def _packed(asked: Candidate) -> bytes:
             cloudpickle = importlib.import_module("cloudpickle")
         except ModuleNotFoundError:
             raise ScreeningError(
-                f"A candidate is {_short(asked.model)}, which other processes cannot import "
+                f"A candidate is {_short(maker)}, which other processes cannot import "
                 f"({error}); put it at the top level of a module, install cloudpickle, or screen "
                 "with isolate=False and no executor."
             ) from None

@@ -85,18 +85,30 @@ def row_of(job: Job, question: Question) -> ScreeningRow:
         found, built_on = _read(job, question)
         if isinstance(found, GraphSpec):
             row = _judge_of(question).judge(found)
-            if question.graph_keys:
-                key = graph_key(found.to_graph(question.resolutions[0]))
-                row = attrs.evolve(row, graph_key=key)
+            own = (
+                graph_key(found.to_graph(question.resolutions[0])) if question.graph_keys else None
+            )
         else:
             row = judge_graph(found, question)
+            own = row.graph_key
     except KeyboardInterrupt:
         raise
     except BaseException as error:  # noqa: BLE001 - a candidate may raise what it likes
         _forget_frames(error)
         return error_row(job.key, type(error).__name__, _said(error), time.perf_counter() - start)
-    seconds = time.perf_counter() - start
-    return attrs.evolve(row, key=job.key, seconds=seconds, built_on=built_on)
+    return ScreeningRow(  # attrs.evolve takes as long as the judgement of a part of a spec
+        job.key,
+        row.r_min,
+        row.r_min_layers,
+        row.r_max,
+        row.at,
+        row.parameters,
+        row.certainty,
+        row.good_from,
+        own,
+        seconds=time.perf_counter() - start,
+        built_on=built_on,
+    )
 
 
 def error_row(key: str, kind: str, message: str, seconds: float = 0.0) -> ScreeningRow:

@@ -377,14 +377,21 @@ class Section:
     """
 
     steps: tuple[tuple[LayerSpec | Section, tuple[int, ...]], ...]
-    digest: str = attrs.field(init=False, eq=False, repr=False)
+    _digest: str = attrs.field(init=False, default="", eq=False, repr=False)
 
     def __attrs_post_init__(self) -> None:
         if not self.steps:
             raise InvalidGraphError("A section has no steps; it must have at least one.")
         for number, (part, reads) in enumerate(self.steps, start=1):
-            _check_step(number, part, reads)
-        object.__setattr__(self, "digest", _digest_of(self))
+            if reads != (number - 1,) or not isinstance(part, LayerSpec | Section):
+                _check_step(number, part, reads)
+
+    @property
+    def digest(self) -> str:
+        """A key that equal sections share, in every process: 32 hexadecimal digits."""
+        if not self._digest:
+            object.__setattr__(self, "_digest", _digest_of(self))
+        return self._digest
 
     def __reduce__(self) -> tuple[Any, ...]:
         return _section, (self.steps,)

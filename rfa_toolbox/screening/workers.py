@@ -20,6 +20,7 @@ from concurrent.futures import (
 import attrs
 
 from rfa_toolbox.screening.candidates import Job
+from rfa_toolbox.screening.parcels import Parcel
 from rfa_toolbox.screening.rows import ScreeningRow
 from rfa_toolbox.screening.working import (
     ATTEMPTS,
@@ -36,6 +37,9 @@ BATCH_SECONDS = 0.5
 """How long a batch should take: long against the cost of a task, short for a person who waits."""
 
 LARGEST_BATCH = 2_000
+
+ALONE_SECONDS = 0.5
+"""So long this process works on specs alone before it starts others, which takes about as long."""
 
 
 @attrs.frozen(eq=False, slots=True)
@@ -66,7 +70,8 @@ class Workers:
         self._futures: dict[Future[Done], _Batch] = {}
         self._queue: deque[_Batch] = deque()
         workers = processes if executor is None else max(processes, os.cpu_count() or 1)
-        self._width = 2 * workers if self._owned or executor is not None else 1
+        self._width = 2 * workers + self._owned if self._owned or executor is not None else 1
+        self._worked = 0.0
 
     @property
     def busy(self) -> bool:
@@ -76,7 +81,13 @@ class Workers:
     @property
     def free(self) -> bool:
         """Whether more can be started now: back pressure for endless candidates."""
-        return len(self._futures) + len(self._queue) < self._width
+        width = 1 if self._alone else self._width
+        return len(self._futures) + len(self._queue) < width
+
+    @property
+    def _alone(self) -> bool:
+        """Whether processes of its own are not worth their start yet, if there are only specs."""
+        return self._owned and self._executor is None and self._worked < ALONE_SECONDS
 
     def start(self, jobs: Sequence[Job]) -> None:
         """Begin with some jobs."""
@@ -84,11 +95,14 @@ class Workers:
 
     def finished(self) -> Iterator[list[ScreeningRow]]:
         """Wait until at least one batch is done or lost, and yield the rows of all that are."""
+        timeout = None
         if self._queue:
-            yield self._learnt(do_batch(self.orders, (one := self._queue[0]).jobs, one.attempt))
+            found = do_batch(self.orders, (one := self._queue[0]).jobs, one.attempt)
+            self._worked += found[1]
+            yield self._learnt(found)
             self._queue.popleft()
-            return
-        done, _ = wait(self._futures, return_when=FIRST_COMPLETED)
+            timeout = 0  # others may be done, and wait for more
+        done, _ = wait(self._futures, timeout, return_when=FIRST_COMPLETED)
         for future in done:
             batch = self._futures.pop(future)
             try:
@@ -123,6 +137,9 @@ class Workers:
         return rows
 
     def _submit(self, batch: _Batch) -> None:
+        if self._helps_with(batch):
+            self._queue.append(batch)
+            return
         if self._owned and self._executor is None:
             self._executor = _pool(self._processes)
         executor = self._executor
@@ -131,11 +148,20 @@ class Workers:
             return
         placed = attrs.evolve(batch, executor=executor)
         try:
-            future = executor.submit(do_batch, self.orders, batch.jobs, batch.attempt)
+            future = executor.submit(do_batch, self.orders, Parcel(batch.jobs), batch.attempt)
         except RuntimeError as error:  # broken, or shut down
             self._again(placed, error)
         else:
             self._futures[future] = placed
+
+    def _helps_with(self, batch: _Batch) -> bool:
+        """Whether this process works, too, on what runs nobody's code.
+
+        To judge a spec takes little more than to send it to another process, and its row back.
+        """
+        if not self._owned or self._queue or any(job.kind != "spec" for job in batch.jobs):
+            return False
+        return self._alone or len(self._futures) >= 2 * self._processes
 
     def _again(self, batch: _Batch, error: Exception) -> None:
         """Begin anew with jobs that got lost, at last in this process."""

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import multiprocessing
 import os
+import pickle
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -36,7 +39,11 @@ from rfa_toolbox.screening import (
     rows_to_csv,
     screen,
     top,
+    workers,
 )
+from rfa_toolbox.screening.candidates import job_of
+from rfa_toolbox.screening.parcels import Parcel
+from rfa_toolbox.screening.working import do_batch
 from tests.screening import hostile
 from tests.screening.spaces import mobile_choices, mobile_spec, random_spec
 
@@ -264,6 +271,41 @@ def test_rows_do_not_depend_on_the_executor(name: str, expected: bytes) -> None:
 
 def test_rows_do_not_depend_on_the_number_of_processes(expected: bytes) -> None:
     assert in_bytes(list(screen(mixed(), (32, 64), jobs=2, progress=False))) == expected
+
+
+def test_jobs_are_the_same_behind_the_way_to_another_process() -> None:
+    jobs = []
+    for one in mixed():
+        with contextlib.suppress(ScreeningError):
+            jobs.append(job_of(one))
+    there = pickle.loads(pickle.dumps(Parcel(jobs)))
+    plain = [job for job in jobs if job.kind != "graph"]  # nodes are equal to themselves only
+    assert [job for job in there if job.kind != "graph"] == plain
+    assert [job.key for job in there] == [job.key for job in jobs]
+
+
+def test_specs_that_are_done_soon_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_pool", None)
+    assert len(list(screen(map(random_spec, range(30)), 32, jobs=2, progress=False))) == 30
+
+
+def test_this_process_judges_specs_beside_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    done_by: Counter[bool] = Counter()
+
+    def done(*asked: Any) -> Any:
+        main = threading.current_thread() is threading.main_thread()
+        done_by[main] += 1
+        time.sleep(0.0 if main else 0.005)
+        return do_batch(*asked)
+
+    monkeypatch.setattr(workers, "ALONE_SECONDS", 0.0)
+    monkeypatch.setattr(workers, "_pool", ThreadPoolExecutor)
+    monkeypatch.setattr(workers, "do_batch", done)
+    specs = [random_spec(seed, blocks=3) for seed in range(600)]
+    rows = list(screen(specs, 32, jobs=2, progress=False))
+    assert done_by[True]
+    assert done_by[False]
+    assert in_bytes(rows) == in_bytes(list(screen(specs, 32, progress=False)))
 
 
 def test_endless_candidates_are_read_as_they_are_needed() -> None:
