@@ -18,14 +18,17 @@ import numpy as np
 
 from rfa_toolbox.empirical.keras_poison import (
     Bundled,
+    DifferingLayers,
     Flags,
     PoisonedLayers,
+    changed_in,
     nan_in,
     passing_nan_on,
+    with_random_weights,
 )
 from rfa_toolbox.empirical.keras_walk import Walk
 from rfa_toolbox.empirical.readings import Mask
-from rfa_toolbox.empirical.structural import PAIRS, Interval
+from rfa_toolbox.empirical.structural import PAIRS, WEIGHTLESS_PAIRS, Interval
 from rfa_toolbox.encodings.tensorflow_keras import create_graph_from_model
 from rfa_toolbox.encodings.tensorflow_keras.layer_handlers import LayerCall
 from rfa_toolbox.encodings.tensorflow_keras.live import (
@@ -243,6 +246,7 @@ class KerasSetting:
         self._graphs: dict[int, LiveGraph] = {}
         self.blind: dict[str, str] = {}
         self._masked: set[str] = set()
+        self._weighed: set[str] = set()
         clean = self.masks([(0, 0)])[0]
         self.numbers = sum(self._sizes.values())
         self.units = {name: mask.size for name, mask in clean.items() if name in self.nodes}
@@ -256,9 +260,12 @@ class KerasSetting:
                 self.blind.setdefault(name, _ELSEWHERE)
             if name in self._masked or self._masked & {one.name for one in node.predecessors}:
                 self._masked.add(name)
-                self.blind[name] = "some weights are zero by a mask, which NaN does not show"
+                if _is_square(self.output_shapes.get(name, ())):
+                    self.blind[name] = WEIGHTLESS_PAIRS
         for name in self._masked & self.nodes.keys():
             self._say_of_scores(self.nodes[name])
+        self._weighed = (self._masked & self.units.keys()) - self.blind.keys()
+        self._weights = with_random_weights(bench.model) if self._weighed else []
         self.doubtful = _behind_choices(self.nodes.values())
         self.twice: frozenset[str] = frozenset()
         self.unplaced: frozenset[str] = frozenset()
@@ -303,7 +310,7 @@ class KerasSetting:
         while waiting:
             node = waiting.pop()
             shape = self.output_shapes.get(node.name, ())
-            if len(shape) > 2 and shape[-1] == shape[-2] > 1 and node.name not in self.blind:
+            if _is_square(shape) and node.name not in self.blind:
                 self.blind[node.name] = PAIRS
                 waiting.extend(node.predecessors if self._is_neutral(node) else ())
 
@@ -369,7 +376,50 @@ class KerasSetting:
             walk = Walk(layers, look, self._weighing)
             walk.run(calls, self._inputs(layers, images))
         self._masked |= walk.masked
+        for masks, changed in zip(found, self._changed(intervals), strict=True):
+            masks.update(changed)
         return found
+
+    def _changed(self, intervals: Sequence[Interval]) -> list[dict[str, Mask]]:
+        """Return which units change with some rows, of layers that NaN does not tell of."""
+        found: list[dict[str, Mask]] = [{} for _ in intervals]
+        if not self._weighed:
+            return found
+        keras, bench = importlib.import_module("keras"), self.bench
+
+        def look(
+            name: str, result: Any, _before: int = 0, order: tuple[int, ...] | None = None
+        ) -> None:
+            if name in self._weighed:
+                flags = changed_in(keras, keras.tree.flatten(result)[0])
+                for image, mask in zip(
+                    found, self._units(flags, len(intervals), order, name), strict=True
+                ):
+                    image[name] = image.get(name, np.zeros_like(mask)) | mask
+
+        gates = bench.global_ops == "count"
+        layers = DifferingLayers(keras, len(self.shape), bench.channels_first, gates)
+        calls = self._calls(len(intervals) + 1)
+        with _undisturbed(keras), keras.StatelessScope(state_mapping=self._weights):
+            for level in (0, 1):
+                Walk(layers, look, self._weighing).run(calls, self._numbers(intervals, level))
+        return found
+
+    def _numbers(self, intervals: Sequence[Interval], level: int) -> list[Any]:
+        """Return random numbers for all inputs, and then with other rows in each interval."""
+        keras, drawn, given = importlib.import_module("keras"), np.random.default_rng(0), []
+        for shape in self.bench.shapes_at(self.shape).values():
+            one, other = drawn.random((2, *shape[1:])).astype("float32")[:: 1 - 2 * level]
+            images = np.stack([one] * (len(intervals) + 1))
+            for image, (start, stop) in zip(images[1:], intervals, strict=True):
+                if len(shape) == len(self.shape):
+                    rows, new = (
+                        np.moveaxis(array, self.bench.spatial[self.axis] - 1, 0)
+                        for array in (image, other)
+                    )
+                    rows[start:stop] = new[start:stop]
+            given.append(keras.ops.convert_to_tensor(images))
+        return given
 
     def _calls(self, images: int) -> LiveGraph:
         """Return the calls of the model on so many images."""
@@ -420,6 +470,11 @@ class KerasSetting:
             kept = ()
         rest = tuple(one for one in range(1, flags.ndim) if one not in kept)
         return flags.any(axis=rest).reshape(count, -1)
+
+
+def _is_square(shape: Sequence[int]) -> bool:
+    """Return whether a result may be the scores of an attention."""
+    return len(shape) > 2 and shape[-1] == shape[-2] > 1
 
 
 def _build(model: Any, input_shape: Any) -> None:

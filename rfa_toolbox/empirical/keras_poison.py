@@ -26,7 +26,16 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["Bundled", "Flags", "PoisonedLayers", "nan_in", "passing_nan_on"]
+__all__ = [
+    "Bundled",
+    "DifferingLayers",
+    "Flags",
+    "PoisonedLayers",
+    "changed_in",
+    "nan_in",
+    "passing_nan_on",
+    "with_random_weights",
+]
 
 Flags: TypeAlias = "npt.NDArray[np.bool_]"
 
@@ -291,6 +300,81 @@ class PoisonedLayers:
         axes = min(rank, self.rank) - 2
         places = range(rank - axes, rank) if self.channels_first else range(1, 1 + axes)
         return all(shape[one] == 1 for one in places) and any(other[one] > 1 for one in places)
+
+
+_MAXIMA = {f"MaxPooling{axes}D" for axes in "123"}
+_WITHOUT_ZEROS = {"Relu", "Relu6"}
+"""Operations that make many numbers 0, in which no difference shows."""
+
+
+class DifferingLayers(PoisonedLayers):
+    """Calls layers and operations on numbers, so that what changes shows where they look.
+
+    A zero that a mask puts in the way of NaN does not stop it, but stops every other number. What
+    works on one position is left out, and means take the place of maxima, which many numbers do
+    not reach.
+    """
+
+    def __init__(self, keras: Any, rank: int, channels_first: bool, gates: bool) -> None:
+        super().__init__(keras, rank, channels_first, gates, shortcuts=False)
+
+    def call(
+        self,
+        operation: Any,
+        args: tuple[Any, ...],
+        keywords: Mapping[str, Any],
+        weighs: bool = False,
+    ) -> Any:
+        """Call a layer or an operation on tensors of numbers."""
+        kind = type(operation).__name__ if _is_of_keras(operation) else ""
+        plain = kind == "Activation" and operation.activation.__name__ not in _MIXING
+        if kind in _POINTWISE | _WITHOUT_ZEROS or plain:
+            return args[0]
+        if kind in _MAXIMA:
+            where = operation.pool_size, operation.strides, operation.padding
+            return self.keras.ops.average_pool(args[0], *where, operation.data_format)
+        return super().call(operation, args, keywords, weighs)
+
+    def _kept(self, value: Any) -> Any:
+        return value
+
+    def _without_gates(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
+        operands = list(_operands(args))
+        shapes = [tuple(getattr(one, "shape", ())) for one in operands]
+        for place, shape in enumerate(shapes):
+            if any(self._is_gate(shape, other) for other in shapes):
+                operands[place] = self.keras.ops.full_like(operands[place], _FINITE)
+        return tuple(operands) if len(args) > 1 else (operands,)
+
+
+def changed_in(keras: Any, tensor: Any) -> Flags:
+    """Return which numbers of all images but the first one are not those of the first one."""
+    array = np.asarray(keras.ops.convert_to_numpy(tensor)).astype("float64")
+    differences = np.abs(array[1:] - array[:1])
+    flags: Flags = differences > _UNEVEN * np.abs(array[:1]).max(initial=0.0)
+    return flags
+
+
+_UNEVEN = 1e-6
+"""What share of the largest number two numbers differ by that were computed in another order."""
+
+
+def with_random_weights(model: Any) -> list[tuple[Any, Any]]:
+    """Return the weights of a model with random numbers for each; some are zero as yet.
+
+    What is zero by a mask stays so, unless everything is.
+    """
+    keras = importlib.import_module("keras")
+    drawn = np.random.default_rng(0)
+    found = []
+    for weight in model.trainable_variables:
+        if len(weight.shape) > 1:
+            held = np.asarray(keras.ops.convert_to_numpy(weight.value))
+            gain = math.sqrt(held.shape[-1] / max(1, held.size))
+            values = drawn.uniform(0.5, 1.5, held.shape) * drawn.choice([-gain, gain], held.shape)
+            kept = values if not held.any() else np.where(held == 0, 0, values)
+            found.append((weight, keras.ops.convert_to_tensor(kept, dtype=weight.dtype)))
+    return found
 
 
 def _together(value: Bundled) -> Flags:

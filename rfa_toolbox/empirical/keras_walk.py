@@ -22,7 +22,8 @@ _COLUMNS = {"Fold", "Unfold"}
 
 
 _SUMS, _PRODUCTS = {"Add", "Subtract"}, {"Multiply", "Matmul", "Einsum", "Conv", "ConvTranspose"}
-_WEIGHING = {*_SUMS, *_PRODUCTS, "Where", "DotProductAttention"}
+_CHOICES = {"Where", "DotProductAttention", "Softmax"}
+_WEIGHING = {*_SUMS, *_PRODUCTS, *_CHOICES}
 """Operations that a constant may tell not to look at some of what they read."""
 _MASKED = 1e3
 _MOSTLY = 0.1
@@ -32,7 +33,7 @@ _MOSTLY = 0.1
 def _leaves_out(kind: str, constant: npt.NDArray[Any]) -> bool:
     """Whether a constant makes an operation leave out some of what it reads."""
     if constant.dtype == np.bool_:
-        return kind in {"Where", "DotProductAttention", "Multiply"}
+        return kind in {*_CHOICES, "Multiply"}
     if kind in _SUMS or kind == "DotProductAttention":
         return bool((np.abs(constant) > _MASKED).any())
     return kind in _PRODUCTS and bool((constant == 0).mean() > _MOSTLY)
@@ -161,6 +162,15 @@ class Walk:
         order = known[0] if known else tuple(range(len(permuted or ())))
         if permuted is not None:
             order = tuple(order[one] for one in permuted)
+        if type(operation).__name__ == "Matmul" and len(several) == 2:
+            first, second = (
+                self._orders[id(one)][1]
+                if id(one) in self._orders
+                else tuple(range(len(one.shape)))
+                for one in several
+            )
+            if len(first) == len(second):  # rows of one, and columns of the other
+                order = (*first[:-1], second[-1])
         regrouped = type(operation).__name__ == "Reshape" and result.shape != args[0].shape
         if len(order) != len(result.shape) or regrouped:
             return None

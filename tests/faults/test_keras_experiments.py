@@ -138,7 +138,7 @@ def test_tiles_behind_a_crop_are_right_also_where_the_size_is_open(
     assert np.abs(result - whole).max() < 1e-5
 
 
-def test_what_a_mask_hides_is_not_said_to_agree(keras: Any) -> None:
+def test_what_a_mask_hides_is_measured_by_differences(keras: Any) -> None:
     layers = keras.layers
     image = keras.Input((64, 8))
     x = layers.Conv1D(8, 3, padding="same")(image)
@@ -146,5 +146,5 @@ def test_what_a_mask_hides_is_not_said_to_agree(keras: Any) -> None:
     for causal in (True, False):
         attention = layers.MultiHeadAttention(1, 8)(x, x, use_causal_mask=causal)
         model = keras.Model(image, layers.Conv1D(2, 3, name="last")(attention))
-        seen[causal] = verify(model, max_length=512).nodes[-1].verdict
-    assert seen == {True: "not measured", False: "agrees"}
+        seen[causal] = verify(model, max_length=128).nodes[-1].verdict
+    assert seen == {True: "agrees", False: "agrees"}

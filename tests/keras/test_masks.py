@@ -18,7 +18,7 @@ else:
 from keras import layers, ops
 
 from rfa_toolbox import create_graph_from_keras_json, create_graph_from_tensorflow_model
-from rfa_toolbox.empirical import verify
+from rfa_toolbox.empirical import measure_receptive_field, verify
 
 INF = math.inf
 LENGTH = 24
@@ -102,12 +102,20 @@ def test_an_attention_sees_what_its_mask_leaves(way: str, name: str) -> None:
         assert unit - back <= first <= last <= unit + ahead
 
 
-@pytest.mark.parametrize("way", ["given to a layer", "added", "chosen"])
-def test_no_experiment_by_nan_speaks_of_what_a_mask_hides(way: str) -> None:
-    report = verify(network(lambda x: WAYS[way](x, MASKS["a band"][0])))
+@pytest.mark.parametrize("way", ["given to a layer", "given to a softmax", "added", "chosen"])
+@pytest.mark.parametrize(("name", "size"), [("a band", 7), ("what is in front", INF)])
+def test_what_a_mask_hides_is_measured_by_differences(way: str, name: str, size: float) -> None:
+    report = verify(network(lambda x: WAYS[way](x, MASKS[name][0])))
     assert report.ok, report
-    assert report.nodes[-1].verdict == "not measured"
-    assert "mask" in report.nodes[-1].reason
+    assert (report.nodes[-1].verdict, report.nodes[-1].size) == ("agrees", (size,))
+
+
+def test_differences_are_measured_with_other_weights_and_change_none() -> None:
+    model = network(lambda x: WAYS["given to a layer"](x, MASKS["a band"][0]))
+    for weight in model.trainable_variables:
+        weight.assign(ops.zeros_like(weight))
+    assert measure_receptive_field(model)[-1].size == (7,)
+    assert not any(np.any(ops.convert_to_numpy(one)) for one in model.trainable_variables)
 
 
 class Masked(layers.Layer):
@@ -149,7 +157,7 @@ def test_weights_that_a_mask_makes_zero_see_nothing(way: str) -> None:
     assert (graph.receptive_field_max, graph.certainty) == ((5,), "exact")
     for unit, (first, last) in enumerate(seen_by_differences(model)):
         assert (first, last) == (max(0, unit - 3), min(LENGTH - 1, unit + 1))
-    assert verify(model).nodes[-1].verdict == "not measured"
+    assert verify(model).nodes[-1].verdict == "agrees"
 
 
 def test_weights_without_a_mask_are_taken_as_they_are() -> None:
