@@ -69,3 +69,42 @@ def test_a_signal_from_spectra_sees_all_frames_that_cover_it(kernel: int, field:
     graph = encode(enhancer(kernel), (1, 800))
     assert graph.receptive_field_max == (field,)
     assert graph.feature_map == (800,)
+
+
+def parts(x: torch.Tensor) -> torch.Tensor:
+    values = torch.ones(64, dtype=x.dtype, device=x.device)
+    z = torch.stft(x, 64, 16, window=values, center=False, return_complex=True)
+    return torch.view_as_real(z)
+
+
+PARTS: dict[str, tuple[nn.Module, tuple[int, ...], tuple[int, ...]]] = {
+    "as channels of a map": (
+        Function(
+            lambda s, x: s.c(parts(x).permute(0, 3, 1, 2)), c=nn.Conv2d(2, 3, (1, 3))
+        ), (96,), (45,),
+    ),
+    "summed": (Function(lambda s, x: parts(x).square().sum(-1)), (64,), (47,)),
+    "put together again": (
+        Function(lambda s, x: torch.view_as_complex(2 * parts(x)).abs()), (64,), (47,),
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_the_parts_of_complex_numbers_are_a_dimension_without_places(name: str) -> None:
+    model, field, frames = PARTS[name]
+    graph = encode(model, (1, 800))
+    assert (graph.receptive_field_max, graph.certainty) == (field, "exact")
+    assert graph.feature_map == frames
+
+
+def test_a_complex_number_of_two_places_sees_both() -> None:
+    def function(s: Any, x: torch.Tensor) -> torch.Tensor:
+        pairs = s.a(x).view(1, 2, -1, 2)
+        result: torch.Tensor = s.b(torch.view_as_complex(pairs).abs())
+        return result
+
+    model = Function(function, a=nn.Conv1d(2, 2, 3), b=nn.Conv1d(2, 2, 3))
+    graph = encode(model, (1, 2, 42))
+    assert (graph.receptive_field_max, graph.certainty) == ((8,), "exact")
+    assert graph.feature_map == (18,)

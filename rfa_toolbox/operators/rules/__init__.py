@@ -128,6 +128,7 @@ _FAMILIES: tuple[tuple[Rule, str], ...] = (
     (mixing.attention, "scaled_dot_product_attention"),
     (mixing.attention_over, "attention"),
     (mixing.cell, "gru_cell lstm_cell rnn_relu_cell rnn_tanh_cell"),
+    (mixing.complex_of, "view_as_complex"),
     (mixing.cumulate, "cummax cummin cumprod cumsum logcumsumexp"),
     (mixing.einsum, "einsum"),
     (mixing.flatten, "flatten"),
@@ -185,10 +186,10 @@ _FAMILIES: tuple[tuple[Rule, str], ...] = (
     (
         plumbing.copied,
         """
-        alias as_subclass as_tensor bfloat16 bool byte cfloat char clone contiguous cpu cuda data
+        alias as_subclass as_tensor asarray bfloat16 bool byte cfloat char clone contiguous cpu cuda data
         detach double expand_copy float half int lift_fresh long pin_memory positive record_stream
         requires_grad resolve_conj resolve_neg retain_grad share_memory short to type type_as
-        view_as_real view_copy
+        view_copy
         """,
     ),
     (plumbing.expand, "broadcast_to expand expand_as"),
@@ -197,6 +198,7 @@ _FAMILIES: tuple[tuple[Rule, str], ...] = (
     (plumbing.movedim, "movedim"),
     (plumbing.narrow, "narrow"),
     (plumbing.pad, "constant_pad_nd pad"),
+    (plumbing.parts_of_numbers, "view_as_real"),
     (plumbing.permute, "permute"),
     (plumbing.pick, "gather index_select take_along_dim"),
     (plumbing.repeat, "repeat repeat_interleave tile"),
@@ -239,7 +241,7 @@ _FAMILIES: tuple[tuple[Rule, str], ...] = (
         masked_fill maximum minimum mish mul nan_to_num ne neg nextafter one_hot polar pow prelu
         quantize_per_tensor rad2deg real reciprocal relu relu6 remainder round rrelu rshift rsqrt
         selu sigmoid sign silu sin sinc sinh softplus softshrink softsign special_expit sqrt
-        square sub swish tan tanh tanhshrink threshold tril triu trunc view_as_complex where xlogy
+        square sub swish tan tanh tanhshrink threshold tril triu trunc where xlogy
         """,
     ),
     (

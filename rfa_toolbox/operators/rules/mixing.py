@@ -27,6 +27,7 @@ __all__ = [
     "attention",
     "attention_over",
     "cell",
+    "complex_of",
     "cumulate",
     "einsum",
     "einsum_terms",
@@ -96,6 +97,20 @@ def scan(known: Known, operation: Operation) -> Answer:
         for place, dimension in enumerate(value.layout[: len(shape)])
     )
     return Effect(windows, (layout,), base=value, blockwise=in_blocks(windows))
+
+
+@Rule
+def complex_of(known: Known, operation: Operation) -> Answer:
+    """Make one complex number of every pair in the last dimension."""
+    value = known.value(known.main(operation))
+    windows = known.mixing(value, (len(value.layout) - 1,))
+    return Effect(
+        windows,
+        (value.layout[:-1],),
+        base=value,
+        mixed=None if windows else (),
+        kind="layer" if windows else "pointwise",
+    )
 
 
 @rule(mirrors=True)

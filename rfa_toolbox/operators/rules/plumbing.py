@@ -32,6 +32,7 @@ __all__ = [
     "movedim",
     "narrow",
     "pad",
+    "parts_of_numbers",
     "permute",
     "pick",
     "repeat",
@@ -128,6 +129,16 @@ def copied(known: Known, operation: Operation) -> Answer:
     if tensor.shape == shape:
         return move(known, operation, value.layout)
     return move(known, operation, layouts.broadcast((value.layout,), shape))
+
+
+@rule("as it lies")
+def parts_of_numbers(known: Known, operation: Operation) -> Answer:
+    """Put the real and the imaginary part of every number into a last dimension."""
+    constant = _constant(known, operation)
+    if constant is not None:
+        return constant
+    _, value = _value(known, operation)
+    return move(known, operation, (*value.layout, plain(2)))
 
 
 @rule("as it lies", mirrors=True)
