@@ -188,7 +188,8 @@ class EnrichedNetworkNode:
         offsets: where the maps of the predecessors lie, if not unit upon unit: per predecessor
             one entry for each time that it is read, with the unit that this node's first unit
             stands at, per axis (None: not known). ``x[1:] + x[:-1]`` reads x at 1 and at 0. Empty
-            stands for 0 everywhere. They do not change receptive fields, only ``window``.
+            stands for 0 everywhere. They do not change receptive fields, only ``window``. A
+            predecessor without any read gives weights to the others, and is no path.
         measures: what the layer has and does at the input size that the graph was made with, as
             far as that is known; no part of the receptive field.
 
@@ -255,10 +256,12 @@ class EnrichedNetworkNode:
             node._links.successors.append(own)
 
     def _placed(self) -> tuple[EnrichedNetworkNode, ...]:
-        """Return the predecessors that have a place in the image; the others are no paths."""
-        for node in self.predecessors:
-            if not node.has_position:
-                return tuple(one for one in self.predecessors if one.has_position)
+        """Return the predecessors that are paths: they have a place, and give more than weights."""
+        reads = self.offsets or ((0,),) * len(self.predecessors)
+        for node, places in zip(self.predecessors, reads, strict=False):
+            if not (node.has_position and places):
+                read = zip(self.predecessors, reads, strict=False)
+                return tuple(one for one, offsets in read if one.has_position and offsets)
         return self.predecessors
 
     def _count_axes(self, placed: Sequence[EnrichedNetworkNode]) -> int | None:
@@ -300,7 +303,7 @@ class EnrichedNetworkNode:
         if not self.offsets:
             return ()
         reads = zip(self.predecessors, self.offsets, strict=True)
-        return tuple(offsets for node, offsets in reads if node in read)
+        return tuple(offsets for node, offsets in reads if node in read and offsets)
 
     def _all_before(self) -> list[EnrichedNetworkNode]:
         """Return this node and all with a place that it depends on, as they were made."""
@@ -616,8 +619,8 @@ class EnrichedNetworkNode:
         axes = len(self._paths)
         found: dict[EnrichedNetworkNode, Places] = {other: (unit_windows.IMAGE,) * axes}
         for node in self._all_before():
-            if node is not other and any(before in found for before in node.predecessors):
-                reads = [before for before in node.predecessors if before in found]
+            if node is not other and any(before in found for before in node._placed()):
+                reads = [before for before in node._placed() if before in found]
                 read = places_read([found[one] for one in reads], node._offsets_of(found), axes)
                 found[node] = places_behind(read, node.layer_info, axes)
         if self not in found or not self.has_position:

@@ -221,10 +221,24 @@ def offsets_of(
     for source, reads in _reads_of(steps):
         if source in place and place[source] in found:
             found[place[source]][reads] = None
-    if all(one == 0 for reads in found.values() for read in reads for one in read):
+    unread = {place[number] for number in _weights_of(steps) if number in place}
+    unread = {node for node in unread if not found.get(node)}
+    if not unread and all(one == 0 for reads in found.values() for read in reads for one in read):
         return ()
     nothing = ((0,) * len(steps[0].windows),)
-    return tuple(tuple(found[node]) or nothing for node in predecessors)
+    return tuple(() if node in unread else tuple(found[node]) or nothing for node in predecessors)
+
+
+def _weights_of(steps: Sequence[Step]) -> set[int]:
+    """Return the steps that are read for the weights of gates alone."""
+    read, weights = {steps[-1].number}, set[int]()
+    for step in reversed(steps):
+        for place, source in enumerate(step.sources):
+            if step.number in read and (not step.offsets or step.offsets[place]):
+                read.add(source)
+            elif step.number in read | weights:
+                weights.add(source)
+    return weights - read
 
 
 def _has_window(steps: Sequence[Step]) -> bool:
@@ -235,7 +249,8 @@ def _has_window(steps: Sequence[Step]) -> bool:
 def is_aligned(steps: Sequence[Step]) -> bool:
     """Return whether everything that several steps read stands unit upon unit."""
     return _has_window(steps) or not any(
-        step.offsets or (step.neutral and any(window.begin for window in step.windows))
+        any(one != 0 for reads in step.offsets for read in reads for one in read)
+        or (step.neutral and any(window.begin for window in step.windows))
         for step in steps
     )
 

@@ -197,6 +197,8 @@ class Digraph:
             steps = {number: _with_statistics(step) for number, step in steps.items()}
         if self.global_ops == "ignore_gates":
             ignored = {number for gate in gates for number in gate.steps}
+            for gate in gates:
+                steps[gate.product] = _weighed(steps[gate.product], gate.weight)
         else:
             ignored = set(steps) if self.global_ops == "ignore" else set()
         for number in ignored:
@@ -287,6 +289,15 @@ def _with_statistics(step: Step) -> Step:
     windows = with_statistics(step.windows, step.statistics)
     return attrs.evolve(
         step, windows=tuple(windows), ignored_global=False, blockwise=in_blocks(step.statistics)
+    )
+
+
+def _weighed(product: Step, weight: int) -> Step:
+    """Return the product of a gate, which reads its weight at no place: it is no path."""
+    reads = product.offsets or (((0,) * len(product.windows),),) * len(product.sources)
+    several = zip(product.sources, reads, strict=True)
+    return attrs.evolve(
+        product, offsets=tuple(() if source == weight else read for source, read in several)
     )
 
 

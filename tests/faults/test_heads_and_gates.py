@@ -10,6 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that everybody uses
 from torch import nn
 
 from rfa_toolbox import blocks, input_resolution_range
+from rfa_toolbox.empirical import verify
 from tests.pytorch.measure import INF, Function, encode
 
 
@@ -112,6 +113,27 @@ def test_a_gate_may_be_computed_of(name: str) -> None:
     graph = encode(model, (1, 4, 32, 32))
     assert (graph.receptive_field_max, graph.certainty) == (field, "exact")
     assert encode(model, (1, 4, 32, 32), global_ops="count").receptive_field_max == (INF, INF)
+
+
+BESIDE: dict[str, tuple[Any, tuple[int, int]]] = {
+    "a sibling that sees more": (lambda s, x: s.d(x) * pooled(s, s.g(x)), (5, 5)),
+    "what is in front": (lambda s, x: s.g(s.d(x)) * pooled(s, x), (11, 11)),
+    "one of two branches": (lambda s, x: s.d(x) * pooled(s, s.g(x)) + s.c(x), (5, 5)),
+}
+
+
+@pytest.mark.parametrize("shown", [True, False])
+@pytest.mark.parametrize("name", BESIDE)
+def test_a_weight_is_no_path_whatever_it_was_pooled_from(name: str, shown: bool) -> None:
+    work, field = BESIDE[name]
+    layers = {"a": nn.Conv2d(4, 4, 3), "c": nn.Conv2d(4, 4, 3, padding=1)}
+    layers |= {"d": nn.Conv2d(4, 4, 3, padding=1), "e": nn.Conv2d(4, 4, 1)}
+    layers |= {"g": nn.Conv2d(4, 4, 7, padding=3)}
+    model = Function(lambda s, x: work(s, s.a(x)), **layers)
+    graph = encode(model, (1, 4, 32, 32), display_se_modules=shown)
+    assert graph.certainty == "exact"
+    assert (graph.receptive_field_min, graph.receptive_field_max) == (field, field)
+    assert verify(model, (1, 4, 32, 32)).ok
 
 
 def weighed_and_moved(s: Any, x: torch.Tensor) -> torch.Tensor:

@@ -186,10 +186,10 @@ _FAMILIES: tuple[tuple[Rule, str], ...] = (
     (
         plumbing.copied,
         """
-        alias as_subclass as_tensor asarray bfloat16 bool byte cfloat char clone contiguous cpu cuda data
-        detach double expand_copy float half int lift_fresh long pin_memory positive record_stream
-        requires_grad resolve_conj resolve_neg retain_grad share_memory short to type type_as
-        view_copy
+        alias as_subclass as_tensor asarray bfloat16 bool byte cfloat char clone contiguous cpu cuda
+        data detach double expand_copy float half int lift_fresh long pin_memory positive
+        record_stream requires_grad resolve_conj resolve_neg retain_grad share_memory short to type
+        type_as view_copy
         """,
     ),
     (plumbing.expand, "broadcast_to expand expand_as"),

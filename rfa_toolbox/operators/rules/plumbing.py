@@ -137,7 +137,7 @@ def parts_of_numbers(known: Known, operation: Operation) -> Answer:
     constant = _constant(known, operation)
     if constant is not None:
         return constant
-    _, value = _value(known, operation)
+    _, value = known.worked_on(operation)
     return move(known, operation, (*value.layout, plain(2)))
 
 
