@@ -17,7 +17,6 @@ from rfa_toolbox.operators.windows import Window
 __all__ = [
     "as_channels",
     "dependent",
-    "is_guess",
     "move",
     "pads_where_cropped",
     "per_axis",
@@ -82,12 +81,6 @@ def sides(
         return 0, 0
     own = per_axis(padding, count)[axis]
     return (own[0], own[1]) if isinstance(own, tuple) else (own, own)
-
-
-def is_guess(known: Known, operation: Operation, value: Value, dimension: int, stride: int) -> bool:
-    """Whether a padding depends on a size that the model leaves open."""
-    same = operation.get("padding") == "same" and stride > 1
-    return same and not known.knows_size(value, dimension)
 
 
 def pads_where_cropped(atom: Atom, window: Window, extent: int) -> bool:

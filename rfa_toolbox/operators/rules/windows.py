@@ -25,7 +25,7 @@ from rfa_toolbox.operators.record import (
     TensorRef,
     tensors_in,
 )
-from rfa_toolbox.operators.rules.common import is_guess, move, pads_where_cropped, per_axis, sides
+from rfa_toolbox.operators.rules.common import move, pads_where_cropped, per_axis, sides
 from rfa_toolbox.operators.values import Value, between
 from rfa_toolbox.operators.windows import NEUTRAL, Window, interpolation, resampling, windows_of
 
@@ -186,8 +186,39 @@ def _behind(
     return (Atom(axis, size, atom.step * window.stride, atom.origin * window.upsampling),)
 
 
-def _rank(name: str) -> int:
-    return int(name[-2])
+def _as_given(
+    known: Known, operation: Operation, dimensions: Sequence[int], kernel: Any, stride: Any = 1
+) -> list[Window]:
+    """Return the windows over some dimensions as the arguments of an operation give them.
+
+    Their padding is None where it depends on a size that the model leaves open. ``stride`` is what
+    the operation has where it was given none.
+    """
+    tensor, value = known.worked_on(operation)
+    count, shape = len(dimensions), operation.outputs[0].shape
+    given = operation.get("stride")
+    kernels, strides, dilations = (
+        per_axis(one, count)
+        for one in (
+            kernel,
+            stride if given in (None, [], ()) else given,
+            operation.get("dilation", 1),
+        )
+    )
+    windows = []
+    for place, (at, k, s, d) in enumerate(
+        zip(dimensions, kernels, strides, dilations, strict=True)
+    ):
+        begin, end = sides(operation, place, count, d * (k - 1), s, (tensor.shape[at], shape[at]))
+        guessed = operation.get("padding") == "same" and s > 1 and not known.knows_size(value, at)
+        windows.append(Window(k, s, d, *((None, None) if guessed else (begin, end))))
+    return windows
+
+
+def _last_dimensions(known: Known, operation: Operation) -> range:
+    """Return the dimensions that an operator slides over which has their number in its name."""
+    rank = len(known.main(operation).shape)
+    return range(rank - int(operation.name[-2]), rank)
 
 
 # --- convolutions ----------------------------------------------------------------------------
@@ -206,7 +237,7 @@ def convolution(known: Known, operation: Operation) -> Answer:
     first = rank - count
     groups = operation.get("groups", 1)
     shape = operation.outputs[0].shape
-    windows = _kernel_windows(known, operation, value, kernel, under_weights(weight, kernel))
+    windows = _kernel_windows(known, operation, kernel, under_weights(weight, kernel))
     channel = first - 1
     channels_in = tensor.shape[channel]
     apart = groups > 1 and (groups == channels_in or value.apart)
@@ -234,34 +265,27 @@ def convolution(known: Known, operation: Operation) -> Answer:
 
 
 def _kernel_windows(
-    known: Known,
-    operation: Operation,
-    value: Value,
-    kernel: Sequence[int],
-    taps: Sequence[tuple[int, int]],
+    known: Known, operation: Operation, kernel: Sequence[int], taps: Sequence[tuple[int, int]]
 ) -> list[Window]:
     """Return the windows of a convolution, along the last dimensions of its tensor.
 
     ``taps`` are, per dimension, the first and the last tap that are used.
     """
-    count = len(kernel)
-    transposed = operation.name.startswith("conv_transpose") or bool(operation.get("transposed"))
-    strides = per_axis(operation.get("stride", 1), count)
-    dilations = per_axis(operation.get("dilation", 1), count)
     before, behind = known.main(operation).shape, operation.outputs[0].shape
-    windows = []
-    for place, (k, s, d) in enumerate(zip(kernel, strides, dilations, strict=True)):
-        at = place - count
-        reach = d * (k - 1)
-        begin, end = sides(operation, place, count, reach, s, (before[at], behind[at]))
-        if transposed:
-            fine = (before[at] - 1) * s + 1
-            windows.append(Window(k, 1, d, reach - begin, behind[at] - fine + begin, s))
-        elif is_guess(known, operation, value, at, s):
-            windows.append(Window(k, s, d, None, None))
-        else:
-            windows.append(Window(k, s, d, begin, end))
+    places = range(len(before) - len(kernel), len(before))
+    transposed = operation.name.startswith("conv_transpose") or bool(operation.get("transposed"))
+    windows = _as_given(known, operation, places, kernel)
+    if transposed:
+        pairs = zip(places, windows, strict=True)
+        windows = [_transposed(one, before[place], behind[place]) for place, one in pairs]
     return [_tapped(one, *used, turned=transposed) for one, used in zip(windows, taps, strict=True)]
+
+
+def _transposed(window: Window, size: int, wanted: int) -> Window:
+    """Return the window of a unit of a convolution whose own windows are put on its result."""
+    k, s, d, begin, *_ = window
+    front = int(window.reach) - (begin or 0)
+    return Window(k, 1, d, front, wanted - (size - 1) * s - 1 + (begin or 0), s)
 
 
 def _tapped(window: Window, first: int, last: int, turned: bool) -> Window:
@@ -309,19 +333,7 @@ def windowed(known: Known, operation: Operation) -> Answer:
     tensor, value = known.worked_on(operation)
     dims = operation.get("dims")
     shape = operation.outputs[0].shape
-    windows = []
-    for place, at in enumerate(dims):
-        k, s, d = (
-            per_axis(operation.get(name, 1), len(dims))[place]
-            for name in ("kernel_size", "stride", "dilation")
-        )
-        begin, end = sides(
-            operation, place, len(dims), d * (k - 1), s, (tensor.shape[at], shape[at])
-        )
-        window = Window(k, s, d, begin, end)
-        if is_guess(known, operation, value, at, s):
-            window = window._replace(begin=None, end=None)
-        windows.append(window)
+    windows = _as_given(known, operation, dims, operation.get("kernel_size", 1))
     channel = operation.get("channel")
     changed = channel is not None and shape[channel] != tensor.shape[channel]
     return _slide(known, operation, value, dims, windows, (channel,) if changed else (), channel)
@@ -345,29 +357,27 @@ def conv_lstm(known: Known, operation: Operation) -> Answer:
     """Convolve a state again and again: with every step of time its window grows by a kernel."""
     tensor, value = known.worked_on(operation)
     kernels = operation.get("kernel_size")
-    count, steps = len(kernels), tensor.shape[1]
-    first = len(tensor.shape) - count
+    first, steps = len(tensor.shape) - len(kernels), tensor.shape[1]
+    places = range(first, len(tensor.shape))
     shape = operation.outputs[0].shape
     windows = []
-    for place in range(count):
-        k, s, d = kernels[place], operation.get("stride")[place], operation.get("dilation")[place]
-        sizes = tensor.shape[first + place], shape[first + place]
-        begin, end = sides(operation, place, count, d * (k - 1), s, sizes)
-        grown = (steps - 1) * (k - 1) * s
-        before = (steps - 1) * ((k - 1) // 2) * s
-        window = Window(1 + d * (k - 1) + grown, s, 1, begin + before, end + grown - before)
-        if is_guess(known, operation, value, first + place, s):
-            window = window._replace(begin=None, end=None)
+    for one in _as_given(known, operation, places, kernels):
+        k, stride = int(one.kernel), one.stride
         if not known.knows_size(value, 1):
-            window = Window(math.inf, s, 1, None, None)
+            windows.append(Window(math.inf, stride, 1, None, None))
+            continue
+        grown = (steps - 1) * (k - 1) * stride
+        before = (steps - 1) * ((k - 1) // 2) * stride
+        window = one._replace(kernel=1 + one.reach + grown, dilation=1)
+        if one.begin is not None and one.end is not None:
+            window = window._replace(begin=one.begin + before, end=one.end + grown - before)
         windows.append(window)
-    laid = value._replace(layout=value.layout)
     mixed = known.mixing(value, (1,))
     leading = layouts.leading_axis(value.layout[1])
     if operation.get("direction") == "forward" and leading in mixed:
         mixed[leading] = mixed[leading]._replace(scan="forward")
     return _slide(
-        known, operation, laid, range(first, len(tensor.shape)), windows, (first - 1,), first - 1,
+        known, operation, value, places, windows, (first - 1,), first - 1,
         filters=shape[first - 1], over=mixed,
     )  # fmt: skip
 
@@ -379,31 +389,24 @@ def conv_lstm(known: Known, operation: Operation) -> Answer:
 def pool(known: Known, operation: Operation) -> Answer:
     """Slide a maximum, average or norm over a map."""
     tensor, value = known.worked_on(operation)
-    count = _rank(operation.name)
-    first = len(tensor.shape) - count
-    kernels = per_axis(operation.get("kernel_size"), count)
-    stride = operation.get("stride")
-    strides = kernels if stride is None or stride in ([], ()) else per_axis(stride, count)
-    dilations = per_axis(operation.get("dilation", 1), count)
+    places = _last_dimensions(known, operation)
+    kernel = operation.get("kernel_size")
     shape = operation.outputs[0].shape
     dimensions, windows, whole = [], [], []
-    ceil_mode = bool(operation.get("ceil_mode"))
-    for place in range(count):
-        size, wanted = tensor.shape[first + place], shape[first + place]
-        reach = dilations[place] * (kernels[place] - 1)
-        begin, _ = sides(operation, place, count, reach, strides[place], (size, wanted))
-        if operation.get("sized") == "fixed" and wanted == 1 and kernels[place] >= size:
-            whole.append(first + place)  # its kernel is the size of the map, whatever that is
+    several = _as_given(known, operation, places, kernel, stride=kernel)
+    for place, window in zip(places, several, strict=True):
+        size, wanted = tensor.shape[place], shape[place]
+        if operation.get("sized") == "fixed" and wanted == 1 and window.kernel >= size:
+            whole.append(place)  # its kernel is the size of the map, whatever that is
             continue
-        window = Window(kernels[place], strides[place], dilations[place], begin)
-        needed = (wanted - 1) * strides[place] + 1 + reach
-        window = window._replace(end=needed - size - begin)
-        if is_guess(known, operation, value, first + place, strides[place]):
-            window = window._replace(begin=None, end=None)
-        dimensions.append(first + place)
+        if window.begin is not None:
+            needed = (wanted - 1) * window.stride + 1 + int(window.reach)
+            window = window._replace(end=needed - size - window.begin)  # noqa: PLW2901
+        dimensions.append(place)
         windows.append(window)
+    ceil_mode = bool(operation.get("ceil_mode"))
     return _slide(
-        known, operation, value, dimensions, windows, whole, first - 1, ceil_mode=ceil_mode
+        known, operation, value, dimensions, windows, whole, places[0] - 1, ceil_mode=ceil_mode
     )
 
 
@@ -415,25 +418,16 @@ def adaptive_pool(known: Known, operation: Operation) -> Answer:
 
 def _pool_to_size(known: Known, operation: Operation) -> Effect:
     tensor, value = known.worked_on(operation)
-    count = _rank(operation.name)
-    first = len(tensor.shape) - count
+    places = _last_dimensions(known, operation)
     shape = operation.outputs[0].shape
-    wanted = per_axis(operation.arguments.get("output_size"), count)
-    dimensions, windows, whole = [], [], []
-    for place in range(count):
-        dimension = first + place
-        if wanted[place] is None:
-            continue
-        if shape[dimension] == 1:
-            whole.append(dimension)
-            continue
-        dimensions.append(dimension)
-        windows.append(resampling(tensor.shape[dimension], shape[dimension]))
+    wanted = per_axis(operation.arguments.get("output_size"), len(places))
+    left = [place for place, size in zip(places, wanted, strict=True) if size is not None]
+    whole = [place for place in left if shape[place] == 1]
+    dimensions = [place for place in left if place not in whole]
+    windows = [resampling(tensor.shape[place], shape[place]) for place in dimensions]
     facts: dict[str, Any] = {"resolution_dependent": bool(dimensions)}
     facts |= _of_open_sizes(known, operation, value, dimensions, windows)
-    return _slide(
-        known, operation, value, dimensions, windows, mixed=whole, channels=first - 1, **facts
-    )
+    return _slide(known, operation, value, dimensions, windows, whole, places[0] - 1, **facts)
 
 
 def _of_open_sizes(
@@ -472,26 +466,23 @@ def fractional_pool(known: Known, operation: Operation) -> Answer:
     floor(i*a) or one behind; a = (units - kernel)/(wanted - 1). The last one ends with the map.
     """
     tensor, value = known.worked_on(operation)
-    count = _rank(operation.name)
-    first = len(tensor.shape) - count
-    kernels = per_axis(operation.get("kernel_size"), count)
+    places = _last_dimensions(known, operation)
+    kernels = per_axis(operation.get("kernel_size"), len(places))
     shape = operation.outputs[0].shape
     windows = []
-    for place in range(count):
-        rest, wanted = tensor.shape[first + place] - kernels[place], shape[first + place]
+    for place, k in zip(places, kernels, strict=True):
+        rest, wanted = tensor.shape[place] - k, shape[place]
         if wanted == 1 or not rest:
-            windows.append(Window(kernels[place], begin=-rest, end=0))
+            windows.append(Window(k, begin=-rest, end=0))
             continue
         ratio = Fraction(rest, wanted - 1)
         fine = ratio.denominator
-        windows.append(
-            Window((kernels[place] + 1) * fine, ratio.numerator, 1, fine - 1, None, fine)
-        )
+        windows.append(Window((k + 1) * fine, ratio.numerator, 1, fine - 1, None, fine))
     return _slide(
         known,
         operation,
         value,
-        range(first, len(tensor.shape)),
+        places,
         windows,
         certainty="bound",
         reason="fractional pooling places its windows at random",
@@ -503,21 +494,19 @@ def fractional_pool(known: Known, operation: Operation) -> Answer:
 def unpool(known: Known, operation: Operation) -> Answer:
     """Put maxima back to where they came from."""
     tensor, value = known.worked_on(operation)
-    count = _rank(operation.name)
-    first = len(tensor.shape) - count
+    places = _last_dimensions(known, operation)
     shape = operation.outputs[0].shape
-    kernels = per_axis(operation.get("kernel_size"), count)
+    kernels = per_axis(operation.get("kernel_size"), len(places))
     stride = operation.get("stride")
-    strides = kernels if stride is None or stride in ([], ()) else per_axis(stride, count)
-    paddings = per_axis(operation.get("padding", 0), count)
+    strides = kernels if stride in (None, [], ()) else per_axis(stride, len(places))
+    paddings = per_axis(operation.get("padding", 0), len(places))
     windows = []
-    for place in range(count):
-        ratio = Fraction(shape[first + place], tensor.shape[first + place])
-        k, s = kernels[place], strides[place]
+    for place, k, s, p in zip(places, kernels, strides, paddings, strict=True):
+        ratio = Fraction(shape[place], tensor.shape[place])
         if k is None:
-            k, s = math.ceil(ratio), round(ratio)
-        windows.append(Window(k, 1, begin=k - 1 - paddings[place], upsampling=s))
-    return _slide(known, operation, value, range(first, len(tensor.shape)), windows)
+            k, s = math.ceil(ratio), round(ratio)  # noqa: PLW2901
+        windows.append(Window(k, 1, begin=k - 1 - p, upsampling=s))
+    return _slide(known, operation, value, places, windows)
 
 
 @Rule
