@@ -345,10 +345,10 @@ class Trail(Known):
         facts: dict[str, Any] = {"kind": "slice", **more}
         _say_what_is_left_out(value, facts)
         slicing = Operation(name, {}, (), operation.scope)
-        value = self._append(slicing, (value.step,), windows, value, layout, facts)
-        self.results[value.step] = tensor
-        self.ran.setdefault(value.step, []).append((slicing, value.layout))
-        return value
+        made = self._append(slicing, (value.step,), windows, value, layout, facts)
+        self._laid_as(tensor, value, made.step)
+        self.ran.setdefault(made.step, []).append((slicing, made.layout))
+        return made
 
     def _note(self, operation: Operation) -> None:
         """Write down in ``ran`` which operations a step stands for: its own, and plumbing on it.
@@ -393,9 +393,7 @@ class Trail(Known):
             self._laid_as(tensor, value, made.step)
             value = made.with_channels_of(value)
         if repeated:
-            made = self._upsampled(tensor, value)
-            self._laid_as(tensor, value, made.step)
-            value = made
+            value = self._upsampled(tensor, value)
         self.values[tensor.number] = value
         return value
 
@@ -405,7 +403,6 @@ class Trail(Known):
         facts: dict[str, Any] = {"turned": value.mirrored, "position_dependent": True}
         windows = dict.fromkeys(value.mirrored, SOMEWHERE)
         made = self._appended(flip, tensor, value, windows, value.layout, **facts)
-        self._laid_as(tensor, value, made.step)
         return made.with_channels_of(value)
 
     def _laid_as(self, tensor: TensorRef, before: Value, step: int) -> None:
@@ -471,7 +468,6 @@ class Trail(Known):
             operation = Operation("pixel_unshuffle", {}, (), self._scope_of(tensor))
             windows = {axis: Window(size) for axis, size in blocks.items()}
             made = self._appended(operation, tensor, value, windows, layout)
-            self._laid_as(tensor, value, made.step)
             self.values[tensor.number] = made._replace(apart=True, picked=value.picked)
 
     def _scope_of(self, tensor: TensorRef) -> tuple[ModuleCall, ...]:
@@ -491,10 +487,7 @@ class Trail(Known):
                         for axis, size in blocks.items()
                     }
                     expanding = Operation("expand", {}, (), self._scope_beside(operation))
-                    made = self._append(
-                        expanding, (value.step,), windows, value, layout, {"kind": "slice"}
-                    )
-                    self._laid_as(tensor, value, made.step)
+                    made = self._appended(expanding, tensor, value, windows, layout)
                     self.values[tensor.number] = made
                     break
 
@@ -523,10 +516,10 @@ class Trail(Known):
         )
         expanding = Operation("expand", {}, (), self._scope_of(tensor))
         windows = dict.fromkeys(axes, Window(math.inf))
-        facts = {"kind": "slice", "resolution_dependent": True}  # with another size it has more
-        made = self._append(expanding, (value.step,), windows, value, layout, facts)
-        self._laid_as(tensor, value, made.step)
-        self.values[tensor.number] = made
+        more = {"resolution_dependent": True}  # with another size it has more
+        self.values[tensor.number] = self._appended(
+            expanding, tensor, value, windows, layout, **more
+        )
 
     # -- from effects to steps
 
