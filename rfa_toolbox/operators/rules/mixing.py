@@ -462,64 +462,47 @@ def attention(known: Known, operation: Operation) -> Answer:
     # What is summed up in a score are channels as a rule; in a map taken as it is, positions.
     everything = dependent(known, operation, "query", "key", "value")
     found += [known.mixing(known.value(one), (len(one.shape) - 1,)) for one in everything]
-    place = len(operation.outputs[0].shape) - 2
-    return _attend(known, operation, operation.arguments.get("query"), found, place)
-
-
-def _attend(
-    known: Known, operation: Operation, query: Any, found: Sequence[dict[int, Window]], place: int
-) -> Effect:
-    """Return what an attention does whose queries have their positions in one dimension."""
-    shape = operation.outputs[0].shape
-    windows = _widest(found)
-    if known.depends(query):
-        value = known.value(query)
-        layout: Layout = (*value.layout[:-1], plain(shape[-1]))
-        masks = [one for one in (operation.get("attn_mask"),) if type(one) is TensorRef]
-        facts: dict[str, Any] = {"blockwise": in_blocks(windows)}
-        if operation.get("is_causal") and _attends_to_itself(known, operation, place):
-            facts |= _one_sided(windows, value, place)
-        elif masks and (allowed := allowed_by(masks[0])) is not None:
-            itself = _attends_to_itself(known, operation, place)
-            facts |= _behind_mask(windows, value.layout[place] if itself else (), allowed)
-        return Effect(
-            windows,
-            (layout,),
-            base=value,
-            slides=as_channels(value.layout[-1]),
-            position_dependent=known.uneven(masks, layout, value.extents, skipped=2),
-            **facts,
-        )
-    return Effect(
-        windows,
-        (layouts.broadcast((), shape),),
-    )
+    return _attend(known, operation, found, len(operation.outputs[0].shape) - 2)
 
 
 @Rule
 def attention_over(known: Known, operation: Operation) -> Answer:
     """Attention of a whole layer, over the dimensions ``dims`` of its values."""
     values = dependent(known, operation, "value")
-    found = [known.mixing(known.value(one), operation.get("dims", ())) for one in values]
-    windows = _widest(found)
+    dims = operation.get("dims", ())
+    found = [known.mixing(known.value(one), dims) for one in values]
+    return _attend(known, operation, found, dims[0] if len(dims) == 1 else None)
+
+
+def _attend(
+    known: Known, operation: Operation, found: Sequence[dict[int, Window]], place: int | None
+) -> Effect:
+    """Return what an attention does whose positions lie in one dimension; None for several."""
     shape = operation.outputs[0].shape
-    query = operation.get("query")
+    windows = _widest(found)
+    query, mask = operation.arguments.get("query"), operation.get("attn_mask")
     if not known.depends(query):  # what is asked for is learned
         return Effect(windows, (layouts.broadcast((), shape),))
     value = known.value(query)
-    layout = (*value.layout[:-1], plain(shape[-1]))
+    layout: Layout = (*value.layout[:-1], plain(shape[-1]))
     facts: dict[str, Any] = {"blockwise": in_blocks(windows)}
-    (place, *more) = operation.get("dims", ()) or (0,)
-    itself = not more and _attends_to_itself(known, operation, place)
-    mask = operation.get("attn_mask")
-    if type(mask) is TensorRef and (allowed := allowed_by(mask)) is not None:
-        if operation.get("is_causal"):
-            allowed = Numbers(None)
-        facts |= _behind_mask(windows, value.layout[place] if itself else (), allowed)
-    elif operation.get("is_causal") and itself:
-        facts |= _one_sided(windows, value, place)
-    masked = bool(operation.get("masked"))
-    return Effect(windows, (layout,), base=value, position_dependent=masked, **facts)
+    masks = [mask] if type(mask) is TensorRef else []
+    allowed = allowed_by(masks[0]) if masks else None
+    own = place if place is not None and _attends_to_itself(known, operation, place) else None
+    if allowed is not None:
+        allowed = Numbers(None) if operation.get("is_causal") else allowed
+        facts |= _behind_mask(windows, () if own is None else value.layout[own], allowed)
+    elif operation.get("is_causal") and own is not None:
+        facts |= _one_sided(windows, value, own)
+    uneven = known.uneven(masks, layout, value.extents, skipped=2)
+    return Effect(
+        windows,
+        (layout,),
+        base=value,
+        slides=as_channels(value.layout[-1]),
+        position_dependent=uneven or bool(operation.get("masked")),
+        **facts,
+    )
 
 
 @Rule
@@ -527,7 +510,7 @@ def multi_head_attention(known: Known, operation: Operation) -> Answer:
     """The functional form has positions first: (positions, batch, channels)."""
     keys = dependent(known, operation, "key", "value")
     found = [known.mixing(known.value(tensor), (0,)) for tensor in keys]
-    return _attend(known, operation, operation.arguments.get("query"), found, 0)
+    return _attend(known, operation, found, 0)
 
 
 def _behind_mask(
