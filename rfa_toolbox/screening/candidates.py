@@ -24,7 +24,7 @@ from rfa_toolbox.errors import ScreeningError
 from rfa_toolbox.graphs import GRAPH_FORMAT, EnrichedNetworkNode
 from rfa_toolbox.screening.specs import SPEC_FORMAT, GraphSpec
 
-__all__ = ["Candidate", "Code", "Job", "job_of"]
+__all__ = ["Candidate", "Code", "Job", "are_different", "content_of", "job_of"]
 
 
 @attrs.frozen(slots=True)
@@ -39,7 +39,9 @@ class Candidate:
         kwargs: arguments for the code.
         key: what tells this candidate from others; None makes it from the rest. Of files it is
             their content that counts, of code only its name and arguments. Functions without
-            a name of their own, such as lambdas, need one.
+            a name of their own, such as lambdas, need one. Two different candidates must not
+            have the same: the second one is a row with an error, if the first one came not long
+            before; a store that knows the key from an earlier run answers with the row in it.
 
     >>> Candidate("torchvision.models:resnet18", {"num_classes": 10}).kwargs
     {'num_classes': 10}
@@ -113,6 +115,32 @@ def job_of(candidate: Any) -> Job:
     )
 
 
+def content_of(candidate: Any, job: Job) -> Any:
+    """Return what tells a candidate with a key of its own from others; None where the key does."""
+    if not isinstance(candidate, Candidate) or not candidate.key:
+        return None
+    if job.kind == "graph":
+        return graph_key(job.payload)
+    return _hash_of(job.payload) if isinstance(job.payload, Mapping) else job.payload
+
+
+def are_different(one: Any, other: Any) -> bool:
+    """Return whether candidates are surely not the same, given their contents.
+
+    >>> candidates = [Candidate("a.py:net", {"depth": depth}, "net") for depth in (1, 2)]
+    >>> one, other = [content_of(each, job_of(each)) for each in candidates]
+    >>> are_different(one, other), are_different(one, one), are_different(one, None)
+    (True, False, False)
+    """
+    if one is None or other is None or one == other:
+        return False
+    if isinstance(one, bytes) and isinstance(other, bytes):
+        # Equal arguments in another order, or as other objects, are other bytes.
+        codes: list[Code] = [_Unpickler(io.BytesIO(packed)).load() for packed in (one, other)]
+        return len({repr((code.maker, _code_text(code.kwargs))) for code in codes}) > 1
+    return True
+
+
 def _by_file(model: Any) -> Any:
     """Return a function of a file as text, by which other processes find it too."""
     path = _files.get(getattr(model, "__module__", None) or "")
@@ -176,7 +204,11 @@ def _code_key(maker: Callable[..., Any] | str, kwargs: Mapping[str, Any]) -> str
         name = f"{maker.__module__}:{name}"
     if not kwargs:
         return name
-    return f"{name}({', '.join(f'{one}={_key_text(kwargs[one])}' for one in sorted(kwargs))})"
+    return f"{name}({_code_text(kwargs)})"
+
+
+def _code_text(kwargs: Mapping[str, Any]) -> str:
+    return ", ".join(f"{one}={_key_text(kwargs[one])}" for one in sorted(kwargs))
 
 
 def _key_text(value: Any) -> str:

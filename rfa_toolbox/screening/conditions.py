@@ -123,6 +123,11 @@ def _term(node: ast.AST, text: str) -> _Term:
     if isinstance(node, ast.BinOp) and type(node.op) in _ARITHMETIC:
         calculate = _ARITHMETIC[type(node.op)]
         left, right = _term(node.left, text), _term(node.right, text)
+        if calculate is operator.truediv and _is_nothing(node.right, right):
+            raise ScreeningError(
+                f"The condition {text!r} divides by 0, so it would hold for no row; divide by a "
+                "column or by another number."
+            )
 
         def calculated(row: ScreeningRow) -> Any:
             values = left(row), right(row)
@@ -132,6 +137,13 @@ def _term(node: ast.AST, text: str) -> _Term:
 
         return calculated
     raise _refused(node, text)
+
+
+def _is_nothing(node: ast.expr, term: _Term) -> bool:
+    """Return whether a part is 0 for every row."""
+    if any(isinstance(one, ast.Name) for one in ast.walk(node)):
+        return False
+    return bool(term(ScreeningRow("")) == 0)
 
 
 def _refused(node: ast.AST, text: str) -> ScreeningError:

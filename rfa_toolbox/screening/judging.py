@@ -16,7 +16,7 @@ import attrs
 
 from rfa_toolbox.analysis.keys import graph_key
 from rfa_toolbox.analysis.profile import ProfilePoint, resolution_profile
-from rfa_toolbox.analysis.ranges import input_resolution_range
+from rfa_toolbox.analysis.ranges import ranges_of_both_kinds
 from rfa_toolbox.analysis.states import filters_non_convolutional_node
 from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
     create_graph_from_keras_json,
@@ -221,10 +221,10 @@ def _is_torch_model(model: Any) -> bool:
 
 def judge_graph(graph: EnrichedNetworkNode, question: Question) -> ScreeningRow:
     """Return the row of a graph, without a key."""
-    strict, largest = input_resolution_range(graph)
-    by_layers, _ = input_resolution_range(graph, lower_bound=True)
+    nodes = graph.all_layers
+    strict, by_layers, largest = ranges_of_both_kinds(nodes)
     profile = resolution_profile(graph, question.resolutions)
-    certainties = {node.certainty for node in filters_non_convolutional_node(graph.all_layers)}
+    certainties = {node.certainty for node in filters_non_convolutional_node(nodes)}
     at = tuple(
         _at(resolution, point)
         for resolution, point in zip(question.resolutions, profile.points, strict=True)

@@ -15,7 +15,7 @@ from typing import Any, TypeAlias
 from rfa_toolbox import arithmetic
 from rfa_toolbox.domain import Resolution
 from rfa_toolbox.errors import ScreeningError
-from rfa_toolbox.screening.candidates import Job, job_of
+from rfa_toolbox.screening.candidates import Job, are_different, content_of, job_of
 from rfa_toolbox.screening.conditions import Condition, condition
 from rfa_toolbox.screening.judging import Question, error_row
 from rfa_toolbox.screening.progress import Progress, reporting
@@ -197,6 +197,11 @@ def _answered(
             store.put(done)
 
 
+_SAME_KEY = (
+    "Another candidate has the key {!r} already, and is not the same; give every candidate its own."
+)
+
+
 class _Feed:
     """Takes candidates from their iterator, and sorts out those whose row is known."""
 
@@ -206,6 +211,7 @@ class _Feed:
         self._store = store
         self._recent: OrderedDict[str, ScreeningRow] = OrderedDict()
         self._waiting: Counter[str] = Counter()
+        self._contents: OrderedDict[str, Any] = OrderedDict()
 
     def some(self, count: int) -> tuple[list[ScreeningRow], list[ScreeningRow], list[Job]]:
         """Take at most ``count`` candidates: rows that are known, those that are none, and jobs."""
@@ -220,6 +226,11 @@ class _Feed:
             except ScreeningError as error:
                 refused.append(error_row(f"candidate {number}", "ScreeningError", str(error)))
                 continue
+            if self._is_another(job.key, content_of(candidate, job)):
+                refused.append(
+                    error_row(f"candidate {number}", "ScreeningError", _SAME_KEY.format(job.key))
+                )
+                continue
             row = self._recent.get(job.key)
             if row is None and self._store is not None:
                 row = self._store.get(job.key)
@@ -231,6 +242,15 @@ class _Feed:
                 jobs.append(job)
         self.ended = taken < count
         return known, refused, jobs
+
+    def _is_another(self, key: str, content: Any) -> bool:
+        """Return whether a candidate is not the one that had its key not long before."""
+        if content is None:
+            return False
+        before = self._contents.setdefault(key, content)
+        if len(self._contents) > REMEMBERED:
+            self._contents.popitem(last=False)
+        return are_different(before, content)
 
     def with_repeats(self, rows: list[ScreeningRow]) -> list[ScreeningRow]:
         """Return rows as often as their candidates came while they were at work."""

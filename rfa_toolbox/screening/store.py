@@ -57,6 +57,7 @@ class Store:
 
     def __init__(self, path: str | os.PathLike[str], question: str | None = None) -> None:
         self.path = Path(path)
+        self._closed = False
         self._lock: sqlite3.Connection | None = None
         if question is None and not self.path.is_file():
             raise ScreeningError(f"There is no store {str(self.path)!r}.")
@@ -105,26 +106,26 @@ class Store:
 
     def get(self, key: str) -> ScreeningRow | None:
         """Return the row of a candidate, if it is there."""
-        found = self._rows.execute(
+        found = self._open_rows.execute(
             "SELECT row, seconds, built_on FROM rows WHERE key = ?", (key,)
         ).fetchone()
         return None if found is None else _row(*found)
 
     def put(self, rows: Iterable[ScreeningRow]) -> None:
         """Add rows in one step: all of them are in the file afterwards, or none."""
-        with self._rows:
-            self._rows.executemany(
+        with self._open_rows as rows_there:
+            rows_there.executemany(
                 "INSERT OR REPLACE INTO rows VALUES (?, ?, ?, ?)",
                 [(row.key, row.to_json(), row.seconds, row.built_on) for row in rows],
             )
 
     def __len__(self) -> int:
-        count: int = self._rows.execute("SELECT COUNT(*) FROM rows").fetchone()[0]
+        count: int = self._open_rows.execute("SELECT COUNT(*) FROM rows").fetchone()[0]
         return count
 
     def __iter__(self) -> Iterator[ScreeningRow]:
         """Yield all rows, sorted by key; they are read as they are asked for."""
-        cursor = self._rows.execute("SELECT row, seconds, built_on FROM rows ORDER BY key")
+        cursor = self._open_rows.execute("SELECT row, seconds, built_on FROM rows ORDER BY key")
         return (_row(*found) for found in cursor)
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
@@ -132,6 +133,7 @@ class Store:
 
         Raises:
             MissingFrameworkError: an ImportError, if pyarrow is not installed.
+            ScreeningError: a ValueError, if the store is closed, as all that reads or writes it.
         """
         try:
             import pyarrow as pa
@@ -159,8 +161,19 @@ class Store:
                 values = {name: [row[name] for row in some] for name in types}
                 writer.write_table(pa.table(values, schema))
 
+    @property
+    def _open_rows(self) -> sqlite3.Connection:
+        """The database, if nobody has closed it."""
+        if self._closed:
+            raise ScreeningError(
+                f"The store {str(self.path)!r} is closed; open it again, and read it inside of "
+                "'with Store(path) as store:'."
+            )
+        return self._rows
+
     def close(self) -> None:
         """Close the file, and let others write to it."""
+        self._closed = True
         for one in (getattr(self, "_rows", None), self._lock):
             if one is not None:
                 with contextlib.suppress(sqlite3.Error):
