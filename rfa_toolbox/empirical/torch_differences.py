@@ -55,6 +55,11 @@ def holds_zeros(
     >>> band = torch.ones(4, 4).tril()
     >>> holds_zeros("matmul", (), {}, [band]), holds_zeros("matmul", (), {}, [band + 1])
     (True, False)
+
+    Weights of a layer that are all zero are not learned yet, and no mask.
+
+    >>> holds_zeros("conv1d", (), {}, [torch.zeros(4, 4, 3)])
+    False
     """
     if name in _ATTENTION and (keywords.get("is_causal") or (len(args) > 5 and args[5] is True)):
         return True
@@ -68,7 +73,9 @@ def holds_zeros(
         return True
     if name in _CHOICES:
         return name in {"tril", "triu"} or any(one.dtype == torch.bool for one in real)
-    return name in _PRODUCTS and any(bool((one == 0).any()) for one in real)
+    layer = name == "linear" or name.startswith("conv")
+    zeros = (one for one in real if name in _PRODUCTS and bool((one == 0).any()))
+    return any(not layer or bool((one != 0).any()) for one in zeros)
 
 
 def random_twin(model: nn.Module, seed: int = 0) -> nn.Module:
