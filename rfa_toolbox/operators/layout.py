@@ -738,7 +738,8 @@ def _inside_blocks(pairs: Sequence[tuple[Dimension, Dimension]]) -> dict[int, At
     return {
         piece.axis: piece
         for own, theirs in pairs
-        if not axes_of(own) and (len(theirs) == 1 or (beside and not own))
+        if not axes_of(own)
+        and (len(theirs) == 1 or (beside and len(axes_of(theirs)) == len(theirs)))
         for piece in theirs
         if type(piece) is Atom and piece.axis is not None and piece.step == 1 < piece.size
     }

@@ -279,6 +279,13 @@ TILED: dict[str, tuple[Any, dict[str, Any]]] = {
     "norm of windows by hand": (
         in_patches(lambda s, t: (t - t.mean((1, 2), True)) / t.std((1, 2), keepdim=True)), D,
     ),
+    "places of windows mixed": (
+        in_patches(lambda s, t: t + s.l(t.mT).mT), {**D, "l": nn.Linear(16, 16)},
+    ),
+    "places of windows as a gate": (
+        in_patches(lambda s, t: t * s.m(F.gelu(s.l(t.mT))).mT),
+        {**D, "l": nn.Linear(16, 4), "m": nn.Linear(4, 16)},
+    ),
     "norm of windows, cut elsewhere": (norm_of_moved_patches, D),
     "norm of blocks": (norm_of_parts(lambda rows: 4, lambda columns: 2), C),
     "transposed and back": (lambda s, x: s.c(x.transpose(2, 3)).transpose(2, 3), C),
