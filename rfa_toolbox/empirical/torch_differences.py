@@ -56,6 +56,11 @@ def holds_zeros(
     >>> holds_zeros("matmul", (), {}, [band]), holds_zeros("matmul", (), {}, [band + 1])
     (True, False)
 
+    So do large numbers that are taken off scores in front of a softmax.
+
+    >>> holds_zeros("sub", (), {}, [1e9 * (1 - band)]), holds_zeros("sub", (), {}, [band])
+    (True, False)
+
     Weights of a layer that are all zero are not learned yet, and no mask.
 
     >>> holds_zeros("conv1d", (), {}, [torch.zeros(4, 4, 3)])
@@ -69,8 +74,9 @@ def holds_zeros(
     ]
     if name in _ATTENTION:
         return any(one.dtype == torch.bool or bool((one < _MASKED).any()) for one in real)
-    if name in _SUMS and any(bool((one < _MASKED).any()) for one in real):
-        return True
+    if name in _SUMS:
+        hidden = [-one for one in real] if name == "sub" else real
+        return any(bool((one < _MASKED).any()) for one in hidden)
     if name in _CHOICES:
         return name in {"tril", "triu"} or any(one.dtype == torch.bool for one in real)
     layer = name == "linear" or name.startswith("conv")

@@ -189,7 +189,11 @@ class Known:
 
     def mixing(self, value: Value, dimensions: Iterable[int]) -> dict[int, Window]:
         """Return the windows of an operation that mixes whole dimensions of a tensor."""
-        return mixed_windows(value.layout, dimensions, value.extents)
+        windows = mixed_windows(value.layout, dimensions, value.extents)
+        return {
+            axis: Window(math.inf) if _is_all_but_an_edge(value, axis) else window
+            for axis, window in windows.items()
+        }
 
     def vector(self, value: Value) -> dict[int, Window]:
         """Return the windows of a dense operation on what is left of whole images.
@@ -201,3 +205,17 @@ class Known:
             return {}
         axes = [axis for axis in range(self.axes) if self.reach([value.step], axis) == math.inf]
         return dict.fromkeys(axes, Window(math.inf))
+
+
+def _is_all_but_an_edge(value: Value, axis: int) -> bool:
+    """Whether a map holds all of an axis but some units at its ends, as behind causal padding.
+
+    What is mixed then grows with the image, unlike the first units by a number of their own.
+    """
+    pieces = [one for several in value.layout for one in several if axis in layouts.axes_of((one,))]
+    return (
+        len(pieces) == 1
+        and type(pieces[0]) is Atom
+        and 2 * pieces[0].size * pieces[0].step > value.extents[axis]
+        and math.inf not in value.beyond
+    )

@@ -11,6 +11,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that everybody uses
 from torch import nn
 
 from rfa_toolbox.analysis import streaming
+from rfa_toolbox.unit_windows import region_of
 from tests.faults.influence import seen_by_differences
 from tests.pytorch.measure import INF, Function, captures, encode
 
@@ -136,3 +137,64 @@ def test_what_looks_within_windows_of_a_map_sees_no_more_than_them(name: str, ca
     graph = encode(model, (1, 4, LENGTH), capture)
     found = seen_by_differences(model, (1, 4, LENGTH))
     assert graph.receptive_field_max == (max(last - first + 1 for first, last in found),) == (10,)
+
+
+def behind_causal_padding(work: Any, **layers: nn.Module) -> nn.Module:
+    """A convolution that pads both ends, of which the units that look ahead are cut off again."""
+    return Function(
+        lambda s, x: work(s, s.c(x)[:, :, :-2]), c=nn.Conv1d(4, 4, 3, padding=2), **layers
+    )
+
+
+LEFT: dict[str, tuple[nn.Module, tuple[float, float]]] = {
+    "an LSTM": (
+        behind_causal_padding(
+            lambda s, y: s.r(y.mT)[0].mT, r=nn.LSTM(4, 4, batch_first=True)
+        ), (-INF, 0),
+    ),
+    "a cumulative sum": (behind_causal_padding(lambda s, y: y.cumsum(2)), (-INF, 0)),
+    "a layer in both directions": (
+        behind_causal_padding(
+            lambda s, y: s.r(y.mT)[0].mT, r=nn.GRU(4, 2, batch_first=True, bidirectional=True)
+        ), (-INF, INF),
+    ),
+    "a mean": (behind_causal_padding(lambda s, y: y.mean(2, keepdim=True) + y), (-INF, INF)),
+}  # fmt: skip
+
+
+@captures
+@pytest.mark.parametrize("name", LEFT)
+def test_all_that_a_crop_left_is_everything(name: str, capture: str) -> None:
+    model, ends = LEFT[name]
+    graph = encode(model, (1, 4, LENGTH), capture)
+    assert (graph.receptive_field_max, graph.certainty) == ((INF,), "exact")
+    (windows,) = graph.unit_windows
+    assert (windows.firsts[0], windows.lasts[0]) == ends
+
+
+def test_a_norm_of_all_that_a_crop_left_is_a_norm_of_the_image() -> None:
+    model = behind_causal_padding(lambda s, y: F.instance_norm(y))
+    (*_, norm) = encode(model, (1, 4, LENGTH)).all_layers
+    assert norm.layer_info.ignored_global
+    assert norm.layer_info.norm_blocks is None
+
+
+def test_the_first_units_by_a_number_see_no_more_than_those_do() -> None:
+    read = nn.GRU(4, 2, batch_first=True, bidirectional=True)
+    model = function(lambda s, x: s.r(s.c(x)[:, :, :20].mT)[0].mT, r=read)
+    graph = encode(model, (1, 4, LENGTH))
+    for unit, (first, last) in enumerate(seen_by_differences(model, (1, 4, LENGTH))):
+        assert (first, last) == (0, 20)
+        assert region_of(graph.unit_windows[0], unit) == (-1, 20)
+
+
+def test_a_layer_in_both_directions_within_windows_sees_them_whole() -> None:
+    read = nn.GRU(4, 2, batch_first=True, bidirectional=True)
+    model = function(
+        lambda s, x: s.r(s.c(x).mT.reshape(3, 8, 4))[0].reshape(1, LENGTH, 4).mT, r=read
+    )
+    graph = encode(model, (1, 4, LENGTH))
+    assert (graph.receptive_field_max, graph.certainty) == ((10,), "exact")
+    for unit, (first, last) in enumerate(seen_by_differences(model, (1, 4, LENGTH))):
+        begin, end = region_of(graph.unit_windows[0], unit)
+        assert (first, last) == (max(0, begin), min(LENGTH - 1, end))

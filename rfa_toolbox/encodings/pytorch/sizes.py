@@ -49,7 +49,10 @@ def compared(record: Record, other: Record | None) -> Record:
         noted = [_of_given_size(one, record.sized) for one in operations]
     else:
         noted = _notes(operations, other.operations)
-        if _are_cut_by_size(operations, other.operations):
+        crops = any(
+            note and one.name in _CROPS for note, one in zip(noted, operations, strict=True)
+        )
+        if crops or _are_cut_by_size(operations, other.operations):
             noted = _with_windows_that_grow(noted, record, other)
     if not any(noted):
         return record
@@ -85,6 +88,7 @@ def _notes(operations: Sequence[Operation], others: Sequence[Operation]) -> list
     return noted
 
 
+_CROPS = {"getitem", "index", "narrow", "select", "slice"}
 _PARTS = {"chunk", "reshape", "split", "split_with_sizes", "tensor_split", "unflatten", "view"}
 
 

@@ -556,7 +556,8 @@ def recurrent(known: Known, operation: Operation) -> Answer:
         layout = tuple(one for at, one in enumerate(layout) if at != sequence)
         facts: dict[str, Any] = {}
     elif _looks_to_both_sides(operation):
-        facts = {"mirrored": value.mirrored}
+        in_parts = in_blocks(known.mixing(value, (sequence,)))
+        facts = {"mirrored": value.mirrored, "blockwise": in_parts}
     else:
         reverse = operation.get("direction") == "reverse"
         facts = {"mirrored": value.mirrored, **_one_sided(found, value, sequence, reverse)}
