@@ -151,6 +151,42 @@ def test_programs_in_a_program_are_said_and_not_followed(tmp_path: Path) -> None
         assert signature(encode(saved(program, tmp_path))) == signature(graph)
 
 
+def test_a_part_in_another_type_or_without_gradients_is_followed(tmp_path: Path) -> None:
+    class Parts(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 3, 4, 2), nn.Conv2d(3, 3, 3, padding=1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            with torch.autocast(x.device.type, enabled=False):
+                y = self.a(x)
+            with torch.no_grad():
+                z = self.b(y)
+            return z + y  # type: ignore[no-any-return]
+
+    model = Parts().eval()
+    program = torch.export.export(model, (torch.rand(SHAPE),))
+    expected = signature(encode(model, input_res=SHAPE))
+    assert signature(encode(program)) == expected
+    assert signature(encode(saved(program, tmp_path))) == expected
+
+
+@pytest.mark.parametrize("window", [(2, 2), (3, 2), (3, 3)])
+def test_maxima_go_back_to_where_their_pooling_found_them(
+    window: tuple[int, int], tmp_path: Path
+) -> None:
+    class Back(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            maxima, places = F.max_pool2d(x, *window, return_indices=True)
+            return F.max_unpool2d(maxima, places, *window)
+
+    shape = (1, 3, 21, 21) if window[0] == 3 else SHAPE
+    program = torch.export.export(Back(), (torch.rand(shape),))
+    expected = signature(encode(Back(), input_res=shape))
+    assert signature(encode(program)) == expected
+    assert signature(encode(saved(program, tmp_path))) == expected
+
+
 class Trap:
     """Leaves a trace when it is unpickled."""
 

@@ -111,7 +111,7 @@ def open_archive(path: str | Path) -> Archive:
     """
     module = _graph_module(Path(path))
     try:
-        return _Reader(module).archive()
+        return _Reader(module["graph"]).archive(module["signature"])
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         if isinstance(error, UnsupportedModelError):
             raise
@@ -157,9 +157,8 @@ _NO_PROGRAM = (
 class _Reader:
     """Turns the JSON of a graph into nodes."""
 
-    def __init__(self, module: Mapping[str, Any]) -> None:
-        self._graph = module["graph"]
-        self._signature = module["signature"]
+    def __init__(self, graph: Mapping[str, Any]) -> None:
+        self._graph = graph
         self._tensors: Mapping[str, Any] = self._graph["tensor_values"]
         self._numbers = {
             **self._graph.get("sym_int_values", {}),
@@ -169,26 +168,31 @@ class _Reader:
         self._made: dict[str, ArchivedNode] = {}
         self._nodes: list[ArchivedNode] = []
 
-    def archive(self) -> Archive:
+    def archive(self, signature: Mapping[str, Any]) -> Archive:
         """Return the whole program."""
-        for name in (name for one in self._graph["inputs"] for name in _names_in(one)):
-            self._add(ArchivedNode("placeholder", name, meta={"val": self._value(name)}))
-        for node in self._graph["nodes"]:
-            self._call(node)
-        specs = self._signature["input_specs"]
+        returned = _named(signature["output_specs"], "user_output")
+        graph = self.graph(returned)
+        specs = signature["input_specs"]
         held = {
             one["parameter"]["arg"]["name"]: one["parameter"]["parameter_name"]
             for one in specs
             if "parameter" in one
         }
-        returned = _named(self._signature["output_specs"], "user_output")
-        outputs = tuple(self._made[name] for name in returned if name in self._made)
-        self._nodes.append(ArchivedNode("output", "output", args=outputs))
         return Archive(
-            _Graph(tuple(self._nodes)),
+            graph,
             _Signature(held, _named(specs, "user_input"), returned),
             tuple((name, self._value(argument)) for argument, name in held.items()),
         )
+
+    def graph(self, returned: Sequence[str]) -> _Graph:
+        """Return its nodes; the last one is what it returns, by name."""
+        for name in (name for one in self._graph["inputs"] for name in _names_in(one)):
+            self._add(ArchivedNode("placeholder", name, meta={"val": self._value(name)}))
+        for node in self._graph["nodes"]:
+            self._call(node)
+        outputs = tuple(self._made[name] for name in returned if name in self._made)
+        self._nodes.append(ArchivedNode("output", "output", args=outputs))
+        return _Graph(tuple(self._nodes))
 
     def _add(self, node: ArchivedNode) -> ArchivedNode:
         self._nodes.append(node)
@@ -244,8 +248,12 @@ class _Reader:
         if "name" in argument and "graph" not in argument:
             return self._made.get(argument["name"])
         ((kind, value),) = argument.items()
-        if kind in ("as_none", "as_graph", "as_custom_obj", "as_device", "as_layout"):
+        if kind in ("as_none", "as_custom_obj", "as_device", "as_layout"):
             return None
+        if kind == "as_graph":
+            inside = value["graph"]
+            returned = [name for one in inside["outputs"] for name in _names_in(one)]
+            return ArchivedNode("get_attr", value["name"], _Reader(inside).graph(returned))
         if kind == "as_float":  # JSON has no word for infinity
             return float(value)
         return self._made[value] if kind == "as_name" else self._argument(value)

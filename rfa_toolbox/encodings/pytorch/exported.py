@@ -114,6 +114,9 @@ class _Reader:
         if node.target is operator.getitem:
             self._values[node.name] = self._value(node.args[0])[node.args[1]]
             return
+        if self._name_of(node).startswith("wrap_with_"):
+            self._call_wrapped(node)
+            return
         schema = getattr(node.target, "_schema", None)
         if schema is None:
             made = self._made(node)
@@ -133,11 +136,37 @@ class _Reader:
         name, arguments = normalised(str(schema.name), values, named)
         if name == "copy" and len(values) > 1:
             name, arguments = "expand", {"input": values[1]}
+        elif name.startswith("max_unpool"):
+            arguments = {"input": values[0], **_pooling_behind(node.args[1])}
         made = self._made(node)
         self._write(name, arguments, made, self._scope(node), values)
         if not any(one.number in self._dependent for one in tensors_in((made,))):
             self._constants.compute(node, made, self._values)
         self._follow_views(node, schema)
+
+    @staticmethod
+    def _name_of(node: Node) -> str:
+        return str(getattr(node.target, "__name__", node.target))
+
+    def _call_wrapped(self, node: Node) -> None:
+        """Follow a program that runs as a part of this one, under another type or gradient mode."""
+        (place,) = (place for place, one in enumerate(node.args) if _is_program(one))
+        inside: Any = getattr(node.args[place], "target", None)
+        if isinstance(self._program, ExportedProgram):
+            inside = self._program.graph_module.get_submodule(inside).graph
+        given = [self._value(one) for one in node.args[place + 1 :]]
+        outside = self._values, self._views
+        names = (one.name for one in inside.nodes if one.op == "placeholder")
+        self._values, self._views = dict(zip(names, given, strict=True)), {}
+        made: tuple[Any, ...] = ()
+        for one in inside.nodes:
+            if one.op == "call_function":
+                self._call(one)
+            elif one.op == "output":
+                returned = one.args[0] if isinstance(one.args[0], tuple | list) else one.args
+                made = tuple(map(self._value, returned))
+        self._values, self._views = outside
+        self._values[node.name] = made
 
     def _write(
         self,
@@ -216,6 +245,26 @@ class _Reader:
             name = kind.rpartition(".")[2]
             self._known[key] = ModuleCall(path, name, self._calls[path], library)
         return self._known[key]
+
+
+def _is_program(argument: Any) -> bool:
+    return isinstance(argument, torch.fx.Node | ArchivedNode) and argument.op == "get_attr"
+
+
+def _pooling_behind(places: Any) -> dict[str, Any]:
+    """Return the window of the pooling that found these places of maxima, if one did.
+
+    Of the size that the maxima are put back into alone it does not follow.
+    """
+    pooling = places.args[0] if places.target is operator.getitem else None
+    schema = getattr(getattr(pooling, "target", None), "_schema", None)
+    if pooling is None or schema is None or "max_pool" not in str(schema.name):
+        return {}
+    names = ("kernel_size", "stride", "padding")
+    return {
+        name: tuple(value) if isinstance(value, list | tuple) else value
+        for name, value in zip(names, pooling.args[1:], strict=False)
+    }
 
 
 def _size(value: Any) -> Any:
