@@ -5,11 +5,12 @@ from __future__ import annotations
 import csv
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-__all__ = ["continued", "installed", "judged"]
+__all__ = ["continued", "installed", "judged", "not_measured"]
 
 
 def installed(folder: Path, packages: Iterable[str]) -> None:
@@ -60,3 +61,9 @@ def judged(counts: Mapping[str, int]) -> dict[str, int]:
         "not measured": counts["not measured"],
         "differs": counts["differs"],
     }
+
+
+def not_measured(report: Any) -> list[str]:
+    """Return the most frequent reason why nodes of a report were not measured, if some were not."""
+    reasons = Counter(one.reason for one in report.nodes if one.verdict == "not measured")
+    return [f"{count} not measured: {reason}" for reason, count in reasons.most_common(1)]

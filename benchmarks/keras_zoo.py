@@ -29,7 +29,7 @@ os.environ.setdefault("SM_FRAMEWORK", "keras")
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.foreign_table import continued, installed, judged
+from benchmarks.foreign_table import continued, installed, judged, not_measured
 from rfa_toolbox import create_graph_from_tensorflow_model
 from rfa_toolbox.empirical import verify
 from rfa_toolbox.errors import RFAError
@@ -310,7 +310,9 @@ def row_of(name: str, verifies: bool, time_limit: float) -> dict[str, object]:
         row["notes"] = "; ".join(list(dict.fromkeys(_unknown(nodes)))[:3])
         if verifies:
             try:
-                row |= judged(verify(model, time_limit=time_limit).counts)
+                report = verify(model, time_limit=time_limit)
+                row |= judged(report.counts)
+                row["notes"] = "; ".join(filter(None, (row["notes"], *not_measured(report))))[:300]
             except RFAError as error:
                 row["notes"] = f"not verified: {error}"[:200]
     return row

@@ -28,7 +28,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.foreign_table import continued, installed, judged
+from benchmarks.foreign_table import continued, installed, judged, not_measured
 from rfa_toolbox import create_graph_from_pytorch_model
 from rfa_toolbox.empirical import verify
 from rfa_toolbox.errors import RFAError
@@ -391,7 +391,8 @@ def _verified(model: Any, shape: Any, row: dict[str, object], time_limit: float)
         except (RFAError, _TookTooLongError) as error:
             return [f"not verified: {str(error)[:200]}"]
     row |= judged(report.counts)
-    return [f"{one.name}: {one.reason}" for one in report.disagreements[:2]]
+    differ = [f"{one.name}: {one.reason}" for one in report.disagreements[:2]]
+    return differ + not_measured(report)
 
 
 SHOWN = (*COLUMNS[:1], *COLUMNS[2:10], "notes")
