@@ -374,12 +374,13 @@ class EnrichedNetworkNode:
     def _resizes_the_image(self, placed: Sequence[EnrichedNetworkNode]) -> bool:
         """Whether this layer makes a map of one size of any image, which nobody has looked at."""
         layer, units = self.layer_info, self.feature_map
+        windows = any(slide.kernel > 1 or slide.stride > 1 for slide in layer.slides)
         return (
             layer.resolution_dependent
             and units is not None
             and len(units) == len(self._paths)
             and min(units) > 1
-            and any(slide.kernel > 1 or slide.stride > 1 for slide in layer.slides)
+            and (windows or units == self.measures.encoded_resolution)  # else it is a crop
             and all(
                 node.resized_to is None
                 and all(paths == arithmetic.INPUT_PATHS for paths in node._lasting_paths)

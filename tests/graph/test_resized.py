@@ -66,6 +66,13 @@ def test_only_what_has_looked_at_nothing_is_the_image():
     assert late.lasting_receptive_fields == ((math.inf, math.inf), (math.inf, math.inf))
 
 
+def test_an_image_that_has_the_size_already_is_resized_all_the_same():
+    layer = LayerDefinition("Resize", (1, 1), 1, resolution_dependent=True)
+    same = EnrichedNetworkNode("resize", layer, [], measures=Measures((300, 300), (300, 300)))
+    assert same.resized_to == (300, 300)
+    assert lasting(stacked(same)) == lasting(stacked(resized()))
+
+
 def test_a_crop_a_single_unit_or_an_unknown_size_is_no_resized_image():
     for layer, measures in (
         (LayerDefinition("Crop", (1, 1), 1, resolution_dependent=True), RESIZED),

@@ -180,10 +180,13 @@ def _note(one: Operation, other: Operation) -> str:
         return "varies"
     if one.name in _RESHAPES or one.name.startswith("adaptive_"):
         return ""
-    if one.name == "interpolate" and one.get("size") is not None:
-        if _sizes(one.outputs[0]) == _sizes(other.outputs[0]):
-            return "fixed"
-        return "" if _ratios(one) == _ratios(other) else "varies"
+    if one.name == "interpolate":
+        named = one.get("size") is not None
+        same = _sizes(one.outputs[0]) == _sizes(other.outputs[0])
+        if same and (named or _ratios(one) != _ratios(other)):
+            return "fixed"  # also where the factor is computed of the size, as detectors do
+        if named:
+            return "" if _ratios(one) == _ratios(other) else "varies"
     if _plain(one) == _plain(other):
         return ""
     return "fixed" if "pool" in one.name else "varies"
