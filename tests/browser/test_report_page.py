@@ -146,6 +146,22 @@ def test_compute_is_that_of_the_library(open_page: Open, torchvision: Any, name:
         )
 
 
+def test_compute_that_is_not_known_is_not_shown_as_none(open_page: Open) -> None:
+    open_sizes = Measures(parameters=81, work=None)
+    last = EnrichedNetworkNode("image", LayerDefinition("Input", (1, 1), 1), [])
+    for name in ("a", "b"):
+        conv = LayerDefinition("Conv2d", (3, 3), 1)
+        last = EnrichedNetworkNode(name, conv, [last], measures=open_sizes)
+        norm = LayerDefinition("BatchNorm2d", (1, 1), 1)
+        last = EnrichedNetworkNode(f"{name}.n", norm, [last], measures=Measures(work=()))
+    page = open_page({"open": last}, 64)
+    assert page.evaluate("costs(model(), view.states, view.work)") is None
+    page.evaluate("choose(1)")
+    shown = page.locator("#details").inner_text()
+    assert "Parameters" in shown
+    assert "Multiply-adds" not in shown
+
+
 def test_the_summary_is_that_of_the_library(open_page: Open, torchvision: Any) -> None:
     graphs = {"by hand": resnet18(), "vgg": vgg16(), "encoded": encoded(torchvision, "resnet18")}
     page = open_page(graphs, 64)

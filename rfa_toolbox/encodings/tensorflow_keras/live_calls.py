@@ -66,6 +66,7 @@ def read_live(
     graph = opened(model, input_shape, keep)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The object being serialized includes a `lambda`")
+        warnings.filterwarnings("ignore", "__array__ implementation", DeprecationWarning)
         return _Writer(input_shape is not None).record(str(model.name), graph)
 
 

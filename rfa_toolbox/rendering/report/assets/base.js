@@ -121,12 +121,10 @@ function membersOf(level) {
   return members;
 }
 
-/** The sum over the nodes of a unit, null where none is known. @param {Level} level @param {number} unit @param {(number | null)[]} values */
+/** The sum over the nodes of a unit, null where that of its main layer is not known. @param {Level} level @param {number} unit @param {(number | null)[]} values */
 function sumOf(level, unit, values) {
-  /** @type {number | null} */
-  let sum = null;
-  for (const node of membersOf(level)[unit]) if (values[node] !== null) sum = (sum ?? 0) + (values[node] ?? 0);
-  return sum;
+  if (values[level.main[unit]] === null) return null;
+  return membersOf(level)[unit].reduce((sum, node) => sum + (values[node] ?? 0), 0);
 }
 
 // --- elements: text from the data becomes text, never markup ---------------------------------
@@ -425,10 +423,12 @@ function mapsBehind(one, node, before) {
   });
 }
 
-/** Total and unproductive costs of a model, null where they are not known. @param {Model} one @param {State[]} states @param {(number | null)[]} values of every layer */
+/** Total and unproductive costs of a model, null where those of most layers are not known. @param {Model} one @param {State[]} states @param {(number | null)[]} values of every layer */
 function costs(one, states, values) {
-  if (values.every((value) => value === null)) return null;
   const level = levelOf(one);
+  const mains = level.main.filter((_, unit) => level.kind[unit] === "layer");
+  const known = mains.length ? mains : values.map((_, node) => node);
+  if (2 * known.filter((node) => values[node] === null).length > known.length) return null;
   let total = 0;
   let wasted = 0;
   values.forEach((value, node) => {

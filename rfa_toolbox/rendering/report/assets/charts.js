@@ -157,7 +157,7 @@ function wastedAt(one, size, isCosted = true) {
   const wasted = level.main.filter((node, unit) => level.kind[unit] === "layer" && stateOf(one.nodes, node, sizes) === "unproductive");
   if (!isCosted) return { layers: wasted.length, share: null };
   const work = one.nodes.name.length > 3000 ? view.work : workAt(one, [size]);
-  const total = work.reduce((/** @type {number} */ sum, value) => sum + (value ?? 0), 0);
+  const total = costs(one, view.states, work)?.total;
   const gone = wasted.reduce((sum, node) => sum + (sumOf(level, level.unit[node], work) ?? 0), 0);
   return { layers: wasted.length, share: total ? gone / total : null };
 }
