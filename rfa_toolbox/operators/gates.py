@@ -14,7 +14,7 @@ from collections.abc import Collection, Mapping
 
 import attrs
 
-from rfa_toolbox.operators.values import Step
+from rfa_toolbox.operators.values import Step, ancestors, readers_of
 
 __all__ = ["Gate", "find_gates"]
 
@@ -37,10 +37,9 @@ def find_gates(steps: Mapping[int, Step], outputs: Collection[int] = ()) -> list
 
     ``outputs`` are steps whose result leaves the model, so that it is more than a weight.
     """
-    readers: dict[int, list[int]] = {number: [_OUTSIDE] for number in outputs}
-    for step in steps.values():
-        for source in step.sources:
-            readers.setdefault(source, []).append(step.number)
+    readers = readers_of(steps.values())
+    for number in outputs:
+        readers.setdefault(number, []).append(_OUTSIDE)
     found = [
         gate
         for step in steps.values()
@@ -83,8 +82,7 @@ def _is_of_the_same(step: Step, gated: int, steps: Mapping[int, Step]) -> bool:
     """Whether a map is one that a gated map was made of, or was made of the same map as it."""
     if step.feature_map is None or _is_point(step, steps[gated]) or not step.positions:
         return False
-    before = _ancestors(gated, steps)
-    if step.number in before:
+    if step.number in ancestors(steps, [gated]):
         return True
     if not _brings_context(step, steps[gated]):
         return False
@@ -96,17 +94,6 @@ def _is_of_the_same(step: Step, gated: int, steps: Mapping[int, Step]) -> bool:
 def _maps_in_front(number: int, steps: Mapping[int, Step]) -> set[int]:
     """Return what a step reads, and all that it is but for neutral steps."""
     return {one for source in steps[number].sources for one in _neutral_ancestors(source, steps)}
-
-
-def _ancestors(number: int, steps: Mapping[int, Step]) -> set[int]:
-    found: set[int] = set()
-    waiting = [number]
-    while waiting:
-        current = waiting.pop()
-        if current not in found:
-            found.add(current)
-            waiting.extend(steps[current].sources)
-    return found
 
 
 def _only_weights(

@@ -10,7 +10,7 @@ from rfa_toolbox.operators import layout as layouts
 from rfa_toolbox.operators.effects import Written
 from rfa_toolbox.operators.layout import Atom, Layout
 from rfa_toolbox.operators.record import Operation, Record, TensorRef, tensors_in
-from rfa_toolbox.operators.values import Step, Value
+from rfa_toolbox.operators.values import Step, Value, ancestors
 from rfa_toolbox.operators.windows import NEUTRAL, Window, mixed_windows
 
 __all__ = ["Known"]
@@ -172,19 +172,13 @@ class Known:
                         return True
         return False
 
-    def ancestors(self, step: int) -> set[int]:
-        """Return a step and all those that it depends on."""
-        found = {step}
-        waiting = [step]
-        while waiting:
-            new = [one for one in self.steps[waiting.pop()].sources if one not in found]
-            found.update(new)
-            waiting.extend(new)
-        return found
+    def ancestors(self, numbers: Iterable[int]) -> set[int]:
+        """Return some steps and all those that they depend on."""
+        return ancestors(self.steps, numbers)
 
     def reach(self, steps: Iterable[int], axis: int) -> int | float:
         """Return how far the furthest window in front of some steps reaches along an axis."""
-        before = {one for step in steps for one in self.ancestors(step)}
+        before = self.ancestors(steps)
         return max((self.steps[one].windows[axis].reach for one in before), default=0)
 
     def mixing(self, value: Value, dimensions: Iterable[int]) -> dict[int, Window]:

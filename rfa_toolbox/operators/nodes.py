@@ -45,7 +45,7 @@ from rfa_toolbox.operators.substitutors import (
     vector_substitutor,
 )
 from rfa_toolbox.operators.trail import Trail
-from rfa_toolbox.operators.values import Step
+from rfa_toolbox.operators.values import Step, ancestors
 from rfa_toolbox.operators.windows import Window, in_blocks, with_statistics
 
 __all__ = ["RESOLVING_STRATEGY", "SUBSTITUTION_STRATEGY", "Digraph", "GlobalOps"]
@@ -113,8 +113,9 @@ class Digraph:
                 f"No output of {self.record.model_name} depends on its input, so there is no "
                 "layer to analyse; the model must return a tensor that it computes from its input."
             )
-        living = range(len(trail.steps)) if record.by_call else trail.outputs
-        steps, gates = self._judged(_living(trail.steps, living), trail.outputs)
+        every = range(len(trail.steps))
+        living = every if record.by_call else sorted(ancestors(trail.steps, trail.outputs))
+        steps, gates = self._judged({one: trail.steps[one] for one in living}, trail.outputs)
         for number in find_heads(steps):
             steps[number] = attrs.evolve(steps[number], covers_map=True)
         self.gates = gates
@@ -299,18 +300,6 @@ def _weighed(product: Step, weight: int) -> Step:
     return attrs.evolve(
         product, offsets=tuple(() if source == weight else read for source, read in several)
     )
-
-
-def _living(steps: Sequence[Step], outputs: Sequence[int]) -> dict[int, Step]:
-    """Return the steps that an output depends on."""
-    living: set[int] = set()
-    waiting = list(outputs)
-    while waiting:
-        number = waiting.pop()
-        if number not in living:
-            living.add(number)
-            waiting.extend(steps[number].sources)
-    return {step.number: step for step in steps if step.number in living}
 
 
 def _unique(name: str, names: dict[str, int]) -> str:

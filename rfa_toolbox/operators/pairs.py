@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 import attrs
 
 from rfa_toolbox.operators.layout import Layout, axes_of, runs_by_axis, times_over
-from rfa_toolbox.operators.values import Step
+from rfa_toolbox.operators.values import Step, readers_of
 from rfa_toolbox.operators.windows import Window
 
 __all__ = ["doubled", "with_pairs"]
@@ -53,10 +53,7 @@ def with_pairs(steps: Sequence[Step], pairs: Mapping[int, Mapping[int, int | flo
         steps: all steps, in order of execution.
         pairs: by number of a step along which axes its units see two places, and how far apart.
     """
-    readers: dict[int, list[int]] = {}
-    for step in steps:
-        for source in step.sources:
-            readers.setdefault(source, []).append(step.number)
+    readers = readers_of(steps)
     result = list(steps)
     for number, reaches in pairs.items():
         step = steps[number]

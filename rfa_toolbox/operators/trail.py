@@ -690,11 +690,10 @@ class Trail(Known):
 
     def _sees_all(self, sources: Sequence[int], axis: int) -> bool:
         """Whether it is certain that some step in front of others sees all of an axis."""
-        before = {one for step in sources for one in self.ancestors(step)}
         return any(
             self.steps[one].windows[axis].kernel == math.inf
             and self.steps[one].certainty == "exact"
-            for one in before
+            for one in self.ancestors(sources)
         )
 
     def _dependence(

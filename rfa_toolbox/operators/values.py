@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
 
@@ -19,8 +19,10 @@ __all__ = [
     "Parts",
     "Step",
     "Value",
+    "ancestors",
     "between",
     "is_stacked",
+    "readers_of",
     "with_copies",
     "with_most_axes",
 ]
@@ -106,6 +108,27 @@ class Step(Facts):
             window.kernel == 1 and window.stride == 1 and window.upsampling == 1
             for window in self.windows
         )
+
+
+def ancestors(steps: Sequence[Step] | Mapping[int, Step], numbers: Iterable[int]) -> set[int]:
+    """Return the numbers of some steps, and of all that they depend on."""
+    found: set[int] = set()
+    waiting = list(numbers)
+    while waiting:
+        number = waiting.pop()
+        if number not in found:
+            found.add(number)
+            waiting.extend(steps[number].sources)
+    return found
+
+
+def readers_of(steps: Iterable[Step]) -> dict[int, list[int]]:
+    """Return by number of a step those that read it, once for every time that they do."""
+    found: dict[int, list[int]] = {}
+    for step in steps:
+        for source in step.sources:
+            found.setdefault(source, []).append(step.number)
+    return found
 
 
 class Parts(NamedTuple):

@@ -674,7 +674,7 @@ def _gone(
     dependent, before = known.written.get(target.number, Written(False))
     if not before or region is None:
         return False
-    made_of = known.ancestors(part.step) if part is not None else set()
+    made_of = known.ancestors([part.step]) if part is not None else set()
     touched = any(
         step is not None
         and step not in made_of
