@@ -9,12 +9,14 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 import attrs
 
+from rfa_toolbox import arithmetic
 from rfa_toolbox.analysis.blocks import blocks
 from rfa_toolbox.analysis.costs import TotalCosts, compute_at, sum_of_costs
 from rfa_toolbox.analysis.placement import missed_pixels
@@ -22,7 +24,6 @@ from rfa_toolbox.analysis.ranges import input_resolution_range
 from rfa_toolbox.analysis.states import (
     axes_of,
     filters_non_convolutional_node,
-    judged_at,
     map_size_at,
     obtain_all_nodes,
 )
@@ -31,7 +32,7 @@ from rfa_toolbox.analysis.words import one_line
 from rfa_toolbox.arithmetic import Jump, LayerState, Size, normalise_resolution
 from rfa_toolbox.domain import Certainty, PerAxis, Resolution
 from rfa_toolbox.errors import MissingFrameworkError
-from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.graphs import EnrichedNetworkNode, receptive_field_provider
 from rfa_toolbox.views import bundle, page_of
 
 if TYPE_CHECKING:
@@ -295,43 +296,20 @@ def analyze(
     ('Stem-Conv', (16, 16), 'productive')
     """
     nodes = obtain_all_nodes(graph)
-    extractor = set(filters_non_convolutional_node(nodes))
-    axes = axes_of(nodes)
-    resolution = normalise_resolution(input_res, axes)
+    resolution = normalise_resolution(input_res, axes_of(nodes))
+    known = _known_of(graph, nodes, bool(filter_kernel_size_1))
     work = compute_at(graph, input_res)
-    missed = missed_pixels(graph)
     return Analysis(
         input_resolution=resolution,
-        resolution_range=input_resolution_range(
-            graph, cardinality=axes, filter_kernel_size_1=filter_kernel_size_1
-        ),
+        resolution_range=known.resolution_range,
         rows=tuple(
             LayerRow(
-                index=index,
-                name=node.name,
-                module_path=node.module_path,
-                type=node.layer_info.name,
-                kernel_size=node.kernel_size,
-                stride_size=node.stride_size,
-                dilation=node.layer_info.dilation,
-                receptive_field_min=node.receptive_field_min,
-                receptive_field_max=node.receptive_field_max,
-                jump=node.get_maximum_scale_factor(),
+                **layer.values,
                 feature_map_size=map_size_at(node, input_res),
-                filters=node.layer_info.filters,
-                units=node.layer_info.units,
-                parameters=node.parameters,
                 multiply_accumulates=work[node],
-                state=node.state(
-                    judged_at(node, input_res), filter_kernel_size_1=filter_kernel_size_1
-                ),
-                in_feature_extractor=node in extractor,
-                certainty=node.certainty,
-                certainty_reason=node.certainty_reason,
-                has_position=node.has_position,
-                misses=missed[node],
+                state=layer.state(node.resized_to or resolution),
             )
-            for index, node in enumerate(nodes)
+            for node, layer in zip(nodes, known.layers, strict=True)
         ),
         compute_is_estimated=any(
             node.multiply_accumulates is not None and node.encoded_resolution != resolution
@@ -339,6 +317,94 @@ def analyze(
         ),
         graph=graph,
         filter_kernel_size_1=filter_kernel_size_1,
+    )
+
+
+@attrs.frozen
+class _Layer:
+    """What a table says of a layer at any resolution, and from what its state follows."""
+
+    values: Mapping[str, Any]
+    field: tuple[Size, ...] | None
+    limits: tuple[tuple[Size, ...], tuple[Size, ...]]
+
+    def state(self, resolution: tuple[int, ...]) -> LayerState:
+        repeats = len(resolution) // len(self.limits[0])  # a scalar holds for every axis
+        field = None if self.field is None else self.field * repeats
+        return arithmetic.state_within(resolution, field, [one * repeats for one in self.limits])
+
+
+@attrs.frozen(eq=False)
+class _Known:
+    """What a table says of a graph at any resolution; it holds no node."""
+
+    layers: tuple[_Layer, ...]
+    resolution_range: tuple[tuple[Size, ...], tuple[Size, ...]]
+
+
+_Places: TypeAlias = "WeakKeyDictionary[EnrichedNetworkNode, tuple[_Known, int]]"
+
+_places_of: tuple[_Places, _Places] = (WeakKeyDictionary(), WeakKeyDictionary())
+"""Where every layer stands in what is known of its graph, with 1x1 layers judged and not."""
+
+
+def _known_of(
+    graph: EnrichedNetworkNode, nodes: Sequence[EnrichedNetworkNode], filter_kernel_size_1: bool
+) -> _Known:
+    """Return what does not depend on the resolution; it is found once for the same nodes.
+
+    Nodes never change, but a graph grows where another layer reads one of them.
+    """
+    places = _places_of[filter_kernel_size_1]
+    known = places[nodes[0]][0] if nodes[0] in places else None
+    if (
+        known is None
+        or len(known.layers) != len(nodes)
+        or any(places.get(node) != (known, place) for place, node in enumerate(nodes))
+    ):
+        known = _found_of(graph, nodes, filter_kernel_size_1)
+        places.update((node, (known, place)) for place, node in enumerate(nodes))
+    return known
+
+
+def _found_of(
+    graph: EnrichedNetworkNode, nodes: Sequence[EnrichedNetworkNode], filter_kernel_size_1: bool
+) -> _Known:
+    extractor = set(filters_non_convolutional_node(nodes))
+    missed = missed_pixels(graph)
+    layers = []
+    for index, node in enumerate(nodes):
+        limits = node.unproductive_limits(filter_kernel_size_1)
+        values = {
+            "index": index,
+            "name": node.name,
+            "module_path": node.module_path,
+            "type": node.layer_info.name,
+            "kernel_size": node.kernel_size,
+            "stride_size": node.stride_size,
+            "dilation": node.layer_info.dilation,
+            "receptive_field_min": node.receptive_field_min,
+            "receptive_field_max": node.receptive_field_max,
+            "jump": node.get_maximum_scale_factor(),
+            "filters": node.layer_info.filters,
+            "units": node.layer_info.units,
+            "parameters": node.parameters,
+            "in_feature_extractor": node in extractor,
+            "certainty": node.certainty,
+            "certainty_reason": node.certainty_reason,
+            "has_position": node.has_position,
+            "misses": missed[node],
+        }
+        field = receptive_field_provider(node) if node.has_position else None
+        axes = len(limits[0])
+        layers.append(
+            _Layer(values, None if field is None else arithmetic.broadcast(field, axes), limits)
+        )
+    return _Known(
+        tuple(layers),
+        input_resolution_range(
+            graph, cardinality=axes_of(nodes), filter_kernel_size_1=filter_kernel_size_1
+        ),
     )
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import csv
+import gc
 import io
 import json
 import math
 import sys
+import weakref
 from fractions import Fraction
 
 import attrs
@@ -217,3 +219,28 @@ def test_the_first_unproductive_layer_is_one_of_the_feature_extractor() -> None:
 def test_infinite_ranges_are_said() -> None:
     table = Analysis((32,), ((math.inf,), (math.inf,)), (), vgg16())
     assert table.to_dict()["resolution_range"] == {"min": ["inf"], "max": ["inf"]}
+
+
+def test_a_table_of_a_known_graph_is_that_of_a_new_one() -> None:
+    graph = resnet18()
+    for resolution in (32, 224, (64, 32), 32):
+        for filtered in (False, True):
+            again = EnrichedNetworkNode.from_dict(graph.to_dict())
+            assert analyze(graph, resolution, filtered) == analyze(again, resolution, filtered)
+
+
+def test_a_table_knows_a_layer_that_reads_a_known_graph() -> None:
+    graph = resnet18()
+    before = analyze(graph, 32)
+    more = EnrichedNetworkNode("more", LayerDefinition("Conv", 3), [graph.predecessors[0]])
+    after = analyze(graph, 32)
+    assert {row.name for row in after.rows} - {row.name for row in before.rows} == {more.name}
+
+
+def test_what_is_known_of_a_graph_keeps_no_node_alive() -> None:
+    graph = resnet18()
+    analyze(graph, 32)
+    node = weakref.ref(graph)
+    del graph
+    gc.collect()
+    assert node() is None
