@@ -104,7 +104,10 @@ class KerasBench:
         own, given = self.inputs[self.main], several[self.main]
         self.channels_first = first = _has_channels_first(self.live)
         self.shortcuts = shortcuts
-        self.spatial = tuple(range(2, len(own))) if first else tuple(range(1, len(own) - 1))
+        signal = len(own) == 2  # a plain one has no channels; its maps have
+        self.rank = 3 if signal else len(own)
+        self.in_maps = tuple(range(2, self.rank) if first else range(1, self.rank - 1))
+        self.spatial = (1,) if signal else self.in_maps
         if any(
             None is not one != size and place not in (0, *self.spatial)
             for place, (one, size) in enumerate(zip(own, given, strict=True))
@@ -299,10 +302,16 @@ class KerasSetting:
         if behind and node.layer_info.name != "Reshape" and self._is_neutral(node):
             return True
         if len(shape) < 3:
-            return True  # its positions lie among its channels
-        if len(shape) == len(self.shape):
-            return tuple(shape[one] for one in self.bench.spatial) != tuple(sizes)
-        return (len(shape), len(self.shape)) == (3, 4) and shape[1] != math.prod(sizes)
+            return not self._is_signal(node.name, shape)  # its positions lie among its channels
+        rank = self.bench.rank
+        if len(shape) == rank:
+            return tuple(shape[one] for one in self.bench.in_maps) != tuple(sizes)
+        return (len(shape), rank) == (3, 4) and shape[1] != math.prod(sizes)
+
+    def _is_signal(self, name: str, shape: Sequence[int]) -> bool:
+        """Return whether a result is a plain signal, as the image is: its dimension is time."""
+        told = self.nodes[name].feature_map if name in self.nodes else None
+        return len(shape) == len(self.shape) == 2 and told == (shape[1],)
 
     def _say_of_scores(self, masked: EnrichedNetworkNode) -> None:
         """Say of scores in front of a mask that they are a part of their attention."""
@@ -343,9 +352,7 @@ class KerasSetting:
             shape = tuple(map(int, result.shape))
             self.output_shapes.setdefault(name, (1, *shape[1:]))
             ranks = {len(shape), before or len(shape)}
-            if any(
-                3 <= one != len(self.shape) and (one, len(self.shape)) != (3, 4) for one in ranks
-            ):
+            if any(3 <= one != bench.rank and (one, bench.rank) != (3, 4) for one in ranks):
                 self.blind[name] = (
                     "it reads or makes a tensor with another number of dimensions than the image, "
                     "in which its positions are not followed"
@@ -355,7 +362,8 @@ class KerasSetting:
             if shape[:1] != (len(intervals),):
                 self.blind[name] = "its batches hold positions, which are not followed"
             flags = result.flags if isinstance(result, Bundled) else nan_in(keras, result)
-            if order is not None and isinstance(result, Bundled):
+            among = order is not None or self._is_signal(name, shape)
+            if among and isinstance(result, Bundled):
                 flags = np.repeat(flags, result.counts, result.axis)  # they may be positions
             if id(flags) not in read:
                 read[id(flags)] = flags, self._units(flags, len(intervals), order, name)
@@ -366,7 +374,7 @@ class KerasSetting:
 
         layers = PoisonedLayers(
             keras,
-            rank=len(self.shape),
+            rank=bench.rank,
             channels_first=bench.channels_first,
             gates=bench.global_ops == "count",
             shortcuts=bench.shortcuts,
@@ -398,7 +406,7 @@ class KerasSetting:
                     image[name] = image.get(name, np.zeros_like(mask)) | mask
 
         gates = bench.global_ops == "count"
-        layers = DifferingLayers(keras, len(self.shape), bench.channels_first, gates)
+        layers = DifferingLayers(keras, bench.rank, bench.channels_first, gates)
         calls = self._calls(len(intervals) + 1)
         with _undisturbed(keras), keras.StatelessScope(state_mapping=self._weights):
             for level in (0, 1):
@@ -432,8 +440,8 @@ class KerasSetting:
         bench = self.bench
         if len(bench.inputs) == 1:
             return [layers.poisoned(images)]
-        channels = next(place for place in range(1, images.ndim) if place not in bench.spatial)
-        poisoned = images.take([0], channels)
+        channels = {*range(1, images.ndim)} - {*bench.spatial}
+        poisoned = images.any(tuple(channels), keepdims=True)
         given = []
         for shape in bench.shapes_at(self.shape).values():
             flags = np.zeros((len(images), *shape[1:]), np.bool_)
@@ -447,16 +455,16 @@ class KerasSetting:
 
         ``order`` says which dimension of the image every dimension is, if they were permuted.
         """
-        spatial = self.bench.spatial
+        spatial, rank = self.bench.in_maps, self.bench.rank
         told = self.nodes[name].feature_map if name in self.nodes else None
-        if order is not None and flags.ndim == len(order) == len(self.shape):
+        if order is not None and flags.ndim == len(order) == rank:
             spatial = tuple(order.index(one) for one in spatial)
         if flags.shape[:1] != (count,):
             return np.zeros((count, 1), np.bool_)
-        if flags.ndim == len(self.shape):
+        if flags.ndim == rank:
             self._maps.append(tuple(flags.shape[one] for one in spatial))
             kept: tuple[int, ...] = (spatial[self.axis],)
-        elif flags.ndim == 3 and len(self.shape) == 4 and told != (1, 1):
+        elif flags.ndim == 3 and rank == 4 and told != (1, 1):
             # Tokens: the rows of a map, one after another.
             flags = flags if order is None else np.moveaxis(flags, order.index(1), 1)
             known = [*([told] if told is not None else []), *reversed(self._maps)]
@@ -467,7 +475,7 @@ class KerasSetting:
             else:
                 kept = (1,)
         else:
-            kept = ()
+            kept = (1,) if self._is_signal(name, flags.shape) else ()
         rest = tuple(one for one in range(1, flags.ndim) if one not in kept)
         return flags.any(axis=rest).reshape(count, -1)
 

@@ -64,6 +64,8 @@ _TOGETHER = {
     *("Add", "Average", "CustomScaleLayer", "Divide", "Maximum", "Minimum", "Multiply"),
     *("Subtract", "TrueDivide"),
 }
+_TABLES = {"Embedding", "ReversibleEmbedding"}
+"""Layers that take numbers for the places of rows."""
 _MIXING = {"glu", "log_softmax", "softmax", "sparsemax"}
 """Activations that look at other channels, or change their number."""
 
@@ -142,6 +144,8 @@ class PoisonedLayers:
             # Where a window does not fit, kernels of TensorFlow return the image as it is, or end
             # the process; this raises.
             operation.compute_output_spec(self.keras.KerasTensor(args[0].shape))
+        if kind in _TABLES and not keywords.get("reverse"):
+            return self._looked_up(args[0], operation.output_dim)
         if kind in _NORMS and not (self.gates and kind != "BatchNormalization"):
             return self._kept(args[0])
         short = None
@@ -158,7 +162,7 @@ class PoisonedLayers:
     def poisoned(self, flags: Flags) -> Any:
         """Return an image that is NaN where it is said, which is the same in all channels."""
         axis = self._axis(flags.ndim)
-        if axis is None or not self.shortcuts:
+        if axis is None or not self.shortcuts or flags.ndim < 3:  # a signal: its last axis is time
             return self._tensor(flags)
         return Bundled(flags.take([0], axis), axis, [flags.shape[axis]])
 
@@ -198,6 +202,10 @@ class PoisonedLayers:
             return Bundled(value.flags, value.axis, value.counts)
         ops = self.keras.ops
         return ops.where(ops.isnan(value), math.nan, _FINITE)
+
+    def _looked_up(self, value: Any, size: int) -> Any:
+        """Return a row of numbers for every number; no row stands in a table at NaN."""
+        return self.keras.ops.repeat(self.keras.ops.expand_dims(self.whole(value), -1), size, -1)
 
     # -- shortcuts
 
@@ -295,9 +303,9 @@ class PoisonedLayers:
         there are more than an image has, channels were taken apart.
         """
         rank = len(shape)
-        if not len(other) == rank > 2:
+        if not len(other) == rank > 1:
             return False
-        axes = min(rank, self.rank) - 2
+        axes = max(1, min(rank, self.rank) - 2)  # a signal has no channels
         places = range(rank - axes, rank) if self.channels_first else range(1, 1 + axes)
         return all(shape[one] == 1 for one in places) and any(other[one] > 1 for one in places)
 

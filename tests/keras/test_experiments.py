@@ -229,6 +229,41 @@ def test_one_and_three_axes(keras: Any) -> None:
     assert measure_receptive_field(three)["p"].jump == (2, 2, 2)
 
 
+def _signal(keras: Any, samples: Any) -> Any:
+    return keras.layers.Conv1D(3, 4, 2)(keras.layers.Reshape((-1, 1))(samples))
+
+
+def _words(keras: Any, places: Any) -> Any:
+    found = keras.layers.Embedding(10, 8)(places)
+    return keras.layers.Conv1D(3, 5, padding="causal", dilation_rate=2)(found)
+
+
+def _less_its_mean(keras: Any, samples: Any) -> Any:
+    return _signal(keras, samples - keras.ops.mean(samples, 1, keepdims=True))
+
+
+def _every_other(keras: Any, samples: Any) -> Any:
+    return _signal(keras, samples[:, ::2])
+
+
+def _channels_in_front(keras: Any, samples: Any) -> Any:
+    signal = keras.layers.Reshape((1, -1))(samples)
+    return keras.layers.Conv1D(3, 3, data_format="channels_first")(signal)
+
+
+@pytest.mark.parametrize(
+    ("made", "size"),
+    [(_signal, 4), (_words, 9), (_less_its_mean, 4), (_every_other, 7), (_channels_in_front, 3)],
+)
+def test_signals_and_texts_without_channels(keras: Any, made: Any, size: int) -> None:
+    if made is _channels_in_front and keras.backend.backend() == "tensorflow":
+        pytest.skip("TensorFlow convolves with channels first on GPUs alone")
+    given = keras.Input((40,))
+    report = verify(keras.Model(given, made(keras, given)))
+    assert {one.verdict for one in report.nodes} == {"agrees"}
+    assert report.nodes[-1].expected_size == (size,)
+
+
 def test_wrong_models_and_shapes_are_named(keras: Any) -> None:
     class Own(keras.Model):  # type: ignore[misc, name-defined]
         """No graph of layers."""
