@@ -211,5 +211,5 @@ def _is_all_but_an_edge(value: Value, axis: int) -> bool:
         len(pieces) == 1
         and type(pieces[0]) is Atom
         and 2 * pieces[0].size * pieces[0].step > value.extents[axis]
-        and math.inf not in value.beyond
+        and not value.counted
     )

@@ -166,7 +166,9 @@ class Value(NamedTuple):
     ``open`` are the axes whose size the model leaves open. ``frames`` are, by axis, the step that
     brought units into an order that is not followed; units of one frame keep their distances.
     Along the axes ``cropped`` units were cut off, and padding took the place of some along those
-    ``padded``; of those ``taken`` one unit was. Along those ``mirrored`` the last unit comes first.
+    ``padded``; of those ``taken`` one unit was. ``counted`` tells whether a number of its own says
+    how many units are left, so that they grow with no image. Along the axes ``mirrored`` the last
+    unit comes first.
     ``allowed`` are, of scores that the positions in the last dimension but one have for those in
     the last one, which pairs a mask has left. ``scores`` is "zeroed" if the others are 0, which
     get a weight in a softmax, and "normalised" behind a softmax: what divided them is of all keys,
@@ -188,6 +190,7 @@ class Value(NamedTuple):
     cropped: frozenset[int] = frozenset()
     padded: frozenset[int] = frozenset()
     taken: frozenset[int] = frozenset()
+    counted: bool = False
     mirrored: frozenset[int] = frozenset()
     allowed: Numbers | None = None
     scores: Scores = ""

@@ -458,6 +458,47 @@ def shifted_windows(m: RandomModel) -> Part:
     return part
 
 
+def windows_as_images(m: RandomModel) -> Part:
+    """Windows along all axes, each of them an image of tokens, as transformers cut them."""
+    work = m.among(_norm_by_hand, _mixed_places, _gated_places, _layer_norm, _both_directions)(m)
+
+    def part(x: Tensor) -> Tensor:
+        for axis in range(2, 2 + m.axes):
+            x = evenly(x, 3, axis)
+        sizes = [size // 3 for size in x.shape[2:]]
+        if m.axes == 1:
+            t = work(x.mT.reshape(-1, 3, CHANNELS))
+            return t.reshape(len(x), *x.shape[:0:-1]).mT  # type: ignore[no-any-return]
+        t = x.view(len(x), CHANNELS, sizes[0], 3, sizes[1], 3).permute(0, 2, 4, 3, 5, 1)
+        t = work(t.reshape(-1, 9, CHANNELS)).view(len(x), *sizes, 3, 3, CHANNELS)
+        return t.permute(0, 5, 1, 3, 2, 4).reshape(x.shape)  # type: ignore[no-any-return]
+
+    return part
+
+
+def _norm_by_hand(m: RandomModel) -> Part:
+    return lambda t: (t - t.mean((1, 2), keepdim=True)) / (1 + t.std((1, 2), keepdim=True))
+
+
+def _mixed_places(m: RandomModel) -> Part:
+    dense = m.layer(nn.Linear(3**m.axes, 3**m.axes))
+    return lambda t: t + dense(t.mT).mT
+
+
+def _gated_places(m: RandomModel) -> Part:
+    less, more = m.layer(nn.Linear(3**m.axes, 2)), m.layer(nn.Linear(2, 3**m.axes))
+    return lambda t: t * more(less(t.mT).tanh()).mT
+
+
+def _layer_norm(m: RandomModel) -> Part:
+    return m.layer(nn.LayerNorm((3**m.axes, CHANNELS)))  # type: ignore[no-any-return]
+
+
+def _both_directions(m: RandomModel) -> Part:
+    layer = m.layer(nn.GRU(CHANNELS, CHANNELS // 2, batch_first=True, bidirectional=True))
+    return lambda t: layer(t)[0]  # type: ignore[no-any-return]
+
+
 # --- maps side by side -----------------------------------------------------------------------
 
 
@@ -691,6 +732,20 @@ def recurrent(m: RandomModel) -> Part:
     return part
 
 
+def behind_a_crop(m: RandomModel) -> Part:
+    """What sees everything, on a map that lacks units at an end or between others."""
+    axis, units = m.axis(), m.among(1, 2)
+    left = m.among(slice(units, None), slice(None, -units), slice(None, None, 2))
+    seen = m.among(summed_up, attended, recurrent)(m)
+    mean = m.among(False, True)
+
+    def part(x: Tensor) -> Tensor:
+        x = x[(slice(None),) * axis + (left,)]
+        return x - x.mean(axis, keepdim=True) if mean else seen(x)  # type: ignore[operator]
+
+    return part
+
+
 def of_rows(m: RandomModel) -> Part:
     """A dense layer over all units of an axis."""
     axis = m.axis()
@@ -777,7 +832,8 @@ _MAKERS: tuple[Maker, ...] = (
     normed, crop, crop_and_pad, negative_pad, reflection, chosen, moved_copies, moved_copies,
     moved_and_padded, shifted_channels, rolled, focus, patch_merging, every_other, differences,
     blocks_by_hand, blocks_in_front, blocks_of_both_axes, blocks_added, blocks_normed,
-    out_of_channels, shuffled_pixels, taken_in_windows, unfolded, windows_mixed, shifted_windows,
+    out_of_channels, shuffled_pixels, taken_in_windows, unfolded, windows_mixed, windows_as_images,
+    shifted_windows, behind_a_crop,
     steps_stacked, steps_in_a_loop, recurrence, steps_joined, halves_convolved, steps_written,
     rows_in_turn, stack_of_copies, residual, residual, branches, coarser_branch, coarser_branch,
     skip_of_same_size, split_concatenation, split_elsewhere, split_channels, shuffle, standardised,

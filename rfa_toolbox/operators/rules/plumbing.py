@@ -381,15 +381,16 @@ def narrow(known: Known, operation: Operation) -> Moved:
     output = operation.outputs[0]
     stop = start + output.shape[dimension]
     if layouts.axes_of(value.layout[dimension]):
-        value = _ending(known, value, stop, size)
+        value = _ending(known, operation, value, stop, size)
     return Moved({output.number: _run_of(value, dimension, start, stop)})
 
 
-def _ending(known: Known, value: Value, stop: int, size: int) -> Value:
+def _ending(known: Known, operation: Operation, value: Value, stop: int, size: int) -> Value:
     """Return a map of which some first units are kept, by a number that goes by no size."""
-    if stop >= size or known.record.sized:
+    sized = known.record.sized
+    if stop >= size or (sized and not operation.get("sized")):
         return value
-    return value._replace(beyond=(math.inf,) * known.axes)
+    return value._replace(counted=True, beyond=value.beyond if sized else (math.inf,) * known.axes)
 
 
 @rule("as it lies", cuts=_one_dimension)
@@ -512,9 +513,9 @@ def _sliced(known: Known, operation: Operation, value: Value, index: slice, size
     if step > 1:
         value = value._replace(strided=operation.scope)
     if isinstance(index.stop, int) and index.stop >= 0:
-        value = _ending(known, value, stop, size)
+        value = _ending(known, operation, value, stop, size)
     if isinstance(index.start, int) and index.start < 0:  # so many of the last ones
-        value = _ending(known, value, 0, size)
+        value = _ending(known, operation, value, 0, size)
     return value
 
 
