@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rfa_toolbox.empirical import verify
-from tests.pytorch.measure import Function, encode, measured_extent
+from tests.pytorch.measure import INF, Function, encode, measured_extent
 
 
 def steps(s: Any, x: torch.Tensor) -> torch.Tensor:
@@ -142,3 +142,20 @@ def shuffled_steps(s: Any, x: torch.Tensor) -> torch.Tensor:
 def test_steps_in_another_order_are_no_exact_map(function: Any) -> None:
     graph = encode(model(function, SIGNAL), SIGNAL)
     assert graph.certainty != "exact"
+
+
+def coordinates(s: Any, x: torch.Tensor) -> torch.Tensor:
+    """A gate of means over rows and over columns, which one layer reads one behind the other."""
+    rows, columns = x.mean(3, keepdim=True), x.mean(2, keepdim=True).mT
+    high, wide = s.b(torch.cat([rows, columns], 2)).split(x.shape[2:], 2)
+    return x * high.sigmoid() * wide.mT.sigmoid()  # type: ignore[no-any-return]
+
+
+def test_places_along_one_axis_behind_those_along_another_are_a_bound() -> None:
+    model = Function(
+        lambda s, x: coordinates(s, s.a(x)), a=nn.Conv2d(2, 2, 3), b=nn.Conv2d(2, 2, 1)
+    )
+    graph = encode(model, (1, 2, 12, 9))
+    (both,) = (one for one in graph.all_layers if one.layer_info.name == "cat")
+    assert (both.receptive_field_max, both.certainty) == ((INF, INF), "bound")
+    assert verify(model, (1, 2, 12, 9), max_length=64).ok

@@ -97,7 +97,9 @@ def _line(
     if seam is not None:
         return _at_seams(seam, several, known.axes)
     if not twice:
-        return _Line(joined)
+        mixed = len(times) > 1 and sum(map(bool, map(layouts.axes_of, pieces))) > 1
+        bound = {"certainty": "bound", "reason": _ROWS_AND_COLUMNS}
+        return _Line(joined, bound if mixed else MappingProxyType({}))
     facts: dict[str, Any] = {}
     if not in_place or len({value.step for value in several}) > 1:
         facts |= {"certainty": "bound", "reason": _IN_ROW}
@@ -215,6 +217,7 @@ def _padded(several: Sequence[Dimension], extents: Sequence[int]) -> _Line | Non
 
 _CAT_DIMENSION = {"hstack": 1, "dstack": 2}
 _PADDED_AT_SEAMS = "it puts parts of a map side by side that were padded where they were cut"
+_ROWS_AND_COLUMNS = "it puts places along one axis behind those along another; units see less"
 _IN_ROW = "parts of a map are put in a row in another order, or with parts of other maps"
 
 
