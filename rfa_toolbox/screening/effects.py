@@ -283,7 +283,8 @@ class Tally:
         block = effect.block
         if each or block is not None:
             works = [each * units + fixed for units in effect.kind.units]
-            self.pay(works)
+            for place, work in enumerate(works):
+                self.works[place] += work
             if block is not None:
                 self.add_block(block, low, works)
         elif fixed:

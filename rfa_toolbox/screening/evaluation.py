@@ -120,12 +120,12 @@ class _Walk:
 
     def _follow(self, part: Section, entering: Placed | Map, tally: Tally) -> Placed | Map | None:
         """Go through a section step by step, and return the map behind it."""
-        maps = [entering]
+        maps, layers = [entering], self._layers
         for one, reads in part.steps:
             if isinstance(one, Section):
                 behind = self._through(one, maps[reads[0]], tally)
             else:
-                layer = self._layers.prepared(one)
+                layer = layers.known.get(one) or layers.prepared(one)
                 if len(reads) == 1:
                     behind = self._past(layer, maps[reads[0]], tally)
                 else:
@@ -259,7 +259,7 @@ def _moved(
 ) -> Placed:
     """Return the map behind a layer with an effect, and add what it does."""
     _, low, high, first, last, _ = before
-    cost = layer.cost(channels)
+    cost = layer.costs.get(channels) or layer.cost(channels)
     if layer.window.passes_on:
         tally.parameters += cost.parameters
         tally.of_map = max(tally.of_map, effect.of_map)

@@ -109,20 +109,17 @@ class Layer:
 
     spec: LayerSpec
     window: Window
-    _costs: dict[int | tuple[int, ...], Cost] = attrs.field(init=False, factory=dict, repr=False)
+    costs: dict[int | tuple[int, ...], Cost] = attrs.field(init=False, factory=dict, repr=False)
+    """Of all channels that were asked for."""
 
     def cost(self, entering: int | tuple[int, ...]) -> Cost:
         """Return what the layer costs that reads a map, or several, with so many channels."""
-        known = self._costs.get(entering)
-        if known is None:
-            several = entering if isinstance(entering, tuple) else (entering,)
-            behind = self.spec.channels_behind(several)
-            known = self._costs[entering] = Cost(
-                behind,
-                self.spec.parameters(several[0], behind),
-                *self.spec.work(several[0], behind),
-            )
-        return known
+        several = entering if isinstance(entering, tuple) else (entering,)
+        behind = self.spec.channels_behind(several)
+        parameters = self.spec.parameters(several[0], behind)
+        found = Cost(behind, parameters, *self.spec.work(several[0], behind))
+        self.costs[entering] = found
+        return found
 
 
 class Layers:
@@ -134,22 +131,20 @@ class Layers:
     def __init__(self, resolutions: Sequence[tuple[int, ...]]) -> None:
         self.resolutions = tuple(resolutions)
         self.axes = len(self.resolutions[0])
-        self._layers: dict[LayerSpec, Layer] = {}
+        self.known: dict[LayerSpec, Layer] = {}
         self._windows: dict[tuple[object, ...], Window] = {}
 
     def __len__(self) -> int:
-        return len(self._layers)
+        return len(self.known)
 
     def prepared(self, spec: LayerSpec) -> Layer:
-        """Return a layer, prepared."""
-        known = self._layers.get(spec)
-        if known is None:
-            key = (spec.kind, spec.window)
-            window = self._windows.get(key)
-            if window is None:
-                window = self._windows[key] = Window.of(spec, self.axes)
-            known = self._layers[spec] = Layer(spec, window)
-        return known
+        """Prepare a layer, which is ``known`` from then on."""
+        key = (spec.kind, spec.window)
+        window = self._windows.get(key)
+        if window is None:
+            window = self._windows[key] = Window.of(spec, self.axes)
+        layer = self.known[spec] = Layer(spec, window)
+        return layer
 
     # --- maps ---
 
