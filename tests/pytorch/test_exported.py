@@ -19,7 +19,7 @@ from torch.nn import functional as F  # noqa: N812 - the name that everybody use
 from rfa_toolbox import create_graph_from_pytorch_model as encode
 from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.operators.nodes import RESOLVING_STRATEGY
-from tests.faults.test_masks import LENGTH, MASKS, Masked, attention
+from tests.faults.test_masks import APART, LENGTH, MASKS, Masked, attention
 from tests.pytorch.measure import signature
 
 SHAPE = (1, 3, 32, 32)
@@ -276,7 +276,7 @@ HIDING = [
 
 
 @pytest.mark.parametrize(("way", "name"), HIDING)
-def test_masks_that_a_program_holds_hide_positions_and_those_of_a_file_are_a_bound(
+def test_masks_that_a_program_holds_hide_positions_also_from_a_file(
     way: str, name: str, tmp_path: Path
 ) -> None:
     model, shape = attention(way, MASKS[name][0]).eval(), (1, 4, LENGTH)
@@ -284,16 +284,54 @@ def test_masks_that_a_program_holds_hide_positions_and_those_of_a_file_are_a_bou
     (expected,) = encode(model, input_res=shape).unit_windows
     graph = encode(program)
     assert (graph.unit_windows, graph.certainty) == ((expected,), "exact")
-    assert encode(saved(program, tmp_path)).certainty == "bound"
+    graph = encode(saved(program, tmp_path))
+    assert (graph.unit_windows, graph.certainty) == ((expected,), "exact")
+
+
+def _damaged(name: str, content: bytes) -> bytes:
+    return pickle.dumps(Trap()) if name.endswith("_config.json") else content
+
+
+def _cut(name: str, content: bytes) -> bytes:
+    return content[:8] if name.rpartition("/")[2].startswith(("weight_", "tensor_")) else content
+
+
+def _turned(name: str, content: bytes) -> bytes:
+    return b"big" if name.endswith("byteorder") else content
+
+
+def _larger(name: str, content: bytes) -> bytes:
+    sizes = b'"as_ints": [24, 24]', b'"as_ints": [24000000, 24000000]'
+    return content.replace(*sizes) if name.endswith("model.json") else content
+
+
+@pytest.mark.parametrize("change", [_damaged, _cut, _turned, _larger])
+def test_masks_of_a_file_whose_numbers_cannot_be_read_are_a_bound(
+    change: Callable[[str, bytes], bytes], tmp_path: Path
+) -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.band: torch.Tensor
+            self.register_buffer("band", APART.abs() <= 2)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            made = torch.ones(24, 24).tril() == 0
+            y = x.transpose(1, 2)
+            mask = made if change is _larger else self.band
+            return F.scaled_dot_product_attention(y, y, y, attn_mask=mask)
+
+    program = torch.export.export(Masked(), (torch.rand(1, 4, LENGTH),))
+    file = changed(saved(program, tmp_path), tmp_path, change)
+    assert encode(file).certainty == "bound"
+    assert "trap of a pickle" not in sys.modules
 
 
 @pytest.mark.parametrize("way", ["multiplied", "chosen", "made", "turned"])
-def test_masked_weights_of_a_program_see_nothing_and_those_of_a_file_are_a_bound(
-    way: str, tmp_path: Path
-) -> None:
+def test_masked_weights_of_a_program_see_nothing_also_from_a_file(way: str, tmp_path: Path) -> None:
     model = nn.Sequential(nn.Conv1d(4, 4, 3, padding=1), Masked(way)).eval()
     program = torch.export.export(model, (torch.rand(1, 4, LENGTH),))
     graph = encode(program)
     assert (graph.receptive_field_max, graph.certainty) == ((5,), "exact")
     graph = encode(saved(program, tmp_path))
-    assert (graph.receptive_field_max, graph.certainty) == ((7,), "bound")
+    assert (graph.receptive_field_max, graph.certainty) == ((5,), "exact")

@@ -1,7 +1,8 @@
 """The graph of an exported program in a file, read from its JSON; nothing in the file is executed.
 
-A ``.pt2`` file is a zip archive: ``models/model.json`` is the graph, and beside it lie weights and
-pickled examples, which are never opened. Source of the format: ``torch.export``'s documentation of
+A ``.pt2`` file is a zip archive: ``models/model.json`` is the graph, and beside it lie weights, as
+plain bytes, and pickled examples, which are never opened. Of the weights, small buffers and
+constants are read, which may be masks. Source of the format: ``torch.export``'s documentation of
 the PT2 archive, and its schema (``torch/_export/serde/schema.py``), version 8.
 """
 
@@ -10,6 +11,7 @@ from __future__ import annotations
 import itertools
 import json
 import operator
+import sys
 import zipfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -26,6 +28,23 @@ _GRAPHS = ("models/model.json", "serialized_exported_program.json")
 """Where the graph lies in a file, today and before PyTorch 2.8."""
 _LARGEST = 1 << 29
 """Bytes of JSON that are read at most."""
+_CONSTANTS = ("data/weights/", "data/constants/")
+_CONFIGURATION = "_config.json"
+_SMALL = 1 << 23
+"""Bytes of a constant that is read."""
+_TYPES = {
+    1: torch.uint8,
+    2: torch.int8,
+    3: torch.int16,
+    4: torch.int32,
+    5: torch.int64,
+    6: torch.float16,
+    7: torch.float32,
+    8: torch.float64,
+    12: torch.bool,
+    13: torch.bfloat16,
+}
+"""Types of numbers as the schema counts them."""
 
 
 @attrs.frozen(eq=False)
@@ -75,6 +94,8 @@ class _Operator:
 @attrs.frozen
 class _Signature:
     inputs_to_parameters: Mapping[str, str]
+    inputs_to_buffers: Mapping[str, str]
+    inputs_to_lifted_tensor_constants: Mapping[str, str]
     user_inputs: tuple[str, ...]
     user_outputs: tuple[str, ...]
 
@@ -86,11 +107,15 @@ class _Graph:
 
 @attrs.frozen(eq=False)
 class Archive:
-    """An exported program in a file: what there is to know of it without its weights."""
+    """An exported program in a file: what there is to know of it without its weights.
+
+    ``constants`` are small buffers and constants by name.
+    """
 
     graph: _Graph
     graph_signature: _Signature
     parameters: tuple[tuple[str, torch.Tensor], ...]
+    constants: Mapping[str, torch.Tensor]
 
     def named_parameters(self) -> Iterator[tuple[str, torch.Tensor]]:
         """Yield the parameters by name, without memory."""
@@ -111,7 +136,8 @@ def open_archive(path: str | Path) -> Archive:
     """
     module = _graph_module(Path(path))
     try:
-        return _Reader(module["graph"]).archive(module["signature"])
+        constants = _constants(Path(path))
+        return _Reader(module["graph"]).archive(module["signature"], constants)
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
         if isinstance(error, UnsupportedModelError):
             raise
@@ -148,6 +174,39 @@ def _graph_module(path: Path) -> Mapping[str, Any]:
     return module
 
 
+def _constants(path: Path) -> dict[str, torch.Tensor]:
+    """Return the small buffers and constants of a file; nothing of what is pickled, or damaged."""
+    found: dict[str, torch.Tensor] = {}
+    with zipfile.ZipFile(path) as archive:
+        entries = {one.filename.partition("/")[2]: one for one in archive.infolist()}
+        order = entries.get("byteorder")
+        if order is None or archive.read(order) != sys.byteorder.encode():
+            return {}
+        for folder in _CONSTANTS:
+            names = [one for one in entries if one.startswith(folder)]
+            told = next((entries[one] for one in names if one.endswith(_CONFIGURATION)), None)
+            try:
+                config = {} if told is None else json.loads(archive.read(told))["config"]
+                for name, payload in config.items():
+                    entry = entries.get(folder + payload["path_name"])
+                    plain = not (payload["is_param"] or payload["use_pickle"])
+                    if plain and entry is not None and 0 < entry.file_size <= _SMALL:
+                        found[name] = _tensor(archive.read(entry), payload["tensor_meta"])
+            except _DAMAGED:
+                continue
+    return found
+
+
+_DAMAGED = (KeyError, TypeError, ValueError, AttributeError, RuntimeError, zipfile.BadZipFile)
+
+
+def _tensor(content: bytes, meta: Mapping[str, Any]) -> torch.Tensor:
+    """Return the tensor whose storage has this content."""
+    sizes, strides = (tuple(map(_number, meta[key])) for key in ("sizes", "strides"))
+    flat = torch.frombuffer(bytearray(content), dtype=_TYPES[meta["dtype"]])
+    return flat.as_strided(sizes, strides, _number(meta["storage_offset"]))
+
+
 _NO_PROGRAM = (
     "{!r} holds no exported program; expected is a file that torch.export.save wrote. Weights and "
     "pickled modules (torch.save) are not read, as that would run code: pass the module itself."
@@ -168,20 +227,22 @@ class _Reader:
         self._made: dict[str, ArchivedNode] = {}
         self._nodes: list[ArchivedNode] = []
 
-    def archive(self, signature: Mapping[str, Any]) -> Archive:
+    def archive(
+        self, signature: Mapping[str, Any], constants: Mapping[str, torch.Tensor]
+    ) -> Archive:
         """Return the whole program."""
         returned = _named(signature["output_specs"], "user_output")
         graph = self.graph(returned)
         specs = signature["input_specs"]
-        held = {
-            one["parameter"]["arg"]["name"]: one["parameter"]["parameter_name"]
-            for one in specs
-            if "parameter" in one
-        }
+        held, buffers, lifted = (
+            {one[kind]["arg"]["name"]: one[kind][f"{kind}_name"] for one in specs if kind in one}
+            for kind in ("parameter", "buffer", "tensor_constant")
+        )
         return Archive(
             graph,
-            _Signature(held, _named(specs, "user_input"), returned),
+            _Signature(held, buffers, lifted, _named(specs, "user_input"), returned),
             tuple((name, self._value(argument)) for argument, name in held.items()),
+            constants,
         )
 
     def graph(self, returned: Sequence[str]) -> _Graph:
@@ -256,6 +317,8 @@ class _Reader:
             return ArchivedNode("get_attr", value["name"], _Reader(inside).graph(returned))
         if kind == "as_float":  # JSON has no word for infinity
             return float(value)
+        if kind == "as_scalar_type":
+            return _TYPES.get(value)
         return self._made[value] if kind == "as_name" else self._argument(value)
 
 

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 from torch.export import ExportedProgram
+from torch.utils._pytree import tree_map_only
 
+from rfa_toolbox.encodings.pytorch.archive import Archive, ArchivedNode
 from rfa_toolbox.encodings.pytorch.constants import LARGE, MASKING, array_of, as_mask
 from rfa_toolbox.operators.record import Numbers, TensorRef
 
@@ -15,6 +17,17 @@ __all__ = ["Constants"]
 
 _PLUMBING = {"t", "permute", "transpose", "view", "reshape", "clone", "detach", "alias", "_to_copy"}
 _HIDING = {"mul", "where", "masked_fill"}
+_HARMLESS = {
+    *("ones", "zeros", "full", "arange", "eye", "scalar_tensor", "ones_like", "zeros_like"),
+    *("full_like", "fill", "tril", "triu", "logical_not", "bitwise_not", "logical_and"),
+    *("logical_or", "bitwise_and", "bitwise_or", "eq", "ne", "lt", "le", "gt", "ge", "add", "sub"),
+    *("rsub", "mul", "div", "neg", "abs", "where", "masked_fill", "floor_divide", "remainder"),
+    *("minimum", "maximum", "clamp", "cumsum", "unsqueeze", "squeeze", "view", "reshape"),
+    *("expand", "permute", "transpose", "t", "repeat", "slice", "select", "clone", "detach"),
+    *("fill_", "copy_", "zero_", "masked_fill_", "mul_", "add_", "logical_not_"),
+    *("alias", "_to_copy", "to", "lift_fresh_copy", "cat", "__and__", "__or__"),
+}
+"""Operators that put masks together, of those that a file may name."""
 _NUMBERS = {"where": ("input", "other"), "masked_fill": ("value",)}
 """Arguments that may be one number."""
 
@@ -23,18 +36,47 @@ class _UnknownNumbersError(Exception):
     pass
 
 
+def _run(target: Any, arguments: Sequence[Any], keywords: Mapping[str, Any]) -> Any:
+    """Run an operator on constants; one that a file names only if it puts masks together.
+
+    Raises:
+        _UnknownNumbersError: if it does something else, or makes too many numbers.
+    """
+    if isinstance(target, torch._ops.OpOverload):
+        return target(*arguments, **keywords)
+    schema = target._schema
+    name = schema.name.partition("::")[2]
+    if name not in _HARMLESS:
+        raise _UnknownNumbersError
+    run = getattr(getattr(torch.ops.aten, name), schema.overload_name or "default")
+    names = [one.name for one in schema.arguments]
+    given = {**dict(zip(names, arguments, strict=False)), **keywords}
+
+    def on(device: str, values: Mapping[str, Any]) -> Any:
+        there = {**values, "device": device} if "device" in names else values
+        told = [one for one in schema.arguments if one.name in there]
+        first = [there[one.name] for one in told if not one.kwarg_only]
+        return run(*first, **{one.name: there[one.name] for one in told if one.kwarg_only})
+
+    tried = tree_map_only(torch.Tensor, lambda one: one.to("meta"), given)
+    if on("meta", tried).numel() > LARGE:
+        raise _UnknownNumbersError
+    return on("cpu", given)
+
+
 class Constants:
     """The numbers of what depends on no input, computed where they are few.
 
     Parameters are random numbers, as a mask hides what it hides whatever they will be.
 
     Args:
-        program: an exported program; of an archive, which holds no numbers here, nothing is known.
+        program: an exported program, or one in a file, of which only some operators are run.
     """
 
-    def __init__(self, program: Any) -> None:
+    def __init__(self, program: ExportedProgram | Archive) -> None:
         self._signature = program.graph_signature
-        self._program = program if isinstance(program, ExportedProgram) else None
+        self._program = program
+        self._in_file = isinstance(program, Archive)
         self._arrays: dict[int, torch.Tensor] = {}
         self._parameters: dict[int, tuple[int, ...]] = {}
         self._logical: set[int] = set()
@@ -48,12 +90,11 @@ class Constants:
         signature = self._signature
         if name in signature.inputs_to_parameters:
             self._parameters[reference.number] = reference.shape
-        if program is None or name in signature.inputs_to_parameters:
             return
         path = signature.inputs_to_buffers.get(name)
         path = path or signature.inputs_to_lifted_tensor_constants.get(name)
         held = None if path is None else program.constants.get(path)
-        if held is None and path is not None:
+        if held is None and path is not None and isinstance(program, ExportedProgram):
             held = program.state_dict.get(path)
         if isinstance(held, torch.Tensor) and held.numel() <= LARGE and not held.is_meta:
             self._arrays[reference.number] = held.detach().clone()
@@ -70,15 +111,15 @@ class Constants:
         if any(type(one) is TensorRef and one.number in self._unknown for one in read):
             self._unknown.add(reference.number)
             return
-        if self._program is None:
-            self._leave_out(name, reference, read, weights=any(map(self._is_parameter, read)))
-            return
         if name in _PLUMBING and len(read) == 1 and self._is_parameter(read[0]):
             self._parameters[reference.number] = reference.shape  # which is nowhere 0 either
             return
         made = self._computed(node, values)
         if made is None:
-            self._leave_out(name, reference, read, weights=all(map(self._is_parameter, read)))
+            if node.target._schema.is_mutable:
+                self._forget(read[0])
+            several = any if self._in_file else all
+            self._leave_out(name, reference, read, weights=several(map(self._is_parameter, read)))
         elif isinstance(made, torch.Tensor) and made.numel() <= LARGE:
             self._arrays[reference.number] = made
 
@@ -90,9 +131,10 @@ class Constants:
             return self._array_of(found) if type(found) is TensorRef else found
 
         try:
-            arguments, keywords = torch.fx.map_arg((node.args, dict(node.kwargs)), number)
+            given = (tuple(node.args), dict(node.kwargs))
+            given = tree_map_only((torch.fx.Node, ArchivedNode), number, given)
             with torch.no_grad():
-                return node.target(*arguments, **keywords)
+                return _run(node.target, *given)
         except (_UnknownNumbersError, RuntimeError, TypeError, ValueError):
             return None
 
@@ -104,6 +146,17 @@ class Constants:
             self._unknown.add(reference.number)
         elif weights:
             self._parameters[reference.number] = reference.shape
+
+    def _forget(self, value: Any) -> None:
+        """Say that the numbers of a tensor, and of what shares them, are not known any more."""
+        array = self._known(value)
+        if array is None:
+            return
+        place = array.untyped_storage().data_ptr()
+        for number, other in list(self._arrays.items()):
+            if other.untyped_storage().data_ptr() == place:
+                del self._arrays[number]
+                self._unknown.add(number)
 
     def _is_parameter(self, value: Any) -> bool:
         return type(value) is TensorRef and value.number in self._parameters
@@ -117,12 +170,12 @@ class Constants:
 
     def written(self, before: Any, after: Any) -> None:
         """Say that a tensor was written to, whose numbers are those that its views share."""
-        if (
-            type(before) is TensorRef
-            and type(after) is TensorRef
-            and self._known(before) is not None
-        ):
+        if type(before) is not TensorRef or type(after) is not TensorRef:
+            return
+        if before.number in self._arrays:
             self._arrays[after.number] = self._arrays[before.number]
+        elif before.number in self._unknown:
+            self._unknown.add(after.number)
 
     def given(self, name: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Return an operation with the numbers of its masks, or of a weight with zeros."""
@@ -165,7 +218,7 @@ class Constants:
             return value
         logical = value.number in self._logical or (
             # Of a program other numbers are too many, and biases as a rule.
-            self._program is None and value.number not in self._parameters
+            self._in_file and value.number not in self._parameters
         )
         unknown = logical and value.number in self._constants
         return as_mask(value, self._arrays.get(value.number), unknown)
