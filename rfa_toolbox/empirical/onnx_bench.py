@@ -29,6 +29,7 @@ from rfa_toolbox.empirical.tensors import (
     looks,
     spot_of,
 )
+from rfa_toolbox.encodings.complaints import check_chain
 from rfa_toolbox.encodings.onnx.ingest import input_sizes, loaded
 from rfa_toolbox.encodings.onnx.lowering import Lowering
 from rfa_toolbox.encodings.onnx.program import Program
@@ -74,6 +75,7 @@ class OnnxBench:
         max_length: int | None = None,
         handlers: HandlerChain[LayerCall] = RESOLVING_STRATEGY,
     ) -> None:
+        check_chain(handlers, "RESOLVING_STRATEGY")
         self.proto = loaded(model, weights=True)
         self.handlers = handlers
         self.global_ops = global_ops

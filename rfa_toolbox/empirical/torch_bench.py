@@ -32,6 +32,7 @@ from rfa_toolbox.empirical.tensors import (
 from rfa_toolbox.empirical.torch_differences import Changed, holds_zeros, random_twin
 from rfa_toolbox.empirical.torch_models import unused, with_numbers
 from rfa_toolbox.empirical.torch_recording import Forgetful, plain_kernels
+from rfa_toolbox.encodings.complaints import check_chain
 from rfa_toolbox.encodings.pytorch import meta, twins, utils
 from rfa_toolbox.encodings.pytorch.capture import (
     Ending,
@@ -45,7 +46,6 @@ from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
 from rfa_toolbox.encodings.pytorch.recording import record_model
 from rfa_toolbox.errors import CaptureError, InvalidResolutionError, RFAError, UnsupportedModelError
 from rfa_toolbox.graphs import EnrichedNetworkNode
-from rfa_toolbox.operators.chain import HandlerChain
 from rfa_toolbox.operators.layout import Layout
 from rfa_toolbox.operators.record import Operation, Record, TensorRef, tensors_in
 from rfa_toolbox.operators.rules import spatial_dimensions
@@ -108,11 +108,8 @@ class TorchBench:
         chain = graph_options.setdefault("handlers", None)
         if chain is None:
             graph_options["handlers"] = utils.current_chain()
-        elif not isinstance(chain, HandlerChain):
-            raise UnsupportedModelError(
-                f"handlers is {chain!r}; it must be a HandlerChain, such as "
-                "encodings.pytorch.layer_handlers.default_chain().with_handler(...)."
-            )
+        else:
+            check_chain(chain, "RESOLVING_STRATEGY")
         if input_shape is not None:
             _require_room(input_shape, memory)
         for tensor in () if input_shape is None else example_of(input_shape, self.twin).tensors[:1]:

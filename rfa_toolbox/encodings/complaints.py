@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
+from typing import Any
 
 from rfa_toolbox.errors import UnsupportedModelError
+from rfa_toolbox.operators.chain import HandlerChain
 
-__all__ = ["in_one_line", "shortened"]
+__all__ = ["check_chain", "in_one_line", "shortened"]
+
+_OF_OTHERS = {"keras": "rfa_toolbox.operators.", "": "rfa_toolbox.encodings.tensorflow_keras."}
+"""Where handlers are from that are asked about layers of other formats."""
 
 _LONGEST = 1000
 
@@ -23,6 +28,30 @@ def shortened(text: str, longest: int = _LONGEST) -> str:
         return text
     end = longest // 4
     return f"{text[: longest - end - 3]}...{text[-end:]}"
+
+
+def check_chain(handlers: Any, example: str, kind: str = "") -> None:
+    """Refuse what is no chain of handlers, or one that describes layers of another format.
+
+    Args:
+        handlers: what a user gave.
+        example: the name of a chain that would be right.
+        kind: "keras" for a model of Keras.
+
+    Raises:
+        UnsupportedModelError: if it is refused.
+    """
+    if not isinstance(handlers, HandlerChain):
+        raise UnsupportedModelError(
+            f"handlers is {handlers!r}; it must be a HandlerChain, such as "
+            f"{example}.with_handler(my_handler)."
+        )
+    for handler in handlers.handlers:
+        if type(handler).__module__.startswith(_OF_OTHERS[kind]):
+            raise UnsupportedModelError(
+                f"handlers holds {handler!r}, which describes layers of another format. Start from "
+                f"{example}, as in {example}.with_handler(my_handler)."
+            )
 
 
 @contextlib.contextmanager

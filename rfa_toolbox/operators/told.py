@@ -53,6 +53,10 @@ def told_by(
             return Told(LayerDefinition(**{"name": label, **_NEUTRAL, **answer}))
         except TypeError:
             pass  # a name that no layer has
+        except InvalidLayerError as error:
+            raise InvalidLayerError(
+                f"The rule for {name!r} returned {answer!r}. {error}"
+            ) from error
     raise InvalidLayerError(
         f"The rule for {name!r} returned {answer!r}; it must return a LayerDefinition, an Effect, "
         "or a mapping with kernel_size, stride_size, dilation, padding or upsampling, such as "

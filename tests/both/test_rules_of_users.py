@@ -16,7 +16,7 @@ from rfa_toolbox import (
     create_graph_from_pytorch_model,
 )
 from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import DEFAULT_HANDLERS
-from rfa_toolbox.errors import InvalidLayerError
+from rfa_toolbox.errors import InvalidLayerError, UnsupportedModelError
 from rfa_toolbox.graphs import EnrichedNetworkNode
 from rfa_toolbox.operators.chain import HandlerChain, add_rule, remove_rule
 from rfa_toolbox.operators.effects import Effect
@@ -259,3 +259,31 @@ def test_what_a_rule_returns_is_checked(answer: Any) -> None:
 def test_a_rule_is_a_function_with_a_name(name: Any, rule: Any) -> None:
     with pytest.raises(InvalidLayerError, match="it must be"):
         default_chain().with_rule(name, rule)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_a_rule_raises_reaches_the_user_as_it_is(kind: str) -> None:
+    chain = default_chain().with_rule("acme::blur", lambda shapes, arguments: arguments["nope"])
+    with pytest.raises(KeyError, match=r"^'nope'$"):
+        read(kind, chain)
+    negative = default_chain().with_rule("acme::blur", lambda shapes, _: {"kernel_size": -3})
+    with pytest.raises(InvalidLayerError, match=r"rule for 'acme.*blur' returned .*kernel_size"):
+        read(kind, negative)
+
+
+@pytest.mark.parametrize("chain", [3, [padded], default_chain(), DEFAULT_HANDLERS])
+def test_a_chain_that_is_none_or_that_of_another_format_is_refused(chain: Any) -> None:
+    shape = (1, 3, SIZE, SIZE)
+    others = [
+        lambda: create_graph_from_pytorch_model(Model(), input_res=shape, handlers=chain),
+        lambda: create_graph_from_onnx(onnx_model(), handlers=chain),
+        lambda: verify(Model(), shape, handlers=chain),
+        lambda: verify(onnx_model(), handlers=chain),
+    ]
+    of_keras = [lambda: verify(keras_model(), handlers=chain)]
+    right = {id(DEFAULT_HANDLERS): of_keras}.get(
+        id(chain), others if chain == default_chain() else []
+    )
+    for attempt in (one for one in (*others, *of_keras) if one not in right):
+        with pytest.raises(UnsupportedModelError, match=r"handlers (is|holds) .*(such|as in)"):
+            attempt()

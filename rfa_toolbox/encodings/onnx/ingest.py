@@ -10,7 +10,7 @@ from typing import Any, Literal
 import onnx
 from google.protobuf.message import DecodeError
 
-from rfa_toolbox.encodings.complaints import shortened
+from rfa_toolbox.encodings.complaints import check_chain, shortened
 from rfa_toolbox.encodings.onnx.lowering import Lowering
 from rfa_toolbox.encodings.onnx.program import Program
 from rfa_toolbox.errors import InvalidResolutionError, UnsupportedModelError
@@ -38,6 +38,7 @@ def create_graph_from_model(
     This is ``rfa_toolbox.create_graph_from_onnx``, which describes the arguments.
     """
     keep = resolve_filter(filter_rf)
+    check_chain(handlers, "RESOLVING_STRATEGY")
     proto = loaded(model)
     sizes, left_open = input_sizes(proto, input_shape)
     lowering = Lowering(Program(proto, sizes, handlers), left_open)

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from rfa_toolbox.domain import DEFAULT_INPUT
+from rfa_toolbox.encodings.complaints import check_chain
 from rfa_toolbox.encodings.pytorch import trace, utils
 from rfa_toolbox.encodings.pytorch.archive import is_path, open_archive
 from rfa_toolbox.encodings.pytorch.capture import name_of_class
@@ -94,11 +95,8 @@ def _check_options(capture: Any, global_ops: Any, custom_layers: Any, handlers: 
             f"custom_layers is {custom_layers!r}; it must be a list of class names, such as "
             f"[{custom_layers!r}]."
         )
-    if handlers is not None and not isinstance(handlers, HandlerChain):
-        raise UnsupportedModelError(
-            f"handlers is {handlers!r}; it must be a HandlerChain, such as "
-            "RESOLVING_STRATEGY.with_handler(my_handler)."
-        )
+    if handlers is not None:
+        check_chain(handlers, "RESOLVING_STRATEGY")
 
 
 def _class_name(given: str | type[nn.Module]) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rfa_toolbox.encodings.complaints import in_one_line
+from rfa_toolbox.encodings.complaints import check_chain, in_one_line
 from rfa_toolbox.encodings.tensorflow_keras import layer_handlers
 from rfa_toolbox.encodings.tensorflow_keras.layer_handlers import LayerCall
 from rfa_toolbox.encodings.tensorflow_keras.live import is_connected, is_live
@@ -304,11 +304,7 @@ def _graph(
             f"global_ops is {global_ops!r}; valid are 'ignore_gates', 'count' and 'ignore'."
         )
     chain = DEFAULT_HANDLERS if handlers is None else handlers
-    if not isinstance(chain, HandlerChain):
-        raise UnsupportedModelError(
-            f"handlers is {handlers!r}; expected is a HandlerChain, for example "
-            "DEFAULT_HANDLERS.with_handler(your_handler)."
-        )
+    check_chain(chain, "DEFAULT_HANDLERS", "keras")
     from rfa_toolbox.encodings.tensorflow_keras.graph import graph_of  # as late as it is needed
 
     described: dict[str, LayerDefinition] = {}

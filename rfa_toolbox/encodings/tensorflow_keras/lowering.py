@@ -452,8 +452,9 @@ class Lowering:
         keywords = {key: resolved(one) for key, one in record.keywords.items()}
         call = Call(record, found, arguments, keywords, self)
         before = len(self.operations)
+        told = self.describe(record, [one.shape for one in found])
         with _readable(call):
-            outputs = self._lowered(call)
+            outputs = self.lower(call) if told is None else [_described(call, told)]
         if len(self.operations) == before:  # a layer that hands on what it gets is a node, too
             outputs = [call.emit("clone", one.shape, input=one) for one in outputs]
             if len(outputs) > 1:
@@ -497,12 +498,6 @@ class Lowering:
             )
         self.parameters[guess] = None
         self.guessed.update(tensor.number for tensor in outputs)
-
-    def _lowered(self, call: Call) -> list[TensorRef]:
-        told = self.describe(call.record, [one.shape for one in call.tensors])
-        if told is not None:
-            return [_described(call, told)]
-        return self.lower(call)
 
 
 def _described(call: Call, told: Told) -> TensorRef:
