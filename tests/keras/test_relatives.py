@@ -33,6 +33,19 @@ def test_channels_of_a_concatenation_taken_by_an_index_are_a_bound(
     assert verify(model).ok
 
 
+def test_patches_that_are_put_back_where_they_were_are_a_bound(keras: Any) -> None:
+    ops = keras.ops
+
+    def there_and_back(x: Any) -> Any:
+        patches = ops.reshape(ops.image.extract_patches(x, (4, 4), strides=4), (-1, 6, 5, 4, 4, 4))
+        rows = ops.reshape(ops.transpose(patches, (0, 1, 3, 2, 4, 5)), (-1, 24, 20, 4))
+        return keras.layers.Conv2D(4, 3, padding="same")(rows)
+
+    model = network(keras, (24, 20, 4), there_and_back)
+    assert create_graph_from_tensorflow_model(model).certainty == "bound"
+    assert verify(model).ok
+
+
 def test_what_a_choice_hides_from_nan_does_not_differ(keras: Any) -> None:
     convolution = keras.layers.Conv2D(4, 3, padding="same")
     model = network(keras, (24, 20, 4), lambda x: keras.ops.where(x > 0, x, convolution(x)))

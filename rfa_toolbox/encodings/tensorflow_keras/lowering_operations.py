@@ -565,6 +565,7 @@ def _slid(
             dilation=tuple(rates),
             padding=padding if padding == "same" else 0,
             channel=rank - place.count - 1,
+            scatters=more > 1,
         )
     )
 

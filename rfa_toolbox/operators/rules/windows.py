@@ -329,14 +329,17 @@ _SOME_ROWS = "groups of its channels hold some rows of a map each; counted as se
 
 @Rule
 def windowed(known: Known, operation: Operation) -> Answer:
-    """Slide windows over some dimensions, each channel by itself."""
+    """Slide windows over some dimensions, each channel by itself, or put what they hold into it."""
     tensor, value = known.worked_on(operation)
     dims = operation.get("dims")
     shape = operation.outputs[0].shape
     windows = _as_given(known, operation, dims, operation.get("kernel_size", 1))
     channel = operation.get("channel")
     changed = channel is not None and shape[channel] != tensor.shape[channel]
-    return _slide(known, operation, value, dims, windows, (channel,) if changed else (), channel)
+    return _slide(
+        known, operation, value, dims, windows, (channel,) if changed else (), channel,
+        scatters=bool(operation.get("scatters")),
+    )  # fmt: skip
 
 
 @Rule
