@@ -2,6 +2,6 @@
 
 A reader lowers its format to a plain :mod:`.record` of operators, with the names of
 :mod:`.vocabulary`. One table of :mod:`.rules` says what each operator does, one walk (the
-:mod:`.trail`) turns the record into steps, and :mod:`.nodes` makes nodes of steps. Nothing here
-knows a framework or a format.
+:mod:`.trail`) turns the record into steps, :mod:`.grouping` tells which of them make one node, and
+:mod:`.nodes` makes the nodes. Nothing here knows a framework or a format.
 """
