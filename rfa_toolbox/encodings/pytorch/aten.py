@@ -10,15 +10,6 @@ from rfa_toolbox.operators.record import TensorRef
 
 __all__ = ["normalised"]
 
-_UPSAMPLING = {
-    "upsample_nearest": "nearest",
-    "upsample_nearest_exact": "nearest-exact",
-    "upsample_linear": "linear",
-    "upsample_bilinear": "bilinear",
-    "upsample_trilinear": "trilinear",
-    "upsample_bicubic": "bicubic",
-}
-
 
 def normalised(
     spelled: str, values: list[Any], names: Sequence[str] = ()
@@ -32,10 +23,8 @@ def normalised(
         return name, bind(name, values, {}, names)
     if name.startswith(("upsample_", "_upsample_")):
         antialias = name.endswith("_aa")
-        stem = name.strip("_").removesuffix("_aa")
-        exact = "exact" in stem
-        stem = stem.replace("_exact", "").rstrip("123d")
-        mode = _UPSAMPLING[f"{stem}_exact" if exact else stem]
+        mode = name.strip("_").removesuffix("_aa").removeprefix("upsample_").rstrip("123d")
+        mode = mode.replace("_", "-")
         corners = values[2] if mode not in ("nearest", "nearest-exact") else None
         factors = values[-1] if isinstance(values[-1], tuple) else None
         return "interpolate", {

@@ -89,20 +89,8 @@ _LIBRARIES = {
 """What operators of PyTorch and torchvision stand in front of theirs."""
 
 _DUNDER_ROOTS = {
-    "add",
-    "sub",
-    "mul",
-    "truediv",
-    "floordiv",
-    "mod",
-    "pow",
-    "matmul",
-    "and",
-    "or",
-    "xor",
-    "lshift",
-    "rshift",
-    "div",
+    *("add", "sub", "mul", "truediv", "floordiv", "mod", "pow", "matmul", "and", "or", "xor"),
+    *("lshift", "rshift", "div"),
 }
 
 

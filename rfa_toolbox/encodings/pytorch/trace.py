@@ -354,30 +354,12 @@ _ARITHMETIC: dict[str, Callable[..., Any]] = {
     "ge": operator.ge,
 }
 _PASSED_ON = {
-    "NumToTensor",
-    "Int",
-    "Float",
-    "Bool",
-    "ScalarImplicit",
-    "IntImplicit",
-    "FloatImplicit",
-    "item",
-    "scalar_tensor",
-    "tensor",
+    *("NumToTensor", "Int", "Float", "Bool", "ScalarImplicit", "IntImplicit"),
+    *("FloatImplicit", "item", "scalar_tensor", "tensor"),
 }
 _VIEWS = {
-    "slice",
-    "select",
-    "view",
-    "narrow",
-    "transpose",
-    "permute",
-    "unsqueeze",
-    "squeeze",
-    "expand",
-    "diagonal",
-    "as_strided",
-    "unflatten",
+    *("slice", "select", "view", "narrow", "transpose", "permute", "unsqueeze", "squeeze"),
+    *("expand", "diagonal", "as_strided", "unflatten"),
 }
 
 _LISTS_OF_VIEWS = {"unbind", "split", "split_with_sizes", "chunk", "tensor_split"}
