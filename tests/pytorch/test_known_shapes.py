@@ -10,7 +10,9 @@ import hypothesis
 import hypothesis.strategies as st
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
 from rfa_toolbox.encodings.pytorch.shapes import empty_like, known_result
 
@@ -222,6 +224,31 @@ def test_usual_calls_are_known(name: str) -> None:
         assert found is not None
         expected = function(*args, **keywords)
     assert (found.shape, found.stride()) == (expected.shape, expected.stride())
+
+
+@pytest.mark.parametrize("kind", [nn.LSTM, nn.GRU, nn.RNN])
+@pytest.mark.parametrize("options", [{}, {"bidirectional": True, "num_layers": 2}])
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_a_sequence_is_not_gone_through(kind: Any, options: Any, batch_first: bool) -> None:
+    class Asked(TorchFunctionMode):
+        def __torch_function__(
+            self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+        ) -> Any:
+            keywords = kwargs or {}
+            result = function(*args, **keywords)
+            found = known_result(function, args, keywords)
+            if isinstance(found, tuple):
+                seen.append((result, found))
+            return result
+
+    seen: list[Any] = []
+    layer = kind(5, 7, batch_first=batch_first, **options).to("meta")
+    with torch.no_grad(), Asked():
+        layer(torch.empty(2, 6, 5, device="meta"))
+    ((expected, found),) = seen
+    assert [(one.shape, one.stride(), one.dtype) for one in found] == [
+        (one.shape, one.stride(), one.dtype) for one in expected
+    ]
 
 
 def test_calls_that_gradients_follow_are_left_to_pytorch() -> None:

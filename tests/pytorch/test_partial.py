@@ -64,6 +64,25 @@ ENDS: dict[str, Callable[[torch.Tensor], Any]] = {
 }
 
 
+ASSERTED = """
+def forward(s, x):
+    y = torch.zeros(1, 3, 34, 34)
+    y[:, :, 1:-1, 1:-1] = x
+    assert (y[:, :, 1:-1, 1:-1] == x).all()
+    assert x.isfinite().all() and x.max() < 5, "not an image"
+    return s.conv(y)
+"""
+
+
+def test_what_a_model_asserts_holds() -> None:
+    found: dict[str, Any] = {"torch": torch}
+    exec(ASSERTED, found)
+    model: nn.Module = type("Padded", (nn.Module,), {"forward": found["forward"]})()
+    model.conv = nn.Conv2d(3, 4, 3)
+    graph = encode(model, partial=False, capture="meta")
+    assert graph.receptive_field_max == (3, 3)
+
+
 @pytest.mark.parametrize("end", ENDS.values(), ids=list(ENDS))
 def test_what_ran_before_an_end_that_depends_on_data_is_kept_and_the_line_is_said(
     end: Callable[[torch.Tensor], Any],

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dis
+import itertools
 import math
 import random
 import sys
@@ -14,6 +16,7 @@ import types
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import attrs
@@ -44,6 +47,7 @@ __all__ = [
     "expanded",
     "fields_of",
     "first_line",
+    "is_asserted",
     "is_compiled",
     "is_even",
     "name_of_class",
@@ -548,6 +552,21 @@ def _replaced(owner: Any, name: str, value: Any) -> Iterator[None]:
 def calling_line() -> str:
     """Return the line of the model's own code that is running, as ``file:line``."""
     return _last_of_model(traceback.extract_stack())
+
+
+def is_asserted(frame: FrameType) -> bool:
+    """Whether a model asserts what it asks for: it holds, or the model would not run at all."""
+    steps = list(dis.get_instructions(frame.f_code))
+    behind = itertools.dropwhile(lambda one: one.offset < frame.f_lasti, steps)
+    jump = next((one for one in itertools.islice(behind, 3) if "JUMP" in one.opname), None)
+    if jump is None:
+        return False
+    if "FALSE" in jump.opname:
+        fails = next((one for one in steps if one.offset == jump.argval), jump)
+    else:
+        fails = next(behind, jump)
+    common = fails.opname == "LOAD_COMMON_CONSTANT" and fails.argval is AssertionError
+    return common or fails.opname == "LOAD_ASSERTION_ERROR"
 
 
 def first_line(error: Exception) -> str:

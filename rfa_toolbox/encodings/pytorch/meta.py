@@ -28,6 +28,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     calling_line,
     describe_call,
     first_line,
+    is_asserted,
     origins_of,
     plain_arguments,
     raising_line,
@@ -273,6 +274,8 @@ class Recorder(TorchFunctionMode):
 
     def _follow(self, asked: Called) -> Any:
         """Call a function on something that the input reaches, and write it down."""
+        if asked.spelled == "__bool__" and is_asserted(sys._getframe(2)):
+            return True
         self._check_values(asked)
         called = self._on_meta(asked)
         first = called.first

@@ -20,19 +20,19 @@ from torch.nn import functional
 
 __all__ = ["empty_like", "known_result"]
 
-Rule: TypeAlias = "Callable[..., torch.Tensor | None]"
+Result: TypeAlias = "torch.Tensor | tuple[torch.Tensor, ...] | None"
+Rule: TypeAlias = "Callable[..., Result]"
 """From the arguments of a function, called as it calls them, to its result or None."""
 
 
-def known_result(
-    function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]
-) -> torch.Tensor | None:
+def known_result(function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]) -> Result:
     """Return the result of a call on the meta device; None where no rule knows it.
 
     >>> image = torch.empty(1, 3, 32, 32, device="meta")
     >>> weight = torch.empty(8, 3, 3, 3, device="meta")
     >>> with torch.no_grad():
-    ...     known_result(torch.conv2d, (image, weight, None, 2, 1), {}).shape
+    ...     made = known_result(torch.conv2d, (image, weight, None, 2, 1), {})
+    >>> made.shape
     torch.Size([1, 8, 16, 16])
     """
     rule = _RULES.get(function)
@@ -481,6 +481,30 @@ def _signal_of(
     return spectra.new_empty((*spectra.shape[:-2], size), dtype=dtype)
 
 
+def _recurrent(
+    tensor: torch.Tensor,
+    state: Any,
+    weights: Sequence[torch.Tensor],
+    _biased: bool,
+    _layers: int,
+    _dropout: float,
+    _training: bool,
+    both_ways: bool,
+    batch_first: bool,
+) -> Result:
+    """PyTorch goes through a sequence step by step, also where there is nothing to compute."""
+    states = (state,) if isinstance(state, torch.Tensor) else tuple(state)
+    if not all(map(_has_fractions, (tensor, *states, *weights))) or tensor.dim() != 3:
+        return None
+    batch, length = tensor.shape[:2] if batch_first else reversed(tensor.shape[:2])
+    fits = all(one.dim() == 3 and one.shape[1] == batch for one in states)
+    if not fits or tensor.shape[2] != weights[0].shape[1] or not length:
+        return None
+    made = tensor.new_empty((length, batch, states[0].shape[2] * (1 + both_ways)))
+    ends = (tensor.new_empty(one.shape) for one in states)
+    return (made.transpose(0, 1) if batch_first else made, *ends)
+
+
 _RULES: Mapping[Any, Rule] = {
     torch.conv2d: _conv2d,
     functional.linear: _linear,
@@ -531,6 +555,7 @@ _RULES: Mapping[Any, Rule] = {
     torch.cat: _cat,
     torch.roll: _roll,
     functional.adaptive_avg_pool2d: _adaptive_avg_pool2d,
+    **dict.fromkeys((torch.lstm, torch.gru, torch.rnn_tanh, torch.rnn_relu), _recurrent),
     torch.istft: _signal_of,
     torch.Tensor.istft: _signal_of,
 }
