@@ -48,9 +48,10 @@ WAYS: dict[str, tuple[nn.Module, tuple[int, int]]] = {
 def test_a_frame_sees_its_window(name: str) -> None:
     model, expected = WAYS[name]
     assert seen(model, 10) == expected
-    graph = encode(model, (1, 800))
-    assert graph.input_region((10,))[0] == expected
-    assert graph.certainty == "exact"
+    for capture in ("meta", "jit"):
+        graph = encode(model, (1, 800), capture=capture)
+        assert graph.input_region((10,))[0] == expected
+        assert graph.certainty == "exact"
 
 
 def enhancer(kernel: int) -> nn.Module:

@@ -687,8 +687,13 @@ def _unpacked(several: Any) -> list[Any]:
     return next((list(user.outputs()) for user in users), [])
 
 
+_ASKING = {"aten::size", "aten::len", "aten::dim", "aten::numel"}
+
+
 def _belongs(user: Any, nodes: list[Any]) -> bool:
-    """Whether a packing node only feeds other operators of the same function."""
+    """Whether a node only asks for a size, or packs for other operators of the same function."""
+    if user.kind() in _ASKING:
+        return True
     if user.kind() not in ("prim::ListConstruct", "prim::TupleConstruct", "prim::ListUnpack"):
         return False
     return all(use.user in nodes for value in user.outputs() for use in value.uses())
