@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import attrs
 
@@ -92,25 +92,42 @@ def resolution_profile(
     axes = axes_of(nodes)
     normal = [arithmetic.normalise_resolution(one, axes) for one in asked]
     work = compute_at_each(graph, normal)
-    judged = [(_Limits.of(one.main), one.nodes) for one in blocks(graph) if one.counted]
+    judged = [
+        (_Limits.of(one.main), _costs_of(one.nodes, work)) for one in blocks(graph) if one.counted
+    ]
     points = []
-    for place, resolution in enumerate(normal):
-        members: dict[LayerState, list[EnrichedNetworkNode]] = {state: [] for state in STATES}
-        counts = dict.fromkeys(STATES, 0)
-        for limits, inside in judged:
-            state = limits.state(resolution)
-            counts[state] += 1
-            members[state] += inside
-        costs = {
-            state: sum_of_costs(TotalCosts(node.parameters, work[node][place]) for node in inside)
-            for state, inside in members.items()
-        }
-        total = sum_of_costs(TotalCosts(node.parameters, work[node][place]) for node in nodes)
-        points.append(ProfilePoint(resolution, counts, costs, total))
+    for place, (resolution, total) in enumerate(zip(normal, _costs_of(nodes, work), strict=True)):
+        members: dict[LayerState, list[TotalCosts]] = {state: [] for state in STATES}
+        for limits, costs in judged:
+            members[limits.state(resolution)].append(costs[place])
+        counts = {state: len(inside) for state, inside in members.items()}
+        together = {state: _together(inside) for state, inside in members.items()}
+        points.append(ProfilePoint(resolution, counts, together, total))
     good = tuple(
         max((one.good_from(axis) for one, _ in judged), default=1) for axis in range(axes or 1)
     )
     return ResolutionProfile(tuple(points), good)
+
+
+def _costs_of(
+    nodes: Sequence[EnrichedNetworkNode],
+    work: Mapping[EnrichedNetworkNode, tuple[int | None, ...]],
+) -> list[TotalCosts]:
+    """Return what some layers cost together, at every resolution."""
+    each = [node.parameters for node in nodes]
+    parameters = sum_of_costs(nodes).parameters
+    found = []
+    for column in zip(*(work[node] for node in nodes), strict=True):
+        known = [count for count in column if count is not None]
+        unknown = sum(None in both for both in zip(each, column, strict=True))
+        found.append(TotalCosts(parameters, sum(known) if known else None, unknown))
+    return found
+
+
+def _together(several: Sequence[TotalCosts]) -> TotalCosts:
+    """Return the sum of sums."""
+    found = sum_of_costs(several)
+    return attrs.evolve(found, unknown=sum(one.unknown for one in several))
 
 
 @attrs.frozen
@@ -119,10 +136,14 @@ class _Limits:
 
     field: tuple[Size, ...]
     unproductive: tuple[tuple[Size, ...], tuple[Size, ...]]
+    steps: tuple[Size, Size, Size]
+    """Where all axes are equal: up to which resolution the layer is unproductive, and below which
+    it is critical, on all axes or on some."""
 
     @classmethod
     def of(cls, node: EnrichedNetworkNode) -> _Limits:
-        return cls(smallest_fields(node), node.unproductive_limits())
+        field, limits = smallest_fields(node), node.unproductive_limits()
+        return cls(field, limits, (max(map(min, limits)), min(field), max(field)))
 
     def good_from(self, axis: int) -> Size:
         """Return from where on the layer can help along an axis, and fits into the image."""
@@ -131,6 +152,14 @@ class _Limits:
         return max((one for one in both if one != math.inf), default=1)
 
     def state(self, resolution: tuple[int, ...]) -> LayerState:
+        size = resolution[0]
+        if resolution.count(size) == len(resolution):
+            unproductive_up_to, critical_below, partially_below = self.steps
+            if size <= unproductive_up_to:
+                return "unproductive"
+            if size < critical_below:
+                return "critical"
+            return "partially critical" if size < partially_below else "productive"
         if len(resolution) > len(self.field):  # a scalar holds for every axis
             repeats = len(resolution)
             one, other = self.unproductive

@@ -13,7 +13,19 @@ from rfa_toolbox.errors import InvalidResolutionError
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition, Measures
 from tests.screening.spaces import random_spec
 
+
+def half_known() -> EnrichedNetworkNode:
+    """A graph of which the work of one layer, and the parameters of another, are not known."""
+    layer, node = LayerDefinition("Conv", (3, 3), padding=1), None
+    for parameters, work in ((10, None), (None, [(64, (1, 1))]), (10, [(64, (1, 1))])):
+        measures = Measures((8, 8), (8, 8), parameters, work)
+        node = EnrichedNetworkNode("conv", layer, [node] if node else [], measures=measures)
+    assert node is not None
+    return node
+
+
 GRAPHS = {
+    "half known": half_known(),
     "resnet18": resnet18(),
     "vgg16": vgg16(),
     **{
@@ -42,6 +54,10 @@ def test_a_profile_says_what_each_resolution_says(name: str) -> None:
             assert point.costs[state].multiply_accumulates == (sum(known) if known else None)
             parameters = [node.parameters for node in nodes if node.parameters is not None]
             assert point.costs[state].parameters == (sum(parameters) if parameters else None)
+            unknown = [node for node in nodes if None in (node.parameters, work[node])]
+            assert point.costs[state].unknown == len(unknown)
+        unknown = [node for node in graph.all_layers if None in (node.parameters, work[node])]
+        assert point.total.unknown == len(unknown)
 
 
 def test_a_profile_changes_where_its_counts_do() -> None:
