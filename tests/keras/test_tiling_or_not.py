@@ -152,7 +152,9 @@ REFUSED = {
     "embedding of places": lambda k, o, x: conv(k)(
         x + k.Reshape((SIZE, 1, 2))(k.Embedding(SIZE, 2)(o.reshape(o.arange(SIZE), (1, SIZE))))
     ),
-    "a matrix per row": lambda k, o, x: o.matmul(conv(k)(x), np.ones((SIZE, 2, 3))),
+    "a matrix per row": lambda k, o, x: o.matmul(
+        conv(k)(x), np.arange(SIZE * 6.0).reshape(SIZE, 2, 3)
+    ),
     "where": lambda k, o, x: conv(k)(o.where(coordinates() > 0.3, x, -x)),
     "tril": lambda k, o, x: o.tril(o.transpose(conv(k)(x), (0, 3, 1, 2))),
     "einsum with a number per row": layer(

@@ -91,7 +91,8 @@ def _slide(
     if scatters and any(window.kernel > 1 for window in windows):
         facts["apart"] = True
     if channels is not None:
-        facts["slides"] = _slides(value, dimensions, channels)
+        whole = [place for place in mixed if place != channels]
+        facts["slides"] = _slides(value, (*dimensions, *whole), channels)
     return Effect(found, (tuple(layout),), base=value, mixed=mixed, **facts)
 
 
