@@ -261,7 +261,7 @@ def test_a_rule_is_a_function_with_a_name(name: Any, rule: Any) -> None:
         default_chain().with_rule(name, rule)
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["meta", "keras", "onnx"])
 def test_what_a_rule_raises_reaches_the_user_as_it_is(kind: str) -> None:
     chain = default_chain().with_rule("acme::blur", lambda shapes, arguments: arguments["nope"])
     with pytest.raises(KeyError, match=r"^'nope'$"):

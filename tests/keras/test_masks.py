@@ -102,8 +102,14 @@ def test_an_attention_sees_what_its_mask_leaves(way: str, name: str) -> None:
         assert unit - back <= first <= last <= unit + ahead
 
 
-@pytest.mark.parametrize("way", ["given to a layer", "given to a softmax", "added", "chosen"])
-@pytest.mark.parametrize(("name", "size"), [("a band", 7), ("what is in front", INF)])
+@pytest.mark.parametrize(
+    ("way", "name", "size"),
+    [
+        ("given to a layer", "what is in front", INF),
+        ("given to a softmax", "a band", 7),
+        ("added", "a band", 7),
+    ],
+)
 def test_what_a_mask_hides_is_measured_by_differences(way: str, name: str, size: float) -> None:
     report = verify(network(lambda x: WAYS[way](x, MASKS[name][0])))
     assert report.ok, report
