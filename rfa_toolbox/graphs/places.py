@@ -141,7 +141,9 @@ def _behind(read: UnitWindows | None, slide: Slide, blockwise: bool) -> UnitWind
     if kernel == math.inf:
         if scan is None or read == EVERYTHING:
             return EVERYTHING
-        return None if read is None else unit_windows.scanned(read, scan)
+        if read is None:
+            return None
+        return unit_windows.scanned(unit_windows.shifted(read, -(begin or 0)), scan)
     if read is None or read == EVERYTHING:
         return read
     if begin is None:

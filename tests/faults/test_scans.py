@@ -162,6 +162,14 @@ LEFT: dict[str, tuple[nn.Module, tuple[float, float]]] = {
 }  # fmt: skip
 
 
+def test_a_scan_of_what_a_crop_in_front_left_looks_ahead_by_what_was_cut_off() -> None:
+    model = function(lambda s, x: s.c(x)[:, :, 2:].cumsum(2))
+    (windows,) = encode(model, (1, 4, LENGTH)).unit_windows
+    assert (windows.firsts, windows.lasts) == ((-INF,), (3,))
+    for unit, (_, last) in enumerate(seen_by_differences(model, (1, 4, LENGTH))):
+        assert last == min(LENGTH - 1, unit + 3)
+
+
 @captures
 @pytest.mark.parametrize("name", LEFT)
 def test_all_that_a_crop_left_is_everything(name: str, capture: str) -> None:
