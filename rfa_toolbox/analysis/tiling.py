@@ -178,7 +178,11 @@ def _with_blocks_counted(node: EnrichedNetworkNode) -> EnrichedNetworkNode:
         layer = one.layer_info
         if layer.norm_blocks is not None:
             layer = attrs.evolve(
-                layer, kernel_size=layer.norm_blocks, blockwise=True, ignored_global=False
+                layer,
+                kernel_size=layer.norm_blocks,
+                padding=0,
+                blockwise=True,
+                ignored_global=False,
             )
         before = tuple(made[each] for each in one.predecessors)
         made[one] = attrs.evolve(one, layer_info=layer, predecessors=before)

@@ -53,8 +53,8 @@ def _norm_blocks(steps: Sequence[Step]) -> tuple[int, ...] | None:
     """Return the blocks of the map that a single norm among neutral steps takes statistics from."""
     norms = [step.statistics for step in steps if step.ignored_global]
     windows = norms[0] if len(norms) == 1 else {}
-    if not all(step.neutral for step in steps) or (len(steps) > 1 and not is_aligned(steps)):
-        return None
+    if any(window != NEUTRAL for step in steps for window in step.windows):
+        return None  # where blocks begin is told of what stays in its place alone
     if not windows or any(one.kernel == math.inf or one.dilation != 1 for one in windows.values()):
         return None
     axes = range(len(steps[0].windows))

@@ -493,3 +493,27 @@ def test_an_approximate_plan_needs_the_places_of_units_as_well(behind):
         last = named("last", LayerDefinition("Conv", 3, padding=1), last)
     with pytest.raises(InvalidGraphError, match="padding"):
         tile_plan(last, 64, 32, approximate=True)
+
+
+def behind_a_norm(**facts):
+    image = EnrichedNetworkNode("image", LayerDefinition("Input", 1, 1), [])
+    conv = EnrichedNetworkNode("conv", LayerDefinition("Conv", 3, padding=1), [image])
+    layer = LayerDefinition("Norm", 1, 1, ignored_global=True, **facts)
+    norm = EnrichedNetworkNode("norm", layer, [conv])
+    return EnrichedNetworkNode("last", LayerDefinition("Conv", 3, padding=1), [norm])
+
+
+def test_tiles_hold_the_blocks_of_which_a_norm_takes_statistics():
+    graph = behind_a_norm(norm_blocks=4)
+    plan = tile_plan(graph, 32, 18)
+    # Right in a tile are 1 to 14 of the first convolution, 4 to 11 of the norm, 5 to 10 in all.
+    assert (plan.alignment, plan.margin) == ((4,), ((5, 5),))
+    assert [tile.source[0].start for tile in plan.tiles] == [0, 4, 8, 12, 16]
+    assert plan.tiles[1].keep == (slice(7, 11),)
+    assert graph.receptive_field_max == 5
+    assert graph.predecessors[0].layer_info.ignored_global
+
+
+def test_a_norm_of_no_blocks_takes_a_tile_for_the_image():
+    with pytest.raises(InvalidGraphError, match="depends on the whole image"):
+        tile_plan(behind_a_norm(), 32, 18)

@@ -286,7 +286,6 @@ TILED: dict[str, tuple[Any, dict[str, Any]]] = {
         in_patches(lambda s, t: t * s.m(F.gelu(s.l(t.mT))).mT),
         {**D, "l": nn.Linear(16, 4), "m": nn.Linear(4, 16)},
     ),
-    "norm of windows, cut elsewhere": (norm_of_moved_patches, D),
     "norm of blocks": (norm_of_parts(lambda rows: 4, lambda columns: 2), C),
     "transposed and back": (lambda s, x: s.c(x.transpose(2, 3)).transpose(2, 3), C),
     "repeated": (lambda s, x: s.c(x.repeat_interleave(2, 2).repeat_interleave(2, 3)), C),
@@ -387,6 +386,7 @@ REFUSED: dict[str, tuple[Any, dict[str, Any]]] = {
         lambda s, x: s.n(s.c(x)), {"c": conv(), "n": nn.BatchNorm2d(2, track_running_stats=False)},
     ),
     "norm of the image": (lambda s, x: s.d(F.layer_norm(s.c(x), (2, *x.shape[2:]))), D),
+    "norm of windows of a crop": (norm_of_moved_patches, D),
     "norm of strips": (norm_of_parts(lambda rows: 4, lambda columns: columns), C),
     "norm of eight blocks": (norm_of_parts(lambda rows: rows // 8, lambda columns: 4), C),
     "norm of a window of windows": (
