@@ -138,6 +138,16 @@ EQUIVALENT: dict[str, dict[str, list[str]]] = {
         "Branches whose place is not known were refused before.": [
             "_offsets: read[axis] or 0 => read[axis]",
         ],
+        "It only spares a copy of the graph.": [
+            (
+                "_with_blocks_counted: if all((one.layer_info.norm_blocks is None for one in "
+                "node.all_layers)) => if False"
+            ),
+            (
+                "_with_blocks_counted: one.layer_info.norm_blocks is None => "
+                "one.layer_info.norm_blocks is not None"
+            ),
+        ],
         "Nothing follows the last tile.": [
             "_slices: stop if stop is not None else done => stop",
         ],
