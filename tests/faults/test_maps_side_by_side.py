@@ -159,3 +159,22 @@ def test_places_along_one_axis_behind_those_along_another_are_a_bound() -> None:
     (both,) = (one for one in graph.all_layers if one.layer_info.name == "cat")
     assert (both.receptive_field_max, both.certainty) == ((INF, INF), "bound")
     assert verify(model, (1, 2, 12, 9), max_length=64).ok
+
+
+TAKEN: dict[str, Any] = {
+    "split and squeezed": lambda x: [one.squeeze(2) for one in x.split(1, 2)],
+    "chunked and viewed": lambda x: [one.reshape(1, 4) for one in x.chunk(x.shape[2], 2)],
+    "sliced and squeezed": lambda x: [x[:, :, t : t + 1].squeeze(-1) for t in range(x.shape[2])],
+    "narrowed and flattened": lambda x: [x.narrow(2, t, 1).flatten(1) for t in range(x.shape[2])],
+}
+
+
+@pytest.mark.parametrize("name", TAKEN)
+def test_a_place_that_loses_its_dimension_keeps_where_it_was(name: str) -> None:
+    def function(s: Any, x: torch.Tensor) -> torch.Tensor:
+        return s.c(torch.stack([s.d(one) for one in TAKEN[name](x)], 2))  # type: ignore[no-any-return]
+
+    graph = encode(Function(function, d=nn.Linear(4, 4), c=conv1d()), SIGNAL)
+    assert (graph.receptive_field_max, graph.certainty) == ((3,), "exact")
+    assert graph.feature_map == (12,)
+    assert graph.input_region((5,)) == ((4, 6),)

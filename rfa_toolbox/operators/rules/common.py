@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+from rfa_toolbox.operators import layout as layouts
 from rfa_toolbox.operators.effects import Moved, Slides
 from rfa_toolbox.operators.known import Known
-from rfa_toolbox.operators.layout import Atom, Dimension, Layout, axes_of
+from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Piece, axes_of
 from rfa_toolbox.operators.record import (
     Operation,
     TensorRef,
@@ -20,9 +22,11 @@ __all__ = [
     "move",
     "pads_where_cropped",
     "per_axis",
+    "pinned_places",
     "places_of",
     "sides",
     "with_layout",
+    "without_singles",
 ]
 
 
@@ -111,3 +115,36 @@ def with_layout(value: Value, layout: Layout, output: TensorRef) -> Value:
     ):
         return value._replace(layout=layout, parts=None, apart=value.apart or is_stacked(parts))
     return value._replace(layout=layout)
+
+
+def pinned_places(value: Value) -> list[int]:
+    """Return the dimensions that hold nothing but one place of a map that has more of them."""
+    return [
+        place
+        for place, dimension in enumerate(value.layout)
+        if len(dimension) == 1 and _is_pinned(value, dimension[0])
+    ]
+
+
+def _is_pinned(value: Value, piece: Piece) -> bool:
+    return (
+        type(piece) is Atom
+        and piece.axis is not None
+        and piece.size == 1 < value.extents[piece.axis]
+    )
+
+
+def without_singles(value: Value, gone: Sequence[int], keep: int = 0) -> Layout:
+    """Return the layout of a value without dimensions of size 1, and where it was in them.
+
+    ``keep`` dimensions are left in any case.
+    """
+    layout = value.layout
+    for place in sorted(gone, reverse=True):
+        if len(layout) == keep:
+            break
+        if any(_is_pinned(value, piece) for piece in layout[place]):
+            layout = layouts.without(layout, place)
+        else:
+            layout = (*layout[:place], *layout[place + 1 :])
+    return layout

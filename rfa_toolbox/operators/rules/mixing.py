@@ -17,7 +17,13 @@ from rfa_toolbox.operators.record import (
     TensorRef,
     tensors_in,
 )
-from rfa_toolbox.operators.rules.common import as_channels, dependent, places_of
+from rfa_toolbox.operators.rules.common import (
+    as_channels,
+    dependent,
+    pinned_places,
+    places_of,
+    without_singles,
+)
 from rfa_toolbox.operators.rules.elementwise import pointwise
 from rfa_toolbox.operators.values import Value, with_most_axes
 from rfa_toolbox.operators.windows import Window, in_blocks
@@ -581,10 +587,12 @@ def flatten(known: Known, operation: Operation) -> Answer:
     start = operation.get("start_dim", 0) % rank
     stop = operation.get("end_dim", -1) % rank
     shape = operation.outputs[0].shape
+    pinned = [place for place in pinned_places(value) if place >= start]
+    value = value._replace(layout=without_singles(value, pinned, keep=len(shape)))
     layout = layouts.reshape(value.layout, shape)
     found = known.vector(value)
     if start <= 1 and stop == rank - 1 and rank > 2:
-        merged = range(start, stop + 1)
+        merged = range(start, len(value.layout))
         found = {
             axis: window
             for axis, window in known.mixing(value, merged).items()

@@ -18,8 +18,10 @@ from rfa_toolbox.operators.rules.common import (
     move,
     pads_where_cropped,
     per_axis,
+    pinned_places,
     places_of,
     with_layout,
+    without_singles,
 )
 from rfa_toolbox.operators.values import Value, between, is_stacked, with_copies
 from rfa_toolbox.operators.windows import SOMEWHERE, Window
@@ -94,7 +96,9 @@ def reshape(known: Known, operation: Operation) -> Answer:
     if constant is not None:
         return constant
     _, value = known.worked_on(operation)
-    return move(known, operation, layouts.reshape(value.layout, operation.outputs[0].shape))
+    shape = operation.outputs[0].shape
+    layout = without_singles(value, pinned_places(value), keep=len(shape))
+    return move(known, operation, layouts.reshape(layout, shape))
 
 
 @rule("as it lies")
@@ -112,10 +116,8 @@ def squeeze(known: Known, operation: Operation) -> Answer:
     """Take out dimensions of size 1."""
     tensor, value = known.worked_on(operation)
     wanted = places_of(operation.arguments.get("dim"), len(tensor.shape))
-    gone = {place for place in wanted if tensor.shape[place] == 1}
-    return move(
-        known, operation, tuple(d for place, d in enumerate(value.layout) if place not in gone)
-    )
+    gone = [place for place in wanted if tensor.shape[place] == 1]
+    return move(known, operation, without_singles(value, gone))
 
 
 @rule("as it lies")
