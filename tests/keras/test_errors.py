@@ -143,6 +143,7 @@ WINDOWS: list[tuple[str, dict[str, Any], str]] = [
     ("Conv2D", {"kernel_size": 3, "strides": "2"}, "strides is '2'"),
     ("Conv2D", {"kernel_size": 3, "dilation_rate": [0, 1]}, r"dilation_rate is \[0, 1\]"),
     ("Conv2D", {"kernel_size": 3, "padding": "most"}, "padding is 'most'"),
+    ("MaxPooling2D", {"pool_size": 2, "padding": "causal"}, "padding is 'causal'"),
     ("Conv2D", {"kernel_size": 3, "data_format": "middle"}, "data_format is 'middle'"),
     ("Conv2DTranspose", {"kernel_size": 3, "strides": [0, 2]}, r"strides is \[0, 2\]"),
     ("DepthwiseConv2D", {"kernel_size": [3]}, r"kernel_size is \[3\]"),

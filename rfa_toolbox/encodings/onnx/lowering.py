@@ -457,6 +457,9 @@ _MODES = {"nearest": "nearest", "linear": "bilinear", "cubic": "bicubic"}
 _TIMES = 2**12
 """How many times as large a resize may make a map, or as small."""
 
+_UNITS = 2**22
+"""How many units a map that is resized may have along one dimension: all of them are looked at."""
+
 
 def _resize(call: Call) -> None:
     """Resize a map; where its channels lie behind, they are put in front for it."""
@@ -467,7 +470,7 @@ def _resize(call: Call) -> None:
         call.add("clone", {"input": call.x})
         return
     pairs = [(behind[at], before[at]) for at in resized]
-    if any(min(pair) * _TIMES < max(pair) for pair in pairs):
+    if any(max(pair) > min(min(pair) * _TIMES, _UNITS) for pair in pairs):
         raise ValueError(f"it makes sizes {behind!r} of {before!r}")
     sampling = _sampling(call, coordinates, resized)
     if isinstance(sampling, str):

@@ -348,7 +348,13 @@ def _transposed(call: Call) -> TensorRef:
 def pooled(
     call: Call, place: Map, sizes: Sequence[int], strides: Sequence[int], padding: str
 ) -> TensorRef:
-    """Return a map behind a pooling."""
+    """Return a map behind a pooling.
+
+    Raises:
+        ValueError: if it is padded as a convolution alone may be.
+    """
+    if padding == "causal":
+        raise ValueError("padding is 'causal'; expected of a pooling is 'valid' or 'same'")
     made = slid_over(call, place.sizes, sizes, strides, (1,) * place.count, padding)
     return place.back(
         call.emit(
