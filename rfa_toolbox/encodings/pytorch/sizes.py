@@ -89,7 +89,16 @@ def _notes(operations: Sequence[Operation], others: Sequence[Operation]) -> list
 
 
 _CROPS = {"getitem", "index", "narrow", "select", "slice"}
-_PARTS = {"chunk", "reshape", "split", "split_with_sizes", "tensor_split", "unflatten", "view"}
+_PARTS = {
+    "chunk",
+    "reshape",
+    "split",
+    "split_with_sizes",
+    "tensor_split",
+    "unbind",
+    "unflatten",
+    "view",
+}
 
 
 def cuts_maps(record: Record) -> bool:
@@ -107,6 +116,9 @@ def _cut_in(operation: Operation) -> Iterator[tuple[TensorRef, int]]:
     if operation.name not in _PARTS or tensor is None:
         return
     before, after = tensor.shape, operation.outputs[0].shape
+    if operation.name == "unbind":
+        yield tensor, operation.get("dim", 0) % len(before)
+        return
     if len(operation.outputs) > 1:
         yield from ((tensor, at) for at, size in enumerate(before) if after[at] != size)
         return
