@@ -6,6 +6,7 @@ Sizes are plain numbers by the time an operator sees them: ``F.interpolate(x, si
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
@@ -49,10 +50,8 @@ def compared(record: Record, other: Record | None) -> Record:
         noted = [_of_given_size(one, record.sized) for one in operations]
     else:
         noted = _notes(operations, other.operations)
-        crops = any(
-            note and one.name in _CROPS for note, one in zip(noted, operations, strict=True)
-        )
-        if crops or _are_cut_by_size(operations, other.operations):
+        pairs = zip(operations, other.operations, strict=False)
+        if any(map(_are_parts, itertools.takewhile(_go_one_way, pairs))):
             noted = _with_windows_that_grow(noted, record, other)
     if not any(noted):
         return record
@@ -101,42 +100,51 @@ _PARTS = {
 }
 
 
+def _go_one_way(pair: tuple[Operation, Operation]) -> bool:
+    return _way(pair[0]) == _way(pair[1])
+
+
+def _are_parts(pair: tuple[Operation, Operation]) -> bool:
+    """Whether an operation may take a part of a map that grows with the input."""
+    one, other = pair
+    if one.name in _CROPS and _note(one, other):  # more than half counts as everything there is
+        whole, left = next(tensors_in(one.arguments)).shape, one.outputs[0].shape
+        return 2 * math.prod(left) <= math.prod(whole)
+    cuts = zip(_cut_in(one), _cut_in(other), strict=False)
+    return any(
+        cut == same and grown.shape[cut[0]] != tensor.shape[cut[0]]  # as many, whatever the input
+        for (tensor, *cut), (grown, *same) in cuts
+    )
+
+
 def cuts_maps(record: Record) -> bool:
     """Whether a model may cut a map into a number of parts without asking for its size."""
     return any(
         place > 1 or (place == 1 and len(tensor.shape) < 4)
         for operation in record.operations
-        for tensor, place in _cut_in(operation)
+        for tensor, place, _ in _cut_in(operation)
     )
 
 
-def _cut_in(operation: Operation) -> Iterator[tuple[TensorRef, int]]:
-    """Yield the tensor of which an operation cuts a dimension into parts, and the dimension."""
+def _cut_in(operation: Operation) -> Iterator[tuple[TensorRef, int, int]]:
+    """Yield the tensor of which an operation cuts a dimension, this, and into how many parts."""
     tensor = next(tensors_in(operation.arguments), None)
     if operation.name not in _PARTS or tensor is None:
         return
     before, after = tensor.shape, operation.outputs[0].shape
     if operation.name == "unbind":
-        yield tensor, operation.get("dim", 0) % len(before)
+        place = operation.get("dim", 0) % len(before)
+        yield tensor, place, before[place]
         return
     if len(operation.outputs) > 1:
-        yield from ((tensor, at) for at, size in enumerate(before) if after[at] != size)
+        count = len(operation.outputs)
+        yield from ((tensor, at, count) for at, size in enumerate(before) if after[at] != size)
         return
     parts = {math.prod(after[:at]): count for at, count in enumerate(after) if count > 1}
     for place, size in enumerate(before):
-        if parts.get(math.prod(before[:place]), size) < size:
-            yield tensor, place
-
-
-def _are_cut_by_size(operations: Sequence[Operation], others: Sequence[Operation]) -> bool:
-    """Whether a map may be cut into as many parts whatever the input, so that the parts grow."""
-    pairs = zip(operations, others, strict=False)
-    return any(
-        grown.shape[place] != tensor.shape[place]
-        for one, other in pairs
-        for (tensor, place), (grown, same) in zip(_cut_in(one), _cut_in(other), strict=False)
-        if place == same
-    )
+        count = parts.get(math.prod(before[:place]), size)
+        if count < size:
+            yield tensor, place, count
 
 
 def _with_windows_that_grow(notes: Sequence[str], record: Record, other: Record) -> list[str]:
