@@ -6,6 +6,8 @@ handlers in order, the most specific one first, and takes the first answer.
 
 from __future__ import annotations
 
+import difflib
+import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeAlias, TypeVar
@@ -18,7 +20,7 @@ from rfa_toolbox.graphs import LayerDefinition
 if TYPE_CHECKING:
     from rfa_toolbox.operators.effects import Effect
 
-__all__ = ["Handler", "HandlerChain", "UserRule", "add_rule", "remove_rule"]
+__all__ = ["Handler", "HandlerChain", "UserRule", "add_rule", "remove_rule", "warn_of_unused"]
 
 UserRule: TypeAlias = (
     "Callable[[Sequence[tuple[int, ...]], Mapping[str, Any]], "
@@ -136,6 +138,29 @@ class HandlerChain(Generic[Call]):
     def describe(self, call: Call) -> LayerDefinition:
         """Return what the first handler that describes this call says of it."""
         return self.find(call)(call)
+
+
+def warn_of_unused(
+    chain: HandlerChain[Any], names: Iterable[str], model_name: str, stacklevel: int = 6
+) -> None:
+    """Warn of rules of a chain if no operation of a model has their name.
+
+    Args:
+        chain: whose rules were given for this model; those for all models may be for others.
+        names: the names of all its operations.
+        model_name: what to call the model.
+        stacklevel: as for ``warnings.warn``.
+    """
+    known = sorted({name.replace(">", "::") for name in names})
+    for name in chain.rules:
+        if name.replace(">", "::") not in known:
+            near = difflib.get_close_matches(name, known, 3, 0.5) or known[:10]
+            warnings.warn(
+                f"There is a rule for {name!r}, but no operation of {model_name} has that name, so "
+                f"it says nothing; there are {', '.join(map(repr, near))}.",
+                UserWarning,
+                stacklevel=stacklevel,
+            )
 
 
 _FOR_ALL: dict[str, UserRule] = {}

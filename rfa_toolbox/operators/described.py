@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 
 from rfa_toolbox.graphs import LayerDefinition
-from rfa_toolbox.operators.chain import HandlerChain, UserRule
+from rfa_toolbox.operators.chain import HandlerChain, UserRule, warn_of_unused
 from rfa_toolbox.operators.record import ModuleCall, Operation, Record, tensors_in
 from rfa_toolbox.operators.rules import RULES
 from rfa_toolbox.operators.told import told_by
@@ -26,9 +26,9 @@ DESCRIBED = "described"
 
 def with_rules(record: Record, chain: HandlerChain[Any]) -> Record:
     """Return a record in which operations that a user has a rule for are described by it."""
-    told: dict[str, UserRule | None] = {
-        name: chain.rule_of(name) for name in {one.name for one in record.operations}
-    }
+    names = {one.name for one in record.operations}
+    told: dict[str, UserRule | None] = {name: chain.rule_of(name) for name in names}
+    warn_of_unused(chain, names, record.model_name)
     if not any(told.values()):
         return record
     operations = []

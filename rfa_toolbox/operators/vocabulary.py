@@ -40,6 +40,7 @@ setitem: input index value
 take_along_dim: input index dim
 masked_select: input mask
 roll: input shifts dims
+as_strided: input size stride storage_offset input_stride
 pad: input pad mode value
 constant_pad_nd: input pad value
 repeat tile: input repeats

@@ -207,6 +207,15 @@ def test_the_warning_shows_a_remedy_that_fits(kind: str, unknown: Any) -> None:
     assert unknown[0].filename.endswith("test_rules_of_users.py")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.filterwarnings("ignore:These operations are not known")
+def test_a_rule_that_no_operation_has_the_name_of_is_said(kind: str) -> None:
+    chain = default_chain().with_rule("acme::blurr", padded).with_rule("acme::blur", padded)
+    with pytest.warns(UserWarning, match=r"a rule for 'acme::blurr', but .*'acme::blur'") as seen:
+        read(kind, chain)
+    assert [one.filename for one in seen] == [__file__]
+
+
 @pytest.mark.filterwarnings("ignore:These operations are not known")
 def test_an_operator_of_another_library_is_not_taken_for_its_namesake() -> None:
     class Namesake(nn.Module):

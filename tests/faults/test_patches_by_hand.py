@@ -10,7 +10,7 @@ import torch.nn.functional as F  # noqa: N812 - the name that everybody uses
 from torch import nn
 
 from rfa_toolbox.empirical import verify
-from tests.pytorch.measure import Function, encode, measured_extent
+from tests.pytorch.measure import Function, captures, encode, measured_extent
 
 
 def reshaped(x: torch.Tensor) -> torch.Tensor:
@@ -141,3 +141,35 @@ def test_what_is_repeated_in_blocks_is_not_measured_in_the_tensor_that_it_was_ma
     assert (verdicts["mean"], verdicts["expand"], verdicts["sub"]) == (
         "agrees", "not measured", "agrees",
     )  # fmt: skip
+
+
+FRAMES: dict[str, tuple[Any, tuple[int, ...]]] = {
+    "side by side": (lambda x: x.as_strided((1, 13, 8), (104, 8, 1)), (1, 1, 104)),
+    "over each other": (lambda x: x.as_strided((1, 25, 8), (104, 4, 1)), (1, 1, 104)),
+    "of channels": (lambda x: x.as_strided((1, 2, 12, 8), (104, 52, 4, 1)), (1, 2, 52)),
+}
+
+
+@captures
+@pytest.mark.parametrize("way", FRAMES)
+def test_strides_that_make_frames_of_a_signal_unfold_it(way: str, capture: str) -> None:
+    frames, shape = FRAMES[way]
+    model = Function(lambda s, x: s.d(frames(x)), d=nn.Linear(8, 4))
+    graph = encode(model, shape, capture)
+    assert (graph.receptive_field_max, graph.certainty) == ((8,), "exact")
+
+
+@captures
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda x: x.transpose(1, 2).as_strided((1, 13, 8), (104, 8, 1)),
+        lambda x: x.as_strided((1, 13, 8), (104, 8, 1), 0),
+        lambda x: x.as_strided((1, 12, 8), (104, 4, 1)),
+        lambda x: x.as_strided((1, 2, 8), (104, 1, 2)),
+    ],
+    ids=["of another order", "from a place", "not all", "channels in frames"],
+)
+def test_strides_that_are_not_followed_make_a_bound(read: Any, capture: str) -> None:
+    graph = encode(Function(lambda s, x: s.d(read(x)), d=nn.Linear(8, 4)), (1, 2, 52), capture)
+    assert (graph.receptive_field_max, graph.certainty) == ((float("inf"),), "bound")

@@ -50,6 +50,7 @@ __all__ = [
     "is_asserted",
     "is_compiled",
     "is_even",
+    "lying",
     "name_of_class",
     "origins_of",
     "raising_line",
@@ -250,6 +251,13 @@ def plain_arguments(
         values = (values[0], _numbers(values[1]), *values[2:])
     bound = bind(call.name, values, keywords, call.arguments)
     return {key: _plain(value, reference) for key, value in bound.items()}
+
+
+def lying(tensor: torch.Tensor, offset: int | None) -> dict[str, tuple[int, ...]]:
+    """Return how a tensor lies in memory, for what reads that from its first number on."""
+    if offset not in (None, tensor.storage_offset()):
+        return {}
+    return {"input_stride": tuple(map(int, tensor.stride()))}
 
 
 def _numbers(amounts: Any) -> Any:

@@ -12,7 +12,7 @@ from torch.export import ExportedProgram
 
 from rfa_toolbox.encodings.pytorch.archive import Archive, ArchivedNode
 from rfa_toolbox.encodings.pytorch.aten import normalised
-from rfa_toolbox.encodings.pytorch.capture import FILLED, KEEP_EVEN, expanded, is_even
+from rfa_toolbox.encodings.pytorch.capture import FILLED, KEEP_EVEN, expanded, is_even, lying
 from rfa_toolbox.encodings.pytorch.exported_constants import Constants
 from rfa_toolbox.encodings.pytorch.meta import index_of
 from rfa_toolbox.operators.record import (
@@ -136,6 +136,8 @@ class _Reader:
         name, arguments = normalised(str(schema.name), values, named)
         if name == "copy" and len(values) > 1:
             name, arguments = "expand", {"input": values[1]}
+        elif name == "as_strided":
+            arguments |= lying(node.args[0].meta["val"], arguments.get("storage_offset"))
         elif name.startswith("max_unpool"):
             arguments = {"input": values[0], **_pooling_behind(node.args[1])}
         made = self._made(node)

@@ -29,6 +29,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     describe_call,
     first_line,
     is_asserted,
+    lying,
     origins_of,
     plain_arguments,
     raising_line,
@@ -309,7 +310,10 @@ class Recorder(TorchFunctionMode):
             number = numbers.get(id(tensor))
             return look(tensor) if number is None else TensorRef(number, tuple(tensor.shape))
 
-        return plain_arguments(called.operator, called.args, called.keywords, reference)
+        found = plain_arguments(called.operator, called.args, called.keywords, reference)
+        if called.name == "as_strided" and called.first is not None:
+            found |= lying(called.first, found.get("storage_offset"))
+        return found
 
     def _compute(self, asked: Called) -> Any:
         """Call a function on constants alone, and note what is known of its result."""

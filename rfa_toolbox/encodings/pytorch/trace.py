@@ -565,6 +565,9 @@ class _Reader:
         A constant is even where all that it was computed of is; its values are not in a trace.
         """
         name, arguments = normalised(node.kind(), values, _argument_names(node))
+        if name == "as_strided" and arguments.get("storage_offset") is None:
+            strides = getattr(node.inputsAt(0).type(), "strides", tuple)()
+            arguments["input_stride"] = tuple(strides) if strides else None
         tensors = [one for one in values if type(one) is TensorRef]
         everywhere = name in FILLED or (name in KEEP_EVEN and tensors and is_even(tensors))
         along = name in ALIGNED and tensors and self._depends_on_no_input(tensors)

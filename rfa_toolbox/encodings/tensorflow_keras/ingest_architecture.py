@@ -29,7 +29,7 @@ from rfa_toolbox.encodings.tensorflow_keras.sources import (
 )
 from rfa_toolbox.errors import InvalidGraphError, UnsupportedModelError
 from rfa_toolbox.graphs import EnrichedNetworkNode, InfoFilter, LayerDefinition, resolve_filter
-from rfa_toolbox.operators.chain import HandlerChain
+from rfa_toolbox.operators.chain import HandlerChain, warn_of_unused
 from rfa_toolbox.operators.told import Told, told_by
 
 if TYPE_CHECKING:
@@ -328,7 +328,9 @@ def _graph(
         return Told(layer)
 
     with in_one_line("JSON of the model"):
-        return graph_of(read(is_described), describe, described, keep, global_ops).to_graph()
+        model = read(is_described)
+        warn_of_unused(chain, (call.kind for call in model.calls), model.name, stacklevel=4)
+        return graph_of(model, describe, described, keep, global_ops).to_graph()
 
 
 def _checked(layer: Any, handler: Any) -> LayerDefinition:

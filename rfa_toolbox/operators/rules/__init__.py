@@ -20,6 +20,7 @@ from rfa_toolbox.operators.rules import (
 from rfa_toolbox.operators.rules.inputs import Places, by_themselves
 from rfa_toolbox.operators.states import with_states_apart
 from rfa_toolbox.operators.trail import Trail
+from rfa_toolbox.operators.vectors import without_passing_vectors
 
 __all__ = ["RULES", "Places", "by_themselves", "follow", "spatial_dimensions"]
 
@@ -32,6 +33,7 @@ def follow(record: Record, spatial: Sequence[Places] | None = None) -> Trail:
         spatial: per input its spatial dimensions, in axis order. By default all but the batch and
             what the first convolution or pooling takes for channels.
     """
+    record = without_passing_vectors(record, _KEPT)
     spatial = spatial_dimensions(record) if spatial is None else spatial
     return Trail(with_states_apart(record), spatial, RULES).run()
 
@@ -90,6 +92,7 @@ _FAMILIES: tuple[tuple[Rule, str], ...] = (
         adaptive_max_pool2d adaptive_max_pool3d
         """,
     ),
+    (windows.as_strided, "as_strided"),
     (windows.col2im, "col2im"),
     (windows.conv_lstm, "conv_lstm"),
     (
@@ -166,7 +169,7 @@ _FAMILIES: tuple[tuple[Rule, str], ...] = (
     (
         mixing.sampled,
         """
-        as_strided cdist deform_conv2d grid_sample index_add index_copy index_reduce kron
+        cdist deform_conv2d grid_sample index_add index_copy index_reduce kron
         ps_roi_align ps_roi_pool roi_align roi_pool scatter scatter_add scatter_reduce
         """,
     ),
@@ -257,3 +260,10 @@ _FAMILIES: tuple[tuple[Rule, str], ...] = (
 """The rules, and the names of the operators that follow each."""
 
 RULES: dict[str, Rule] = {name: rule for rule, names in _FAMILIES for name in names.split()}
+
+_KEPT = {
+    name
+    for name, one in RULES.items()
+    if one in (elementwise.pointwise, elementwise.same_shape, plumbing.copied)
+}
+"""The names of the operators that leave every number in its place."""

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from rfa_toolbox.operators import layout as layouts
-from rfa_toolbox.operators.effects import Answer, Effect, Rule, Slides
+from rfa_toolbox.operators.effects import Answer, Effect, Moved, Rule, Slides
 from rfa_toolbox.operators.known import Known
 from rfa_toolbox.operators.layout import Atom, Dimension, Lost, plain
 from rfa_toolbox.operators.masks import under_weights
@@ -31,6 +31,7 @@ from rfa_toolbox.operators.windows import NEUTRAL, Window, interpolation, resamp
 
 __all__ = [
     "adaptive_pool",
+    "as_strided",
     "col2im",
     "conv_lstm",
     "convolution",
@@ -714,6 +715,76 @@ def unfold(known: Known, operation: Operation) -> Answer:
     effect = _slide(known, opened, value, (dimension,), (window,), scatters=True)
     inside = plain(output.shape[-1])
     return attrs.evolve(effect, operation=opened, laid=lambda layout: (*layout, inside))
+
+
+@Rule
+def as_strided(known: Known, operation: Operation) -> Answer:
+    """``as_strided``: of a tensor that lies in plain order windows, as ``unfold`` has them.
+
+    What else it may read is told by numbers alone, and counts as everything.
+    """
+    tensor, value = known.worked_on(operation)
+    shape = operation.outputs[0].shape
+    framed = _frames_in(tensor.shape, operation)
+    if framed is None:
+        axes = layouts.spatial_axes(value.layout)
+        layout = tuple((Lost(size, axes),) if axes and size > 1 else () for size in shape)
+        facts = {"certainty": "bound", "reason": _STRIDED}
+        return Effect(dict.fromkeys(axes, Window(math.inf)), (layout,), base=value, **facts)
+    dimension, count, size, hop = framed
+    made = (*tensor.shape[:dimension], count, *tensor.shape[dimension + 1 :], size)
+    windows = attrs.evolve(
+        operation,
+        name="unfold",
+        arguments={"input": tensor, "dim": dimension, "size": size, "step": hop},
+        outputs=(TensorRef(operation.outputs[0].number, made),),
+    )
+    effect = unfold(known, windows)
+    if isinstance(effect, Moved):
+        ((number, moved),) = effect.values.items()
+        return Moved({number: moved._replace(layout=layouts.reshape(moved.layout, shape))})
+    laid = effect.laid or (lambda layout: layout)
+    return attrs.evolve(
+        effect,
+        operation=_opened(operation, made[:-1]),
+        laid=lambda layout: layouts.reshape(laid(layout), shape),
+    )
+
+
+def _frames_in(given: Sequence[int], operation: Operation) -> tuple[int, int, int, int] | None:
+    """Return which dimension strides make frames of, how many, how long and how far apart.
+
+    None if they do something else, or if it is not known how the tensor lies in memory.
+    """
+    sizes, strides = operation.get("size", ()), operation.get("stride", ())
+    plainly = tuple(math.prod(given[place + 1 :]) for place in range(len(given)))
+    held = operation.get("input_stride")
+    pairs = [(size, stride) for size, stride in zip(sizes, strides, strict=False) if size > 1]
+    lies = zip(given, plainly, held or (), strict=False)
+    if held is None or any(size > 1 and one != other for size, one, other in lies) or not pairs:
+        return None
+    size, inner = pairs[-1]
+    for dimension, (whole, step) in enumerate(zip(given, plainly, strict=True)):
+        others = [
+            (one, other)
+            for place, (one, other) in enumerate(zip(given, plainly, strict=True))
+            if one > 1 and place != dimension
+        ]
+        before = sum(1 for place in range(dimension) if given[place] > 1)
+        rest = [*pairs[:before], *pairs[before + 1 : -1]]
+        if inner != step or rest != others or len(pairs) != len(others) + 2:
+            continue
+        count, apart = pairs[before]
+        hop, left = divmod(apart, step)
+        if not left and hop and count == (whole - size) // hop + 1:
+            return dimension, count, size, hop
+    return None
+
+
+_STRIDED = (
+    "'as_strided' reads a tensor by where it lies in memory, which is not followed; counted as "
+    "seeing everything"
+)
 
 
 @Rule

@@ -1,0 +1,70 @@
+"""Maps that are one vector for a while: flattened, changed number by number, and taken apart."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+
+import attrs
+
+from rfa_toolbox.operators.record import Operation, Record, TensorRef, tensors_in
+
+__all__ = ["without_passing_vectors"]
+
+_RESHAPING = {"reshape", "reshape_as", "unflatten", "view", "view_as"}
+
+
+def without_passing_vectors(record: Record, kept: Collection[str]) -> Record:
+    """Return a record in which a vector is a reshaped map where it becomes one again.
+
+    A map that is flattened counts as one vector, as in front of a classifier. Where the vector is
+    taken apart before anything mixes it, no unit has seen another one.
+
+    Args:
+        record: what a reader returned.
+        kept: names of the operators that leave every number in its place.
+    """
+    flattened = [place for place, one in enumerate(record.operations) if _is_vector(one)]
+    if not flattened:
+        return record
+    readers: dict[int, list[Operation]] = {}
+    for one in record.operations:
+        for tensor in tensors_in(one.arguments):
+            readers.setdefault(tensor.number, []).append(one)
+    operations = list(record.operations)
+    for place in flattened:
+        if _is_taken_apart(operations[place].outputs[0], readers, kept):
+            operations[place] = attrs.evolve(operations[place], name="reshape")
+    return attrs.evolve(record, operations=tuple(operations))
+
+
+def _is_vector(operation: Operation) -> bool:
+    """Whether an operation makes one vector per image, or one of all of them."""
+    tensor = operation.get("input")
+    if operation.name != "flatten" or type(tensor) is not TensorRef or len(tensor.shape) < 3:
+        return False
+    rank = len(tensor.shape)
+    first, last = (
+        operation.get(name, at) % rank for name, at in (("start_dim", 0), ("end_dim", -1))
+    )
+    return first < 2 and last == rank - 1
+
+
+def _longer(shape: Sequence[int]) -> int:
+    """Return how many dimensions behind that of the images have more than one number."""
+    return sum(size > 1 for size in (shape[1:] if len(shape) > 1 else shape))
+
+
+def _is_taken_apart(
+    vector: TensorRef, readers: Mapping[int, Sequence[Operation]], kept: Collection[str]
+) -> bool:
+    """Whether a vector is reshaped into a map, with nothing but arithmetic in between."""
+    waiting, seen = [vector], {vector.number}
+    while waiting:
+        for reader in readers.get(waiting.pop().number, ()):
+            for made in reader.outputs:
+                if reader.name in _RESHAPING and _longer(made.shape) > 1:
+                    return True
+                if reader.name in kept and made.shape == vector.shape and made.number not in seen:
+                    seen.add(made.number)
+                    waiting.append(made)
+    return False

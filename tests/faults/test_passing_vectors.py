@@ -1,0 +1,53 @@
+"""A vector that is taken apart again before anything mixes it was a map all the time."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812 - the name that everybody uses
+from torch import nn
+
+from tests.pytorch.measure import INF, Function, captures, encode, measured_extent
+
+SHAPE = (1, 2, 12, 12)
+
+
+def model(function: Any) -> nn.Module:
+    return Function(
+        function, c=nn.Conv2d(2, 2, 3, padding=1), d=nn.Conv2d(2, 2, 3), l=nn.Linear(288, 288)
+    )
+
+
+PASSING: dict[str, Any] = {
+    "activated": lambda s, x: s.d(s.c(x).flatten(1).relu().view_as(x)),
+    "only reshaped": lambda s, x: s.d(s.c(x).flatten(1).unflatten(1, (2, 12, 12))),
+    "without images": lambda s, x: s.d((s.c(x).flatten() * 2).view(1, 2, 12, 12)),
+    "with another": lambda s, x: s.d((s.c(x).flatten(1) + x.flatten(1)).sigmoid().view_as(x)),
+}
+
+
+@captures
+@pytest.mark.parametrize("way", PASSING)
+def test_what_changes_numbers_of_a_vector_mixes_no_positions(way: str, capture: str) -> None:
+    network = model(PASSING[way])
+    graph = encode(network, SHAPE, capture)
+    assert (graph.receptive_field_max, graph.certainty) == ((5, 5), "exact")
+    assert measured_extent(network, SHAPE, (2, 3)) == (5, 5)
+
+
+def test_a_norm_of_a_vector_is_one_of_the_map() -> None:
+    graph = encode(model(lambda s, x: s.d(F.normalize(s.c(x).flatten(1)).view_as(x))), SHAPE)
+    assert (graph.receptive_field_max, graph.certainty) == ((5, 5), "exact")
+
+
+@pytest.mark.parametrize("as_returned", [True, False])
+def test_a_vector_that_a_dense_layer_mixes_has_seen_everything(as_returned: bool) -> None:
+    def function(s: Any, x: torch.Tensor) -> torch.Tensor:
+        y = s.l(s.c(x).flatten(1).relu())
+        return y if as_returned else s.d(y.view_as(x))
+
+    names = {node.name: node for node in encode(model(function), SHAPE).all_layers}
+    assert names["flatten"].receptive_field_max == (INF, INF)
+    assert names["l" if as_returned else "d"].receptive_field_max == (INF, INF)
