@@ -178,3 +178,40 @@ def test_a_place_that_loses_its_dimension_keeps_where_it_was(name: str) -> None:
     assert (graph.receptive_field_max, graph.certainty) == ((3,), "exact")
     assert graph.feature_map == (12,)
     assert graph.input_region((5,)) == ((4, 6),)
+
+
+def at(t: int) -> torch.Tensor:
+    return torch.tensor([t])
+
+
+PICKED: dict[str, Any] = {
+    "selected": lambda x, t: x.index_select(2, at(t)).squeeze(2),
+    "gathered": lambda x, t: x.gather(2, torch.full((1, 4, 1), t))[:, :, 0],
+    "indexed": lambda x, t: x[:, :, at(t)].flatten(1),
+}
+TOGETHER: dict[str, Any] = {
+    "stacked": lambda s, steps: s.c(torch.stack(steps, 2)),
+    "summed": lambda s, steps: steps[0] + steps[-1],
+    "in channels": lambda s, steps: s.d(torch.cat(steps, 1)),
+}
+
+
+@pytest.mark.parametrize("how", TOGETHER)
+@pytest.mark.parametrize("picked", PICKED)
+def test_places_that_are_picked_count_for_no_less_than_what_they_see(picked: str, how: str) -> None:
+    pick, together = PICKED[picked], TOGETHER[how]
+    model = Function(
+        lambda s, x: together(s, [pick(x, t) for t in range(8)]), c=conv1d(), d=nn.Linear(32, 4)
+    )
+    assert encode(model, (1, 4, 8)).receptive_field_max >= measured_extent(model, (1, 4, 8), [2])
+
+
+def test_steps_in_channels_that_are_viewed_apart_make_a_bound() -> None:
+    def function(s: Any, x: torch.Tensor) -> torch.Tensor:
+        y = torch.cat([s.d(x[:, :, t]) for t in range(16)], 1).relu()
+        return s.c(y.view(1, 16, 4).transpose(1, 2))
+
+    model = Function(function, c=conv1d(), d=nn.Linear(4, 4))
+    graph = encode(model, (1, 4, 16))
+    assert graph.certainty == "bound"
+    assert graph.receptive_field_max >= measured_extent(model, (1, 4, 16), [2]) == (3,)

@@ -8,7 +8,7 @@ from typing import Any
 from rfa_toolbox.operators import layout as layouts
 from rfa_toolbox.operators.effects import Moved, Slides
 from rfa_toolbox.operators.known import Known
-from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Piece, axes_of
+from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Lost, Piece, axes_of
 from rfa_toolbox.operators.record import (
     Operation,
     TensorRef,
@@ -127,6 +127,8 @@ def pinned_places(value: Value) -> list[int]:
 
 
 def _is_pinned(value: Value, piece: Piece) -> bool:
+    if type(piece) is Lost:  # one that was picked, nobody knows where
+        return piece.size == 1
     return (
         type(piece) is Atom
         and piece.axis is not None

@@ -98,7 +98,13 @@ def reshape(known: Known, operation: Operation) -> Answer:
     _, value = known.worked_on(operation)
     shape = operation.outputs[0].shape
     layout = without_singles(value, pinned_places(value), keep=len(shape))
-    return move(known, operation, layouts.reshape(layout, shape))
+    made = move(known, operation, layouts.reshape(layout, shape))
+    if value.taken and value.parts is not None:  # places of a map, one after another in channels
+        apart = {number: one for number, one in made.values.items() if one.parts is None}
+        made = Moved(
+            {**made.values, **{at: one._replace(picked=True) for at, one in apart.items()}}
+        )
+    return made
 
 
 @rule("as it lies")
