@@ -43,10 +43,8 @@ def _is_vector(operation: Operation) -> bool:
     if operation.name != "flatten" or type(tensor) is not TensorRef or len(tensor.shape) < 3:
         return False
     rank = len(tensor.shape)
-    first, last = (
-        operation.get(name, at) % rank for name, at in (("start_dim", 0), ("end_dim", -1))
-    )
-    return first < 2 and last == rank - 1
+    last = operation.get("end_dim", -1) % rank == rank - 1
+    return last and bool(operation.get("start_dim", 0) % rank < 2)
 
 
 def _longer(shape: Sequence[int]) -> int:

@@ -137,7 +137,8 @@ class _Reader:
         if name == "copy" and len(values) > 1:
             name, arguments = "expand", {"input": values[1]}
         elif name == "as_strided":
-            arguments |= lying(node.args[0].meta["val"], arguments.get("storage_offset"))
+            first: Any = node.args[0]
+            arguments |= lying(first.meta["val"], arguments.get("storage_offset"))
         elif name.startswith("max_unpool"):
             arguments = {"input": values[0], **_pooling_behind(node.args[1])}
         made = self._made(node)

@@ -566,8 +566,7 @@ class _Reader:
         """
         name, arguments = normalised(node.kind(), values, _argument_names(node))
         if name == "as_strided" and arguments.get("storage_offset") is None:
-            strides = getattr(node.inputsAt(0).type(), "strides", tuple)()
-            arguments["input_stride"] = tuple(strides) if strides else None
+            arguments["input_stride"] = node.inputsAt(0).type().strides()
         tensors = [one for one in values if type(one) is TensorRef]
         everywhere = name in FILLED or (name in KEEP_EVEN and tensors and is_even(tensors))
         along = name in ALIGNED and tensors and self._depends_on_no_input(tensors)

@@ -729,7 +729,7 @@ def as_strided(known: Known, operation: Operation) -> Answer:
     if framed is None:
         axes = layouts.spatial_axes(value.layout)
         layout = tuple((Lost(size, axes),) if axes and size > 1 else () for size in shape)
-        facts = {"certainty": "bound", "reason": _STRIDED}
+        facts: dict[str, Any] = {"certainty": "bound", "reason": _STRIDED}
         return Effect(dict.fromkeys(axes, Window(math.inf)), (layout,), base=value, **facts)
     dimension, count, size, hop = framed
     made = (*tensor.shape[:dimension], count, *tensor.shape[dimension + 1 :], size)
