@@ -68,15 +68,18 @@ def holds_zeros(
     """
     if name in _ATTENTION and (keywords.get("is_causal") or (len(args) > 5 and args[5] is True)):
         return True
-    summand = bind(name, args, keywords).get("bias")
+    given = bind(name, args, keywords)
+    if name == "stft":  # a shorter window has zeros on both sides
+        return int(given.get("win_length") or given["n_fft"]) < int(given["n_fft"])
+    summand = given.get("bias")
     real = [
         one for one in constants if one is not summand and one.numel() > 1 and not one.is_complex()
     ]
     if name in _ATTENTION:
         return any(one.dtype == torch.bool or bool((one < _MASKED).any()) for one in real)
     if name in _SUMS:
-        hidden = [-one for one in real] if name == "sub" else real
-        return any(bool((one < _MASKED).any()) for one in hidden)
+        factor = keywords.get("alpha", 1) * (-1 if name == "sub" else 1)
+        return any(bool((one * factor < _MASKED).any()) for one in real)
     if name in _CHOICES:
         return name in {"tril", "triu"} or any(one.dtype == torch.bool for one in real)
     layer = name == "linear" or name.startswith("conv")
@@ -208,6 +211,8 @@ class _Values(Forgetful):
             return self._level(args[0])
         if self.neutral and self.next_number in self.gates and len(args) > 1:
             args = (_open(args[0], args[1]), _open(args[1], args[0]), *args[2:])
+        if name == "stft":
+            args, keywords = _with_flat_window(args, keywords)
         if name in _SATURATING and args and self.knows(args[0]):
             args = (self._moderate(args[0], masks="softmax" in name), *args[1:])
         elif name in _ATTENTION:
@@ -252,6 +257,17 @@ class _Values(Forgetful):
         if reference.number in self.wanted:
             self.values[reference.number] = tensor.detach().clone()
         return reference
+
+
+def _with_flat_window(
+    args: tuple[Any, ...], keywords: Mapping[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Return the arguments of ``stft`` with ones for its window, which may begin with a zero."""
+    flat = [torch.ones_like(one) if isinstance(one, torch.Tensor) else one for one in args[1:]]
+    others = dict(keywords)
+    if isinstance(others.get("window"), torch.Tensor):
+        others["window"] = torch.ones_like(others["window"])
+    return (*args[:1], *flat), others
 
 
 def _open(weight: Any, beside: Any) -> Any:

@@ -355,3 +355,37 @@ def test_masks_of_a_model_stay_as_they_are() -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
     encode(model, (1, 4, LENGTH), "meta")
     assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+COMPUTED: dict[str, Callable[[torch.Tensor], torch.Tensor]] = {
+    "what is far below is taken off": lambda a: a - 1e9 * (1 - (APART.abs() <= 2).float()),
+    "what is far below is added": lambda a: a + (1 - (APART.abs() <= 2).float()) * -1e9,
+    "a factor is said beside it": lambda a: torch.sub(a, 1 - (APART.abs() <= 2).float(), alpha=1e9),
+    "distances are far below": lambda a: a - 1e9 * F.relu(APART.abs() - 2.0),
+}
+
+
+@pytest.mark.parametrize("way", COMPUTED)
+def test_numbers_that_a_trace_does_not_tell_may_be_a_mask(way: str) -> None:
+    attend = by_hand(COMPUTED[way])
+    model = Function(lambda s, x: attend(x.transpose(1, 2)).transpose(1, 2))
+    told, traced = (encode(model, (1, 4, LENGTH), capture) for capture in ("meta", "jit"))
+    assert (told.receptive_field_max, told.certainty) == ((5,), "exact")
+    assert (traced.receptive_field_max, traced.certainty) == ((INF,), "bound")
+
+
+def test_distances_that_scores_get_less_by_are_no_mask() -> None:
+    attend = by_hand(lambda a: a - 0.5 * APART.abs())
+    model = Function(lambda s, x: attend(x.transpose(1, 2)).transpose(1, 2))
+    assert encode(model, (1, 4, LENGTH), "jit").certainty == "exact"
+
+
+def test_an_experiment_finds_what_a_factor_beside_a_mask_hides() -> None:
+    def attend(s: Any, x: torch.Tensor) -> torch.Tensor:
+        y = s.c(x).transpose(1, 2)
+        apart = torch.arange(y.shape[1])[:, None] - torch.arange(y.shape[1])[None]
+        scores = torch.sub(y @ y.transpose(1, 2), (apart.abs() > 2).to(y), alpha=1e9)
+        return (scores.softmax(-1) @ y).transpose(1, 2)
+
+    report = verify(Function(attend, c=nn.Conv1d(4, 4, 1)), (1, 4, LENGTH))
+    assert (report.nodes[-1].verdict, report.nodes[-1].size) == ("agrees", (5,))

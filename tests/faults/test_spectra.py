@@ -8,6 +8,7 @@ import pytest
 import torch
 from torch import nn
 
+from rfa_toolbox.empirical import verify
 from tests.pytorch.measure import Function, encode
 
 
@@ -109,3 +110,13 @@ def test_a_complex_number_of_two_places_sees_both() -> None:
     graph = encode(model, (1, 2, 42))
     assert (graph.receptive_field_max, graph.certainty) == ((8,), "exact")
     assert graph.feature_map == (18,)
+
+
+@pytest.mark.parametrize("center", [True, False])
+def test_a_spectrum_of_a_shorter_window_is_measured_as_wide_as_that(center: bool) -> None:
+    def spectra(s: Any, x: torch.Tensor) -> torch.Tensor:
+        window = torch.hann_window(20, dtype=x.dtype, device=x.device)
+        return torch.stft(x, 32, 8, 20, window, center=center, return_complex=True).abs()
+
+    report = verify(Function(spectra), (1, 256))
+    assert [(one.verdict, one.size) for one in report.nodes] == [("agrees", (20,))] * 2

@@ -37,6 +37,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
 )
 from rfa_toolbox.encodings.pytorch.constants import LARGE, array_of
 from rfa_toolbox.encodings.pytorch.signatures import canonical_name
+from rfa_toolbox.operators.masks import FAR_BELOW
 from rfa_toolbox.operators.record import (
     UNKNOWN_PLACES,
     ModuleCall,
@@ -479,7 +480,8 @@ class _Reader:
         if mark in self._composites:
             self._collect(mark, node)
         else:
-            self._close()
+            self._close()  # which may tell more of what this node reads
+            values = [self._values.get(value.debugName()) for value in node.inputs()]
             self._operation(node, spelled, values)
 
     def _primitive(self, node: Any, kind: str) -> bool:
@@ -578,14 +580,27 @@ class _Reader:
                 self._values[value.debugName()] = one._replace(even=even)
         self._finish(name, arguments, made, scope)
         if self._depends_on_no_input(made):
-            weight = self._weight_among(tensors)
-            for value in node.outputs():
-                known = self._values.get(value.debugName())
-                if type(known) is TensorRef:
-                    self._values[value.debugName()] = known._replace(
-                        made=check_sum(name, arguments),
-                        numbers=_left_by(name, tensors, _is_of_truths(value), weight),
-                    )
+            self._note(name, arguments, tensors, node.outputs())
+
+    def _note(
+        self,
+        name: str,
+        arguments: Mapping[str, Any],
+        tensors: list[TensorRef],
+        outputs: Iterable[Any],
+    ) -> None:
+        """Note of constants what they were made with, and whether they may be masks."""
+        weight = self._weight_among(tensors)
+        hides = name == "mul" and any(map(_is_large, arguments.values()))
+        for value in outputs:
+            known = self._values.get(value.debugName())
+            if type(known) is TensorRef:
+                left = _left_by(name, tensors, _is_of_truths(value), weight)
+                if hides and len(known.shape) > 1 and len(known.even) < len(known.shape):
+                    left = Numbers(None)
+                self._values[value.debugName()] = known._replace(
+                    made=check_sum(name, arguments), numbers=left
+                )
 
     def _depends_on_no_input(self, tensors: Iterable[TensorRef]) -> bool:
         return self._dependent.isdisjoint(one.number for one in tensors)
@@ -661,15 +676,19 @@ class _Reader:
                 for one in self._of(value):
                     if one.number not in own:
                         read.setdefault(one.number, one)
-        outputs = [
-            one
+        values = [
+            value
             for node in nodes
             for value in node.outputs()
             if any(use.user not in nodes and not _belongs(use.user, nodes) for use in value.uses())
-            for one in self._of(value)
         ]
+        outputs = [one for value in values for one in self._of(value)]
         scope = self._scope_of(nodes[0])
-        self._finish(name, _refilled(arguments, list(read.values())), tuple(outputs), scope)
+        tensors = list(read.values())
+        arguments = _refilled(arguments, tensors)
+        self._finish(name, arguments, tuple(outputs), scope)
+        if self._depends_on_no_input(outputs):
+            self._note(name, arguments, tensors, values)
 
     def _of(self, value: Any) -> Iterator[TensorRef]:
         """Yield the tensors of a value of the trace."""
@@ -765,6 +784,11 @@ def _numbers_of(constant: torch.Tensor) -> Numbers | None:
 def _is_of_truths(value: Any) -> bool:
     kind = value.type()
     return kind.kind() == "TensorType" and kind.dtype() == torch.bool and (kind.dim() or 0) > 1
+
+
+def _is_large(value: Any) -> bool:
+    """Whether what is multiplied by a number may be far below all scores."""
+    return isinstance(value, int | float) and abs(value) >= abs(FAR_BELOW)
 
 
 def _left_by(

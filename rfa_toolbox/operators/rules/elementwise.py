@@ -119,9 +119,12 @@ def _left_by(operation: Operation) -> tuple[Numbers | None, bool]:
         return (None, False) if filling is None else (allowed_by(_opposite(mask)), filling == 0)
     if name == "mul":
         return allowed_by(_not_zero(mask)), True
-    if name == "sub" and mask is not next(tensors_in(operation.arguments)):
-        mask = _negative(mask)
-    return (allowed_by(mask), False) if name in ("add", "sub") else (None, False)
+    if name not in ("add", "sub"):
+        return None, False
+    if mask is not next(tensors_in(operation.arguments)):
+        factor = operation.get("alpha", operation.get("2", 1))
+        mask = _times(mask, -factor if name == "sub" else factor)
+    return allowed_by(mask), False
 
 
 def _left_by_choice(operation: Operation) -> tuple[Numbers | None, bool]:
@@ -172,9 +175,11 @@ def _opposite(mask: TensorRef) -> TensorRef:
     return mask if array is None else mask._replace(numbers=Numbers(array == 0))
 
 
-def _negative(mask: TensorRef) -> TensorRef:
+def _times(mask: TensorRef, factor: float) -> TensorRef:
     array = None if mask.numbers is None else mask.numbers.array
-    return mask if array is None else mask._replace(numbers=Numbers(-array))
+    if array is None or factor == 1:
+        return mask
+    return mask._replace(numbers=Numbers(array * factor))
 
 
 def _not_zero(mask: TensorRef) -> TensorRef:

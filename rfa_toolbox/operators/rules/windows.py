@@ -756,29 +756,26 @@ def _frames_in(given: Sequence[int], operation: Operation) -> tuple[int, int, in
 
     None if they do something else, or if it is not known how the tensor lies in memory.
     """
-    sizes, strides = operation.get("size", ()), operation.get("stride", ())
     plainly = tuple(math.prod(given[place + 1 :]) for place in range(len(given)))
-    held = operation.get("input_stride")
-    pairs = [(size, stride) for size, stride in zip(sizes, strides, strict=False) if size > 1]
-    lies = zip(given, plainly, held or (), strict=False)
-    if held is None or any(size > 1 and one != other for size, one, other in lies) or not pairs:
+    made = _long_ones(operation.get("size", ()), operation.get("stride", ()))
+    own = _long_ones(given, plainly)
+    if not made or _long_ones(given, operation.get("input_stride", ())) != own:
         return None
-    size, inner = pairs[-1]
-    for dimension, (whole, step) in enumerate(zip(given, plainly, strict=True)):
-        others = [
-            (one, other)
-            for place, (one, other) in enumerate(zip(given, plainly, strict=True))
-            if one > 1 and place != dimension
-        ]
-        before = sum(1 for place in range(dimension) if given[place] > 1)
-        rest = [*pairs[:before], *pairs[before + 1 : -1]]
-        if inner != step or rest != others or len(pairs) != len(others) + 2:
-            continue
-        count, apart = pairs[before]
-        hop, left = divmod(apart, step)
-        if not left and hop and count == (whole - size) // hop + 1:
-            return dimension, count, size, hop
+    *frames, (size, inner) = made
+    for place, (whole, step) in enumerate(own):
+        others = frames[:place] + frames[place + 1 :]
+        if inner == step and others == own[:place] + own[place + 1 :] and len(frames) == len(own):
+            count, apart = frames[place]
+            if apart >= step and not apart % step:
+                hop = apart // step
+                dimension = [at for at, one in enumerate(given) if one > 1][place]
+                return (dimension, count, size, hop) if count == (whole - size) // hop + 1 else None
     return None
+
+
+def _long_ones(sizes: Sequence[int], strides: Sequence[int]) -> list[tuple[int, int]]:
+    """Return the sizes and strides of the dimensions that have more than one index."""
+    return [pair for pair in zip(sizes, strides, strict=False) if pair[0] > 1]
 
 
 _STRIDED = (
