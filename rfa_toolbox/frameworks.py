@@ -54,7 +54,9 @@ def create_graph_from_pytorch_model(
         input_res: shape of the input, (batch, channels, height, width), or a tuple of shapes or
             of example tensors for a model with several inputs, or a mapping from the names of
             its arguments to these. An input may be a list, a dict or a data class of tensors;
-            None, numbers and texts stand for themselves. By default usual shapes are tried.
+            None, numbers and texts stand for themselves. A model whose first argument is
+            annotated as a list takes one as it is: ``[(3, 320, 320)]``. By default usual shapes
+            are tried.
         custom_layers: module classes, or their names, to show as one node each.
         display_se_modules: show the inside of squeeze-and-excitation modules.
         capture: how to see the operations of the model. ``"meta"`` runs it without memory or

@@ -65,7 +65,7 @@ _TOGETHER = {
     *("Subtract", "TrueDivide"),
 }
 _TABLES = {"Embedding", "ReversibleEmbedding"}
-"""Layers that take numbers for the places of rows."""
+"""Layers that look rows of a table up by their numbers."""
 _MIXING = {"glu", "log_softmax", "softmax", "sparsemax"}
 """Activations that look at other channels, or change their number."""
 
@@ -364,7 +364,7 @@ def changed_in(keras: Any, tensor: Any) -> Flags:
 
 
 _UNEVEN = 1e-6
-"""What share of the largest number two numbers differ by that were computed in another order."""
+"""By what share of the largest number results may differ that are computed in another order."""
 
 
 def with_random_weights(model: Any) -> list[tuple[Any, Any]]:

@@ -86,7 +86,9 @@ def measure_receptive_field(
             floating-point input, or ``global_ops`` is another one.
         CaptureError: a ValueError, if the model cannot be run with this input.
         InvalidGraphError: a ValueError, if there is no layer of a name in ``layers``.
-        MeasurementError: a ValueError, if an option is none of the method.
+        InvalidResolutionError: a ValueError, if ``max_passes`` or ``max_length`` is too small.
+        MeasurementError: a ValueError, if ``time_limit`` is not positive, or an option is none of
+            the method.
 
     >>> import torch
     >>> model = torch.nn.Sequential(torch.nn.Conv1d(1, 4, 5, stride=2, padding=2))

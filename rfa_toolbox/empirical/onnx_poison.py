@@ -182,7 +182,7 @@ def _of_flags(node: onnx.NodeProto) -> Iterator[onnx.NodeProto]:
 
 
 _ROUNDING = 1e-4
-"""Weights of an interpolation that are smaller are zero but for rounding."""
+"""A weight of an interpolation that is smaller than this is zero, but for rounding."""
 
 
 def _renamed(node: onnx.NodeProto, weights: Mapping[str, str]) -> onnx.NodeProto:

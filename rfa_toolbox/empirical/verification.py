@@ -185,6 +185,8 @@ def verify(
         UnsupportedModelError: a ValueError, if ``model`` is nothing that can be run, or
             ``global_ops`` is another one.
         CaptureError: a ValueError, if the model cannot be run with this input.
+        InvalidResolutionError: a ValueError, if ``max_passes`` or ``max_length`` is too small.
+        MeasurementError: a ValueError, if ``time_limit`` is not positive, or for another option.
 
     >>> import torch
     >>> report = verify(torch.nn.Sequential(torch.nn.Conv1d(1, 4, 3), torch.nn.MaxPool1d(2)))

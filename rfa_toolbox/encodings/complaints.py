@@ -12,7 +12,7 @@ from rfa_toolbox.operators.chain import HandlerChain
 __all__ = ["check_chain", "in_one_line", "shortened"]
 
 _OF_OTHERS = {"keras": "rfa_toolbox.operators.", "": "rfa_toolbox.encodings.tensorflow_keras."}
-"""Where handlers are from that are asked about layers of other formats."""
+"""Where handlers come from that describe layers of other formats."""
 
 _LONGEST = 1000
 

@@ -25,8 +25,8 @@ __all__ = ["Effect", "Moved", "Rule", "Slides", "Written", "rule"]
 class Slides(NamedTuple):
     """What axes a sliding window takes for channels, and which ones it slides over.
 
-    A dense layer, or a norm of one dimension, takes that dimension for channels and slides over
-    none.
+    A dense layer, an attention, a recurrent layer or a norm of one dimension takes that dimension
+    for channels and slides over none.
     """
 
     channels: tuple[int, ...]

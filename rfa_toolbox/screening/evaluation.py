@@ -32,7 +32,7 @@ from rfa_toolbox.screening.specs import GraphSpec, Section
 __all__ = ["SpecJudge"]
 
 EFFECTS_KEPT = 1 << 15
-"""So many effects of layers on different kinds of maps are remembered, and of sections."""
+"""How many effects on kinds of maps are remembered: those of layers, and those of sections."""
 
 
 class SpecJudge:

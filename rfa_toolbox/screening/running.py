@@ -70,7 +70,8 @@ def screen(
             is in it are not computed again.
         progress: True shows a bar on a terminal, if rich is installed; a function is called with a
             ``Progress`` whenever rows come.
-        jobs: number of processes of its own.
+        jobs: number of processes of its own; 1 is this process alone. On specs this one works,
+            too, and starts the others only when half a second was not enough.
         time_limit: seconds that the code of a candidate may take.
         memory_limit: bytes that it may use (on Linux); None is any number.
         input_shape: shape of the input of PyTorch models, with batch and channels; None is one

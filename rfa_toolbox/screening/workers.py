@@ -39,7 +39,7 @@ BATCH_SECONDS = 0.5
 LARGEST_BATCH = 2_000
 
 ALONE_SECONDS = 0.5
-"""So long this process works on specs alone before it starts others, which takes about as long."""
+"""Seconds that this process works on specs alone before it starts others, which takes as long."""
 
 
 @attrs.frozen(eq=False, slots=True)

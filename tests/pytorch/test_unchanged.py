@@ -19,7 +19,7 @@ from torch import nn
 
 from rfa_toolbox import create_graph_from_pytorch_model
 from rfa_toolbox.encodings.pytorch.ingest_architecture import record_model
-from rfa_toolbox.errors import RFAError
+from rfa_toolbox.errors import CaptureError, RFAError
 from tests.pytorch.measure import Function, captures, encode, signature
 
 SHAPE = (1, 3, 32, 32)
@@ -143,6 +143,19 @@ def test_train_mode_with_one_sample_is_encoded_in_eval_mode_and_said(capture: st
         graph = encode(model, SHAPE, capture)
     assert graph.name == "2"
     assert all(module.training for module in model.modules())
+
+
+@captures
+def test_what_runs_in_neither_mode_is_told_by_the_error_of_eval_mode(capture: str) -> None:
+    def forward(s: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        if s.training:
+            raise ValueError("targets are missing")
+        raise ValueError("images are missing")
+
+    model = Function(forward).train()
+    with pytest.raises(CaptureError, match="images are missing"):
+        encode(model, SHAPE, capture)
+    assert model.training
 
 
 def test_numbers_do_not_depend_on_weights() -> None:

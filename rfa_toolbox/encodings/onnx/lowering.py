@@ -21,7 +21,7 @@ __all__ = ["Lowering"]
 _TAPS = 2**20
 """The most taps along one axis that a kernel may have."""
 _BY_CHANCE = 0.1
-"""What share of a matrix is zero at most that was learned, and is no mask."""
+"""The largest share of zeros in a matrix that was learned, and is no mask."""
 _FEW = 64
 """Kernels of a weight that tell whether it may have taps that are zero in all of them."""
 
@@ -458,7 +458,7 @@ _TIMES = 2**12
 """How many times as large a resize may make a map, or as small."""
 
 _UNITS = 2**22
-"""How many units a map that is resized may have along one dimension: all of them are looked at."""
+"""The most units that a resized map may have along one dimension: all of them are looked at."""
 
 
 def _resize(call: Call) -> None:

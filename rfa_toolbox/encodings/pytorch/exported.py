@@ -257,7 +257,7 @@ def _is_program(argument: Any) -> bool:
 def _pooling_behind(places: Any) -> dict[str, Any]:
     """Return the window of the pooling that found these places of maxima, if one did.
 
-    Of the size that the maxima are put back into alone it does not follow.
+    The size that the maxima are put back into does not tell it.
     """
     pooling = places.args[0] if places.target is operator.getitem else None
     schema = getattr(getattr(pooling, "target", None), "_schema", None)

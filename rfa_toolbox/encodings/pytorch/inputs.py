@@ -29,9 +29,10 @@ def example_of(
     Args:
         input_res: a shape such as (1, 3, 224, 224); an example tensor; a sequence of either for
             several inputs; or a mapping from argument names to either. A model that takes one
-            argument gets a sequence of several or a mapping as it is, and one whose first argument
-            is annotated as a list any sequence. Within either, an input may itself be a list, a
-            dict or a data class of these, and None, a number or a text stands for itself.
+            argument gets a mapping, or a sequence of several, as it is. One whose first argument
+            is annotated as a list gets every sequence as it is. Within either, an input may itself
+            be a list, a dict or a data class of these, and None, a number or a text stands for
+            itself.
         model: says on which device and of which type the tensors are.
         keywords: further arguments by name, each as within a mapping.
 

@@ -165,9 +165,10 @@ def _captured(model: nn.Module, example: Example, capture: Capture, ending: Endi
     except RFAError:
         raise
     except Exception as error:
-        record = _captured_in_eval_mode(model, example, capture, ending)
-        if record is None:
+        if not any(module.training for module in model.modules()):
             raise CaptureError(_explained(model, example, error)) from error
+        with _eval_mode(model):
+            record = _captured(model, example, capture, ending)
         _warn(
             f"{type(model).__name__} is in train mode and cannot run with this input "
             f"({first_line(error)}); it was encoded in eval mode."
@@ -209,19 +210,6 @@ def _eval_mode(model: nn.Module) -> Iterator[None]:
     finally:
         for module, training in modes.items():
             module.training = training
-
-
-def _captured_in_eval_mode(
-    model: nn.Module, example: Example, capture: Capture, ending: Ending
-) -> Record | None:
-    """Return what a model in train mode does in eval mode, or None if it does not run there."""
-    if not any(module.training for module in model.modules()):
-        return None
-    try:
-        with _eval_mode(model):
-            return _sized(model, example, capture, ending)
-    except Exception:  # noqa: BLE001 - the error in the model's own mode is the one to report
-        return None
 
 
 def _begun(model: nn.Module, example: Example, ending: Ending) -> Record | None:
