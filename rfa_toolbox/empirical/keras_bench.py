@@ -268,7 +268,8 @@ class KerasSetting:
         for name in self._masked & self.nodes.keys():
             self._say_of_scores(self.nodes[name])
         self._weighed = (self._masked & self.units.keys()) - self.blind.keys()
-        self._weights = with_random_weights(bench.model) if self._weighed else []
+        with _undisturbed(importlib.import_module("keras")):
+            self._weights = with_random_weights(bench.model) if self._weighed else []
         self.doubtful = _behind_choices(self.nodes.values())
         self.twice: frozenset[str] = frozenset()
         self.unplaced: frozenset[str] = frozenset()

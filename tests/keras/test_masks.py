@@ -102,6 +102,7 @@ def test_an_attention_sees_what_its_mask_leaves(way: str, name: str) -> None:
         assert unit - back <= first <= last <= unit + ahead
 
 
+@pytest.mark.filterwarnings("error:__array__ implementation:DeprecationWarning")  # no user's
 @pytest.mark.parametrize(
     ("way", "name", "size"),
     [

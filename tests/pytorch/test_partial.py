@@ -143,6 +143,8 @@ def test_the_end_need_not_run_behind_the_module_that_is_named() -> None:
 def test_a_module_that_is_not_there_is_named_with_near_ones() -> None:
     with pytest.raises(UnsupportedModelError, match=r"'backbon'.*'backbone'"):
         encode(Detector(nonzero), until="backbon")
+    with pytest.raises(UnsupportedModelError, match="Identity holds no modules"):
+        encode(nn.Identity(), until="backbone")
 
 
 @pytest.mark.filterwarnings("ignore:.*could not be followed")

@@ -101,8 +101,13 @@ def _check_path(model: nn.Module, until: str | None) -> None:
     if until and until in paths:
         return
     near = difflib.get_close_matches(until, paths, n=3) or [one for one in paths if one][:5]
+    name = type(model).__name__
+    if not near:
+        raise UnsupportedModelError(
+            f"until is {until!r}, but {name} holds no modules; leave it out."
+        )
     raise UnsupportedModelError(
-        f"until is {until!r}; it must be the path of a module of {type(model).__name__}, such as "
+        f"until is {until!r}; it must be the path of a module of {name}, such as "
         f"{', '.join(map(repr, near))}."
     )
 
