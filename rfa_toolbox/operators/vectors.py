@@ -21,7 +21,7 @@ def without_passing_vectors(record: Record, kept: Collection[str]) -> Record:
 
     Args:
         record: what a reader returned.
-        kept: names of the operators that leave every number in its place.
+        kept: names of the operators that mix no numbers of a vector.
     """
     flattened = [place for place, one in enumerate(record.operations) if _is_vector(one)]
     if not flattened:
@@ -55,14 +55,14 @@ def _longer(shape: Sequence[int]) -> int:
 def _is_taken_apart(
     vector: TensorRef, readers: Mapping[int, Sequence[Operation]], kept: Collection[str]
 ) -> bool:
-    """Whether a vector is reshaped into a map, with nothing but arithmetic in between."""
+    """Whether a vector, or a part of it, is reshaped into a map before anything mixes it."""
     waiting, seen = [vector], {vector.number}
     while waiting:
         for reader in readers.get(waiting.pop().number, ()):
             for made in reader.outputs:
                 if reader.name in _RESHAPING and _longer(made.shape) > 1:
                     return True
-                if reader.name in kept and made.shape == vector.shape and made.number not in seen:
+                if reader.name in kept and _longer(made.shape) < 2 and made.number not in seen:
                     seen.add(made.number)
                     waiting.append(made)
     return False

@@ -37,6 +37,24 @@ def test_what_changes_numbers_of_a_vector_mixes_no_positions(way: str, capture: 
     assert measured_extent(network, SHAPE, (2, 3)) == (5, 5)
 
 
+def test_a_part_of_a_vector_that_is_taken_apart_is_one_of_the_map() -> None:
+    network = Function(
+        lambda s, x: s.d(s.c(x).flatten(1).chunk(2, 1)[1].view(1, 1, 12, 12)),
+        c=nn.Conv2d(2, 2, 3, padding=1),
+        d=nn.Conv2d(1, 2, 3),
+    )
+    graph = encode(network, SHAPE)
+    assert (graph.receptive_field_max, graph.certainty) == ((5, 5), "exact")
+    assert measured_extent(network, SHAPE, (2, 3)) == (5, 5)
+
+
+def test_vectors_in_a_row_that_are_taken_apart_are_a_bound() -> None:
+    network = model(
+        lambda s, x: s.d(torch.cat([s.c(x).flatten(1), x.flatten(1)], 1).view(2, 2, 12, 12))
+    )
+    assert encode(network, SHAPE).certainty == "bound"
+
+
 def test_a_norm_of_a_vector_is_one_of_the_map() -> None:
     graph = encode(model(lambda s, x: s.d(F.normalize(s.c(x).flatten(1)).view_as(x))), SHAPE)
     assert (graph.receptive_field_max, graph.certainty) == ((5, 5), "exact")

@@ -265,5 +265,6 @@ _KEPT = {
     name
     for name, one in RULES.items()
     if one in (elementwise.pointwise, elementwise.same_shape, plumbing.copied)
+    or one in (assembling.cat, plumbing.narrow, plumbing.slice_, plumbing.split)
 }
-"""The names of the operators that leave every number in its place."""
+"""The names of the operators that mix no numbers of a vector."""
