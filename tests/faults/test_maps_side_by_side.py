@@ -215,3 +215,18 @@ def test_steps_in_channels_that_are_viewed_apart_make_a_bound() -> None:
     graph = encode(model, (1, 4, 16))
     assert graph.certainty == "bound"
     assert graph.receptive_field_max >= measured_extent(model, (1, 4, 16), [2]) == (3,)
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [lambda y: y.squeeze(2), lambda y: y.flatten(1), lambda y: y.view(1, 4), lambda y: y[..., 0]],
+    ids=["squeezed", "flattened", "viewed", "selected"],
+)
+def test_a_place_that_was_worked_on_keeps_where_it_was(gone: Any) -> None:
+    model = Function(
+        lambda s, x: s.c(torch.stack([gone(x[:, :, t : t + 1].relu()) for t in range(8)], 2)),
+        c=conv1d(),
+    )
+    graph = encode(model, (1, 4, 8))
+    assert (graph.receptive_field_max, graph.certainty) == ((3,), "exact")
+    assert measured_extent(model, (1, 4, 8), [2]) == (3,)

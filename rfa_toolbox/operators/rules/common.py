@@ -132,7 +132,8 @@ def _is_pinned(value: Value, piece: Piece) -> bool:
     return (
         type(piece) is Atom
         and piece.axis is not None
-        and piece.size == 1 < value.extents[piece.axis]
+        and piece.size == 1
+        and (value.extents[piece.axis] > 1 or piece.axis in value.taken)
     )
 
 
