@@ -472,3 +472,19 @@ def test_what_is_no_onnx_file_is_one_clear_error(tmp_path: Path) -> None:
 def test_ranges_follow() -> None:
     graph = create_graph_from_onnx(model([node("Conv", "x w", "y")], CONV))
     assert input_resolution_range(graph) == ((3, 3), (3, 3))
+
+
+PICKS = {
+    "GatherElements": np.broadcast_to(np.arange(20)[::-1].reshape(1, 1, 20, 1), (1, 2, 20, 24)),
+    "GatherND": np.zeros((1, 2, 20, 24, 4), np.int64),
+}
+
+
+@pytest.mark.parametrize("kind", PICKS)
+def test_numbers_that_are_picked_by_constants_make_a_bound(kind: str) -> None:
+    held = numpy_helper.from_array(PICKS[kind].copy(), "i")
+    picked = node(kind, "x i", "p", **({"axis": 2} if kind == "GatherElements" else {}))
+    network = model([picked, node("Conv", "p w", "y")], [held, weight("w", 2, 2, 3, 3)])
+    graph = create_graph_from_onnx(network)
+    assert graph.certainty == "bound"
+    assert graph.receptive_field_max[0] == math.inf

@@ -893,6 +893,12 @@ def _gather(call: Call) -> None:
     call.add("index_select", {"input": call.x, "dim": axis, "index": call.of(1)})
 
 
+def _gather_elements(call: Call) -> None:
+    """Pick numbers along one dimension by others."""
+    arguments = {"input": call.x, "dim": call.get("axis", 0), "index": call.of(1)}
+    call.first_output_alone("gather", arguments)
+
+
 _PADDING = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
 
 
@@ -953,7 +959,7 @@ Softplus Softsign Sqrt Sum:add Swish:silu Tan Tanh ThresholdedRelu:threshold Tri
 Identity:clone Cast:to CastLike:to Dropout QuantizeLinear:clone DequantizeLinear:clone
 DynamicQuantizeLinear:clone LRN:local_response_norm InstanceNormalization:instance_norm
 MeanVarianceNormalization:instance_norm Reshape Squeeze:reshape Unsqueeze:reshape Expand
-Tile:repeat GatherElements:gather GatherND:gather ScatterND:scatter ScatterElements:scatter
+Tile:repeat GatherND:gather_nd ScatterND:scatter ScatterElements:scatter
 Scatter GridSample:grid_sample RoiAlign:roi_align DeformConv:deform_conv2d Det:linalg_det
 AffineGrid:affine_grid
 """
@@ -1023,6 +1029,7 @@ LOWERINGS: dict[str, Lower] = {
     "Split": _split,
     "Slice": _slice,
     "Gather": _gather,
+    "GatherElements": _gather_elements,
     "Pad": _pad,
     "CenterCropPad": _centre,
     "Where": _where,

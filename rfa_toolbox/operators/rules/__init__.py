@@ -169,7 +169,7 @@ _FAMILIES: tuple[tuple[Rule, str], ...] = (
     (
         mixing.sampled,
         """
-        cdist deform_conv2d grid_sample index_add index_copy index_reduce kron
+        cdist deform_conv2d gather_nd grid_sample index_add index_copy index_reduce kron
         ps_roi_align ps_roi_pool roi_align roi_pool scatter scatter_add scatter_reduce
         """,
     ),
