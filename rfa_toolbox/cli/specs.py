@@ -177,7 +177,8 @@ class ModelSource:
         from rfa_toolbox.empirical import verify
 
         with _output_to_stderr():
-            given = shapes if len(shapes) > 1 else next(iter(shapes), None)
+            several = len(shapes) > 1 or (shapes and self.kind == "PyTorch")
+            given = shapes if several else next(iter(shapes), None)
             return verify(self.model, given, time_limit=time_limit)
 
     def refined(self, refinement: Refinement, shapes: Inputs = ()) -> EnrichedNetworkNode:

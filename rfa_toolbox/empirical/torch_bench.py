@@ -123,7 +123,7 @@ class TorchBench:
                 # Which size the model was first tried with says nothing of the experiment.
                 warnings.filterwarnings("ignore", message=".* does not take the default input")
                 self.base = record_model(self.twin, until=until)
-            self.example = example_of([tensor.shape for tensor in self.base.inputs], self.twin)
+            self.example = example_of(self.base.inputs[0].shape, self.twin)
         else:
             self.example = example_of(input_shape, self.twin)
             self.base = record_model(self.twin, input_shape, until=until)

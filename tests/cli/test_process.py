@@ -342,6 +342,13 @@ def wrong():
         "Pool", name_handler=lambda module, name: "Pool", kernel_size_provider=lambda module: 5
     )
     return right()
+
+class OfImages(torch.nn.Conv2d):
+    def __init__(self):
+        super().__init__(3, 4, 3)
+
+    def forward(self, images: list[torch.Tensor]):
+        return [super(OfImages, self).forward(one) for one in images if one.ndim == 3]
 """
 
 
@@ -373,6 +380,13 @@ def test_an_experiment_that_contradicts_the_analysis_fails_the_run(net: str) -> 
     verdicts = {node["name"]: node["verdict"] for node in json.loads(run.out)["nodes"]}
     assert list(verdicts.values()) == ["agrees", "differs"]
     assert run_process(["verify", f"{net}:right", "--input-shape", "1x3x40x40"]).code == 0
+
+
+@needs_torch
+def test_one_shape_is_a_list_of_one_image_for_a_model_that_takes_a_list(rfa: Rfa, net: str) -> None:
+    run = rfa("verify", f"{net}:OfImages", "--input-shape", "3x40x40", "--format", "csv")
+    assert (run.code, run.err) == (0, "")
+    assert "agrees" in run.out
 
 
 @needs_torch

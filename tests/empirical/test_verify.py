@@ -52,6 +52,24 @@ def blurred() -> nn.Module:
     return nn.Sequential(nn.Conv2d(3, 4, 3, 2), Blur(), nn.Conv2d(4, 4, 3))
 
 
+class OfImages(nn.Module):
+    """Takes a list of images without a batch, as detectors do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+
+    def forward(self, images: list[torch.Tensor]) -> torch.Tensor:
+        if any(one.ndim != 3 for one in images):
+            raise ValueError("images have three dimensions")
+        return torch.stack([self.conv(one) for one in images])
+
+
+@pytest.mark.parametrize("shape", [None, [(3, 64, 64)]])
+def test_a_model_of_a_list_of_images_is_measured_with_and_without_a_shape(shape: Any) -> None:
+    assert [one.verdict for one in verify(OfImages(), shape).nodes] == ["agrees", "agrees"]
+
+
 @pytest.mark.parametrize(("kernel", "agrees"), [(3, True), (5, False), (1, False)])
 def test_a_handler_is_right_or_wrong(blur: Any, kernel: int, agrees: bool) -> None:
     blur(kernel)

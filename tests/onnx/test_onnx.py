@@ -15,6 +15,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
 
 from rfa_toolbox import create_graph_from_onnx, input_resolution_range
+from rfa_toolbox.encodings.onnx.ingest import loaded
 from rfa_toolbox.errors import InvalidResolutionError, UnsupportedModelError
 
 RANDOM = np.random.default_rng(0)
@@ -458,6 +459,8 @@ def test_weights_beside_the_file_are_not_read(tmp_path: Path) -> None:
     (tmp_path / "weights.bin").unlink()
     graph = create_graph_from_onnx(path)
     assert (graph.receptive_field_max, graph.parameters) == ((3, 3), 36)
+    with pytest.raises(UnsupportedModelError, match=r"weights\.bin.*put that file beside"):
+        loaded(path, weights=True)
 
 
 def test_what_is_no_onnx_file_is_one_clear_error(tmp_path: Path) -> None:

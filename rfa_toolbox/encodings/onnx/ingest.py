@@ -59,7 +59,7 @@ def loaded(model: Any, weights: bool = False) -> onnx.ModelProto:
     """Return the model of a file, or one that is given; its external data only for ``weights``.
 
     Raises:
-        UnsupportedModelError: if it is no ONNX model.
+        UnsupportedModelError: if it is no ONNX model, or its external data is not there.
     """
     if isinstance(model, onnx.ModelProto):
         _check_texts(model, "The model")
@@ -73,6 +73,11 @@ def loaded(model: Any, weights: bool = False) -> onnx.ModelProto:
         loaded = onnx.load(model, load_external_data=weights)
     except DecodeError as error:
         raise UnsupportedModelError(f"{str(model)!r} is no ONNX file: {error}.") from error
+    except onnx.checker.ValidationError as error:
+        raise UnsupportedModelError(
+            f"{str(model)!r} has weights in another file, which cannot be read "
+            f"({str(error).rstrip('.')}). An experiment needs them: put that file beside the model."
+        ) from error
     if not loaded.graph.node:
         raise UnsupportedModelError(f"{str(model)!r} is no ONNX file, or holds no operator.")
     _check_texts(loaded, repr(str(model)))
