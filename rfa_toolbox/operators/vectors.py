@@ -24,7 +24,7 @@ def without_passing_vectors(record: Record, kept: Collection[str]) -> Record:
         kept: names of the operators that mix no numbers of a vector.
     """
     flattened = [place for place, one in enumerate(record.operations) if _is_vector(one)]
-    if not flattened:
+    if not flattened or not any(map(_makes_a_map, record.operations[flattened[0] :])):
         return record
     readers: dict[int, list[Operation]] = {}
     for one in record.operations:
@@ -47,6 +47,10 @@ def _is_vector(operation: Operation) -> bool:
     return last and bool(operation.get("start_dim", 0) % rank < 2)
 
 
+def _makes_a_map(operation: Operation) -> bool:
+    return operation.name in _RESHAPING and _longer(operation.outputs[0].shape) > 1
+
+
 def _longer(shape: Sequence[int]) -> int:
     """Return how many dimensions behind that of the images have more than one number."""
     return sum(size > 1 for size in (shape[1:] if len(shape) > 1 else shape))
@@ -59,9 +63,9 @@ def _is_taken_apart(
     waiting, seen = [vector], {vector.number}
     while waiting:
         for reader in readers.get(waiting.pop().number, ()):
+            if _makes_a_map(reader):
+                return True
             for made in reader.outputs:
-                if reader.name in _RESHAPING and _longer(made.shape) > 1:
-                    return True
                 if reader.name in kept and _longer(made.shape) < 2 and made.number not in seen:
                     seen.add(made.number)
                     waiting.append(made)

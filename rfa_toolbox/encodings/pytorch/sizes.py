@@ -128,8 +128,8 @@ def cuts_maps(record: Record) -> bool:
 
 def _cut_in(operation: Operation) -> Iterator[tuple[TensorRef, int, int]]:
     """Yield the tensor of which an operation cuts a dimension, this, and into how many parts."""
-    tensor = next(tensors_in(operation.arguments), None)
-    if operation.name not in _PARTS or tensor is None:
+    tensor = next(tensors_in(operation.arguments), None) if operation.name in _PARTS else None
+    if tensor is None:
         return
     before, after = tensor.shape, operation.outputs[0].shape
     if operation.name == "unbind":
