@@ -227,6 +227,8 @@ def range_text(title: str, found: Summary) -> str:
     good = f"{found.good[:1].lower()}{found.good[1:]}"
     reasons = found.good_reason.split("; ")
     lines = "".join(f"{one[:1].upper()}{one[1:].rstrip('.')}.\n" for one in reasons)
+    if found.resizing:
+        lines += f"{found.resizing} The range is in pixels of what it resizes to.\n"
     return f"{one_line(title)}: {good}\n{lines}"
 
 

@@ -24,7 +24,7 @@ from rich.cells import cell_len
 import rfa_toolbox
 from rfa_toolbox.architectures import vgg16
 from rfa_toolbox.cli.app import app
-from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition
+from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition, Measures
 from tests.cli.conftest import COMMAND, ROOT, Run, environment, run_in_terminal, run_process
 
 Rfa = Callable[..., Run]
@@ -769,3 +769,16 @@ def test_no_framework_is_imported_unless_the_model_needs_it() -> None:
     loaded = {name.partition(".")[0] for name in done.stderr.split()}
     assert "rich" in loaded
     assert not loaded & {"torch", "keras", "tensorflow", "pandas", "pygraphviz", "jinja2"}
+
+
+def test_a_range_says_of_which_size_it_is_where_every_image_is_resized(
+    rfa: Rfa, tmp_path: Path
+) -> None:
+    resize = LayerDefinition("Resize", (2, 2), (4, 4), resolution_dependent=True)
+    small = EnrichedNetworkNode("resize", resize, [], measures=Measures((320, 320), (9, 9)))
+    graph = EnrichedNetworkNode("conv", LayerDefinition("Conv2d", (7, 7), (1, 1)), [small])
+    (tmp_path / "graph.json").write_text(json.dumps(graph.to_dict()), "utf-8")
+    said = rfa("range", tmp_path / "graph.json").out
+    assert "resizes every image to 9 px" in said
+    assert said.endswith("The range is in pixels of what it resizes to.\n")
+    assert "resizes" not in rfa("range", "vgg16").out
