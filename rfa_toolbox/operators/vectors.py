@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping, Sequence
 
 import attrs
@@ -48,12 +49,20 @@ def _is_vector(operation: Operation) -> bool:
 
 
 def _makes_a_map(operation: Operation) -> bool:
-    return operation.name in _RESHAPING and _longer(operation.outputs[0].shape) > 1
+    """Whether an operation takes apart what an image has, and not images that lie in the batch."""
+    if operation.name not in _RESHAPING:
+        return False
+    tensor, made = next(tensors_in(operation.arguments)), operation.outputs[0]
+    return _longer(made.shape) > 1 and math.prod(_of_an_image(tensor.shape)) not in made.shape
 
 
 def _longer(shape: Sequence[int]) -> int:
     """Return how many dimensions behind that of the images have more than one number."""
-    return sum(size > 1 for size in (shape[1:] if len(shape) > 1 else shape))
+    return sum(size > 1 for size in _of_an_image(shape))
+
+
+def _of_an_image(shape: Sequence[int]) -> Sequence[int]:
+    return shape[1:] if len(shape) > 1 else shape
 
 
 def _is_taken_apart(

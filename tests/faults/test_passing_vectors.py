@@ -69,3 +69,16 @@ def test_a_vector_that_a_dense_layer_mixes_has_seen_everything(as_returned: bool
     names = {node.name: node for node in encode(model(function), SHAPE).all_layers}
     assert names["flatten"].receptive_field_max == (INF, INF)
     assert names["l" if as_returned else "d"].receptive_field_max == (INF, INF)
+
+
+def test_vectors_of_frames_are_not_taken_apart_where_frames_are() -> None:
+    network = Function(
+        lambda s, x: s.over_time(
+            s.c(x.reshape(-1, 2, 12, 12)).flatten(1).view(x.shape[0], x.shape[1], -1).mT
+        ),
+        c=nn.Conv2d(2, 2, 3),
+        over_time=nn.Conv1d(200, 1, 3),
+    )
+    nodes = {node.name: node for node in encode(network, (2, 5, 2, 12, 12)).all_layers}
+    assert nodes["flatten"].receptive_field_max[-2:] == (INF, INF)
+    assert nodes["over_time"].receptive_field_max[-2:] == (INF, INF)
