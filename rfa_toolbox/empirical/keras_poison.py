@@ -377,7 +377,8 @@ def with_random_weights(model: Any) -> list[tuple[Any, Any]]:
     found = []
     for weight in model.trainable_variables:
         if len(weight.shape) > 1:
-            held = np.asarray(keras.ops.convert_to_numpy(weight.value))
+            tensor = keras.ops.copy(weight.value)  # NumPy warns of variables of TensorFlow
+            held = np.asarray(keras.ops.convert_to_numpy(tensor))
             gain = math.sqrt(held.shape[-1] / max(1, held.size))
             values = drawn.uniform(0.5, 1.5, held.shape) * drawn.choice([-gain, gain], held.shape)
             kept = values if not held.any() else np.where(held == 0, 0, values)
