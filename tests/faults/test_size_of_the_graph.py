@@ -204,3 +204,25 @@ def test_windows_that_grow_with_the_map_depend_on_the_size(name: str, capture: s
     assert input_resolution_range(graphs[0]) == input_resolution_range(graphs[1])
     with pytest.raises(InvalidGraphError):
         tile_plan(graphs[1], 64, 48)
+
+
+SHARES: dict[str, Any] = {
+    "a half": lambda y: y[:, :, : y.shape[2] // 2],
+    "a part of a part": lambda y: y[:, :, : 3 * y.shape[2] // 4][:, :, : y.shape[2] // 2],
+}
+READ: dict[str, Any] = {
+    "recurrent": lambda s, y: s.r(y.mT)[0].mT,
+    "mean": lambda s, y: y.mean(2, keepdim=True).expand(-1, -1, 4),
+}
+
+
+@pytest.mark.parametrize("reads", READ)
+@pytest.mark.parametrize("share", SHARES)
+def test_all_of_a_share_of_the_map_depends_on_the_size(share: str, reads: str) -> None:
+    model = Function(
+        lambda s, x: READ[reads](s, SHARES[share](s.c(x))),
+        c=nn.Conv1d(4, 4, 3, padding=1),
+        r=nn.GRU(4, 2, batch_first=True, bidirectional=True),
+    )
+    (*_, last) = encode(model, (1, 4, 24)).all_layers
+    assert last.layer_info.resolution_dependent

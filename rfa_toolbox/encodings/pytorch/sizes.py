@@ -107,9 +107,8 @@ def _go_one_way(pair: tuple[Operation, Operation]) -> bool:
 def _are_parts(pair: tuple[Operation, Operation]) -> bool:
     """Whether an operation may take a part of a map that grows with the input."""
     one, other = pair
-    if one.name in _CROPS and _note(one, other):  # more than half counts as everything there is
-        whole, left = next(tensors_in(one.arguments)).shape, one.outputs[0].shape
-        return 2 * math.prod(left) <= math.prod(whole)
+    if one.name in _CROPS and _note(one, other):
+        return next(tensors_in(one.arguments)).shape != one.outputs[0].shape
     cuts = zip(_cut_in(one), _cut_in(other), strict=False)
     return any(
         cut == same and grown.shape[cut[0]] != tensor.shape[cut[0]]  # as many, whatever the input
