@@ -7,7 +7,7 @@ it wants. The order in which they are asked is the one of ``PARSERS``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Protocol
 
 import attrs
@@ -141,9 +141,13 @@ def _record_of(node: LayerCall | Mapping[str, Any]) -> ModelRecord:
 
 @attrs.frozen
 class _Handler:
-    """A handler of layers of Keras itself, known by their exact class names."""
+    """A handler of layers of Keras itself, known by their exact class names, by family."""
 
     kinds: ClassVar[frozenset[str]] = frozenset()
+
+    def __init_subclass__(cls, families: Sequence[str] = ()) -> None:
+        if families:
+            cls.kinds = frozenset(kind for family in families for kind in FAMILIES[family][0])
 
     def can_handle(self, node: LayerCall | Mapping[str, Any], /) -> bool:
         """Return whether the class of the layer is one of ``kinds``."""
@@ -161,23 +165,15 @@ def _call_of(node: LayerCall | Mapping[str, Any]) -> CallRecord:
     return node.record if isinstance(node, LayerCall) else _record_of(node).calls[-1]
 
 
-def _kinds(*families: str) -> frozenset[str]:
-    return frozenset(kind for family in families for kind in FAMILIES[family][0])
-
-
-@attrs.frozen
-class InputHandler(_Handler):
+class InputHandler(_Handler, families=("input",)):
     """The image itself.
 
     >>> InputHandler()({"class_name": "InputLayer", "config": {"batch_shape": [None, 8, 8, 3]}})
     LayerDefinition(name='InputLayer', kernel_size=(1, 1), stride_size=(1, 1), ...)
     """
 
-    kinds = _kinds("input")
 
-
-@attrs.frozen
-class KernelBasedHandler(_Handler):
+class KernelBasedHandler(_Handler, families=("convolution",)):
     """Convolutions, also depthwise and separable ones, in one to three dimensions.
 
     >>> conv = {"class_name": "Conv2D", "config": {"kernel_size": [3, 3], "strides": [2, 2]}}
@@ -185,18 +181,12 @@ class KernelBasedHandler(_Handler):
     (2, 2)
     """
 
-    kinds = _kinds("convolution")
 
-
-@attrs.frozen
-class TransposedConvolutionHandler(_Handler):
+class TransposedConvolutionHandler(_Handler, families=("transposed convolution",)):
     """Transposed convolutions in one to three dimensions."""
 
-    kinds = _kinds("transposed convolution")
 
-
-@attrs.frozen
-class PoolingBasedHandler(_Handler):
+class PoolingBasedHandler(_Handler, families=("pooling",)):
     """Max and average pooling in one to three dimensions.
 
     >>> pool = {"class_name": "MaxPooling2D", "config": {"pool_size": [2, 2], "strides": None}}
@@ -204,29 +194,20 @@ class PoolingBasedHandler(_Handler):
     (2, 2)
     """
 
-    kinds = _kinds("pooling")
 
-
-@attrs.frozen
-class AdaptivePoolingHandler(_Handler):
+class AdaptivePoolingHandler(_Handler, families=("adaptive pooling",)):
     """Adaptive pooling: its window grows with the image; to 1x1 it is a global pooling."""
 
-    kinds = _kinds("adaptive pooling")
 
-
-@attrs.frozen
-class GlobalPoolingHandler(_Handler):
+class GlobalPoolingHandler(_Handler, families=("global pooling",)):
     """Global pooling: every position is seen.
 
     >>> GlobalPoolingHandler()({"class_name": "GlobalMaxPooling1D"}).kernel_size
     (inf,)
     """
 
-    kinds = _kinds("global pooling")
 
-
-@attrs.frozen
-class FlattenHandler(_Handler):
+class FlattenHandler(_Handler, families=("flatten",)):
     """Flattening a map to a vector: what follows sees all of it.
 
     >>> flatten = {"class_name": "Flatten", "build_config": {"input_shape": [None, 7, 7, 3]}}
@@ -234,123 +215,76 @@ class FlattenHandler(_Handler):
     LayerDefinition(name='Flatten', kernel_size=(inf, inf), ...)
     """
 
-    kinds = _kinds("flatten")
 
-
-@attrs.frozen
-class DenseHandler(_Handler):
+class DenseHandler(
+    _Handler,
+    families=(
+        "dense",
+        "dense features",
+    ),
+):
     """Dense layers: they mix the last dimension, a 1x1 convolution where that is channels."""
 
-    kinds = _kinds("dense", "dense features")
 
-
-@attrs.frozen
-class EinsumDenseHandler(_Handler):
+class EinsumDenseHandler(_Handler, families=("dense by equation",)):
     """A dense layer over the dimensions that its equation sums over."""
 
-    kinds = _kinds("dense by equation")
 
-
-@attrs.frozen
-class UpSamplingHandler(_Handler):
+class UpSamplingHandler(_Handler, families=("up-sampling",)):
     """Up-sampling by whole factors, nearest or interpolated."""
 
-    kinds = _kinds("up-sampling")
 
-
-@attrs.frozen
-class PaddingHandler(_Handler):
+class PaddingHandler(_Handler, families=("padding",)):
     """Zero padding, and cropping as negative padding."""
 
-    kinds = _kinds("padding")
 
-
-@attrs.frozen
-class ReshapeHandler(_Handler):
+class ReshapeHandler(_Handler, families=("reshape",)):
     """Reshape, Permute and RepeatVector: positions move, and nothing new is seen."""
 
-    kinds = _kinds("reshape")
 
-
-@attrs.frozen
-class MergeHandler(_Handler):
+class MergeHandler(_Handler, families=("merge",)):
     """Element-wise merging of several tensors."""
 
-    kinds = _kinds("merge")
 
-
-@attrs.frozen
-class ConcatenateHandler(_Handler):
+class ConcatenateHandler(_Handler, families=("concatenation",)):
     """Tensors one after another along one dimension."""
 
-    kinds = _kinds("concatenation")
 
-
-@attrs.frozen
-class DotHandler(_Handler):
+class DotHandler(_Handler, families=("dot",)):
     """The product of two tensors, summed over one dimension of each."""
 
-    kinds = _kinds("dot")
 
-
-@attrs.frozen
-class AttentionHandler(_Handler):
+class AttentionHandler(_Handler, families=("attention",)):
     """Attention: every position of the query sees all positions of the values."""
 
-    kinds = _kinds("attention")
 
-
-@attrs.frozen
-class RecurrentHandler(_Handler):
+class RecurrentHandler(_Handler, families=("recurrence",)):
     """Recurrent layers: every step sees all steps before it."""
 
-    kinds = _kinds("recurrence")
 
-
-@attrs.frozen
-class ConvolutionalRecurrentHandler(_Handler):
+class ConvolutionalRecurrentHandler(_Handler, families=("convolutional recurrence",)):
     """Convolutional LSTMs: all steps before, and a window that grows by one kernel per step."""
 
-    kinds = _kinds("convolutional recurrence")
 
-
-@attrs.frozen
-class EmbeddingHandler(_Handler):
+class EmbeddingHandler(_Handler, families=("embedding",)):
     """A vector for every position."""
 
-    kinds = _kinds("embedding")
 
-
-@attrs.frozen
-class SoftmaxHandler(_Handler):
+class SoftmaxHandler(_Handler, families=("softmax",)):
     """A softmax: neutral over channels, and mixing over positions."""
 
-    kinds = _kinds("softmax")
 
-
-@attrs.frozen
-class ResizingHandler(_Handler):
+class ResizingHandler(_Handler, families=("resizing",)):
     """Layers that give the image another size: resized, or cropped to the middle."""
 
-    kinds = _kinds("resizing")
 
-
-@attrs.frozen
-class SpectrogramHandler(_Handler):
+class SpectrogramHandler(_Handler, families=("spectrogram",)):
     """Spectrograms: windows over time."""
 
-    kinds = _kinds("spectrogram")
 
-
-@attrs.frozen
-class NeutralHandler(_Handler):
-    """Layers in which every position sees only itself.
-
-    Among them are normalisations, whose statistics are not counted, and augmentations, which act
-    in training only.
-    """
-
-    kinds = _kinds(
+class NeutralHandler(
+    _Handler,
+    families=(
         "neutral",
         "normalisation",
         "of whole images",
@@ -358,10 +292,15 @@ class NeutralHandler(_Handler):
         "standardisation",
         "scale",
         "prelu",
-    )
+    ),
+):
+    """Layers in which every position sees only itself.
+
+    Among them are normalisations, whose statistics are not counted, and augmentations, which act
+    in training only.
+    """
 
 
-@attrs.frozen
 class OperationHandler(_Handler):
     """Bare operations: ``x * 2``, slicing, ``keras.ops``, and functions of TensorFlow."""
 
@@ -371,7 +310,6 @@ class OperationHandler(_Handler):
         return record.operation and canonical(record.kind) in OPERATIONS
 
 
-@attrs.frozen
 class AnyHandler(_Handler):
     """Everything that no other handler describes: counted as neutral, and said so."""
 
