@@ -40,6 +40,7 @@ __all__ = [
     "constant_of",
     "mask_of",
     "number_of",
+    "operand_of",
     "per_axis",
     "sizes_of",
     "stand_in_shape",
@@ -117,6 +118,11 @@ def constant_of(value: Any, number: int = -1) -> TensorRef:
     may_be_a_mask = numbers.ndim > 1 and 1 not in shape[-2:] and len(even) < numbers.ndim
     held = Held(given if given.dtype == bool else numbers) if may_be_a_mask else None
     return TensorRef(number, shape, even, numbers=held)
+
+
+def operand_of(value: Any) -> TensorRef:
+    """Return what an operation reads: a tensor, or a constant as one."""
+    return value if type(value) is TensorRef else constant_of(value)
 
 
 def mask_of(value: Any) -> TensorRef | None:
@@ -238,7 +244,7 @@ class Call:
         if given and isinstance(given[0], list):
             given = tuple(given[0])
         found = self.keywords.get(name, given[place] if place < len(given) else None)
-        return found if found is None or type(found) is TensorRef else constant_of(found)
+        return None if found is None else operand_of(found)
 
     def flag(self, name: str, default: bool = True) -> bool:
         """Return a setting of the layer."""

@@ -10,8 +10,8 @@ import attrs
 
 from rfa_toolbox.encodings.tensorflow_keras.lowering import (
     Call,
-    constant_of,
     mask_of,
+    operand_of,
     per_axis,
     whole_numbers,
     words,
@@ -28,6 +28,7 @@ __all__ = [
     "channels_first",
     "concatenated",
     "convolution",
+    "einsum",
     "interpolation_of",
     "map_of",
     "merged",
@@ -457,22 +458,14 @@ def _einsum_dense(call: Call) -> TensorRef:
     for letter, size in zip(reversed(result), reversed(wanted), strict=False):
         if letter not in sizes:
             sizes[letter] = size or 1
-    shape = [sizes.get(letter, 1) for letter in result]
     letters = "".join(kernel)
     weight = TensorRef(-1, tuple(sizes.get(letter, 1) for letter in letters))
-    made = call.emit(
-        "einsum",
-        shape,
-        equation=f"{read},{letters}->{result}",
-        operands=(call.x, weight),
-        weights={"kernel": math.prod(weight.shape)},
-    )
+    held = {"kernel": math.prod(weight.shape)}
+    made = einsum(call, f"{read},{letters}->{result}", call.x, weight, weights=held)
     axes = str(call.get("bias_axes") or "")
     if axes:
-        bias = tuple(sizes.get(letter, 1) if letter in axes else 1 for letter in result)
-        made = call.emit(
-            "add", shape, input=made, other=TensorRef(-1, bias), weights={"bias": math.prod(bias)}
-        )
+        along = [place for place, letter in enumerate(result) if letter in axes]
+        made = _scaled(call, made, along, "add", math.prod(_along(made.shape, along)), "bias")
     return made
 
 
@@ -646,7 +639,7 @@ def merged(call: Call, tensors: Sequence[TensorRef]) -> tuple[int, ...]:
 
 
 def _concatenate(call: Call) -> TensorRef:
-    return concatenated(call, call.get("axis", default=-1))
+    return concatenated(call, call.get("axis", default=-1), call.tensors)
 
 
 def place_of(axis: int, rank: int) -> int:
@@ -663,38 +656,46 @@ def place_of(axis: int, rank: int) -> int:
     return axis % rank
 
 
-def concatenated(call: Call, axis: int, more: Sequence[TensorRef] = ()) -> TensorRef:
+def concatenated(call: Call, axis: int, several: Sequence[TensorRef]) -> TensorRef:
     """Return tensors one after another along one dimension."""
-    tensors = (*call.tensors, *more)
-    rank = len(call.x.shape)
+    tensors = tuple(several)
+    rank = len(tensors[0].shape)
     if any(len(one.shape) != rank for one in tensors):
         shapes = tuple(one.shape for one in tensors)
         return call.unknown(f"it puts together tensors of the shapes {shapes!r}")
     axis = place_of(axis, rank)
     rest = [tuple(size for at, size in enumerate(one.shape) if at != axis) for one in tensors]
+    shapes = [one.shape for one in tensors]
     if call.lowering.sized and len(set(rest)) > 1:
-        several = [one.shape for one in tensors]
-        raise ValueError(f"tensors of the shapes {several!r} do not fit along dimension {axis}")
-    shape = list(broadcast([one.shape for one in tensors]))
+        raise ValueError(f"tensors of the shapes {shapes!r} do not fit along dimension {axis}")
+    shape = list(broadcast(shapes))
     shape[axis] = sum(one.shape[axis] for one in tensors)
     return call.emit("cat", shape, tensors=tensors, dim=axis)
+
+
+def einsum(call: Call, equation: str, *operands: TensorRef, **more: Any) -> TensorRef:
+    """Return a product of tensors, whose sizes follow from the letters of an equation."""
+    terms, _, result = equation.partition("->")
+    sizes: dict[str, int] = {}
+    for tensor, letters in zip(operands, terms.split(","), strict=True):
+        for letter, size in zip(letters, tensor.shape, strict=True):
+            sizes[letter] = max(size, sizes.get(letter, 1))
+    shape = [sizes[letter] for letter in result]
+    return call.emit("einsum", shape, equation=equation, operands=operands, **more)
 
 
 def _dot(call: Call) -> TensorRef:
     given = call.arguments[0] if len(call.arguments) == 1 else call.arguments
     if not isinstance(given, list | tuple) or len(given) != 2:
         return call.unknown(f"Dot reads {len(call.tensors)} tensors instead of 2")
-    left, right = (one if type(one) is TensorRef else constant_of(one) for one in given)
+    left, right = map(operand_of, given)
     first, second = per_axis(call.get("axes", default=-1), 2)
     letters = iter("abcdefghijklmnopqrstuvw")
     one = ["x", *(next(letters) for _ in left.shape[1:])]
     other = ["x", *(next(letters) for _ in right.shape[1:])]
     one[first] = other[second] = "z"
     result = [letter for letter in (*one, *other[1:]) if letter != "z"]
-    sizes = dict(zip((*one, *other), (*left.shape, *right.shape), strict=True))
-    equation = f"{''.join(one)},{''.join(other)}->{''.join(result)}"
-    shape = [sizes[letter] for letter in result]
-    return call.emit("einsum", shape, equation=equation, operands=(left, right))
+    return einsum(call, f"{''.join(one)},{''.join(other)}->{''.join(result)}", left, right)
 
 
 def _attention(call: Call) -> TensorRef | list[TensorRef]:
@@ -1003,10 +1004,12 @@ def _along(shape: Sequence[int], axis: Any) -> tuple[int, ...]:
     return tuple(size if place in places else 1 for place, size in enumerate(shape))
 
 
-def _scaled(call: Call, tensor: TensorRef, axis: Any, name: str, held: int | None) -> TensorRef:
-    """Return a tensor times weights that lie along some of its dimensions."""
+def _scaled(
+    call: Call, tensor: TensorRef, axis: Any, name: str, held: int | None, weights: str = "weights"
+) -> TensorRef:
+    """Return a tensor times, or plus, weights that lie along some of its dimensions."""
     weight = TensorRef(-1, _along(tensor.shape, axis))
-    return call.emit(name, tensor.shape, input=tensor, other=weight, weights={"weights": held})
+    return call.emit(name, tensor.shape, input=tensor, other=weight, weights={weights: held})
 
 
 def _batch_norm(call: Call) -> TensorRef:

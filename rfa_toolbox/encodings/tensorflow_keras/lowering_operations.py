@@ -10,6 +10,7 @@ import itertools
 import math
 import operator
 import re
+import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -23,8 +24,8 @@ from rfa_toolbox.encodings.tensorflow_keras.lowering import (
     constant_of,
     mask_of,
     number_of,
+    operand_of,
     per_axis,
-    whole_numbers,
     words,
 )
 from rfa_toolbox.encodings.tensorflow_keras.lowering_rarer import RARER
@@ -227,52 +228,6 @@ def _fourier(call: Call) -> list[TensorRef]:
     return call.emit_all("fft_fftn", [shape] * 2, input=x, dim=places)
 
 
-def _spectra(call: Call) -> list[TensorRef]:
-    """Spectra of windows of a signal: real and imaginary parts of frames in a row."""
-    x, settings = call.x, _frames(call)
-    width, hop, size = (settings[name] for name in ("win_length", "hop_length", "n_fft"))
-    padded = x.shape[-1] + (size // 2 * 2 if settings["center"] else 0)
-    frames, bins = 1 + (padded - size) // hop, size // 2 + 1
-    if call.lowering.sized and (frames < 1 or width > size):
-        raise ValueError(
-            f"windows of {width} samples in frames of {size} do not fit a signal of "
-            f"{x.shape[-1]} samples"
-        )
-    frames = max(1, frames)
-    made = call.emit("stft", (*x.shape[:-1], bins, frames, 2), input=x, **settings)
-    rank = len(made.shape)
-    made = call.permuted(made, (*range(rank - 3), rank - 2, rank - 3, rank - 1))
-    return [
-        call.emit("select", made.shape[:-1], input=made, dim=rank - 1, index=part)
-        for part in range(2)
-    ]
-
-
-def _signal(call: Call) -> TensorRef:
-    """The signal of which real and imaginary parts of spectra are given."""
-    settings = _frames(call)
-    hop, size = settings["hop_length"], settings["n_fft"]
-    real, *imaginary = call.tensors
-    if imaginary:
-        real = call.emit("complex", real.shape, input=real, other=imaginary[0])
-    rank = len(real.shape)
-    turned = call.permuted(real, (*range(rank - 2), rank - 1, rank - 2))
-    cut = size // 2 if settings["center"] else 0
-    length = call.get("length", default=size + hop * (real.shape[-2] - 1) - 2 * cut)
-    return call.emit("istft", (*real.shape[:-2], int(length)), input=turned, **settings)
-
-
-def _frames(call: Call) -> dict[str, Any]:
-    """Return how a signal is cut into frames."""
-    names = {
-        "win_length": "sequence_length", "hop_length": "sequence_stride", "n_fft": "fft_length"
-    }  # fmt: skip
-    found: dict[str, Any] = {
-        name: whole_numbers(call.get(theirs), 1, theirs)[0] for name, theirs in names.items()
-    }
-    return {**found, "center": bool(call.get("center", default=True))}
-
-
 def _softmax(call: Call) -> TensorRef:
     return layers.softmaxed(call, call.x, call.get("axis", "dim", default=-1))
 
@@ -323,25 +278,12 @@ def _product(
     call: Call, terms: Sequence[tuple[TensorRef, Sequence[str]]], result: Sequence[str]
 ) -> TensorRef:
     """Return the product of tensors, summed over the letters that the result does not have."""
-    names = list(dict.fromkeys(one for _, letters in terms for one in letters))
-    short = {
-        one: "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"[at]
-        for at, one in enumerate(names)
-    }
-    sizes: dict[str, int] = {}
-    for tensor, letters in terms:
-        for letter, size in zip(letters, tensor.shape, strict=True):
-            sizes[letter] = max(size, sizes.get(letter, 1))
+    names = dict.fromkeys(one for _, letters in terms for one in letters)
+    short = dict(zip(names, string.ascii_letters, strict=False))
     equation = ",".join("".join(short[one] for one in letters) for _, letters in terms)
     equation += "->" + "".join(short[one] for one in result)
-    shape = [sizes[letter] for letter in result]
-    return call.emit(
-        "einsum",
-        shape,
-        equation=equation,
-        operands=tuple(one for one, _ in terms),
-        unknown_cost=any(one.number == _GUESSED for one, _ in terms),
-    )
+    guessed = any(one.number == _GUESSED for one, _ in terms)
+    return layers.einsum(call, equation, *(one for one, _ in terms), unknown_cost=guessed)
 
 
 def _matmul(call: Call) -> TensorRef:
@@ -366,7 +308,7 @@ def _einsum(call: Call) -> TensorRef:
     if equation is None:
         equation = next((one for one in given if isinstance(one, str)), "")
     operands = [
-        one if type(one) is TensorRef else constant_of(one)
+        operand_of(one)
         for one in given
         if one is not None and not isinstance(one, str | int | float)
     ]
@@ -693,7 +635,7 @@ def _concatenate(call: Call) -> TensorRef:
         return made
     # A constant has a size of its own, which tiles would not fit, also where it is even.
     constants = [one._replace(even=()) for one in _given(call)]
-    return layers.concatenated(call, call.get("axis", default=0), constants)
+    return layers.concatenated(call, call.get("axis", default=0), (*call.tensors, *constants))
 
 
 def _stack(call: Call) -> TensorRef:
@@ -710,14 +652,19 @@ def _stack(call: Call) -> TensorRef:
     return made
 
 
+_SPLIT = {"vsplit": 0, "hsplit": 1, "dsplit": 2}
+
+
 def _split(call: Call) -> list[TensorRef]:
-    x = call.x
-    axis = layers.place_of(call.get("axis", default=0), len(x.shape))
+    """Cut along an axis; of parts that differ in size those in front are longer."""
+    x, name = call.x, canonical(call.kind)
+    axis = layers.place_of(_SPLIT.get(name, call.get("axis", default=0)), len(x.shape))
     size = x.shape[axis]
     parts = call.get("num_or_size_splits", "indices_or_sections", default=1)
     if isinstance(parts, int):
-        bounds = [size * number // parts for number in range(parts + 1)]
-    elif canonical(call.kind) == "split" and call.get("num_or_size_splits") is not None:
+        each, longer = divmod(size, parts)
+        bounds = [number * each + min(number, longer) for number in range(parts + 1)]
+    elif name == "split" and call.get("num_or_size_splits") is not None:
         bounds = list(itertools.accumulate((one or 0 for one in _integers(call, parts)), initial=0))
     else:
         bounds = [0, *(one or 0 for one in _integers(call, parts)), size]
@@ -1043,8 +990,6 @@ _FAMILIES: tuple[tuple[list[str], Lower], ...] = (
         """),
         _fourier,
     ),
-    (["stft"], _spectra),
-    (["istft"], _signal),
     (
         words("""
         affinetransform cropandresize elastictransform imageprojectivetransformv2 mapcoordinates
@@ -1088,7 +1033,7 @@ _FAMILIES: tuple[tuple[list[str], Lower], ...] = (
     (["shape"], _shape),
     (["slice"], _slice),
     (["spacetodepth"], _space_to_depth),
-    (["split"], _split),
+    ([*_SPLIT, *words("split arraysplit")], _split),
     (["squeeze"], _squeeze),
     (["stack"], _stack),
     (["swapaxes"], _swap),

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from rfa_toolbox.encodings.tensorflow_keras import lowering_layers as layers
-from rfa_toolbox.encodings.tensorflow_keras.lowering import Call, constant_of, per_axis, words
+from rfa_toolbox.encodings.tensorflow_keras.lowering import Call, operand_of, per_axis, words
 from rfa_toolbox.operators.record import TensorRef
 
 __all__ = ["RARER", "WITHOUT_RULE"]
@@ -57,10 +56,16 @@ def _turned(call: Call) -> TensorRef:
 def _appended(call: Call) -> TensorRef:
     """Put one tensor behind another one, flat where no axis is named."""
     axis = call.get("axis")
-    given = [one if type(one) is TensorRef else constant_of(one) for one in _operands(call)]
+    given = [*map(operand_of, _operands(call))]
     if axis is None:
-        given = [call.reshaped(one, (math.prod(one.shape),)) for one in given]
-    return _joined(call, given, layers.place_of(axis or 0, len(given[0].shape)))
+        given = [_flat(call, one) for one in given]
+    return layers.concatenated(call, axis or 0, given)
+
+
+def _flat(call: Call, value: Any) -> TensorRef:
+    """Return all numbers of a tensor in a row."""
+    tensor = operand_of(value)
+    return call.reshaped(tensor, (math.prod(tensor.shape),))
 
 
 def _operands(call: Call) -> list[Any]:
@@ -68,12 +73,6 @@ def _operands(call: Call) -> list[Any]:
     named = [call.keywords[one] for one in ("x1", "x2", "x", "y") if one in call.keywords]
     given = [*call.arguments, *named]
     return list(given[0]) if len(given) == 1 and isinstance(given[0], list | tuple) else given[:2]
-
-
-def _joined(call: Call, given: Sequence[TensorRef], axis: int) -> TensorRef:
-    shape = list(given[0].shape)
-    shape[axis] = sum(one.shape[axis] for one in given)
-    return call.emit("cat", shape, tensors=tuple(given), dim=axis)
 
 
 _STACKED = {"vstack": 0, "hstack": 1, "dstack": 2}
@@ -84,25 +83,7 @@ def _stacked(call: Call) -> TensorRef:
     axis = _STACKED[call.kind.lower()]
     if len(call.x.shape) <= max(axis, 1):
         return call.unknown("it gives tensors of so few dimensions new ones")
-    return _joined(call, call.tensors, axis)
-
-
-_SPLIT = {"vsplit": 0, "hsplit": 1, "dsplit": 2}
-
-
-def _split(call: Call) -> list[TensorRef]:
-    """Cut along an axis; parts of an uneven number are longer in front."""
-    x = call.x
-    axis = _SPLIT.get(call.kind.lower(), call.get("axis", default=0)) % len(x.shape)
-    parts, size = call.get("indices_or_sections", default=1), x.shape[axis]
-    if isinstance(parts, int):
-        rest = size % parts
-        sizes = [size // parts + (at < rest) for at in range(parts)]
-    else:
-        ends = [0, *(int(one) for one in parts), size]
-        sizes = [stop - start for start, stop in itertools.pairwise(ends)]
-    shapes = [(*x.shape[:axis], one, *x.shape[axis + 1 :]) for one in sizes]
-    return call.emit_all("split", shapes, input=x, dim=axis)
+    return layers.concatenated(call, axis, call.tensors)
 
 
 def _cross(call: Call) -> TensorRef:
@@ -115,22 +96,17 @@ def _cross(call: Call) -> TensorRef:
 
 def _outer(call: Call) -> TensorRef:
     """Every number of one tensor times every number of another one."""
-    given = [one if type(one) is TensorRef else constant_of(one) for one in _operands(call)]
-    flat = [call.reshaped(one, (math.prod(one.shape),)) for one in given]
-    shape = [one.shape[0] for one in flat]
-    return call.emit("einsum", shape, equation="a,b->ab", operands=tuple(flat))
+    return layers.einsum(call, "a,b->ab", *(_flat(call, one) for one in _operands(call)))
 
 
 def _inner(call: Call) -> TensorRef:
     """Sum products over the last axis of both; ``vdot`` over all numbers."""
-    left, right = (one if type(one) is TensorRef else constant_of(one) for one in _operands(call))
+    left, right = map(operand_of, _operands(call))
     if call.kind.lower() == "vdot":
-        left, right = (call.reshaped(one, (math.prod(one.shape),)) for one in (left, right))
+        left, right = _flat(call, left), _flat(call, right)
     first = "abcdefghijklm"[: len(left.shape) - 1]
     second = "nopqrstuvwxy"[: len(right.shape) - 1]
-    shape = (*left.shape[:-1], *right.shape[:-1])
-    equation = f"{first}z,{second}z->{first}{second}"
-    return call.emit("einsum", shape, equation=equation, operands=(left, right))
+    return layers.einsum(call, f"{first}z,{second}z->{first}{second}", left, right)
 
 
 def _correlations(call: Call) -> TensorRef:
@@ -138,17 +114,14 @@ def _correlations(call: Call) -> TensorRef:
     x = call.x
     if len(x.shape) != 2:
         return call.unknown("it correlates other than the rows of a matrix")
-    rows = x.shape[0]
-    return call.emit("einsum", (rows, rows), equation="az,bz->ab", operands=(x, x))
+    return layers.einsum(call, "az,bz->ab", x, x)
 
 
 def _distances(call: Call) -> TensorRef:
     """Distances between the vectors of one list and of another one."""
     left, right = call.tensors[0], call.tensors[-1]
     first = "abcdefghij"[: len(left.shape) - 2]
-    shape = (*left.shape[:-1], right.shape[-2])
-    equation = f"{first}xz,{first}yz->{first}xy"
-    return call.emit("einsum", shape, equation=equation, operands=(left, right))
+    return layers.einsum(call, f"{first}xz,{first}yz->{first}xy", left, right)
 
 
 def _differences(call: Call) -> TensorRef:
@@ -345,7 +318,6 @@ _FAMILIES: tuple[tuple[list[str], Lower], ...] = (
     (words("det logdet matrixrank"), _per_matrix),
     (list(_MATRICES), _on_matrices),
     (list(_STACKED), _stacked),
-    ([*_SPLIT, "arraysplit"], _split),
     (words("inner vdot"), _inner),
     (["append"], _appended),
     (["associativescan"], _cumulated),
