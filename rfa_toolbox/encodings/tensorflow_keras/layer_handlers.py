@@ -278,7 +278,7 @@ class ResizingHandler(_Handler, families=("resizing",)):
     """Layers that give the image another size: resized, or cropped to the middle."""
 
 
-class SpectrogramHandler(_Handler, families=("spectrogram",)):
+class SpectrogramHandler(_Handler, families=("spectrogram", "mel spectrogram")):
     """Spectrograms: windows over time."""
 
 

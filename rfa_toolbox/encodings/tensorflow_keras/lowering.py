@@ -235,6 +235,12 @@ class Call:
                     return source[name]
         return default
 
+    def at(self, place: int, *names: str) -> Any:
+        """Return an argument under one of its names, or the one at its place; None without any."""
+        found = self.get(*names)
+        by_place = found is None and place < len(self.arguments)
+        return self.arguments[place] if by_place else found
+
     def operand(self, name: str, place: int) -> TensorRef | None:
         """Return a tensor that is read, or a constant, by its name or by its place.
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import attrs
 
@@ -22,8 +23,10 @@ __all__ = [
     "FAMILIES",
     "LAYERS",
     "MASKED_KERNEL",
+    "Lower",
+    "Lowered",
     "Map",
-    "adapted",
+    "adaptive",
     "broadcast",
     "channels_first",
     "concatenated",
@@ -32,6 +35,7 @@ __all__ = [
     "interpolation_of",
     "map_of",
     "merged",
+    "on_map",
     "place_of",
     "pooled",
     "resized",
@@ -41,7 +45,9 @@ __all__ = [
     "with_missing",
 ]
 
-Lower: TypeAlias = "Callable[[Call], TensorRef | list[TensorRef]]"
+Lowered: TypeAlias = "TensorRef | list[TensorRef]"
+Lower: TypeAlias = "Callable[[Call], Lowered]"
+_Made = TypeVar("_Made", bound=Lowered)
 
 
 # --- where the channels are ------------------------------------------------------------------
@@ -62,12 +68,15 @@ def channels_first(call: Call) -> bool:
 
 
 def count_of(call: Call, *names: str) -> int:
-    """Return over how many dimensions a layer slides: from its class name, or its arguments."""
+    """Return over how many dimensions a layer slides: by its class name, or by an argument.
+
+    All but batch and channels, if it has no such argument.
+    """
     for number in (1, 2, 3):
         if f"{number}D" in call.kind:
             return number
     size = call.get(*names)
-    return len(size) if isinstance(size, list | tuple) else 1
+    return len(size) if isinstance(size, list | tuple) else 1 if names else len(call.x.shape) - 2
 
 
 @attrs.frozen
@@ -98,6 +107,11 @@ class Map:
         """Return the shape of a map with other channels and sizes."""
         return (*self.tensor.shape[: self.rank - self.count - 1], channels, *sizes)
 
+    def emit(self, name: str, channels: int, sizes: Sequence[int], **more: Any) -> TensorRef:
+        """Add an operation on this map; return what it makes, as :meth:`back` does."""
+        shape = self.shape(channels, sizes)
+        return self.back(self.call.emit(name, shape, input=self.tensor, **more))
+
     def back(self, tensor: TensorRef) -> TensorRef:
         """Return a tensor with its channels where the layer has them."""
         if self.first:
@@ -111,7 +125,7 @@ def map_of(call: Call, count: int, tensor: TensorRef | None = None) -> Map | Non
     """Return the map that a layer slides over; None if its tensor has too few dimensions."""
     tensor = call.x if tensor is None else tensor
     rank = len(tensor.shape)
-    if rank < count + 2:
+    if count < 1 or rank < count + 2:
         return None
     first = channels_first(call)
     lead = rank - count - 1
@@ -125,6 +139,27 @@ def _too_few(call: Call) -> TensorRef:
         f"{call.kind} reads a tensor of shape {call.x.shape!r}, with too few dimensions, and "
         "counts as neutral"
     )
+
+
+def on_map(
+    *names: str, count: int = 0
+) -> Callable[[Callable[[Call, Map], _Made]], Callable[[Call], _Made | TensorRef]]:
+    """Return what lowers a layer that slides over a map, and says so where there is none.
+
+    Args:
+        names: of the argument that tells over how many dimensions it slides.
+        count: that number, where it is always the same.
+    """
+
+    def wrapped(lower: Callable[[Call, Map], _Made]) -> Callable[[Call], _Made | TensorRef]:
+        @functools.wraps(lower)
+        def found(call: Call) -> _Made | TensorRef:
+            place = map_of(call, count or count_of(call, *names))
+            return _too_few(call) if place is None else lower(call, place)
+
+        return found
+
+    return wrapped
 
 
 def padding_of(call: Call) -> str:
@@ -202,16 +237,13 @@ class _Kernel(NamedTuple):
         return [d * (k - 1) for k, d in zip(self.sizes, self.dilations, strict=True)]
 
 
-def _kernel_and_map(call: Call) -> tuple[_Kernel, Map | None]:
-    """Return the kernel of a convolution, and the map that it slides over, if there is one."""
-    count = count_of(call, "kernel_size")
-    kernel = _Kernel(
+def _kernel_of(call: Call, count: int) -> _Kernel:
+    return _Kernel(
         _sizes(call, count, "kernel_size", default=None),
         _sizes(call, count, "strides"),
         _sizes(call, count, "dilation_rate"),
         padding_of(call),
     )
-    return kernel, map_of(call, count)
 
 
 def _groups(call: Call, filters: int, channels: int) -> int:
@@ -239,11 +271,10 @@ def _left_of_kernel(call: Call) -> Numbers | None:
     return found if type(found) is Numbers else None
 
 
-def convolution(call: Call) -> TensorRef:
+@on_map("kernel_size")
+def convolution(call: Call, place: Map) -> TensorRef:
     """Lower a convolution, also a depthwise, separable or local one."""
-    kernel, place = _kernel_and_map(call)
-    if place is None:
-        return _too_few(call)
+    kernel = _kernel_of(call, place.count)
     sizes = slid_over(call, place.sizes, *kernel)
     options: dict[str, Any] = {
         "stride": kernel.strides,
@@ -257,18 +288,15 @@ def convolution(call: Call) -> TensorRef:
     weight = (filters, place.channels // groups, *kernel.sizes)
     local = call.kind.startswith("Locally")  # other weights at every position
     times = math.prod(sizes) if local else 1
-    bias = {"bias": filters * times} if call.flag("use_bias") else {}
-    return place.back(
-        call.emit(
-            f"conv{place.count}d",
-            place.shape(filters, sizes),
-            input=place.tensor,
-            weight=TensorRef(-1, weight, numbers=_left_of_kernel(call)),
-            groups=groups,
-            weights={"kernel": math.prod(weight) * times, **bias},
-            local=local,
-            **options,
-        )
+    return place.emit(
+        f"conv{place.count}d",
+        filters,
+        sizes,
+        weight=TensorRef(-1, weight, numbers=_left_of_kernel(call)),
+        groups=groups,
+        weights={"kernel": math.prod(weight) * times, **_bias(call, filters * times)},
+        local=local,
+        **options,
     )
 
 
@@ -278,7 +306,6 @@ def _each_by_itself(
     """Return what a depthwise convolution makes; a separable one mixes channels behind it."""
     depthwise = "Depthwise" in call.kind
     inner = place.channels * int(call.get("depth_multiplier", default=1))
-    biased = call.flag("use_bias")
     made = call.emit(
         f"conv{place.count}d",
         place.shape(inner, sizes),
@@ -286,8 +313,10 @@ def _each_by_itself(
         groups=place.channels,
         **options,
         weight=TensorRef(-1, (inner, 1, *kernel.sizes), numbers=_left_of_kernel(call)),
-        weights={"depthwise": math.prod(kernel.sizes) * inner}
-        | ({"bias": inner} if biased and depthwise else {}),
+        weights={
+            "depthwise": math.prod(kernel.sizes) * inner,
+            **(_bias(call, inner) if depthwise else {}),
+        },
     )
     if depthwise:
         return made
@@ -297,8 +326,12 @@ def _each_by_itself(
         place.shape(filters, sizes),
         input=made,
         weight=TensorRef(-1, (filters, inner, *(1,) * place.count)),
-        weights={"pointwise": inner * filters} | ({"bias": filters} if biased else {}),
+        weights={"pointwise": inner * filters, **_bias(call, filters)},
     )
+
+
+def _bias(call: Call, count: int) -> dict[str, int]:
+    return {"bias": count} if call.flag("use_bias") else {}
 
 
 def _positive(call: Call, name: str, default: int) -> int:
@@ -308,11 +341,10 @@ def _positive(call: Call, name: str, default: int) -> int:
     return number
 
 
-def _transposed(call: Call) -> TensorRef:
-    kernel, place = _kernel_and_map(call)
-    if place is None:
-        return _too_few(call)
-    count, same = place.count, kernel.padding == "same"
+@on_map("kernel_size")
+def _transposed(call: Call, place: Map) -> TensorRef:
+    kernel, count = _kernel_of(call, place.count), place.count
+    same = kernel.padding == "same"
     extra = call.get("output_padding")
     extras = (
         whole_numbers(extra, count, "output_padding", 0) if extra is not None else (None,) * count
@@ -329,20 +361,16 @@ def _transposed(call: Call) -> TensorRef:
         sizes.append(wanted)
         sides.append((max(fine + reach - wanted, 0) // 2 if same else 0, 0))
     filters = _positive(call, "filters", place.channels)
-    held = math.prod(kernel.sizes) * place.channels * filters
-    return place.back(
-        call.emit(
-            f"conv_transpose{count}d",
-            place.shape(filters, sizes),
-            input=place.tensor,
-            weight=TensorRef(
-                -1, (place.channels, filters, *kernel.sizes), numbers=_left_of_kernel(call)
-            ),
-            stride=kernel.strides,
-            dilation=kernel.dilations,
-            padding=tuple(sides),
-            weights={"kernel": held, **({"bias": filters} if call.flag("use_bias") else {})},
-        )
+    shape = (place.channels, filters, *kernel.sizes)
+    return place.emit(
+        f"conv_transpose{count}d",
+        filters,
+        sizes,
+        weight=TensorRef(-1, shape, numbers=_left_of_kernel(call)),
+        stride=kernel.strides,
+        dilation=kernel.dilations,
+        padding=tuple(sides),
+        weights={"kernel": math.prod(shape), **_bias(call, filters)},
     )
 
 
@@ -357,53 +385,42 @@ def pooled(
     if padding == "causal":
         raise ValueError("padding is 'causal'; expected of a pooling is 'valid' or 'same'")
     made = slid_over(call, place.sizes, sizes, strides, (1,) * place.count, padding)
-    return place.back(
-        call.emit(
-            f"max_pool{place.count}d",
-            place.shape(place.channels, made),
-            input=place.tensor,
-            kernel_size=tuple(sizes),
-            stride=tuple(strides),
-            padding=_sides(padding, ()),
-        )
+    return place.emit(
+        f"max_pool{place.count}d",
+        place.channels,
+        made,
+        kernel_size=tuple(sizes),
+        stride=tuple(strides),
+        padding=_sides(padding, ()),
     )
 
 
-def _pooling(call: Call) -> TensorRef:
-    count = count_of(call, "pool_size")
-    sizes = _sizes(call, count, "pool_size", "pool_length", default=2)
-    strides = _sizes(call, count, "strides", "stride", default=sizes)
-    padding = padding_of(call)
-    place = map_of(call, count)
-    return _too_few(call) if place is None else pooled(call, place, sizes, strides, padding)
+@on_map("pool_size")
+def _pooling(call: Call, place: Map) -> TensorRef:
+    sizes = _sizes(call, place.count, "pool_size", "pool_length", default=2)
+    strides = _sizes(call, place.count, "strides", "stride", default=sizes)
+    return pooled(call, place, sizes, strides, padding_of(call))
 
 
-def _adaptive(call: Call) -> TensorRef:
-    count = count_of(call, "output_size")
-    place = map_of(call, count)
-    if place is None:
-        return _too_few(call)
-    return adapted(call, place, per_axis(call.get("output_size", default=1), count))
+@on_map()
+def adaptive(call: Call, place: Map) -> TensorRef:
+    """Lower an adaptive pooling."""
+    return _adapted(place, per_axis(call.get("output_size", default=1), place.count))
 
 
-def adapted(call: Call, place: Map, wanted: Sequence[int | None]) -> TensorRef:
-    """Return a map behind an adaptive pooling."""
+def _adapted(place: Map, wanted: Sequence[int | None]) -> TensorRef:
     sizes = [size if one is None else one for size, one in zip(place.sizes, wanted, strict=True)]
     name = f"adaptive_avg_pool{place.count}d"
-    shape = place.shape(place.channels, sizes)
-    return place.back(call.emit(name, shape, input=place.tensor, output_size=tuple(wanted)))
+    return place.emit(name, place.channels, sizes, output_size=tuple(wanted))
 
 
-def _global(call: Call) -> TensorRef:
-    count = count_of(call)
-    place = map_of(call, count)
-    if place is None:
-        return _too_few(call)
-    made = adapted(call, place, (1,) * count)
+@on_map()
+def _global(call: Call, place: Map) -> TensorRef:
+    made = _adapted(place, (1,) * place.count)
     if call.get("keepdims"):
         return made
     rank = len(made.shape)
-    lead = rank - count - 1
+    lead = rank - place.count - 1
     gone = range(lead + 1, rank) if place.first else range(lead, rank - 1)
     shape = [size for at, size in enumerate(made.shape) if at not in gone]
     return call.emit("squeeze", shape, input=made, dim=tuple(gone))
@@ -428,7 +445,7 @@ def _dense(call: Call) -> TensorRef:
         (*call.x.shape[:-1], units),
         input=call.x,
         weight=TensorRef(-1, (units, wide)),
-        weights={"kernel": wide * units, **({"bias": units} if call.flag("use_bias") else {})},
+        weights={"kernel": wide * units, **_bias(call, units)},
     )
 
 
@@ -472,30 +489,17 @@ def _einsum_dense(call: Call) -> TensorRef:
 # --- sizes -----------------------------------------------------------------------------------
 
 
-def _up_sampling(call: Call) -> TensorRef:
-    count = count_of(call, "size")
-    place = map_of(call, count)
-    if place is None:
-        return _too_few(call)
-    factors = _sizes(call, count, "size", "length", default=2)
+@on_map("size")
+def _up_sampling(call: Call, place: Map) -> TensorRef:
+    factors = _sizes(call, place.count, "size", "length", default=2)
     method = interpolation_of(call, "nearest")
     sizes = [size * factor for size, factor in zip(place.sizes, factors, strict=True)]
-    return place.back(
-        call.emit(
-            "interpolate",
-            place.shape(place.channels, sizes),
-            input=place.tensor,
-            scale_factor=tuple(factors),
-            mode=method,
-        )
-    )
+    return place.emit("interpolate", place.channels, sizes, scale_factor=factors, mode=method)
 
 
-def _padding(call: Call) -> TensorRef:
-    count = count_of(call)
-    place = map_of(call, count)
-    if place is None:
-        return _too_few(call)
+@on_map()
+def _padding(call: Call, place: Map) -> TensorRef:
+    count = place.count
     sign = -1 if call.kind.startswith("Cropping") else 1
     amounts = call.get("padding", "cropping", default=1)
     if count == 1 and isinstance(amounts, list | tuple) and isinstance(amounts[0], int):
@@ -508,29 +512,23 @@ def _padding(call: Call) -> TensorRef:
             raise ValueError(f"cropping is {amounts!r}; nothing is left of {place.sizes!r} units")
         sizes = [max(1, size) for size in sizes]
     pad = [sign * side for pair in reversed(several) for side in pair]
-    shape = place.shape(place.channels, sizes)
-    return place.back(call.emit("pad", shape, input=place.tensor, pad=tuple(pad)))
+    return place.emit("pad", place.channels, sizes, pad=tuple(pad))
 
 
-def _resizing(call: Call) -> TensorRef:
-    place = map_of(call, 2)
-    if place is None:
-        return _too_few(call)
+@on_map(count=2)
+def _resizing(call: Call, place: Map) -> TensorRef:
     wanted = whole_numbers((call.get("height"), call.get("width")), 2, "(height, width)")
-    shape = place.shape(place.channels, wanted)
     fits = all(one <= size for one, size in zip(wanted, place.sizes, strict=True))
     if call.kind == "Resizing" or not fits:
         kept = call.get("crop_to_aspect_ratio") or call.get("pad_to_aspect_ratio")
         kept = bool(kept or call.kind != "Resizing")
         method = interpolation_of(call, "bilinear")
-        return place.back(resized(call, place, wanted, method, bool(call.get("antialias")), kept))
+        return resized(call, place, wanted, method, kept)
     pad: list[int] = []
     for size, one in zip(reversed(place.sizes), reversed(wanted), strict=True):
         cut = size - one
         pad += [-(cut // 2), -(cut - cut // 2)]
-    return place.back(
-        call.emit("pad", shape, input=place.tensor, pad=tuple(pad), sized="varies", centred=True)
-    )
+    return place.emit("pad", place.channels, wanted, pad=tuple(pad), sized="varies", centred=True)
 
 
 _METHODS = words(
@@ -551,18 +549,16 @@ def interpolation_of(call: Call, default: str) -> str:
     return method
 
 
-def resized(
-    call: Call, place: Map, wanted: Sequence[int], method: str, antialias: bool, kept: bool
-) -> TensorRef:
-    """Return a map that was resized to a size; channels are in front."""
-    return call.emit(
+def resized(call: Call, place: Map, wanted: Sequence[int], method: str, kept: bool) -> TensorRef:
+    """Return a map that was resized to a size."""
+    return place.emit(
         "interpolate",
-        place.shape(place.channels, wanted),
-        input=place.tensor,
+        place.channels,
+        wanted,
         size=tuple(wanted),
         # Keras looks from the centre of a unit, as TensorFlow does since 2.0.
         mode="nearest-exact" if method == "nearest" else method,
-        antialias=antialias,
+        antialias=bool(call.get("antialias")),
         sized="fixed",
         keeps_ratio=kept,
     )
@@ -659,13 +655,12 @@ def place_of(axis: int, rank: int) -> int:
 def concatenated(call: Call, axis: int, several: Sequence[TensorRef]) -> TensorRef:
     """Return tensors one after another along one dimension."""
     tensors = tuple(several)
-    rank = len(tensors[0].shape)
-    if any(len(one.shape) != rank for one in tensors):
-        shapes = tuple(one.shape for one in tensors)
-        return call.unknown(f"it puts together tensors of the shapes {shapes!r}")
+    shapes = [one.shape for one in tensors]
+    rank = len(shapes[0])
+    if any(len(shape) != rank for shape in shapes):
+        return call.unknown(f"it puts together tensors of the shapes {tuple(shapes)!r}")
     axis = place_of(axis, rank)
     rest = [tuple(size for at, size in enumerate(one.shape) if at != axis) for one in tensors]
-    shapes = [one.shape for one in tensors]
     if call.lowering.sized and len(set(rest)) > 1:
         raise ValueError(f"tensors of the shapes {shapes!r} do not fit along dimension {axis}")
     shape = list(broadcast(shapes))
@@ -861,32 +856,28 @@ def _differs(config: Mapping[str, Any]) -> bool:
     return len(set(sizes)) > 1
 
 
-def _convolutional_recurrent(call: Call) -> TensorRef | list[TensorRef]:
-    count = count_of(call, "kernel_size")
-    kernels = _sizes(call, count, "kernel_size", default=None)
-    strides = _sizes(call, count, "strides")
-    dilations = _sizes(call, count, "dilation_rate")
-    padding = padding_of(call)
-    place = map_of(call, count)
-    if place is None or place.rank < count + 3:
+@on_map("kernel_size")
+def _convolutional_recurrent(call: Call, place: Map) -> TensorRef | list[TensorRef]:
+    kernel = _kernel_of(call, place.count)
+    if place.rank < place.count + 3:
         return _too_few(call)
-    sizes = slid_over(call, place.sizes, kernels, strides, dilations, padding)
+    sizes = slid_over(call, place.sizes, *kernel)
     filters = int(call.get("filters", default=1))
     steps = place.tensor.shape[1]
     weights: dict[str, int | None] = {"kernel": None}
     products = None
     if call.get("filters") is not None:
-        held = 4 * math.prod(kernels) * filters * (place.channels + filters)
+        held = 4 * math.prod(kernel.sizes) * filters * (place.channels + filters)
         weights = {"kernel": held, "bias": 4 * filters if call.flag("use_bias") else 0}
         products = (held * math.prod(sizes) * steps * place.tensor.shape[0], 0)
     made = call.emit(
         "conv_lstm",
         place.shape(filters, sizes),
         input=place.tensor,
-        kernel_size=kernels,
-        stride=strides,
-        dilation=dilations,
-        padding=_sides(padding, ()),
+        kernel_size=kernel.sizes,
+        stride=kernel.strides,
+        dilation=kernel.dilations,
+        padding=_sides(kernel.padding, ()),
         direction="other" if call.get("go_backwards") or call.record.wrappers else "forward",
         weights=weights,
         products=products,
@@ -939,47 +930,45 @@ def softmaxed(call: Call, x: TensorRef, axis: Any) -> TensorRef:
     return call.emit("softmax", x.shape, input=x, dim=dims)
 
 
-def _spectrogram(call: Call) -> TensorRef:
+def _mel_spectrogram(call: Call) -> TensorRef:
     x = call.x
-    if call.kind == "MelSpectrogram":
-        length = int(call.get("sequence_length") or call.get("fft_length", default=2048))
-        stride = int(call.get("sequence_stride", default=512))
-        half = int(call.get("fft_length", default=2048)) // 2
-        frames = x.shape[-1] // stride + 1
-        mels = int(call.get("num_mel_bins", default=128))
-        made = call.emit(
-            "windowed",
-            (*x.shape[:-1], frames),
-            input=x,
-            dims=(len(x.shape) - 1,),
-            kernel_size=(length,),
-            stride=(stride,),
-            padding=((half, half),),
-            weights={"kernel": None},
-            unknown_cost=True,
-        )
-        made = call.emit("unsqueeze", (*x.shape[:-1], 1, frames), input=made, dim=len(x.shape) - 1)
-        return call.emit("expand", (*x.shape[:-1], mels, frames), input=made)
-    place = map_of(call, 1)
-    if place is None:
-        return _too_few(call)
+    length = int(call.get("sequence_length") or call.get("fft_length", default=2048))
+    stride = int(call.get("sequence_stride", default=512))
+    half = int(call.get("fft_length", default=2048)) // 2
+    frames = x.shape[-1] // stride + 1
+    mels = int(call.get("num_mel_bins", default=128))
+    made = call.emit(
+        "windowed",
+        (*x.shape[:-1], frames),
+        input=x,
+        dims=(len(x.shape) - 1,),
+        kernel_size=(length,),
+        stride=(stride,),
+        padding=((half, half),),
+        weights={"kernel": None},
+        unknown_cost=True,
+    )
+    made = call.emit("unsqueeze", (*x.shape[:-1], 1, frames), input=made, dim=len(x.shape) - 1)
+    return call.emit("expand", (*x.shape[:-1], mels, frames), input=made)
+
+
+@on_map(count=1)
+def _spectrogram(call: Call, place: Map) -> TensorRef:
     length = int(call.get("frame_length", default=256))
     step = int(call.get("frame_step") or length // 2)
     bins = (int(call.get("fft_length") or length) // 2 + 1) * place.channels
     padding = padding_of(call)
     frames = slid(place.sizes[0], length, step, 1, padding)
-    return place.back(
-        call.emit(
-            "conv1d",
-            place.shape(bins, (frames,)),
-            input=place.tensor,
-            stride=(step,),
-            weight=TensorRef(-1, (bins, place.channels, length)),
-            padding=_sides(padding, ()),
-            weights={"kernel": None},
-            unknown_cost=True,
-            plain=True,
-        )
+    return place.emit(
+        "conv1d",
+        bins,
+        (frames,),
+        stride=(step,),
+        weight=TensorRef(-1, (bins, place.channels, length)),
+        padding=_sides(padding, ()),
+        weights={"kernel": None},
+        unknown_cost=True,
+        plain=True,
     )
 
 
@@ -1074,7 +1063,7 @@ ThresholdedReLU
 FAMILIES: dict[str, tuple[Sequence[str], Lower]] = {
     "adaptive pooling": (
         [f"Adaptive{name}Pooling{count}D" for name in ("Average", "Max") for count in (1, 2, 3)],
-        _adaptive,
+        adaptive,
     ),
     "attention": (
         words("""
@@ -1144,7 +1133,8 @@ FAMILIES: dict[str, tuple[Sequence[str], Lower]] = {
     "resizing": (words("Resizing CenterCrop RandomCrop"), _resizing),
     "scale": (["LayerScale"], _layer_scale),
     "softmax": (["Softmax"], _softmax),
-    "spectrogram": (words("STFTSpectrogram MelSpectrogram"), _spectrogram),
+    "mel spectrogram": (["MelSpectrogram"], _mel_spectrogram),
+    "spectrogram": (["STFTSpectrogram"], _spectrogram),
     "standardisation": (["Normalization"], _normalization),
     "transposed convolution": (
         [f"{name}{count}DTranspose" for name in ("Conv", "Convolution") for count in (1, 2, 3)],

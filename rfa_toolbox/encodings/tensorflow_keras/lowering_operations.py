@@ -12,7 +12,7 @@ import operator
 import re
 import string
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, TypeAlias
+from typing import Any
 
 import attrs
 
@@ -35,8 +35,6 @@ from rfa_toolbox.operators.record import Numbers as Held
 from rfa_toolbox.operators.record import TensorRef
 
 __all__ = ["OPERATIONS", "canonical"]
-
-Lower: TypeAlias = "Callable[[Call], TensorRef | list[TensorRef]]"
 
 
 def canonical(name: str) -> str:
@@ -146,10 +144,7 @@ def _pointwise(call: Call) -> TensorRef:
 def _where(call: Call) -> TensorRef:
     """Choose between two tensors; where one of them is a number, a constant mask is filled."""
     places = (("condition",), ("x1", "x"), ("x2", "y"))
-    condition, one, other = (
-        call.get(*names, default=call.arguments[at] if at < len(call.arguments) else None)
-        for at, names in enumerate(places)
-    )
+    condition, one, other = (call.at(place, *names) for place, names in enumerate(places))
     if condition is None or type(condition) is TensorRef or len(call.tensors) != 1:
         return _pointwise(call)
     mask = constant_of(condition)
@@ -371,10 +366,8 @@ def _window_sizes(value: Any, count: int) -> tuple[int, ...]:
     return per_axis(value, count)
 
 
-def _pool(call: Call) -> TensorRef:
-    place = layers.map_of(call, len(call.x.shape) - 2)
-    if place is None or not place.count:
-        return call.unknown("it pools a tensor without spatial dimensions")
+@layers.on_map()
+def _pool(call: Call, place: layers.Map) -> TensorRef:
     sizes = _window_sizes(call.get("pool_size", "ksize", "window_shape", default=2), place.count)
     strides = _window_sizes(call.get("strides", default=sizes), place.count)
     return layers.pooled(call, place, sizes, strides, _padding_name(call))
@@ -464,21 +457,16 @@ def _padding_name(call: Call) -> str:
     return str(call.get("padding", default="valid")).lower()
 
 
-def _adaptive_pool(call: Call) -> TensorRef:
-    place = layers.map_of(call, len(call.x.shape) - 2)
-    if place is None:
-        return call.unknown("it pools a tensor without spatial dimensions")
-    return layers.adapted(call, place, per_axis(call.get("output_size", default=1), place.count))
-
-
-def _patches(call: Call) -> TensorRef:
+def _patches(call: Call) -> layers.Lowered:
     """Windows become channels."""
     wanted = call.get("size", "sizes", default=1)
     count = 3 if isinstance(wanted, list | tuple) and len(wanted) == 3 else 2
-    place = layers.map_of(call, count)
-    if place is None:
-        return call.unknown("it takes patches of a tensor without spatial dimensions")
-    sizes = _window_sizes(wanted, count)
+    return layers.on_map(count=count)(_patches_of)(call)
+
+
+def _patches_of(call: Call, place: layers.Map) -> TensorRef:
+    count = place.count
+    sizes = _window_sizes(call.get("size", "sizes", default=1), count)
     strides = _window_sizes(call.get("strides", default=sizes), count)
     rates = _window_sizes(call.get("dilation_rate", "rates", default=1), count)
     return _slid(call, place, sizes, strides, rates, _padding_name(call), math.prod(sizes))
@@ -486,7 +474,7 @@ def _patches(call: Call) -> TensorRef:
 
 def _slid(
     call: Call,
-    place: Any,
+    place: layers.Map,
     sizes: Sequence[int],
     strides: Sequence[int],
     rates: Sequence[int],
@@ -496,26 +484,22 @@ def _slid(
     """Return a map behind windows that take each channel by itself, ``more`` times as many."""
     made = layers.slid_over(call, place.sizes, sizes, strides, rates, padding)
     rank = place.rank
-    return place.back(  # type: ignore[no-any-return]
-        call.emit(
-            "windowed",
-            place.shape(place.channels * more, made),
-            input=place.tensor,
-            dims=tuple(range(rank - place.count, rank)),
-            kernel_size=tuple(sizes),
-            stride=tuple(strides),
-            dilation=tuple(rates),
-            padding=padding if padding == "same" else 0,
-            channel=rank - place.count - 1,
-            scatters=more > 1,
-        )
+    return place.emit(
+        "windowed",
+        place.channels * more,
+        made,
+        dims=tuple(range(rank - place.count, rank)),
+        kernel_size=tuple(sizes),
+        stride=tuple(strides),
+        dilation=tuple(rates),
+        padding=padding if padding == "same" else 0,
+        channel=rank - place.count - 1,
+        scatters=more > 1,
     )
 
 
-def _blur(call: Call) -> TensorRef:
-    place = layers.map_of(call, 2)
-    if place is None:
-        return call.unknown("it blurs a tensor without spatial dimensions")
+@layers.on_map(count=2)
+def _blur(call: Call, place: layers.Map) -> TensorRef:
     sizes = per_axis(call.get("kernel_size", default=3), 2)
     made = _slid(call, place, sizes, (1, 1), (1, 1), "same")
     if canonical(call.kind) == "sobeledges":
@@ -540,28 +524,22 @@ def _resize(call: Call) -> TensorRef:
             method = known
     kept = call.get("crop_to_aspect_ratio", "pad_to_aspect_ratio", "preserve_aspect_ratio")
     wanted = [one or 1 for one in size]
-    made = layers.resized(call, place, wanted, method, bool(call.get("antialias")), bool(kept))
-    made = place.back(made)
+    made = layers.resized(call, place, wanted, method, bool(kept))
     return call.reshaped(made, made.shape[1:]) if alone else made
 
 
-def _depth_to_space(call: Call) -> TensorRef:
+@layers.on_map(count=2)
+def _depth_to_space(call: Call, place: layers.Map) -> TensorRef:
     block = int(call.get("block_size", default=2))
-    place = layers.map_of(call, 2)
-    if place is None:
-        return call.unknown("it moves channels of a tensor without spatial dimensions")
-    shape = place.shape(max(1, place.channels // block**2), [one * block for one in place.sizes])
-    return place.back(call.emit("pixel_shuffle", shape, input=place.tensor, factor=block))
+    channels, sizes = max(1, place.channels // block**2), [one * block for one in place.sizes]
+    return place.emit("pixel_shuffle", channels, sizes, factor=block)
 
 
-def _space_to_depth(call: Call) -> TensorRef:
+@layers.on_map(count=2)
+def _space_to_depth(call: Call, place: layers.Map) -> TensorRef:
     block = int(call.get("block_size", default=2))
-    place = layers.map_of(call, 2)
-    if place is None:
-        return call.unknown("it moves positions of a tensor without spatial dimensions")
     sizes = [max(1, one // block) for one in place.sizes]
-    shape = place.shape(place.channels * block**2, sizes)
-    return place.back(call.emit("pixel_unshuffle", shape, input=place.tensor, factor=block))
+    return place.emit("pixel_unshuffle", place.channels * block**2, sizes, factor=block)
 
 
 def _sampled(call: Call) -> TensorRef:
@@ -573,9 +551,7 @@ def _sampled(call: Call) -> TensorRef:
 
 def _reshape(call: Call) -> TensorRef:
     x = call.x
-    wanted = call.get("newshape", "shape")
-    if wanted is None and len(call.arguments) > 1:
-        wanted = call.arguments[1]
+    wanted = call.at(1, "newshape", "shape")
     shape = [-1 if one is None else one for one in _integers(call, wanted)]
     if shape.count(-1) > 1:
         return call.unknown("its shape is known only when the model runs")
@@ -683,12 +659,9 @@ def _unstack(call: Call) -> list[TensorRef]:
 
 
 def _slices(call: Call) -> list[Any]:
-    index = call.get("slice_spec")
-    if index is None and len(call.arguments) > 1:
-        index = call.arguments[1]
-    return (
-        list(index) if isinstance(index, list | tuple) and type(index) is not TensorRef else [index]
-    )
+    index = call.at(1, "slice_spec")
+    several = isinstance(index, list | tuple) and type(index) is not TensorRef
+    return list(index) if several else [index]
 
 
 def _as_index(call: Call, one: Any) -> Any:
@@ -783,9 +756,7 @@ def _slice(call: Call) -> TensorRef:
 def _take(call: Call) -> TensorRef:
     x = call.x
     axis = layers.place_of(call.get("axis", default=0), len(x.shape))
-    indices = call.get("indices")
-    if indices is None and len(call.arguments) > 1:
-        indices = call.arguments[1]
+    indices = call.at(1, "indices")
     if isinstance(indices, int):
         shape = x.shape[:axis] + x.shape[axis + 1 :]
         return call.emit("select", shape, input=x, dim=axis, index=indices)
@@ -963,7 +934,7 @@ normalize rmsnorm clipbynorm perimagestandardization adjustbrightness adjustcont
 adjustsaturation checknumerics ensureshape viewascomplex viewasreal shuffle
 """)
 
-_FAMILIES: tuple[tuple[list[str], Lower], ...] = (
+_FAMILIES: tuple[tuple[list[str], layers.Lower], ...] = (
     (_POINTWISE, _pointwise),
     (["where"], _where),
     (_NORMALISATIONS, _norm),
@@ -1005,7 +976,7 @@ _FAMILIES: tuple[tuple[list[str], Lower], ...] = (
         _pool,
     ),
     (words("resize resizebicubic resizebilinear resizeimages resizenearestneighbor"), _resize),
-    (words("adaptiveaveragepool adaptivemaxpool"), _adaptive_pool),
+    (words("adaptiveaveragepool adaptivemaxpool"), layers.adaptive),
     (["broadcastto"], _broadcast_to),
     (words("concat concatenate"), _concatenate),
     (words("cropimages padimages"), _pad_images),
@@ -1042,7 +1013,7 @@ _FAMILIES: tuple[tuple[list[str], Lower], ...] = (
     (["unstack"], _unstack),
 )
 
-OPERATIONS: dict[str, Lower] = {
+OPERATIONS: dict[str, layers.Lower] = {
     **{name: rule for names, rule in _FAMILIES for name in names},
     **RARER,
 }

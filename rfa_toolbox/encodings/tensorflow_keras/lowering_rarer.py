@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 from rfa_toolbox.encodings.tensorflow_keras import lowering_layers as layers
@@ -12,7 +12,6 @@ from rfa_toolbox.operators.record import TensorRef
 
 __all__ = ["RARER", "WITHOUT_RULE"]
 
-Lower: TypeAlias = "Callable[[Call], TensorRef | list[TensorRef]]"
 Shape: TypeAlias = "Sequence[int]"
 
 
@@ -310,7 +309,7 @@ def _same(call: Call) -> TensorRef:
 
 # --- the tables ------------------------------------------------------------------------------
 
-_FAMILIES: tuple[tuple[list[str], Lower], ...] = (
+_FAMILIES: tuple[tuple[list[str], layers.Lower], ...] = (
     (words("array view"), _same),
     (words("allclose psnr"), _to_one_number),
     (words("ctcloss ssim"), _to_one_per_image),
@@ -338,7 +337,7 @@ _FAMILIES: tuple[tuple[list[str], Lower], ...] = (
     (["vander"], _powers),
 )
 
-RARER: dict[str, Lower] = {name: rule for names, rule in _FAMILIES for name in names}
+RARER: dict[str, layers.Lower] = {name: rule for names, rule in _FAMILIES for name in names}
 """How to lower them, by their canonical names."""
 
 _CODE = "it calls code of its own, which is not followed"
