@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 from rfa_toolbox.graphs import Measures
-from rfa_toolbox.operators.record import Operation, TensorRef, tensors_in
+from rfa_toolbox.operators.record import Operation, TensorRef
 from rfa_toolbox.operators.rules import RULES
 from rfa_toolbox.operators.rules.mixing import einsum_terms
 from rfa_toolbox.operators.trail import Trail
@@ -198,11 +198,7 @@ def _recurrent(operation: Operation, depends: Depends) -> Products | None:
     read = _shape(operation, "input")
     if read is None:
         return None
-    weights = [
-        one.shape
-        for one in tensors_in(operation.arguments)
-        if len(one.shape) == 2 and not depends(one)
-    ]
+    weights = [one.shape for one in operation.tensors if len(one.shape) == 2 and not depends(one)]
     return Products(math.prod(read[:-1]) * sum(map(math.prod, weights)))
 
 

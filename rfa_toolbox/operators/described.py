@@ -35,7 +35,7 @@ def with_rules(record: Record, chain: HandlerChain[Any]) -> Record:
     for operation in record.operations:
         rule = told[operation.name]
         if rule is not None:
-            read = tuple(tensors_in(operation.arguments))
+            read = operation.tensors
             plain = {
                 name: value
                 for name, value in operation.arguments.items()
@@ -99,12 +99,12 @@ def _together(
     read = {
         tensor.number: tensor
         for one in several
-        for tensor in tensors_in(one.arguments)
+        for tensor in one.tensors
         if tensor.number not in made
     }
     gone = set(places)
     others = [one for place, one in enumerate(record.operations) if place not in gone]
-    outside = {tensor.number for one in others for tensor in tensors_in(one.arguments)}
+    outside = {tensor.number for one in others for tensor in one.tensors}
     outside.update(tensor.number for tensor in record.outputs)
     results = [tensor for tensor in made.values() if tensor.number in outside]
     return Operation(

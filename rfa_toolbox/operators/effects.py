@@ -5,6 +5,7 @@ Only the walk (:mod:`.trail`) writes down what follows from it.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias
@@ -116,10 +117,11 @@ class Effect(Facts):
 
     def facts(self) -> dict[str, Any]:
         """Return what goes into the step as it is."""
-        return {name: getattr(self, name) for name in _FACTS}
+        return dict(zip(_FACTS, _facts_of(self), strict=True))
 
 
 _FACTS = tuple(attrs.fields_dict(Facts))
+_facts_of = operator.attrgetter(*_FACTS)
 
 
 @attrs.frozen(slots=True)

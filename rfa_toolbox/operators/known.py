@@ -9,7 +9,7 @@ from typing import Any, TypeGuard
 from rfa_toolbox.operators import layout as layouts
 from rfa_toolbox.operators.effects import Written
 from rfa_toolbox.operators.layout import Atom, Layout
-from rfa_toolbox.operators.record import Operation, Record, TensorRef, tensors_in
+from rfa_toolbox.operators.record import Operation, Record, TensorRef
 from rfa_toolbox.operators.values import Step, Value, ancestors
 from rfa_toolbox.operators.windows import NEUTRAL, Window, mixed_windows
 
@@ -42,7 +42,7 @@ class Known:
 
     def operands(self, operation: Operation) -> list[TensorRef]:
         """Return the tensors of an operation that depend on the input."""
-        return [one for one in tensors_in(operation.arguments) if one.number in self.values]
+        return [one for one in operation.tensors if one.number in self.values]
 
     def depends(self, argument: Any) -> TypeGuard[TensorRef]:
         """Return whether an argument is a tensor that depends on the input."""

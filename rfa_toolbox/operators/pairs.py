@@ -8,6 +8,7 @@ that follows counts them, once for the scores and itself.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -21,7 +22,8 @@ from rfa_toolbox.operators.windows import Window
 __all__ = ["doubled", "with_pairs"]
 
 
-def doubled(layout: Layout) -> dict[int, int | float]:
+@functools.lru_cache(maxsize=4096)  # most operations leave positions in place
+def doubled(layout: Layout) -> Mapping[int, int | float]:
     """Return how far apart the two places are that a unit stands for, by axis, in units.
 
     >>> from rfa_toolbox.operators.layout import Atom

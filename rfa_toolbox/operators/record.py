@@ -82,6 +82,16 @@ class Operation:
     outputs: tuple[TensorRef, ...]
     scope: tuple[ModuleCall, ...]
     parameters: tuple[str, ...] = ()
+    _tensors: tuple[TensorRef, ...] | None = attrs.field(
+        default=None, init=False, eq=False, repr=False
+    )
+
+    @property
+    def tensors(self) -> tuple[TensorRef, ...]:
+        """The tensors among its arguments, at any depth, in order; looked for once."""
+        if self._tensors is None:
+            object.__setattr__(self, "_tensors", tuple(tensors_in(self.arguments)))
+        return self._tensors  # type: ignore[return-value]
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an argument, or ``default`` where it is missing or None."""
@@ -144,7 +154,7 @@ def last_results(operations: Sequence[Operation]) -> tuple[TensorRef, ...]:
     waiting: dict[int, TensorRef] = {}
     last_layer: dict[int, int] = {}
     for place, operation in enumerate(operations):
-        read = [one.number for one in tensors_in(operation.arguments)]
+        read = [one.number for one in operation.tensors]
         for number in read:
             waiting.pop(number, None)
         behind = max((last_layer.get(number, -1) for number in read), default=-1)

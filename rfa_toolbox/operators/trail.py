@@ -11,6 +11,7 @@ import functools
 import itertools
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import attrs
@@ -25,7 +26,6 @@ from rfa_toolbox.operators.record import (
     Operation,
     Record,
     TensorRef,
-    tensors_in,
 )
 from rfa_toolbox.operators.values import (
     Parts,
@@ -33,6 +33,7 @@ from rfa_toolbox.operators.values import (
     Value,
     between,
     is_stacked,
+    repeats,
     with_copies,
     with_most_axes,
 )
@@ -84,7 +85,7 @@ class Trail(Known):
         self._told: dict[int, Value] = {}
         self.moved: dict[int, Operation] = {}
         self._begun = {}
-        self._pairs: dict[int, dict[int, int | float]] = {}
+        self._pairs: dict[int, Mapping[int, int | float]] = {}
         self._neutral = (NEUTRAL,) * self.axes
         images = zip(record.inputs, spatial, strict=True)
         rank = max((len(tensor.shape) for tensor, places in images if places), default=0)
@@ -225,8 +226,7 @@ class Trail(Known):
 
     def _tell(self, operation: Operation, read: Sequence[TensorRef]) -> None:
         """Make a step of a call that tells nothing but a shape."""
-        inside = tensors_in(operation.arguments)
-        several = [self._told[one.number] for one in inside if one.number in self._told]
+        several = [self._told[one.number] for one in operation.tensors if one.number in self._told]
         several += [self.values[one.number] for one in read]
         base = several[0] if several else Value(0, (), (1,) * self.axes)
         sources = tuple(dict.fromkeys(value.step for value in several))
@@ -359,7 +359,7 @@ class Trail(Known):
         aside = self._aside
         if aside:
             names = [operation.parameters]
-            names += [aside.get(one.number, ()) for one in tensors_in(operation.arguments)]
+            names += [aside.get(one.number, ()) for one in operation.tensors]
             merged = tuple(dict.fromkeys(itertools.chain.from_iterable(names)))
             operation = attrs.evolve(operation, parameters=merged)
         for tensor in operation.outputs:
@@ -379,8 +379,7 @@ class Trail(Known):
         value = self.values[tensor.number]
         if value.mirrored and not mirrored:
             value = self._turned_around(tensor, value)
-        repeated = any(len(one) == 2 and between(one) for one in value.layout)
-        repeated = repeated and self._is_map(value)
+        repeated = repeats(value.layout) and self._is_map(value)
         if not repeated and value.strided is None:
             self.values[tensor.number] = value
             return value
@@ -544,7 +543,8 @@ class Trail(Known):
             base = with_most_axes(read)
         facts = answer.facts()
         facts["offsets"] = self._offsets(answer, read, sources)
-        facts["unaligned"] = self._unaligned(answer, read, facts["offsets"])
+        if len(read) > 1 or answer.unaligned:
+            facts["unaligned"] = self._unaligned(answer, read, facts["offsets"])
         for value in read:
             _say_what_is_left_out(value, facts)
         if operation.get("sized"):
@@ -562,25 +562,18 @@ class Trail(Known):
         """Say of the outputs of an operation that made a step where positions are in them."""
         first, *_ = operation.outputs
         self.results[made.step] = first
-        told: dict[str, Any] = {
-            "mirrored": effect.mirrored, "allowed": effect.allowed, "scores": effect.scores,
-        }  # fmt: skip
-        if effect.mixed is not None:
-            parts = _parts_behind(read, effect.mixed, first.shape)
-            apart = any(
-                value.apart and all(layouts.axes_of(value.layout[place]) for place in effect.mixed)
-                for value in read
+        if effect.mirrored or effect.allowed is not None or effect.scores:
+            made = made._replace(
+                mirrored=effect.mirrored, allowed=effect.allowed, scores=effect.scores
             )
-            lost = parts is None and any(is_stacked(value.parts) for value in read)
-            told |= {"parts": parts, "apart": apart or (lost and not effect.mixed)}
+        if effect.mixed is not None and any(one.parts is not None or one.apart for one in read):
+            made = _with_what_is_apart(made, read, effect.mixed, first.shape)
         for place, tensor in enumerate(operation.outputs):
-            layout = made.layout
-            if place and place < len(effect.layouts):
-                layout = effect.layouts[place]
+            layout = effect.layouts[place] if 0 < place < len(effect.layouts) else made.layout
             if len(layout) != len(tensor.shape):
                 layout = layouts.broadcast((layout,), tensor.shape)
-            self.values[tensor.number] = made._replace(layout=layout, **told)
-        self.values[first.number] = _as_told(self.values[first.number], effect, self.axes)
+            one = made if layout is made.layout else made._replace(layout=layout)
+            self.values[tensor.number] = one if place else _as_told(one, effect, self.axes)
         if effect.written is not None:
             self.written[first.number] = effect.written
 
@@ -625,18 +618,20 @@ class Trail(Known):
     ) -> Value:
         """Append a step, and return what is known of the map that it makes."""
         read = read or (base,)
-        whole = tuple(windows.get(axis, NEUTRAL) for axis in range(self.axes))
+        whole = self._neutral
+        if windows:
+            whole = tuple(windows.get(axis, NEUTRAL) for axis in range(self.axes))
         direct = base.strided is None and len(sources) == 1
         grid = _grid(whole, layout, base.layout, base.extents, direct, self.record.by_call)
         opened = base.open.difference(closes)
         turned = grid.turned | facts.pop("turned", frozenset())
-        facts |= self._certainty(facts, grid, base, sources)
+        facts |= self._certainty(facts, grid, sources)
         facts |= self._dependence(facts, grid, read)
         if facts.get("kind") == "scaling" and grid.windows != self._neutral:
             facts["kind"] = "pointwise"  # not only numbers are changed
         if turned:
             grid = grid.without_places(turned)
-        facts |= self._whereabouts(grid.windows, bool(grid.runs or grid.carried), sources)
+        facts |= self._whereabouts(grid, sources)
         facts["turned"] = turned
         facts["feature_map"] = None if opened.intersection(grid.carried) else grid.units
         number = len(self.steps)
@@ -646,7 +641,7 @@ class Trail(Known):
             pairs = doubled(grid.layout)
             if pairs:
                 self._pairs[number] = pairs
-        cropped, pads = _cropped(read, grid.windows, padded)
+        cropped, pads = _cropped(read, grid, padded)
         return Value(
             number,
             grid.layout,
@@ -658,35 +653,30 @@ class Trail(Known):
             taken=_taken(base, grid),
         )
 
-    def _whereabouts(
-        self, windows: Sequence[Window], positions: bool, sources: tuple[int, ...]
-    ) -> dict[str, Any]:
+    def _whereabouts(self, grid: _Grid, sources: tuple[int, ...]) -> dict[str, Any]:
         """Return whether a step has positions; if it has none, whether it ever had any."""
-        before = [self.steps[source] for source in sources]
-        nowhere = tuple(step.number for step in before if step.positionless)
-        whole = any(window.kernel == math.inf for window in windows)
+        nowhere = tuple([one for one in sources if self.steps[one].positionless])
+        positions = bool(grid.runs or grid.carried)
+        pooled = not positions and (
+            any(window.kernel == math.inf for window in grid.windows)
+            or any(self.steps[one].pooled for one in sources)
+        )
         return {
             "positions": positions,
-            "pooled": not positions and (whole or any(step.pooled for step in before)),
+            "pooled": pooled,
             "positionless": bool(sources) and nowhere == sources,
             "nowhere": nowhere,
         }
 
     def _certainty(
-        self, facts: Mapping[str, Any], grid: _Grid, base: Value, sources: Sequence[int]
+        self, facts: Mapping[str, Any], grid: _Grid, sources: Sequence[int]
     ) -> dict[str, Any]:
         """Return that a step is a bound where positions are in an order that is not followed."""
         if facts.get("certainty", "exact") != "exact":
             return {}
-        lost = layouts.lost_pieces(base.layout)
-        windows = grid.windows
-        if any(
-            windows[axis].kernel == math.inf and not self._sees_all(sources, axis) for axis in lost
-        ):
+        if not all(self._sees_all(sources, axis) for axis in grid.unordered):
             return {"certainty": "bound", "reason": _SOMEWHERE}
-        if not grid.runs.isdisjoint(layouts.lost_pieces(grid.layout)):
-            return {"certainty": "bound", "reason": _IN_DISORDER}
-        return {}
+        return {"certainty": "bound", "reason": _IN_DISORDER} if grid.in_disorder else {}
 
     def _sees_all(self, sources: Sequence[int], axis: int) -> bool:
         """Whether it is certain that some step in front of others sees all of an axis."""
@@ -717,7 +707,9 @@ class _Grid(NamedTuple):
     ``runs`` are the axes with runs of positions that can be followed, ``carried`` all axes that the
     result has positions of; ``units`` those of its map, None where they are not followed. Units are
     brought into an order that is not followed along ``turned``, and one of several is left along
-    ``pinned``. ``depends`` tells whether the step does something else at other places.
+    ``pinned``. ``depends`` tells whether the step does something else at other places. Along the
+    axes ``cut`` units are cut off. It mixes all of axes ``unordered`` whose positions are in no
+    known order, and where it is ``in_disorder`` some of them are in its result.
     """
 
     windows: tuple[Window, ...]
@@ -729,6 +721,9 @@ class _Grid(NamedTuple):
     turned: frozenset[int]
     pinned: frozenset[int]
     depends: bool
+    cut: tuple[int, ...]
+    unordered: tuple[int, ...]
+    in_disorder: bool
 
     def without_places(self, axes: Collection[int]) -> _Grid:
         """Return the grid with windows of which it is not known where they lie along some axes."""
@@ -778,8 +773,21 @@ def _grid(
             for axis, window in enumerate(windows)
         )
     )
-    turned = _turned(before, layout, windows)
-    return _Grid(windows, extents, layout, frozenset(runs), carried, units, turned, pinned, depends)
+    lost = layouts.lost_pieces(before)
+    return _Grid(
+        windows,
+        extents,
+        layout,
+        frozenset(runs),
+        carried,
+        units,
+        turned=_turned(before, layout, windows),
+        pinned=pinned,
+        depends=depends,
+        cut=tuple(axis for axis, window in enumerate(windows) if _crops(window)),
+        unordered=tuple(axis for axis in lost if windows[axis].kernel == math.inf),
+        in_disorder=not runs.keys().isdisjoint(layouts.lost_pieces(layout)),
+    )
 
 
 def _measured(
@@ -833,6 +841,8 @@ def _pinned(
 def _taken(base: Value, grid: _Grid) -> frozenset[int]:
     """Return the axes of which one unit was taken, here or before."""
     taken = grid.pinned
+    if not taken and not base.taken:
+        return taken
     if base.taken:
         taken |= {axis for axis in base.taken if grid.windows[axis].kernel < math.inf}
     return frozenset(axis for axis in taken if grid.extents[axis] == 1)
@@ -889,13 +899,12 @@ def _span(atoms: Iterable[Atom]) -> int:
 
 
 def _cropped(
-    values: Sequence[Value], windows: Sequence[Window], padded: Iterable[int]
+    values: Sequence[Value], grid: _Grid, padded: Iterable[int]
 ) -> tuple[frozenset[int], frozenset[int]]:
     """Return the axes along which units were cut off, and padding took the place of some."""
-    before = frozenset[int]().union(*(value.cropped for value in values))
-    cut = [axis for axis, window in enumerate(windows) if _crops(window)]
-    pads = [*padded, *(axis for axis in before if _pads(windows[axis]))]
-    return before.union(cut), frozenset(pads).union(*(value.padded for value in values))
+    before = frozenset[int]().union(*[value.cropped for value in values])
+    pads = before and [axis for axis in before if _pads(grid.windows[axis])]
+    return before.union(grid.cut), frozenset(padded).union(pads, *[one.padded for one in values])
 
 
 def _crops(window: Window) -> bool:
@@ -908,14 +917,14 @@ def _pads(window: Window) -> bool:
 
 def _frames(
     base: Value, windows: Sequence[Window], turned: Collection[int], number: int
-) -> dict[int, int]:
+) -> Mapping[int, int]:
     """Return the frames that units are in behind a step; a new one where they moved in theirs.
 
     What is put where in a frame cannot be told from windows, which are not known there.
     """
-    found: dict[int, int] = {}
     if not base.frames and not turned:
-        return found
+        return _NO_FRAMES
+    found: dict[int, int] = {}
     for axis, window in enumerate(windows):
         before = base.frames.get(axis)
         stays = (window.stride, window.upsampling) == (1, 1) and (
@@ -928,6 +937,9 @@ def _frames(
         elif before is not None:
             found[axis] = before
     return found
+
+
+_NO_FRAMES: Mapping[int, int] = MappingProxyType({})
 
 
 def _is_tiled(layout: Layout) -> bool:
@@ -985,6 +997,19 @@ _SOME_PLACES = (
     "it reads some channels of a map whose channels hold different places, which may see less than "
     "all of them together"
 )
+
+
+def _with_what_is_apart(
+    made: Value, read: Sequence[Value], mixed: Sequence[int], shape: Sequence[int]
+) -> Value:
+    """Return a result with the channels that an operation kept apart from each other."""
+    parts = _parts_behind(read, mixed, shape)
+    apart = any(
+        value.apart and all(layouts.axes_of(value.layout[place]) for place in mixed)
+        for value in read
+    )
+    lost = parts is None and any(is_stacked(value.parts) for value in read)
+    return made._replace(parts=parts, apart=apart or (lost and not mixed))
 
 
 def _parts_behind(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
@@ -23,6 +24,7 @@ __all__ = [
     "between",
     "is_stacked",
     "readers_of",
+    "repeats",
     "with_copies",
     "with_most_axes",
 ]
@@ -104,10 +106,12 @@ class Step(Facts):
     @property
     def neutral(self) -> bool:
         """Whether the step changes nothing along any axis."""
-        return all(
-            window.kernel == 1 and window.stride == 1 and window.upsampling == 1
-            for window in self.windows
-        )
+        return _is_neutral(self.windows)
+
+
+@functools.lru_cache(maxsize=4096)
+def _is_neutral(windows: tuple[Window, ...]) -> bool:
+    return all(one.kernel == one.stride == one.upsampling == 1 for one in windows)
 
 
 def ancestors(steps: Sequence[Step] | Mapping[int, Step], numbers: Iterable[int]) -> set[int]:
@@ -212,6 +216,12 @@ def between(dimension: Dimension) -> tuple[int, Atom] | None:
     if len(dimension) == len(atoms) == 2 and atoms[0].axis is not None and atoms[1].axis is None:
         return atoms[1].size, atoms[0]
     return None
+
+
+@functools.lru_cache(maxsize=4096)
+def repeats(layout: Layout) -> bool:
+    """Return whether some dimension has several numbers for every unit; see ``between``."""
+    return any(map(between, layout))
 
 
 def is_stacked(parts: Parts | None) -> bool:

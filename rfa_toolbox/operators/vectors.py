@@ -7,7 +7,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
-from rfa_toolbox.operators.record import Operation, Record, TensorRef, tensors_in
+from rfa_toolbox.operators.record import Operation, Record, TensorRef
 
 __all__ = ["without_passing_vectors"]
 
@@ -29,7 +29,7 @@ def without_passing_vectors(record: Record, kept: Collection[str]) -> Record:
         return record
     readers: dict[int, list[Operation]] = {}
     for one in record.operations:
-        for tensor in tensors_in(one.arguments):
+        for tensor in one.tensors:
             readers.setdefault(tensor.number, []).append(one)
     operations = list(record.operations)
     for place in flattened:
@@ -52,7 +52,7 @@ def _makes_a_map(operation: Operation) -> bool:
     """Whether an operation takes apart what an image has, and not images that lie in the batch."""
     if operation.name not in _RESHAPING:
         return False
-    tensor, made = next(tensors_in(operation.arguments)), operation.outputs[0]
+    tensor, made = operation.tensors[0], operation.outputs[0]
     return _longer(made.shape) > 1 and math.prod(_of_an_image(tensor.shape)) not in made.shape
 
 

@@ -17,7 +17,6 @@ from rfa_toolbox.operators.record import (
     Numbers,
     Operation,
     TensorRef,
-    tensors_in,
 )
 from rfa_toolbox.operators.rules.common import as_channels, places_of
 from rfa_toolbox.operators.values import Value, with_most_axes
@@ -104,7 +103,7 @@ def _left_by(operation: Operation) -> tuple[Numbers | None, bool]:
     None if it leaves all of them, or is no mask.
     """
     name = operation.name
-    masks = [one for one in tensors_in(operation.arguments) if one.numbers is not None]
+    masks = [one for one in operation.tensors if one.numbers is not None]
     if name in ("tril", "triu"):
         rows, columns = operation.outputs[0].shape[-2:]
         kept = {"tril": np.tril, "triu": np.triu}[name]
@@ -121,7 +120,7 @@ def _left_by(operation: Operation) -> tuple[Numbers | None, bool]:
         return allowed_by(_not_zero(mask)), True
     if name not in ("add", "sub"):
         return None, False
-    if mask is not next(tensors_in(operation.arguments)):
+    if mask is not operation.tensors[0]:
         factor = operation.get("alpha", operation.get("2", 1))
         mask = _times(mask, -factor if name == "sub" else factor)
     return allowed_by(mask), False
@@ -193,7 +192,7 @@ _MASKED = "'{}' replaces some units of a map by numbers that see nothing"
 
 def _uneven(known: Known, operation: Operation, layout: Layout, extents: Sequence[int]) -> bool:
     """Whether an operation does something else at some positions than at others."""
-    constants = list(tensors_in(operation.arguments))
+    constants = list(operation.tensors)
     if operation.name == "prelu":
         constants = [one for one in constants if len(one.shape) > 1]  # else one per channel
     if operation.name in ("tril", "triu"):

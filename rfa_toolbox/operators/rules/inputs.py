@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import attrs
 
-from rfa_toolbox.operators.record import Record, TensorRef, tensors_in
+from rfa_toolbox.operators.record import Record, TensorRef
 
 __all__ = ["Places", "apart", "by_themselves", "main_input", "with_sizes"]
 
@@ -69,7 +69,7 @@ def apart(record: Record) -> list[list[int]]:
     origins = {tensor.number: {place} for place, tensor in enumerate(record.inputs)}
     groups = [{place} for place in range(len(record.inputs))]
     for operation in record.operations:
-        read = [one for one in tensors_in(operation.arguments) if one.number in origins]
+        read = [one for one in operation.tensors if one.number in origins]
         met = set[int]().union(*(origins[one.number] for one in read))
         if len(met) > 1 and any(map(_is_map, (*read, *operation.outputs))):
             joined = set[int]().union(*(group for group in groups if group & met))
