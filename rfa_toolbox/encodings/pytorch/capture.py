@@ -53,6 +53,7 @@ __all__ = [
     "lying",
     "name_of_class",
     "origins_of",
+    "paths_of",
     "raising_line",
     "rebuilt",
     "sizes_of",
@@ -94,7 +95,8 @@ def tensors_of(value: Any) -> Iterator[torch.Tensor]:
         yield value
     elif isinstance(value, tuple | list):
         for item in value:
-            yield from tensors_of(item)
+            if type(item) not in _WITHOUT_TENSORS:
+                yield from tensors_of(item)
     elif isinstance(value, Mapping):
         for item in value.values():
             yield from tensors_of(item)
@@ -350,12 +352,23 @@ def expanded(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
 
 def origins_of(model: nn.Module) -> dict[int, tuple[str, ...]]:
     """Return the name of every parameter under its ``id``; one that is shared has its first."""
-    return {id(parameter): (name,) for name, parameter in model.named_parameters()}
+    return {id(parameter): (name,) for name, parameter in _named_parameters(model).items()}
 
 
 def sizes_of(model: nn.Module) -> dict[str, int]:
     """Return how many numbers every parameter has."""
-    return {name: parameter.numel() for name, parameter in model.named_parameters()}
+    return {name: parameter.numel() for name, parameter in _named_parameters(model).items()}
+
+
+def _named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Return every parameter under its first name, as ``named_parameters`` has them."""
+    found: dict[int, tuple[str, nn.Parameter]] = {}
+    for module, (path, *_) in paths_of(model).items():
+        inside = f"{path}." if path else ""
+        for name, parameter in module._parameters.items():
+            if parameter is not None:
+                found.setdefault(id(parameter), (inside + name, parameter))
+    return dict(found.values())
 
 
 # --- modules ---------------------------------------------------------------------------------
@@ -371,8 +384,7 @@ class ModuleScopes:
 
     def __init__(self, model: nn.Module) -> None:
         self.current: tuple[ModuleCall, ...] = ()
-        self.paths: dict[nn.Module, list[str]] = {}
-        _collect_paths(model, "", self.paths)
+        self.paths = paths_of(model)
         self._calls: dict[str, int] = {}
         self._thread = threading.get_ident()
         self._stack: list[tuple[ModuleCall, ...]] = []
@@ -425,8 +437,14 @@ class ModuleScopes:
         self.current = before
 
 
+def paths_of(model: nn.Module) -> dict[nn.Module, list[str]]:
+    """Return all paths of all modules, in the order of ``named_modules`` without its detours."""
+    found: dict[nn.Module, list[str]] = {}
+    _collect_paths(model, "", found)
+    return found
+
+
 def _collect_paths(module: nn.Module, path: str, found: dict[nn.Module, list[str]]) -> None:
-    """Add all paths of all modules, as ``named_modules`` has them without its detours."""
     found.setdefault(module, []).append(path)
     inside = f"{path}." if path else ""
     for name, child in module._modules.items():

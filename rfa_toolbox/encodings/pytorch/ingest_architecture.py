@@ -14,7 +14,7 @@ from rfa_toolbox.domain import DEFAULT_INPUT
 from rfa_toolbox.encodings.complaints import check_chain
 from rfa_toolbox.encodings.pytorch import trace, utils
 from rfa_toolbox.encodings.pytorch.archive import is_path, open_archive
-from rfa_toolbox.encodings.pytorch.capture import name_of_class
+from rfa_toolbox.encodings.pytorch.capture import name_of_class, paths_of
 from rfa_toolbox.encodings.pytorch.intermediate_graph import Digraph, GlobalOps
 from rfa_toolbox.encodings.pytorch.layer_handlers import LayerCall
 from rfa_toolbox.encodings.pytorch.recording import CaptureMode, record_model
@@ -150,7 +150,7 @@ def make_graph(
 def _custom_layers(model: nn.Module, given: Iterable[str | type[nn.Module]]) -> tuple[str, ...]:
     """Return the names of module classes that a model must have to be shown as one node each."""
     names = tuple(map(_class_name, given))
-    known = {name_of_class(module) for module in model.modules()}
+    known = {name_of_class(module) for module in model.modules()} if names else set()
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(str(name), sorted(known), 3, 0.5) or sorted(known)[:10]
@@ -206,9 +206,11 @@ def unwrapped(model: Any) -> nn.Module:
         )
     lazy = next(
         (
-            name
-            for name, parameter in (*model.named_parameters(), *model.named_buffers())
-            if nn.parameter.is_lazy(parameter)
+            f"{path}.{name}" if path else name
+            for module, (path, *_) in paths_of(model).items()
+            for held in (module._parameters, module._buffers)
+            for name, tensor in held.items()
+            if tensor is not None and nn.parameter.is_lazy(tensor)
         ),
         None,
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import attrs
 from torch import nn
 
+from rfa_toolbox.encodings.pytorch.capture import paths_of
 from rfa_toolbox.encodings.pytorch.layer_handlers import LayerCall, default_chain
 from rfa_toolbox.operators import nodes
 from rfa_toolbox.operators.chain import HandlerChain
@@ -24,8 +25,6 @@ class Digraph(nodes.Digraph):
 
     def modules(self) -> Mapping[str, nn.Module]:
         """Return the modules of the model by path."""
-        return (
-            dict(self.ref_mod.named_modules(remove_duplicate=False))
-            if self.ref_mod is not None
-            else {}
-        )
+        if self.ref_mod is None:
+            return {}
+        return {path: one for one, paths in paths_of(self.ref_mod).items() for path in paths}

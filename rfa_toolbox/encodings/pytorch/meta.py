@@ -92,11 +92,9 @@ def capture(model: nn.Module, example: Example, ending: Ending = WHOLE) -> Recor
     shadows: dict[int, tuple[int, torch.Tensor]] = {}
     with undisturbed():
         twin = meta_copy(model, shadows)
-        inputs = example.map(empty_like)
-    scopes = ModuleScopes(twin)
-    recorder = Recorder(scopes, held_by(twin), origins_of(twin), ending)
-    recorder.constants.shadows.update(shadows)
-    return recorder.record(twin, inputs)
+        recorder = Recorder(ModuleScopes(twin), held_by(twin), origins_of(twin), ending)
+        recorder.constants.shadows.update(shadows)
+        return recorder.followed(twin, example.map(empty_like))
 
 
 @functools.cache
@@ -149,9 +147,14 @@ class Recorder(TorchFunctionMode):
         Raises:
             Exception: whatever the model itself raises, with a ``Failure`` as its ``rfa_failure``.
         """
+        with undisturbed():
+            return self.followed(model, inputs)
+
+    def followed(self, model: nn.Module, inputs: Example) -> Record:
+        """Do the same where nothing is disturbed already."""
         references = tuple(self.register(tensor) for tensor in inputs.tensors)
         stopped, result = "", None
-        with undisturbed(), self.scopes.recording():
+        with self.scopes.recording():
             try:
                 with self:
                     result = model(*inputs.arguments, **inputs.keywords)

@@ -14,6 +14,8 @@ import torch
 from torch import nn
 from torch.nn import functional
 
+from rfa_toolbox.encodings.pytorch.capture import paths_of
+
 __all__ = ["plain_version", "quiet_observers"]
 
 _ROUNDING = {
@@ -59,7 +61,7 @@ def quiet_observers(model: nn.Module) -> None:
     quantization = sys.modules.get("torch.ao.quantization")
     if quantization is None:
         return
-    for module in model.modules():
+    for module in paths_of(model):
         if isinstance(module, quantization.ObserverBase):
             module.forward = _same
         elif isinstance(module, quantization.FakeQuantizeBase):

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from rfa_toolbox.encodings.pytorch.capture import is_compiled, tensors_of
+from rfa_toolbox.encodings.pytorch.capture import is_compiled, paths_of, tensors_of
 from rfa_toolbox.encodings.pytorch.constants import is_small, may_be_a_mask
 from rfa_toolbox.encodings.pytorch.quantised import quiet_observers
 from rfa_toolbox.encodings.pytorch.shapes import empty_like
@@ -21,17 +21,23 @@ __all__ = ["held_by", "meta_copy", "twin_of"]
 
 def held_by(model: nn.Module) -> Iterator[torch.Tensor]:
     """Yield the tensors that a model holds: parameters, buffers and plain attributes."""
-    for module in model.modules():
-        for value in (
-            *module._parameters.values(),
-            *module._buffers.values(),
-            *vars(module).values(),
-        ):
+    for module in paths_of(model):
+        for value in (*module._parameters.values(), *_others_held(module)):
             if isinstance(value, _MAY_HOLD):
                 yield from tensors_of(value)
 
 
 _MAY_HOLD = (torch.Tensor, tuple, list)
+
+
+def _others_held(module: nn.Module) -> list[Any]:
+    """Return the buffers and plain attributes of a module that may be or hold tensors."""
+    return [
+        value
+        for values in (module._buffers, vars(module))
+        for value in values.values()
+        if type(value) not in _HOLD_NONE
+    ]
 
 
 def meta_copy(
@@ -67,11 +73,13 @@ def twin_of(
         tensor_twin: the same for buffers and for tensors that are plain attributes.
     """
     memo: dict[int, Any] = {}
-    held = list(model.modules())
-    for parameter in model.parameters():
-        memo[id(parameter)] = parameter_twin(parameter)
+    held = list(paths_of(model))
     for module in held:
-        for value in (*module._buffers.values(), *vars(module).values()):
+        for parameter in module._parameters.values():
+            if parameter is not None and id(parameter) not in memo:
+                memo[id(parameter)] = parameter_twin(parameter)
+    for module in held:
+        for value in _others_held(module):
             if isinstance(value, torch.Tensor) and id(value) not in memo:
                 memo[id(value)] = tensor_twin(value)
     compiled = [module for module in held if is_compiled(module)]
@@ -83,11 +91,9 @@ def twin_of(
         memo[id(module)] = _copied(module._orig_mod, memo)
     for module in modules:
         _copy_into(vars(memo[id(module)]), vars(module), memo)
-        vars(memo[id(module)]).pop("_compiled_call_impl", None)  # it would hide its operators
     twin: nn.Module = _copied(model, memo)
-    for module in twin.modules():
-        if module._compiled_call_impl is not None:
-            module._compiled_call_impl = None
+    for module in paths_of(twin):
+        vars(module).pop("_compiled_call_impl", None)  # it would hide its operators
     return twin
 
 
@@ -104,6 +110,8 @@ _IMMUTABLE = frozenset(
         *(torch.dtype, torch.device, torch.Size),
     }
 )
+_HOLD_NONE = _IMMUTABLE | {dict, OrderedDict, set}
+"""Types of most attributes of modules, none of which is taken for tensors."""
 
 
 def _copied(value: Any, memo: dict[int, Any]) -> Any:
@@ -118,7 +126,7 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
         made = memo[id(value)] = kind()
         _copy_into(made, value, memo)
         return made
-    if (kind is tuple or kind is set) and all(type(one) in _IMMUTABLE for one in value):
+    if (kind is tuple or kind is set) and _IMMUTABLE.issuperset(map(type, value)):
         return value if kind is tuple else memo.setdefault(id(value), set(value))
     return copy.deepcopy(value, memo)
 
