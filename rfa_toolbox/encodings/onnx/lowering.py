@@ -12,9 +12,10 @@ import numpy.typing as npt
 
 from rfa_toolbox.encodings.complaints import shortened
 from rfa_toolbox.encodings.onnx.program import Node, Program
+from rfa_toolbox.encodings.written import Written
 from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.operators.masks import FAR_BELOW
-from rfa_toolbox.operators.record import Numbers, Operation, Record, TensorRef, last_results
+from rfa_toolbox.operators.record import Numbers, Record, TensorRef, last_results
 
 __all__ = ["Lowering"]
 
@@ -38,10 +39,7 @@ class Lowering:
         self.program = program
         self._open = left_open
         self._tensors: dict[str, TensorRef] = {}
-        self._operations: list[Operation] = []
-        self._origins: dict[int, tuple[str, ...]] = {}
-        self._dependent: set[int] = set()
-        self._next = 0
+        self.written = Written()
         self.slices: dict[int, tuple[int, int, int, int]] = {}
         """By number of a tensor that is a run of another one: of which, along which dimension, from
         where to where."""
@@ -49,20 +47,20 @@ class Lowering:
     def record(self) -> Record:
         """Return the record of the whole program, as far as sizes are known."""
         given = {name: self.tensor(name) for name in self.inputs}
-        self._dependent.update(one.number for one in given.values())
+        self.written.reach(given.values())
         stopped = ""
         for node in self.program.nodes():
             stopped = stopped or self._lowered(node)
         outputs = tuple(
             self._tensors[value.name]
             for value in self.program.graph.output
-            if value.name in self._tensors and self._tensors[value.name].number in self._dependent
+            if self._reaches(value.name)
         )
         return Record(
             self.program.graph.name or "ONNX model",
             tuple(given.values()),
-            outputs or last_results(self._operations),
-            tuple(self._operations),
+            outputs or last_results(self.written.operations),
+            tuple(self.written.operations),
             {name: math.prod(shape) for name, shape in self.program.constants.items()},
             stopped="" if outputs else stopped,
             open={given[name].number: dims for name, dims in self._open.items() if dims},
@@ -85,15 +83,10 @@ class Lowering:
             values = self.program.numbers.get(name)
             same = values is not None and values.size > 0 and bool((values == values.flat[0]).all())
             shape = self.program.shapes[name]
-            made = self.new(shape, tuple(range(len(shape))) if same else ())
+            made = self.written.new(shape, tuple(range(len(shape))) if same else ())
             self._tensors[name] = made
-            self._origins[made.number] = self.program.sources.get(name, ())
+            self.written.origins[made.number] = self.program.sources.get(name, ())
         return self._tensors[name]
-
-    def new(self, shape: Sequence[int], even: tuple[int, ...] = ()) -> TensorRef:
-        """Return a tensor that the file has no name for."""
-        self._next += 1
-        return TensorRef(self._next - 1, tuple(shape), even)
 
     def _lowered(self, node: Node) -> str:
         """Lower a node, if the input reaches it; return why what it makes is lost, if so."""
@@ -105,7 +98,7 @@ class Lowering:
                 self.program.shapes.pop(name, None)
             return lost
         tensors = [self.tensor(name) for name in read]
-        if any(map(self.is_reached, tensors)):
+        if not self.written.is_constant(tensors):
             with self._readable(node):
                 LOWERINGS.get(node.kind, _plain_operator)(Call(self, node))
         else:
@@ -118,7 +111,7 @@ class Lowering:
         if any(name not in shapes for name in read):
             return ""
         where = f"{node.kind} ({node.name})" if node.name else node.kind
-        reached = any(name in self._tensors and self._reaches(name) for name in read)
+        reached = any(map(self._reaches, read))
         if reached and any(0 in shapes.get(name, ()) for name in made):
             return f"what {where} makes holds no number."
         if all(name in shapes for name in made):
@@ -145,30 +138,11 @@ class Lowering:
             ) from error
 
     def _reaches(self, name: str) -> bool:
-        return self._tensors[name].number in self._dependent
+        return name in self._tensors and self.written.is_reached(self._tensors[name])
 
     def numbered(self, number: int) -> TensorRef:
         """Return the tensor of the file that has this number."""
         return next(one for one in self._tensors.values() if one.number == number)
-
-    def is_reached(self, tensor: TensorRef) -> bool:
-        """Return whether a tensor depends on the input."""
-        return tensor.number in self._dependent
-
-    def write(
-        self,
-        node: Node,
-        name: str,
-        arguments: Mapping[str, Any],
-        outputs: Sequence[TensorRef],
-        held: Sequence[TensorRef],
-    ) -> None:
-        """Write an operation down."""
-        parameters = (one for tensor in held for one in self._origins.get(tensor.number, ()))
-        self._dependent.update(one.number for one in outputs)
-        self._operations.append(
-            Operation(name, arguments, tuple(outputs), node.scope, tuple(dict.fromkeys(parameters)))
-        )
 
 
 _REMEDY = (
@@ -226,8 +200,8 @@ class Call:
         if shape is None:
             made = [self._lowering.tensor(one) for one in self.node.outputs if one]
         else:
-            made = [self._lowering.new(shape)]
-        self._lowering.write(self.node, name, arguments, made, held or self.all())
+            made = [self._lowering.written.new(shape)]
+        self._lowering.written.write(name, arguments, made, self.node.scope, held or self.all())
         return made[0]
 
     @property
@@ -241,7 +215,7 @@ class Call:
 
     def depends(self, place: int) -> bool:
         """Return whether an input of the node depends on the input of the model."""
-        return self._lowering.is_reached(self.of(place))
+        return self._lowering.written.is_reached(self.of(place))
 
     def as_mask(self, place: int, scores: Sequence[int] | None = None) -> TensorRef:
         """Return an input with its numbers, if it is a constant that may be a mask of scores.
@@ -292,7 +266,7 @@ class Call:
 
     def holding(self, array: npt.NDArray[Any]) -> TensorRef:
         """Return a constant that the file has no name for."""
-        return self._lowering.new(array.shape)._replace(numbers=Numbers(array))
+        return self._lowering.written.new(array.shape)._replace(numbers=Numbers(array))
 
     def number(self, place: int) -> float | None:
         """Return the one number that an input consists of, if it is such a constant."""
@@ -311,7 +285,7 @@ class Call:
     ) -> TensorRef:
         """Write an operation that makes one of the outputs."""
         made = self._lowering.tensor(self.node.outputs[place])
-        self._lowering.write(self.node, name, arguments, [made], held)
+        self._lowering.written.write(name, arguments, [made], self.node.scope, held)
         return made
 
     def first_output_alone(self, name: str, arguments: Mapping[str, Any]) -> TensorRef:

@@ -15,10 +15,10 @@ from rfa_toolbox.encodings.pytorch.aten import normalised
 from rfa_toolbox.encodings.pytorch.capture import FILLED, KEEP_EVEN, expanded, is_even, lying
 from rfa_toolbox.encodings.pytorch.exported_constants import Constants
 from rfa_toolbox.encodings.pytorch.meta import index_of
+from rfa_toolbox.encodings.written import Written
 from rfa_toolbox.operators.record import (
     UNKNOWN_PLACES,
     ModuleCall,
-    Operation,
     Record,
     TensorRef,
     check_sum,
@@ -44,10 +44,7 @@ class _Reader:
     def __init__(self, program: ExportedProgram | Archive) -> None:
         self._program = program
         self._values: dict[str, Any] = {}
-        self._origins: dict[int, tuple[str, ...]] = {}
-        self._dependent: set[int] = set()
-        self._next = 0
-        self._operations: list[Operation] = []
+        self._written = Written()
         self._views: dict[str, Node] = {}
         self._calls: Counter[str] = Counter()
         self._known: dict[str, ModuleCall] = {}
@@ -63,27 +60,29 @@ class _Reader:
         for node in self._program.graph.nodes:
             if node.op == "placeholder":
                 reference = self._made(node)
-                if node.name in held and isinstance(reference, TensorRef):
-                    self._origins[reference.number] = (held[node.name],)
-                if node.name in given and isinstance(reference, TensorRef):
+                if not isinstance(reference, TensorRef):
+                    continue
+                if node.name in held:
+                    self._written.origins[reference.number] = (held[node.name],)
+                if node.name in given:
                     inputs.append(reference)
-                    self._dependent.add(reference.number)
-                elif isinstance(reference, TensorRef):
+                    self._written.reach([reference])
+                else:
                     self._constants.hold(node.name, reference, node.meta.get("val"))
             elif node.op == "call_function":
                 self._call(node)
             elif node.op == "output":
-                wanted = set(signature.user_outputs)
                 named = {one.name: one for one in node.all_input_nodes}
                 outputs = [
                     one
                     for name in signature.user_outputs
-                    if name in named and name in wanted
+                    if name in named
                     for one in tensors_in(self._values[name])
-                    if one.number in self._dependent
+                    if self._written.is_reached(one)
                 ]
         sizes = {name: one.numel() for name, one in self._program.named_parameters()}
-        return Record(self._name(), tuple(inputs), tuple(outputs), tuple(self._operations), sizes)
+        operations = tuple(self._written.operations)
+        return Record(self._name(), tuple(inputs), tuple(outputs), operations, sizes)
 
     def _name(self) -> str:
         stacks = (node.meta.get("nn_module_stack") for node in self._program.graph.nodes)
@@ -103,9 +102,7 @@ class _Reader:
         if isinstance(value, torch.Tensor):
             shape = tuple(map(_size, value.shape))
             strides = tuple(map(_size, value.stride())) if value.layout == torch.strided else ()
-            reference = TensorRef(self._next, shape, expanded(shape, strides))
-            self._next += 1
-            return reference
+            return self._written.new(shape, expanded(shape, strides))
         if isinstance(value, tuple | list):
             return tuple(map(self._numbered, value))
         return None if value is None else _size(value)
@@ -143,7 +140,7 @@ class _Reader:
             arguments = {"input": values[0], **_pooling_behind(node.args[1])}
         made = self._made(node)
         self._write(name, arguments, made, self._scope(node), values)
-        if not any(one.number in self._dependent for one in tensors_in((made,))):
+        if self._written.is_constant(tensors_in((made,))):
             self._constants.compute(node, made, self._values)
         self._follow_views(node, schema)
 
@@ -180,16 +177,11 @@ class _Reader:
         given: Any = None,
     ) -> None:
         """Write an operation down; what it is given may be more than the arguments that matter."""
-        read = [one.number for one in tensors_in((arguments, tuple(given or ())))]
+        read = list(tensors_in((arguments, tuple(given or ()))))
         outputs = tuple(tensors_in(made))
-        names = (one for number in read for one in self._origins.get(number, ()))
-        parameters = tuple(dict.fromkeys(names))
-        if not self._dependent.isdisjoint(read):
-            self._dependent.update(one.number for one in outputs)
+        if not self._written.is_constant(read):
             name, arguments = self._constants.given(name, arguments)
-            self._operations.append(Operation(name, arguments, outputs, scope, parameters))
-        else:
-            self._origins.update((one.number, parameters) for one in outputs)
+        if not self._written.add(name, arguments, outputs, scope, read):
             self._note_constant(name, arguments, outputs)
 
     def _note_constant(

@@ -37,6 +37,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
 )
 from rfa_toolbox.encodings.pytorch.constants import LARGE, array_of
 from rfa_toolbox.encodings.pytorch.signatures import canonical_name
+from rfa_toolbox.encodings.written import Written
 from rfa_toolbox.operators.masks import FAR_BELOW
 from rfa_toolbox.operators.record import (
     UNKNOWN_PLACES,
@@ -415,13 +416,10 @@ class _Reader:
         self._scopes = scopes
         self._held = held
         self._attributes = attributes or {}
-        self._origins: dict[int, tuple[str, ...]] = {}
         self._composites = composites
         self._values: dict[str, Any] = {}
-        self._next = 0
+        self._written = Written()
         self._open: tuple[str, list[Any]] | None = None
-        self._operations: list[Operation] = []
-        self._dependent: set[int] = set()
         self._viewed: dict[str, _View] = {}
         self._sized = False
 
@@ -442,10 +440,10 @@ class _Reader:
                 continue
             reference = self._number(value)
             if name in self._held:
-                self._origins[reference.number] = self._held[name]
+                self._written.origins[reference.number] = self._held[name]
             if name in inputs:
                 references.append(reference)
-                self._dependent.add(reference.number)
+        self._written.reach(references)
         for node in graph.nodes():
             self._node(node)
         self._close()
@@ -453,16 +451,15 @@ class _Reader:
             one
             for value in graph.outputs()
             for one in self._of(value)
-            if one.number in self._dependent
+            if self._written.is_reached(one)
         ]
-        operations = tuple(self._operations)
+        operations = tuple(self._written.operations)
         return Record(model_name, tuple(references), tuple(outputs), operations, sizes, self._sized)
 
     def _number(self, value: Any, even: tuple[int, ...] | None = None) -> TensorRef:
         shape = _shape(value)
-        reference = TensorRef(self._next, shape, _even(value, shape) if even is None else even)
+        reference = self._written.new(shape, _even(value, shape) if even is None else even)
         self._values[value.debugName()] = reference
-        self._next += 1
         return reference
 
     def _node(self, node: Any) -> None:
@@ -502,9 +499,8 @@ class _Reader:
         elif kind == "GetAttr":
             found = getattr(inputs[0], node.s("name"), None)
             if isinstance(found, torch.Tensor):
-                reference = TensorRef(self._next, tuple(found.shape))
-                self._next += 1
-                self._origins[reference.number] = self._attributes.get(id(found), ())
+                reference = self._written.new(found.shape)
+                self._written.origins[reference.number] = self._attributes.get(id(found), ())
                 if not isinstance(found, torch.nn.Parameter):
                     reference = reference._replace(numbers=_numbers_of(found))
                 found = reference
@@ -554,7 +550,7 @@ class _Reader:
         if spelled == "copy_" and values[1].shape == values[0].shape:
             self._values[outputs[0]] = values[1]
         elif spelled == "copy_":
-            self._finish("expand", {"input": values[1]}, self._outputs(node), scope)
+            self._written.add("expand", {"input": values[1]}, self._outputs(node), scope)
         else:
             self._function(node, values, scope)
         if view is not None:
@@ -571,15 +567,14 @@ class _Reader:
             arguments["input_stride"] = node.inputsAt(0).type().strides()
         tensors = [one for one in values if type(one) is TensorRef]
         everywhere = name in FILLED or (name in KEEP_EVEN and tensors and is_even(tensors))
-        along = name in ALIGNED and tensors and self._depends_on_no_input(tensors)
+        along = name in ALIGNED and tensors and self._written.is_constant(tensors)
         made = self._outputs(node)
         if everywhere or along:
             for value, one in zip(node.outputs(), made, strict=False):
                 every = tuple(range(len(one.shape)))
                 even = every if everywhere else even_along(name, one.shape, tensors)
                 self._values[value.debugName()] = one._replace(even=even)
-        self._finish(name, arguments, made, scope)
-        if self._depends_on_no_input(made):
+        if not self._written.add(name, arguments, made, scope):
             self._note(name, arguments, tensors, node.outputs())
 
     def _note(
@@ -602,18 +597,13 @@ class _Reader:
                     made=check_sum(name, arguments), numbers=left
                 )
 
-    def _depends_on_no_input(self, tensors: Iterable[TensorRef]) -> bool:
-        return self._dependent.isdisjoint(one.number for one in tensors)
-
     def _write_behind(self, view: _View, written: Any, scope: tuple[ModuleCall, ...]) -> None:
         """Write down that the tensor behind a view has changed as well, which was written to."""
         target = self._values[view.base]
-        changed = TensorRef(self._next, target.shape)
-        self._next += 1
+        changed = self._written.new(target.shape)
         index = (*view.parts, Ellipsis) if view.parts is not None else UNKNOWN_PLACES
-        self._finish(
-            "setitem", {"input": target, "index": index, "value": written}, (changed,), scope
-        )
+        arguments = {"input": target, "index": index, "value": written}
+        self._written.add("setitem", arguments, (changed,), scope)
         self._values[view.base] = changed
 
     def _parts_viewed(self, node: Any, spelled: str, values: list[Any]) -> None:
@@ -632,25 +622,9 @@ class _Reader:
 
     def _weight_among(self, tensors: list[TensorRef]) -> TensorRef | None:
         """Return the one that is computed of parameters and has the shape of a kernel."""
-        found = (one for one in tensors if self._origins.get(one.number) and len(one.shape) > 2)
+        origins = self._written.origins
+        found = (one for one in tensors if origins.get(one.number) and len(one.shape) > 2)
         return next(found, None)
-
-    def _finish(
-        self,
-        name: str,
-        arguments: Mapping[str, Any],
-        outputs: tuple[TensorRef, ...],
-        scope: tuple[ModuleCall, ...],
-    ) -> None:
-        numbers = [one.number for one in tensors_in(arguments)]
-        parameters = tuple(
-            dict.fromkeys(name for number in numbers for name in self._origins.get(number, ()))
-        )
-        if any(number in self._dependent for number in numbers):
-            self._dependent.update(one.number for one in outputs)
-            self._operations.append(Operation(name, arguments, outputs, scope, parameters))
-        elif parameters:
-            self._origins.update((one.number, parameters) for one in outputs)
 
     # -- functions that left several operators
 
@@ -686,8 +660,7 @@ class _Reader:
         scope = self._scope_of(nodes[0])
         tensors = list(read.values())
         arguments = _refilled(arguments, tensors)
-        self._finish(name, arguments, tuple(outputs), scope)
-        if self._depends_on_no_input(outputs):
+        if not self._written.add(name, arguments, tuple(outputs), scope):
             self._note(name, arguments, tensors, values)
 
     def _of(self, value: Any) -> Iterator[TensorRef]:
