@@ -19,6 +19,7 @@ from rfa_toolbox.encodings.tensorflow_keras.model_json import (
     ModelRecord,
     TensorRef,
     read_model,
+    replaced,
 )
 from rfa_toolbox.graphs import LayerDefinition
 
@@ -121,17 +122,13 @@ def _record_of(node: LayerCall | Mapping[str, Any]) -> ModelRecord:
     ]
     places = {tensor: at for at, tensor in enumerate(dict.fromkeys(node.record.tensors))}
 
-    def placed(value: Any) -> Any:
-        if type(value) is TensorRef:
-            return TensorRef(places[value], 0)
-        if isinstance(value, Mapping):
-            return {key: placed(one) for key, one in value.items()}
-        return [placed(one) for one in value] if isinstance(value, list | tuple) else value
+    def placed(tensor: TensorRef) -> TensorRef:
+        return TensorRef(places[tensor], 0)
 
     record = attrs.evolve(
         node.record,
-        arguments=tuple(placed(node.record.arguments)),
-        keywords=placed(node.record.keywords),
+        arguments=tuple(replaced(node.record.arguments, TensorRef, placed)),
+        keywords=replaced(node.record.keywords, TensorRef, placed),
     )
     return ModelRecord("layer", (*inputs, record), (TensorRef(len(inputs), 0),))
 

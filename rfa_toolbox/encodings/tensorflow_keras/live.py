@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import heapq
 import re
 import sys
 import warnings
@@ -26,7 +25,7 @@ import attrs
 
 from rfa_toolbox.encodings.tensorflow_keras.lowering import STAND_IN
 from rfa_toolbox.encodings.tensorflow_keras.lowering_layers import LAYERS
-from rfa_toolbox.encodings.tensorflow_keras.model_json import OWN_MODULES, WRAPPERS
+from rfa_toolbox.encodings.tensorflow_keras.model_json import OWN_MODULES, WRAPPERS, in_order
 from rfa_toolbox.errors import UnsupportedModelError
 
 __all__ = [
@@ -646,20 +645,8 @@ def _in_order(function: Any) -> list[tuple[Any, Any]]:
         {makers[id(one)] for one in node.arguments.keras_tensors if id(one) in makers}
         for _, node in calls
     ]
-    after: dict[int, list[int]] = {}
-    for at, before in enumerate(needs):
-        for one in before:
-            after.setdefault(one, []).append(at)
-    ready = [at for at, before in enumerate(needs) if not before]
-    order = []
-    while ready:
-        at = heapq.heappop(ready)
-        order.append(calls[at])
-        for follower in after.get(at, ()):
-            needs[follower].discard(at)
-            if not needs[follower]:
-                heapq.heappush(ready, follower)
-    return order
+    makes = [[at] for at in range(len(calls))]
+    return [calls[at] for at in in_order(makes, needs)]
 
 
 def _named(nodes: Sequence[Any]) -> Iterator[tuple[Any, str]]:

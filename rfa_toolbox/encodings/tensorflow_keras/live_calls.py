@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 import warnings
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +22,9 @@ from rfa_toolbox.encodings.tensorflow_keras.live_masks import held_mask, left_by
 from rfa_toolbox.encodings.tensorflow_keras.model_json import (
     WRAPPERS,
     CallRecord,
+    Calls,
     ModelRecord,
+    Place,
     TensorRef,
     Weights,
     Wrapper,
@@ -81,15 +82,6 @@ class _Entry:
     base: str = ""
 
 
-@attrs.frozen
-class _Place:
-    """Where calls are: names of the models and layers around them, and their wrappers."""
-
-    path: tuple[str, ...] = ()
-    wrappers: tuple[Wrapper, ...] = ()
-    known: bool = True
-
-
 class _Writer:
     """Collects the calls of a graph and of the graphs inside it.
 
@@ -99,8 +91,7 @@ class _Writer:
 
     def __init__(self, given: bool) -> None:
         self.given = given
-        self.calls: list[CallRecord] = []
-        self.seen: Counter[str] = Counter()
+        self.calls = Calls()
 
     def record(self, name: str, graph: LiveGraph) -> ModelRecord:
         """Return the calls of a whole model."""
@@ -109,15 +100,15 @@ class _Writer:
             for tensor, own in zip(graph.inputs, graph.input_names, strict=True):
                 config = {"name": own, "batch_shape": [None, *tensor.shape[1:]]}
                 entry = _Entry("InputLayer", False, True, config)
-                found[id(tensor)] = self._added(_Place(), own, entry)
-        tensors = tuple(tensors_in(self.graph(graph, _Place(), found)))
+                found[id(tensor)] = self._added(Place(), own, entry)
+        tensors = tuple(tensors_in(self.graph(graph, Place(), found)))
         if not tensors:
             raise UnsupportedModelError(
                 f"None of the outputs of the model {name!r} depends on its inputs."
             )
-        return ModelRecord(name, tuple(self.calls), tensors)
+        return ModelRecord(name, tuple(self.calls.records), tensors)
 
-    def graph(self, graph: LiveGraph, place: _Place, found: dict[int, Any]) -> list[Any]:
+    def graph(self, graph: LiveGraph, place: Place, found: dict[int, Any]) -> list[Any]:
         """Read all calls of a graph; return its outputs in order.
 
         Args:
@@ -139,7 +130,7 @@ class _Writer:
     def _call(
         self,
         step: Step,
-        place: _Place,
+        place: Place,
         arguments: tuple[Any, ...],
         keywords: Mapping[str, Any],
         graph: LiveGraph,
@@ -155,8 +146,7 @@ class _Writer:
             ]
         wrapped = entry.config.get("layer")
         if entry.kind in WRAPPERS and entry.known and isinstance(wrapped, Mapping):
-            around = Wrapper(entry.kind, entry.config)
-            place = attrs.evolve(place, wrappers=(*place.wrappers, around))
+            place = place.around(Wrapper(entry.kind, entry.config))
             if step.inner is None:
                 kind, operation, known = layer_kind(wrapped)
                 entry = _Entry(kind, operation, known, wrapped["config"])
@@ -166,8 +156,7 @@ class _Writer:
                 id(own): found.get(id(one), _constant(one))
                 for own, one in zip(inner.inputs, step.given, strict=False)
             }
-            deeper = attrs.evolve(place, path=(*place.path, step.name))
-            return self.graph(inner, deeper, given)
+            return self.graph(inner, place.inside(step.name), given)
         if inner is not None:  # it hands on what it gets
             entry = attrs.evolve(entry, base="Identity")
         if entry.kind == "InputLayer" and self.given:
@@ -180,7 +169,7 @@ class _Writer:
 
     def _added(
         self,
-        place: _Place,
+        place: Place,
         name: str,
         entry: _Entry,
         arguments: tuple[Any, ...] = (),
@@ -188,26 +177,18 @@ class _Writer:
         reason: str = "",
     ) -> TensorRef:
         """Add a call, and return its first output."""
-        full = "/".join((*place.path, name))
-        self.seen[full] += 1
-        number = self.seen[full]
-        self.calls.append(
-            CallRecord(
-                full if number == 1 else f"{full}#{number}",
-                ".".join(place.path),
-                entry.kind,
-                entry.operation,
-                entry.config,
-                arguments,
-                keywords or {},
-                place.wrappers,
-                place.known and (entry.known or bool(entry.base)),
-                number,
-                entry.base,
-                reason,
-            )
+        return self.calls.add(
+            place,
+            name,
+            entry.kind,
+            entry.known or bool(entry.base),
+            operation=entry.operation,
+            config=entry.config,
+            arguments=arguments,
+            keywords=keywords or {},
+            base=entry.base,
+            reason=reason,
         )
-        return TensorRef(len(self.calls) - 1, 0)
 
 
 # --- layers ----------------------------------------------------------------------------------

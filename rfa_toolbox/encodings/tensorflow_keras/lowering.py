@@ -22,6 +22,7 @@ from rfa_toolbox.encodings.tensorflow_keras.model_json import (
     ModelRecord,
     Shape,
     Weights,
+    replaced,
     weights_in,
 )
 from rfa_toolbox.encodings.tensorflow_keras.model_json import TensorRef as Written
@@ -449,19 +450,12 @@ class Lowering:
     def _call(self, place: int, record: CallRecord) -> None:
         found: list[TensorRef] = []
 
-        def resolved(argument: Any) -> Any:
-            if type(argument) is Written:
-                tensor = self._tensor(argument)
-                found.append(tensor)
-                return tensor
-            if isinstance(argument, Mapping):
-                return {key: resolved(one) for key, one in argument.items()}
-            if isinstance(argument, list | tuple):
-                return [resolved(one) for one in argument]
-            return argument
+        def resolved(written: Written) -> TensorRef:
+            found.append(self._tensor(written))
+            return found[-1]
 
-        arguments = tuple(resolved(one) for one in record.arguments)
-        keywords = {key: resolved(one) for key, one in record.keywords.items()}
+        arguments = tuple(replaced(record.arguments, Written, resolved))
+        keywords = replaced(record.keywords, Written, resolved)
         call = Call(record, found, arguments, keywords, self)
         before = len(self.operations)
         told = self.describe(record, [one.shape for one in found])

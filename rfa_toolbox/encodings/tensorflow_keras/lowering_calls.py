@@ -12,7 +12,7 @@ from rfa_toolbox.encodings.tensorflow_keras.lowering import Call, Lowering
 from rfa_toolbox.encodings.tensorflow_keras.lowering_layers import LAYERS, convolution, softmaxed
 from rfa_toolbox.encodings.tensorflow_keras.lowering_operations import OPERATIONS, canonical
 from rfa_toolbox.encodings.tensorflow_keras.lowering_rarer import WITHOUT_RULE
-from rfa_toolbox.encodings.tensorflow_keras.model_json import CallRecord, ModelRecord
+from rfa_toolbox.encodings.tensorflow_keras.model_json import CallRecord, ModelRecord, replaced
 from rfa_toolbox.operators.record import Record, TensorRef
 
 __all__ = ["lower_call", "lowered"]
@@ -63,18 +63,14 @@ def _merged(call: Call, depth: int) -> Call:
         if len(one.shape) > depth
     }
 
-    def replaced(value: Any) -> Any:
-        if type(value) is TensorRef:
-            return changed.get(value, value)
-        if isinstance(value, Mapping):
-            return {key: replaced(one) for key, one in value.items()}
-        return [replaced(one) for one in value] if isinstance(value, list | tuple) else value
+    def merged(tensor: TensorRef) -> TensorRef:
+        return changed.get(tensor, tensor)
 
     return attrs.evolve(
         call,
-        tensors=[changed.get(one, one) for one in call.tensors],
-        arguments=tuple(replaced(call.arguments)),
-        keywords=replaced(call.keywords),
+        tensors=[*map(merged, call.tensors)],
+        arguments=tuple(replaced(call.arguments, TensorRef, merged)),
+        keywords=replaced(call.keywords, TensorRef, merged),
     )
 
 

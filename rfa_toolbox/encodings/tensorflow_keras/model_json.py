@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import heapq
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias, TypeGuard
 
 import attrs
@@ -25,14 +25,18 @@ __all__ = [
     "OWN_MODULES",
     "WRAPPERS",
     "CallRecord",
+    "Calls",
     "ModelRecord",
+    "Place",
     "Shape",
     "TensorRef",
     "Weights",
     "Wrapper",
+    "in_order",
     "layer_kind",
     "leaves",
     "read_model",
+    "replaced",
     "tensors_in",
     "weights_in",
     "with_input_shapes",
@@ -118,6 +122,52 @@ class CallRecord:
         return tuple(tensors_in((self.arguments, self.keywords)))
 
 
+@attrs.frozen
+class Place:
+    """Where calls are: names of the models and layers around them, and their wrappers.
+
+    ``known`` tells whether these wrappers are those of Keras itself.
+    """
+
+    path: tuple[str, ...] = ()
+    wrappers: tuple[Wrapper, ...] = ()
+    known: bool = True
+
+    def inside(self, name: str) -> Place:
+        """Return the place inside a model of this name."""
+        return attrs.evolve(self, path=(*self.path, name))
+
+    def around(self, wrapper: Wrapper) -> Place:
+        """Return the place of the layer in a wrapper."""
+        known = self.known and wrapper.kind in WRAPPERS
+        return attrs.evolve(self, wrappers=(*self.wrappers, wrapper), known=known)
+
+
+class Calls:
+    """The calls of a model, numbered per layer."""
+
+    def __init__(self) -> None:
+        self.records: list[CallRecord] = []
+        self._seen: Counter[str] = Counter()
+
+    def add(self, place: Place, name: str, kind: str, known: bool, **facts: Any) -> TensorRef:
+        """Add a call of the layer of a name, with other facts of its record; return its output."""
+        full = "/".join((*place.path, name))
+        self._seen[full] += 1
+        number = self._seen[full]
+        record = CallRecord(
+            full if number == 1 else f"{full}#{number}",
+            ".".join(place.path),
+            kind,
+            wrappers=place.wrappers,
+            known=place.known and known,
+            number=number,
+            **facts,
+        )
+        self.records.append(record)
+        return TensorRef(len(self.records) - 1, 0)
+
+
 @attrs.frozen(slots=True)
 class ModelRecord:
     """All calls of a model, each behind those whose tensors it reads, and the outputs in order."""
@@ -188,6 +238,21 @@ def tensors_in(value: Any) -> Iterator[TensorRef]:
     elif isinstance(value, list | tuple):
         for item in value:
             yield from tensors_in(item)
+
+
+def replaced(value: Any, kind: type, change: Callable[[Any], Any]) -> Any:
+    """Return a value with something else in place of all of a type, with lists for tuples.
+
+    >>> replaced([3, (3.0, {"x": 4})], int, str)
+    ['3', [3.0, {'x': '4'}]]
+    """
+    if type(value) is kind:
+        return change(value)
+    if isinstance(value, Mapping):
+        return {key: replaced(one, kind, change) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [replaced(one, kind, change) for one in value]
+    return value
 
 
 def weights_in(value: Any) -> dict[str, int]:
@@ -350,6 +415,31 @@ def _check_layer(layer: Any, where: str) -> None:
         )
 
 
+def in_order(makes: Sequence[Iterable[Any]], needs: Sequence[Iterable[Any]]) -> list[int]:
+    """Return calls, each behind those that make what it needs, else in the order that they have.
+
+    Those that wait for each other in a circle are left out.
+
+    >>> in_order([["a"], ["b"], ["c"]], [["c"], [], ["b"]])
+    [1, 2, 0]
+    """
+    waiting = [set(needed) for needed in needs]
+    after: dict[Any, list[int]] = {}
+    for at, needed in enumerate(waiting):
+        for one in needed:
+            after.setdefault(one, []).append(at)
+    ready = [at for at, needed in enumerate(waiting) if not needed]
+    order = []
+    while ready:
+        order.append(heapq.heappop(ready))
+        for one in makes[order[-1]]:
+            for follower in after.get(one, ()):
+                waiting[follower].discard(one)
+                if not waiting[follower]:
+                    heapq.heappush(ready, follower)
+    return order
+
+
 class _Node(NamedTuple):
     """One entry of ``inbound_nodes``."""
 
@@ -361,46 +451,35 @@ class _Reader:
     """Collects the calls of a model and of the models inside it."""
 
     def __init__(self) -> None:
-        self.calls: list[CallRecord] = []
-        self.seen: Counter[str] = Counter()
+        self.calls = Calls()
 
     def read(self, model: Mapping[str, Any]) -> ModelRecord:
-        outputs = self.model(model, (), None, (), True)
-        return ModelRecord(_name_of(model), tuple(self.calls), tuple(tensors_in(outputs)))
+        outputs = self.model(model, Place(), None)
+        return ModelRecord(_name_of(model), tuple(self.calls.records), tuple(tensors_in(outputs)))
 
-    def model(
-        self,
-        model: Mapping[str, Any],
-        path: tuple[str, ...],
-        given: _Node | None,
-        wrappers: tuple[Wrapper, ...],
-        known: bool,
-    ) -> Any:
+    def model(self, model: Mapping[str, Any], place: Place, given: _Node | None) -> Any:
         """Read a model that is called with some tensors; return its outputs, in any nesting."""
         config = model["config"]
         if isinstance(config, Mapping) and "output_layers" in config:
-            return _Functional(self, config, path, given, wrappers, known).outputs()
-        layers = _sub_layers(model) or []
-        return self.sequential(model, layers, path, given, wrappers, known)
+            return _Functional(self, config, place, given).outputs()
+        return self.sequential(model, _sub_layers(model) or [], place, given)
 
     def sequential(
         self,
         model: Mapping[str, Any],
         layers: Sequence[Mapping[str, Any]],
-        path: tuple[str, ...],
+        place: Place,
         given: _Node | None,
-        wrappers: tuple[Wrapper, ...],
-        known: bool,
     ) -> Any:
         tensor: Any
         if given is not None:
-            tensor = _first(given)
+            tensor = next(tensors_in((given.arguments, given.keywords)), None)
         elif layers and layers[0].get("class_name") == "InputLayer":
-            tensor = self.call(layers[0], path, _Node((), {}), wrappers, known)
+            tensor = self.call(layers[0], place, _Node((), {}))
         else:
             first = _first_shape(model, layers)
             made = {"class_name": "InputLayer", "config": {"name": "input", "batch_shape": first}}
-            tensor = self.call(made, path, _Node((), {}), wrappers, known)
+            tensor = self.call(made, place, _Node((), {}))
         size = tensor.shape if type(tensor) is TensorRef else None
         if layers and layers[0].get("class_name") == "InputLayer" and given is None:
             size = _to_shape(_written_size(layers[0]))
@@ -413,68 +492,35 @@ class _Reader:
         for layer, shape in zip(layers, shapes, strict=True):
             if type(tensor) is TensorRef and shape is not None:
                 tensor = tensor._replace(shape=shape)
-            tensor = self.call(layer, path, _Node((tensor,), {}), wrappers, known)
+            tensor = self.call(layer, place, _Node((tensor,), {}))
         return tensor
 
-    def call(
-        self,
-        layer: Mapping[str, Any],
-        path: tuple[str, ...],
-        node: _Node,
-        wrappers: tuple[Wrapper, ...],
-        known: bool,
-    ) -> Any:
+    def call(self, layer: Mapping[str, Any], place: Place, node: _Node) -> Any:
         """Read one call of a layer or of a nested model; return its outputs."""
         name = _name_of(layer)
         kind, operation, own = layer_kind(layer)
         config = layer.get("config")
         _check_model(layer, nested=True)
         if _sub_layers(layer) is not None:
-            return self.model(layer, (*path, name), node, wrappers, known)
+            return self.model(layer, place.inside(name), node)
         options = config if isinstance(config, Mapping) else {}
         inner = options.get("layer")
         if isinstance(inner, Mapping) and "class_name" in inner and "config" in inner:
-            around = (*wrappers, Wrapper(kind, options))
-            known = known and kind in WRAPPERS
+            around = place.around(Wrapper(kind, options))
             if _sub_layers(inner) is not None:
-                return self.model(inner, (*path, name), node, around, known)
-            return self.call({**inner, "name": name}, path, node, around, known)
-        full = "/".join((*path, name))
-        self.seen[full] += 1
-        number = self.seen[full]
-        if number > 1:
-            full = f"{full}#{number}"
-        self.calls.append(
-            CallRecord(
-                full,
-                ".".join(path),
-                kind,
-                operation,
-                options,
-                node.arguments,
-                node.keywords,
-                wrappers,
-                known and own,
-                number,
-            )
-        )
-        return TensorRef(len(self.calls) - 1, 0)
+                return self.model(inner, around.inside(name), node)
+            return self.call({**inner, "name": name}, around, node)
+        facts = {"operation": operation, "config": options, **node._asdict()}
+        return self.calls.add(place, name, kind, own, **facts)
 
 
 class _Functional:
     """One call of a functional model: its layers form a graph by names and numbers of calls."""
 
     def __init__(
-        self,
-        reader: _Reader,
-        config: Mapping[str, Any],
-        path: tuple[str, ...],
-        given: _Node | None,
-        wrappers: tuple[Wrapper, ...],
-        known: bool,
+        self, reader: _Reader, config: Mapping[str, Any], place: Place, given: _Node | None
     ) -> None:
-        self.reader, self.config, self.path, self.given = reader, config, path, given
-        self.wrappers, self.known = wrappers, known
+        self.reader, self.config, self.place, self.given = reader, config, place, given
         self.layers = {_name_of(layer): layer for layer in config["layers"]}
         if len(self.layers) < len(config["layers"]):
             names = Counter(map(_name_of, config["layers"]))
@@ -498,8 +544,7 @@ class _Functional:
         ]
         keys = {(name, number) for name, number, _ in nodes} | set(self.results)
         before: list[set[tuple[str, int]]] = []
-        after: dict[tuple[str, int], list[int]] = {}
-        for position, (name, _, node) in enumerate(nodes):
+        for name, _, node in nodes:
             needed = {history[:2] for history in self._histories(node)}
             missing = needed - keys
             if missing:
@@ -508,22 +553,11 @@ class _Functional:
                     f"of its call), which is missing; the layers are {sorted(self.layers)[:20]!r}."
                 )
             before.append(needed - set(self.results))
-            for key in before[-1]:
-                after.setdefault(key, []).append(position)
-        ready = [position for position, needed in enumerate(before) if not needed]
-        heapq.heapify(ready)
-        done = 0
-        while ready:
-            position = heapq.heappop(ready)
-            name, number, node = nodes[position]
+        order = in_order([[node[:2]] for node in nodes], before)
+        for name, number, node in (nodes[position] for position in order):
             self.results[name, number] = self._call(name, number, node)
-            done += 1
-            for follower in after.get((name, number), ()):
-                before[follower].discard((name, number))
-                if not before[follower]:
-                    heapq.heappush(ready, follower)
-        if done < len(nodes):
-            stuck = [nodes[position][0] for position, needed in enumerate(before) if needed]
+        if len(order) < len(nodes):
+            stuck = [nodes[position][0] for position in range(len(nodes)) if position not in order]
             raise UnsupportedModelError(
                 f"These layers of the model wait for each other in a circle: {stuck[:10]!r}."
             )
@@ -547,10 +581,8 @@ class _Functional:
         keywords = {key: self._resolved(one, None) for key, one in node.keywords.items()}
         if several and len(list(tensors_in(arguments))) == len(several):
             shapes = iter(several)
-            arguments = tuple(_with_shapes(one, shapes) for one in arguments)
-        return self.reader.call(
-            layer, self.path, _Node(arguments, keywords), self.wrappers, self.known
-        )
+            arguments = tuple(replaced(arguments, TensorRef, lambda one: _sized(one, next(shapes))))
+        return self.reader.call(layer, self.place, _Node(arguments, keywords))
 
     def _take_inputs(self, given: _Node) -> None:
         """Let the tensors that the model is called with stand for its own input layers."""
@@ -591,7 +623,7 @@ class _Functional:
                 several = list(tensors_in(found))
                 found = several[output] if output < len(several) else several[0]
             recorded = _keras_3_shape(value) or shape
-            return found if recorded is None else found._replace(shape=recorded)
+            return _sized(found, recorded)
         if isinstance(value, Mapping):
             if value.get("class_name") == "__tuple__":
                 return tuple(self._resolved(one, None) for one in value.get("items", ()))
@@ -636,19 +668,8 @@ def _written_size(layer: Mapping[str, Any]) -> Any:
     return options.get("batch_shape") or options.get("batch_input_shape")
 
 
-def _first(given: _Node) -> Any:
-    return next(tensors_in((given.arguments, given.keywords)), None)
-
-
-def _with_shapes(value: Any, shapes: Iterator[Shape | None]) -> Any:
-    if type(value) is TensorRef:
-        shape = next(shapes)
-        return value if shape is None else value._replace(shape=shape)
-    if isinstance(value, Mapping):
-        return {key: _with_shapes(one, shapes) for key, one in value.items()}
-    if isinstance(value, list | tuple):
-        return [_with_shapes(one, shapes) for one in value]
-    return value
+def _sized(tensor: TensorRef, shape: Shape | None) -> TensorRef:
+    return tensor if shape is None else tensor._replace(shape=shape)
 
 
 # --- calls in the two formats ----------------------------------------------------------------
