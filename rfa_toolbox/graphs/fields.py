@@ -128,6 +128,8 @@ STORED_FILTERS: dict[str, InfoFilter] = {
 
 def resolve_filter(filter_rf: str | InfoFilter | None, parameter: str = "filter_rf") -> InfoFilter:
     """Return the filter that a user named, or the function that they passed."""
+    if filter_rf is noop_filter:
+        return filter_rf
     if filter_rf is None or isinstance(filter_rf, str):
         if filter_rf in KNOWN_FILTER_MAPPING:
             return KNOWN_FILTER_MAPPING[filter_rf]
@@ -250,46 +252,27 @@ def compute_receptive_field_sizes(
 
 def _grow(paths: tuple[Paths, ...], layer: LayerDefinition, axes: int | None) -> tuple[Paths, ...]:
     """Grow the paths of every axis by one layer; ``axes`` is None for scalar graphs."""
-    kernel, stride, dilation, upsampling, shortest = (
-        layer.kernel_size,
-        layer.stride_size,
-        layer.dilation,
-        layer.upsampling,
-        layer.shortest_kernel_size,
-    )
-    grow = arithmetic.grow_blocks if layer.blockwise else arithmetic.grow_paths
-    if layer.axes is None:
-        first = paths[0]
-        grown = grow(first, kernel, stride, dilation, upsampling)
-        if shortest is not None and shortest != kernel:
-            grown = arithmetic.merge_paths(
-                (grown, grow(first, shortest, stride, dilation, upsampling))
-            )
-        if len(paths) == 1:
-            return (grown,) * (axes or 1)
-        if all(path is first for path in paths):
-            return (grown,) * len(paths)
     count = axes or 1
-    kernels = arithmetic.broadcast(kernel, count)
-    strides = arithmetic.broadcast(stride, count)
-    dilations = arithmetic.broadcast(dilation, count)
-    upsamplings = arithmetic.broadcast(upsampling, count)
-    shortests = kernels if shortest is None else arithmetic.broadcast(shortest, count)
+    if len(paths) < count:
+        paths *= count
+    if layer.stays:
+        return paths
+    grow = arithmetic.grow_blocks if layer.blockwise else arithmetic.grow_paths
+    slides = layer.slides if len(layer.slides) == count else layer.slides * count
+    shortest = layer.shortest_kernel_size
     results: list[Paths] = []
-    memory: dict[tuple[Any, ...], Paths] = {}
-    for axis in range(count):
-        before = paths[axis] if len(paths) > 1 else paths[0]
-        key = (
-            id(before), kernels[axis], strides[axis], dilations[axis], upsamplings[axis],
-            shortests[axis],
-        )  # fmt: skip
-        known = memory.get(key)
-        if known is None:
-            known = grow(before, *key[1:5])
-            if key[5] != key[1]:
-                known = arithmetic.merge_paths((known, grow(before, key[5], *key[2:5])))
-            memory[key] = known
-        results.append(known)
+    last: tuple[Any, ...] = ()
+    for axis, (before, slide) in enumerate(zip(paths, slides, strict=True)):
+        least = shortest[axis] if type(shortest) is tuple else shortest
+        kernel, *how = slide[:4]
+        if last and before is last[0] and (kernel, how, least) == last[1:]:
+            results.append(results[-1])
+            continue
+        grown = grow(before, kernel, *how)
+        if least is not None and least != kernel:
+            grown = arithmetic.merge_paths((grown, grow(before, least, *how)))
+        results.append(grown)
+        last = before, kernel, how, least
     return tuple(results)
 
 

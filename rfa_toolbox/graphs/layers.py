@@ -113,6 +113,10 @@ class Slide(NamedTuple):
     scan: str | None
 
 
+def _stays(slide: Slide) -> bool:
+    return slide.kernel == slide.stride == slide.upsampling == 1 and slide.begin == 0
+
+
 class _Stored:
     """A pickle of an earlier release, which knew fewer attributes, has their defaults."""
 
@@ -216,6 +220,8 @@ class LayerDefinition(_Stored):
     """The same per axis; one entry for all axes if all values are scalar."""
     sees_finitely: bool = attrs.field(init=False, repr=False, eq=False)
     """Whether the kernel is finite on every axis."""
+    stays: bool = attrs.field(default=False, init=False, repr=False, eq=False)
+    """Whether every unit sees the one at its own place, and no other."""
 
     def __attrs_post_init__(self) -> None:
         counts = {
@@ -249,6 +255,8 @@ class LayerDefinition(_Stored):
             finite = math.inf not in arithmetic.broadcast(self.kernel_size, axes)
         object.__setattr__(self, "slides", slides)
         object.__setattr__(self, "sees_finitely", finite)
+        plainly = not self.blockwise and self.shortest_kernel_size is None
+        object.__setattr__(self, "stays", plainly and all(map(_stays, slides)))
         if self.scan and any(slide.scan and slide.kernel != math.inf for slide in slides):
             raise InvalidLayerError(
                 f"The layer {self.name!r} has scan={self.scan!r} and kernel_size="

@@ -85,6 +85,12 @@ def receptive_field_provider_with_1x1_handling(node: EnrichedNetworkNode) -> Per
     return None if is_1x1 else receptive_field_provider(node)
 
 
+_FIELDS = (
+    *("_seen", "_near", "_paths", "_lasting_paths"),
+    *("_uneven", "_plain", "_reduced", "resized_to"),
+)
+"""What a node that only passes on has from the one in front of it."""
+
 FieldProvider: TypeAlias = "Callable[[EnrichedNetworkNode], PerAxis | None]"
 
 
@@ -99,7 +105,7 @@ class _Links:
 
 
 def _to_nodes(value: Iterable[EnrichedNetworkNode]) -> tuple[EnrichedNetworkNode, ...]:
-    if not isinstance(value, Iterable):
+    if type(value) is not tuple and not isinstance(value, Iterable):
         raise InvalidGraphError(
             f"The predecessors of a node are {value!r}; they must be a sequence of nodes: put a "
             "single one into a list, and give [] for a node that reads the image."
@@ -128,6 +134,8 @@ Offsets: TypeAlias = "tuple[tuple[tuple[int | None, ...], ...], ...]"
 
 
 def _to_offsets(value: Any) -> Offsets:
+    if value == ():
+        return ()
     try:
         return tuple(
             tuple(tuple(None if one is None else int(one) for one in read) for read in reads)
@@ -318,6 +326,10 @@ class EnrichedNetworkNode:
 
     def _find_fields(self, placed: Sequence[EnrichedNetworkNode], axes: int | None) -> None:
         layer, keep, setter = self.layer_info, self.receptive_field_info_filter, object.__setattr__
+        if self._only_passes_on(placed, axes):
+            for name in _FIELDS:
+                setter(self, name, getattr(placed[0], name))
+            return
         maps = [node._seen for node in placed]
         read = places_read(maps, self._read_offsets(), axes or 1)
         seen = places_behind(read, layer, axes or 1)
@@ -342,6 +354,17 @@ class EnrichedNetworkNode:
             reduced = leaves_out_the_largest(whole, paths)
             setter(self, "_reduced", reduced or any(node._reduced for node in placed))
             self._find_lasting_fields(placed, axes)
+
+    def _only_passes_on(self, placed: Sequence[EnrichedNetworkNode], axes: int | None) -> bool:
+        """Whether units see what those of the only predecessor do, as behind an activation."""
+        return (
+            self.layer_info.stays
+            and len(placed) == 1
+            and not self.offsets
+            and len(placed[0]._paths) == (axes or 1)
+            and self.receptive_field_info_filter is noop_filter
+            and not self.layer_info.sees_all_at_any_size
+        )
 
     def _find_lasting_fields(self, placed: Sequence[EnrichedNetworkNode], axes: int | None) -> None:
         """Find what holds at any resolution, beside what holds at this one."""
@@ -425,7 +448,7 @@ class EnrichedNetworkNode:
         """Whether the field is the very largest window; see ``arithmetic.is_exact``."""
         layer = self.layer_info
         axes = len(self._paths)
-        even = all(slide.upsampling == 1 for slide in layer.slides)
+        even = layer.stays or all(slide.upsampling == 1 for slide in layer.slides)
         if even and not any(node._uneven for node in placed):
             return True
         before = [node._paths for node in placed]

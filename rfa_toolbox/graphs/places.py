@@ -119,8 +119,8 @@ def _with_extents(paths: tuple[Paths, ...], places: Places, behind: Places) -> t
 
 def places_behind(read: Places, layer: LayerDefinition, axes: int) -> Places:
     """Return where units look behind a layer that slides over a grid."""
-    if layer.sees_finitely and read.count(None) == len(read) == axes:
-        return read
+    if layer.stays or (layer.sees_finitely and read.count(None) == len(read)):
+        return read if len(read) == axes else read * axes
     slides, blockwise = layer.slides, layer.blockwise
     first = _behind(read[0], slides[0], blockwise)
     if axes == 1:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -24,22 +25,17 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
 
     Its kernel is that of the longest way through, ``shortest_kernel_size`` that of the shortest.
     """
-    counts: dict[str, Any] = {
-        "filters": next((s.filters for s in reversed(steps) if s.filters is not None), None),
-        "units": next((s.units for s in reversed(steps) if s.units is not None), None),
-        "resolution_dependent": any(step.resolution_dependent for step in steps),
-        "ignored_global": any(step.ignored_global for step in steps),
-        "position_dependent": any(step.position_dependent for step in steps),
-        "covers_map": any(step.covers_map for step in steps),
-        "norm_blocks": _norm_blocks(steps),
-    }
-    decisive = [step for step in steps if not step.neutral]
-    sizes = _how_sizes_follow(steps)
+    counts: dict[str, Any] = {name: any(map(told, steps)) for name, told in _FLAGS.items()}
+    counts["filters"] = _last_of([step.filters for step in steps])
+    counts["units"] = _last_of([step.units for step in steps])
+    counts["norm_blocks"] = _norm_blocks(steps)
     if not axes:
         return LayerDefinition(label, 1, 1, **counts)
+    sizes = _how_sizes_follow(steps)
     if len(steps) == 1:
         counts |= {"blockwise": steps[0].blockwise, **sizes}
         return _layer(label, steps[0].windows, **counts)
+    decisive = [step for step in steps if not step.neutral]
     if len(decisive) <= 1 and _is_chain(steps):
         blockwise = bool(decisive) and decisive[0].blockwise
         counts |= {"blockwise": blockwise, **sizes}
@@ -49,13 +45,24 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
     return _along_paths(label, _composed_node(steps), counts)
 
 
+_FLAGS = {
+    name: operator.attrgetter(name)
+    for name in ("resolution_dependent", "ignored_global", "position_dependent", "covers_map")
+}
+"""What a layer is if one of its steps is."""
+
+
+def _last_of(counts: Sequence[int | None]) -> int | None:
+    return next((count for count in reversed(counts) if count is not None), None)
+
+
 def _norm_blocks(steps: Sequence[Step]) -> tuple[int, ...] | None:
     """Return the blocks of the map that a single norm among neutral steps takes statistics from."""
     norms = [step.statistics for step in steps if step.ignored_global]
     windows = norms[0] if len(norms) == 1 else {}
-    if any(window != NEUTRAL for step in steps for window in step.windows):
+    if not windows or any(window != NEUTRAL for step in steps for window in step.windows):
         return None  # where blocks begin is told of what stays in its place alone
-    if not windows or any(one.kernel == math.inf or one.dilation != 1 for one in windows.values()):
+    if any(one.kernel == math.inf or one.dilation != 1 for one in windows.values()):
         return None
     axes = range(len(steps[0].windows))
     return tuple(int(windows[axis].kernel) if axis in windows else 1 for axis in axes)
@@ -67,6 +74,8 @@ def _how_sizes_follow(steps: Sequence[Step]) -> dict[str, bool]:
     Where another one pads, too, it is another rest that is left behind the windows.
     """
     deciding = [step for step in steps if step.ceil_mode or step.same_padding]
+    if not deciding:
+        return {}
     pads = any(one.begin for step in steps if step not in deciding for one in step.windows)
     return {
         name: not pads and any(getattr(step, name) for step in deciding)
@@ -213,7 +222,7 @@ def offsets_of(
 
     What is read at several places within a node is part of its own window; see ``composed``.
     """
-    if _has_window(steps):
+    if _has_window(steps) or _reads_in_place(steps):
         return ()
     found: dict[EnrichedNetworkNode, dict[tuple[int | None, ...], None]] = {
         node: {} for node in predecessors
@@ -227,6 +236,11 @@ def offsets_of(
         return ()
     nothing = ((0,) * len(steps[0].windows),)
     return tuple(() if node in unread else tuple(found[node]) or nothing for node in predecessors)
+
+
+def _reads_in_place(steps: Sequence[Step]) -> bool:
+    """Whether it is one step that reads everything unit upon unit, as most are."""
+    return len(steps) == 1 and not steps[0].offsets
 
 
 def _weights_of(steps: Sequence[Step]) -> set[int]:
@@ -248,11 +262,14 @@ def _has_window(steps: Sequence[Step]) -> bool:
 
 def is_aligned(steps: Sequence[Step]) -> bool:
     """Return whether everything that several steps read stands unit upon unit."""
-    return _has_window(steps) or not any(
-        any(one != 0 for reads in step.offsets for read in reads for one in read)
-        or (step.neutral and any(window.begin for window in step.windows))
-        for step in steps
-    )
+    if _has_window(steps):
+        return True
+    for step in steps:
+        if any(one != 0 for reads in step.offsets for read in reads for one in read):
+            return False
+        if step.neutral and any(window.begin for window in step.windows):
+            return False
+    return True
 
 
 def _reads_of(steps: Sequence[Step]) -> Iterator[tuple[int, tuple[int | None, ...]]]:

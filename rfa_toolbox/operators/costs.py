@@ -10,6 +10,7 @@ computed once: a weight that is standardised, a position embedding that is resiz
 
 from __future__ import annotations
 
+import functools
 import math
 import re
 from collections.abc import Callable, Iterable, Sequence
@@ -41,24 +42,24 @@ class Costs:
     def __init__(self, trail: Trail, living: Iterable[int]) -> None:
         self._trail = trail
         images = [step for step in trail.steps[: len(trail.record.inputs)] if step.positions]
+        self._stopped = _FOLDERS.sub("", trail.record.stopped)
         self._encoded = images[0].feature_map if images else (1,) * trail.axes
         self._parameters: dict[int, int | None] = {}
         counted: set[str] = set()
         for number in sorted(living):
             used = {name for one, _ in trail.ran.get(number, ()) for name in one.parameters}
-            self._parameters[number] = _total(
-                trail.record.parameters[one] for one in used - counted
-            )
+            used -= counted
+            self._parameters[number] = _total([trail.record.parameters[one] for one in used])
             counted |= used
 
     def of(self, numbers: Sequence[int]) -> Measures:
         """Return the measures of a node that stands for these steps, in order of execution."""
-        return Measures(
+        return _measures(
             self._encoded,
             self._trail.steps[numbers[-1]].feature_map,
-            _total(self._parameters[number] for number in numbers),
+            _total([self._parameters[number] for number in numbers]),
             self._work(numbers),
-            _FOLDERS.sub("", self._trail.record.stopped),
+            self._stopped,
         )
 
     def _is_open(self, number: int) -> bool:
@@ -67,23 +68,30 @@ class Costs:
         read = (number, *steps[number].sources)
         return bool(self._trail.record.open) and None in [steps[one].feature_map for one in read]
 
-    def _work(self, numbers: Sequence[int]) -> list[tuple[int, tuple[int, ...]]] | None:
+    def _work(self, numbers: Sequence[int]) -> tuple[tuple[int, tuple[int, ...]], ...] | None:
         work: dict[tuple[int, ...], int] = {}
         for number in numbers:
             for operation, layout in self._trail.ran.get(number, ()):
                 found = products(operation, self._trail.depends)
-                if found is None or (any(found) and self._is_open(number)):
+                if found is None:
+                    return None
+                if not any(found):
+                    continue
+                if self._is_open(number):
                     return None
                 step = self._trail.steps[number]
                 for growth, count in grown(found, layout, step.windows, step.paired):
                     work[growth] = work.get(growth, 0) + count
-        return [(count, growth) for growth, count in sorted(work.items())]
+        return tuple([(count, growth) for growth, count in sorted(work.items())])
 
 
-def _total(counts: Iterable[int | None]) -> int | None:
+_measures = functools.lru_cache(maxsize=4096)(Measures)
+"""For what most layers have in common that compute no products on maps of one size."""
+
+
+def _total(counts: Sequence[int | None]) -> int | None:
     """Return a sum, None where a part of it is not known."""
-    several = list(counts)
-    return None if None in several else sum(one for one in several if one is not None)
+    return None if None in counts else sum(counts)  # type: ignore[arg-type]
 
 
 # --- products of operators -------------------------------------------------------------------
@@ -108,7 +116,10 @@ def products(operation: Operation, depends: Depends) -> Products | None:
     rule = _PRODUCTS.get(operation.name)
     if rule is not None:
         return rule(operation, depends)
-    return Products() if operation.name in RULES else None
+    return _NONE if operation.name in RULES else None
+
+
+_NONE = Products()
 
 
 def _shape(operation: Operation, name: str) -> tuple[int, ...] | None:

@@ -52,14 +52,12 @@ def drafts_of(
         members.setdefault(owners.get(number, _Owner(number=number)), []).append(step)
     drafts = [_draft(owner, inside) for owner, inside in members.items()]
     homes = {number: draft.home for draft in drafts for number in draft.steps}
-    return [
-        attrs.evolve(
-            draft,
-            chained=draft.home is not None and draft.home in map(homes.get, draft.sources),
-            output=not outputs.isdisjoint(draft.steps),
-        )
-        for draft in drafts
-    ]
+    for place, draft in enumerate(drafts):
+        chained = draft.home is not None and draft.home in map(homes.get, draft.sources)
+        output = not outputs.isdisjoint(draft.steps)
+        if chained or output:
+            drafts[place] = attrs.evolve(draft, chained=chained, output=output)
+    return drafts
 
 
 def drafts_by_call(steps: Mapping[int, Step]) -> list[Draft]:
@@ -87,7 +85,7 @@ def drafts_by_call(steps: Mapping[int, Step]) -> list[Draft]:
 def _modules_shown_as_one(steps: Mapping[int, Step], opaque: Collection[str]) -> dict[int, _Owner]:
     """Return the calls of modules that are one node, by the numbers of their steps."""
     owners: dict[int, _Owner] = {}
-    for number, step in steps.items():
+    for number, step in steps.items() if opaque else ():
         whole = next((call for call in step.scope if call.class_name in opaque), None)
         if whole is not None:
             owners[number] = _Owner(whole)
@@ -116,7 +114,7 @@ def _shown_as_one(steps: Sequence[Step], call: ModuleCall) -> bool:
     """
     if call.library:
         return True
-    return call.path != "" and sum(not step.neutral for step in steps) <= 1
+    return call.path != "" and [step.neutral for step in steps].count(False) <= 1
 
 
 def _call_of(gate: Gate, steps: Mapping[int, Step]) -> ModuleCall | None:
@@ -167,11 +165,11 @@ def _of_steps(
     operator: str,
     home: ModuleCall | None,
 ) -> Draft:
-    numbers = tuple(step.number for step in steps)
-    read = dict.fromkeys(source for step in steps for source in step.sources)
+    numbers = tuple([step.number for step in steps])
+    read = dict.fromkeys([source for step in steps for source in step.sources])
     return Draft(
         steps=numbers,
-        sources=tuple(source for source in read if source not in numbers),
+        sources=tuple([source for source in read if source not in numbers]),
         label=label,
         name=name,
         module_path=module_path,
@@ -186,6 +184,8 @@ def _of_steps(
 
 def _operator(steps: Sequence[Step]) -> str:
     """Return the operator that describes several steps: the only one that is more than neutral."""
+    if len(steps) == 1:
+        return steps[0].name
     decisive = [step for step in steps if not step.neutral]
     named = [step.name for step in steps if step.kind == "layer"]
     if len(decisive) != 1 and len(named) == 1:

@@ -320,6 +320,8 @@ def _seeing_what_is_not_followed(
     node: EnrichedNetworkNode, steps: Sequence[Step]
 ) -> EnrichedNetworkNode:
     """Return a node that sees everything where it is not known how far apart its maps look."""
+    if not any(step.unaligned or step.turned or step.seams for step in steps):
+        return node
     apart = {axis for step in steps for axis in step.unaligned if _differ(node, axis)}
     apart |= {axis for step in steps for axis in step.turned if _is_spread(node, axis)}
     seams = {axis for step in steps for axis in step.seams if _differ(node, axis)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from collections.abc import Callable, Sequence
 
@@ -34,19 +35,19 @@ class PatternSubstitutor:
 
     def can_handle(self, name: str, /) -> bool:
         """Return whether a label matches the pattern."""
-        return re.fullmatch(self.pattern, name, re.IGNORECASE) is not None
+        return _matches(self.pattern, name)
 
     def __call__(self, drafts: Sequence[Draft], /) -> tuple[list[Draft], bool]:
         """Return the drafts without those that match, and whether there were any."""
-        readers = readers_of(drafts)
+        matching = [draft for draft in drafts if self.can_handle(draft.label)]
+        readers = readers_of(drafts) if matching else {}
         gone: dict[int, tuple[int, ...]] = {}
-        for draft in drafts:
-            if self.can_handle(draft.label):
-                read_by = list(
-                    dict.fromkeys(one for step in draft.steps for one in readers.get(step, ()))
-                )
-                if self.condition(draft, read_by):
-                    gone.update(dict.fromkeys(draft.steps, draft.sources))
+        for draft in matching:
+            read_by = dict.fromkeys(one for step in draft.steps for one in readers.get(step, ()))
+            if self.condition(draft, list(read_by)):
+                gone.update(dict.fromkeys(draft.steps, draft.sources))
+        if not gone:
+            return list(drafts), False
         kept = [
             draft
             if gone.keys().isdisjoint(draft.sources)
@@ -54,7 +55,12 @@ class PatternSubstitutor:
             for draft in drafts
             if draft.steps[-1] not in gone
         ]
-        return kept, bool(gone)
+        return kept, True
+
+
+@functools.lru_cache(maxsize=4096)  # most layers of a network are called alike
+def _matches(pattern: str, name: str) -> bool:
+    return re.fullmatch(pattern, name, re.IGNORECASE) is not None
 
 
 def _bypassed(sources: Sequence[int], gone: dict[int, tuple[int, ...]]) -> tuple[int, ...]:
@@ -89,16 +95,17 @@ class FoldingSubstitutor:
 
     def __call__(self, drafts: Sequence[Draft], /) -> tuple[list[Draft], bool]:
         """Return the drafts with pairs put together, and whether there were any."""
+        foldable = [one for one in drafts if one.call is None and self.can_handle(one.operator)]
+        if not foldable:
+            return list(drafts), False
         remaining = {draft.steps[-1]: draft for draft in drafts}
         readers: dict[int, set[int]] = {}
         for draft in drafts:
             for source in draft.sources:
                 readers.setdefault(source, set()).add(draft.steps[-1])
         changed = False
-        for draft in reversed(list(drafts)):
+        for draft in reversed(foldable):
             first = remaining[draft.steps[-1]]
-            if not self.can_handle(first.operator) or first.call is not None:
-                continue
             read_by = {one for step in first.steps for one in readers.get(step, ())}
             if len(read_by) != 1:
                 continue
