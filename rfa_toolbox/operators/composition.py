@@ -26,8 +26,9 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
     Its kernel is that of the longest way through, ``shortest_kernel_size`` that of the shortest.
     """
     counts: dict[str, Any] = {name: any(map(told, steps)) for name, told in _FLAGS.items()}
-    counts["filters"] = _last_of([step.filters for step in steps])
-    counts["units"] = _last_of([step.units for step in steps])
+    for name, told in _COUNTS.items():
+        several = [count for count in map(told, steps) if count is not None]
+        counts[name] = several[-1] if several else None
     counts["norm_blocks"] = _norm_blocks(steps)
     if not axes:
         return LayerDefinition(label, 1, 1, **counts)
@@ -50,10 +51,8 @@ _FLAGS = {
     for name in ("resolution_dependent", "ignored_global", "position_dependent", "covers_map")
 }
 """What a layer is if one of its steps is."""
-
-
-def _last_of(counts: Sequence[int | None]) -> int | None:
-    return next((count for count in reversed(counts) if count is not None), None)
+_COUNTS = {name: operator.attrgetter(name) for name in ("filters", "units")}
+"""What the last of its steps has that has any."""
 
 
 def _norm_blocks(steps: Sequence[Step]) -> tuple[int, ...] | None:

@@ -108,9 +108,9 @@ def products(operation: Operation, depends: Depends) -> Products | None:
     >>> products(conv, lambda tensor: True)
     Products(held=10584, mutual=0)
     """
-    if operation.get("unknown_cost"):
+    if operation.arguments.get("unknown_cost"):
         return None
-    told = operation.get("products")
+    told = operation.arguments.get("products")
     if told is not None:
         return Products(*told)
     rule = _PRODUCTS.get(operation.name)

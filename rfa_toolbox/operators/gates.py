@@ -37,15 +37,15 @@ def find_gates(steps: Mapping[int, Step], outputs: Collection[int] = ()) -> list
 
     ``outputs`` are steps whose result leaves the model, so that it is more than a weight.
     """
-    readers = readers_of(steps.values())
-    for number in outputs:
-        readers.setdefault(number, []).append(_OUTSIDE)
     found = [
         gate
         for step in steps.values()
         if step.name in _SCALINGS and len(step.sources) == 2 and step.positions
         if (gate := _gate_of(step, steps)) is not None
     ]
+    readers = readers_of(steps.values()) if found else {}
+    for number in outputs:
+        readers.setdefault(number, []).append(_OUTSIDE)
     while True:  # a weight may also make other weights, but nothing else
         weights = {number for gate in found for number in gate.steps - {gate.product}}
         products = {gate.product: gate.weight for gate in found}

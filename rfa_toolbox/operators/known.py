@@ -154,7 +154,6 @@ class Known:
             extents: number of units of the map along every axis.
             skipped: how many dimensions to leave out, counted from the back.
         """
-        everywhere = [piece for dimension in layout for piece in dimension]
         for tensor in tensors:
             if tensor.number in self.values:
                 continue
@@ -168,7 +167,7 @@ class Known:
                     if piece.axis is None or piece.size == 1:
                         continue
                     across = piece.size * piece.step >= extents[piece.axis]
-                    if across or everywhere.count(piece) == 1:
+                    if across or sum(dimension.count(piece) for dimension in layout) == 1:
                         return True
         return False
 
@@ -176,14 +175,10 @@ class Known:
         """Return some steps and all those that they depend on."""
         return ancestors(self.steps, numbers)
 
-    def reach(self, steps: Iterable[int], axis: int) -> int | float:
-        """Return how far the furthest window in front of some steps reaches along an axis."""
-        before = self.ancestors(steps)
-        return max((self.steps[one].windows[axis].reach for one in before), default=0)
-
     def mixing(self, value: Value, dimensions: Iterable[int]) -> dict[int, Window]:
         """Return the windows of an operation that mixes whole dimensions of a tensor."""
-        windows = mixed_windows(value.layout, dimensions, value.extents)
+        places = [place for place in dimensions if layouts.axes_of(value.layout[place])]
+        windows = mixed_windows(value.layout, places, value.extents) if places else {}
         return {
             axis: Window(math.inf) if _is_all_but_an_edge(value, axis) else window
             for axis, window in windows.items()
@@ -197,8 +192,12 @@ class Known:
         """
         if not self.steps[value.step].pooled:
             return {}
-        axes = [axis for axis in range(self.axes) if self.reach([value.step], axis) == math.inf]
-        return dict.fromkeys(axes, Window(math.inf))
+        several = [self.steps[one].windows for one in self.ancestors([value.step])]
+        return {
+            axis: Window(math.inf)
+            for axis in range(self.axes)
+            if any(windows[axis].kernel == math.inf for windows in several)
+        }
 
 
 def _is_all_but_an_edge(value: Value, axis: int) -> bool:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple, TypeAlias
 
@@ -56,6 +57,7 @@ __all__ = [
     "shift",
     "slice_dimension",
     "spatial_axes",
+    "spread_axes",
     "times_over",
     "unaligned",
     "without",
@@ -258,6 +260,17 @@ def _parts_with(piece: Piece, axis: int) -> int:
     return sum(max((_parts_with(one, axis) for one in part), default=0) for part in piece.parts)
 
 
+@_remembered
+def spread_axes(layout: Layout) -> frozenset[int]:
+    """Return the axes whose positions lie in several dimensions, as those of blocks do.
+
+    >>> spread_axes(((Atom(0, 8, step=7),), (Atom(0, 7),), (Atom(1, 7),)))
+    frozenset({0})
+    """
+    times = Counter(axis for dimension in layout for axis in axes_of(dimension))
+    return frozenset(axis for axis, count in times.items() if count > 1)
+
+
 def times_over(layout: Layout, axis: int) -> int:
     """Return how often a tensor runs over all of an axis; blocks and the places in them do once.
 
@@ -388,6 +401,8 @@ def _reshaped(layout: Layout, shape: Sequence[int]) -> tuple[Layout, list[Piece]
 
 
 def _size(dimension: Dimension) -> int:
+    if len(dimension) == 1:  # as most are
+        return dimension[0].size
     return math.prod(piece.size for piece in dimension)
 
 
@@ -840,9 +855,9 @@ def offsets_between(
     >>> offsets_between([(3, (row,)), (3, ((Atom(0, 8, origin=4),),))], [3], axes=1)
     (((0,), (4,)),)
     """
-    if len({layout for _, layout in reads}) == 1:
-        return ()
     found = [(source, grids(layout), lost_pieces(layout)) for source, layout in reads]
+    if all(one[1:] == found[0][1:] for one in found):
+        return ()
     several: dict[int, dict[tuple[int | None, ...], None]] = {source: {} for source in sources}
     for source, own, lost in found:
         place: list[int | None] = []

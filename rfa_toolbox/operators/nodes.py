@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import attrs
@@ -316,15 +316,20 @@ _SIDE_BY_SIDE = (
 )
 
 
+def _is_followed(step: Step) -> bool:
+    """Whether units of a step are in an order that is known, and those that it reads, too."""
+    return not (step.unaligned or step.turned or step.seams)
+
+
 def _seeing_what_is_not_followed(
     node: EnrichedNetworkNode, steps: Sequence[Step]
 ) -> EnrichedNetworkNode:
     """Return a node that sees everything where it is not known how far apart its maps look."""
-    if not any(step.unaligned or step.turned or step.seams for step in steps):
+    if all(map(_is_followed, steps)):
         return node
-    apart = {axis for step in steps for axis in step.unaligned if _differ(node, axis)}
-    apart |= {axis for step in steps for axis in step.turned if _is_spread(node, axis)}
-    seams = {axis for step in steps for axis in step.seams if _differ(node, axis)}
+    apart = _where(_differ, node, [step.unaligned for step in steps])
+    apart |= _where(_is_spread, node, [step.turned for step in steps])
+    seams = _where(_differ, node, [step.seams for step in steps])
     if not (apart or seams) or node.certainty == "unknown":
         return node
     kernels = arithmetic.broadcast(node.layer_info.kernel_size, node.axes or 1)
@@ -337,6 +342,14 @@ def _seeing_what_is_not_followed(
     )
     reason = _NOT_ALIGNED if apart else _SIDE_BY_SIDE
     return attrs.evolve(node, layer_info=layer, certainty="bound", certainty_reason=reason)
+
+
+def _where(
+    differs: Callable[[EnrichedNetworkNode, int], bool],
+    node: EnrichedNetworkNode,
+    several: Iterable[frozenset[int]],
+) -> set[int]:
+    return {axis for axis in frozenset[int]().union(*several) if differs(node, axis)}
 
 
 def _differ(node: EnrichedNetworkNode, axis: int) -> bool:

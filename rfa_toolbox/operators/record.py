@@ -90,7 +90,14 @@ class Operation:
     def tensors(self) -> tuple[TensorRef, ...]:
         """The tensors among its arguments, at any depth, in order; looked for once."""
         if self._tensors is None:
-            object.__setattr__(self, "_tensors", tuple(tensors_in(self.arguments)))
+            found: list[TensorRef] = []
+            for one in self.arguments.values():
+                kind = type(one)
+                if kind is TensorRef:
+                    found.append(one)
+                elif kind not in _PLAIN:
+                    found.extend(tensors_in(one))
+            object.__setattr__(self, "_tensors", tuple(found))
         return self._tensors  # type: ignore[return-value]
 
     def get(self, name: str, default: Any = None) -> Any:

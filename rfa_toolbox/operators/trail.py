@@ -155,7 +155,7 @@ class Trail(Known):
             self._prepare(rule, operation, operands)
             answer = rule(self, operation)
             self._apply(operation, answer)
-            if not any(map(self._is_result, operation.outputs)):
+            if type(answer) is Moved and not any(map(self._is_result, operation.outputs)):
                 self.moved.update((tensor.number, operation) for tensor in operation.outputs)
                 self._leave_out(operation)
                 self._cut_by_size(operation)
@@ -431,6 +431,8 @@ class Trail(Known):
             self._coarsened(tensor, axes)
         values = [self.settled(tensor) for tensor in tensors]
         grids = [_steps(value.layout) for value in values]
+        if all(one == grids[0] for one in grids):
+            return values
         for tensor, value, own in zip(tensors, values, grids, strict=True):
             if any(
                 step > 1 and any(one.get(axis, step) != step for one in grids)
@@ -547,9 +549,10 @@ class Trail(Known):
             facts["unaligned"] = self._unaligned(answer, read, facts["offsets"])
         for value in read:
             _say_what_is_left_out(value, facts)
-        if operation.get("sized"):
+        sized = operation.arguments.get("sized")
+        if sized:
             facts["position_dependent"] = True
-            facts["resolution_dependent"] |= operation.get("sized") in ("fixed", "grows")
+            facts["resolution_dependent"] |= sized in ("fixed", "grows")
         made = self._append(
             operation, sources, answer.windows, base, answer.layouts[0], facts,
             read, answer.padded, answer.closes,
@@ -886,7 +889,8 @@ def _common_step(atoms: Collection[Atom]) -> int:
     return math.gcd(*(longer or [atom.step for atom in atoms])) or 1
 
 
-def _steps(layout: Layout) -> dict[int, int]:
+@functools.lru_cache(maxsize=4096)
+def _steps(layout: Layout) -> Mapping[int, int]:
     """Return how many units the places of a tensor are apart, per axis."""
     runs = layouts.runs_by_axis(layout)
     steps = {axis: math.gcd(*(a.step for a in runs[axis] if a.size > 1)) for axis in runs}

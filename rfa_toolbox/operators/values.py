@@ -116,13 +116,10 @@ def _is_neutral(windows: tuple[Window, ...]) -> bool:
 
 def ancestors(steps: Sequence[Step] | Mapping[int, Step], numbers: Iterable[int]) -> set[int]:
     """Return the numbers of some steps, and of all that they depend on."""
-    found: set[int] = set()
-    waiting = list(numbers)
-    while waiting:
-        number = waiting.pop()
-        if number not in found:
-            found.add(number)
-            waiting.extend(steps[number].sources)
+    found = set(numbers)
+    for number in range(max(found, default=-1), -1, -1):  # sources come first
+        if number in found:
+            found.update(steps[number].sources)
     return found
 
 

@@ -89,6 +89,8 @@ def _line(
     """Return how parts of maps lie one after another, which are ``joined`` in a dimension."""
     pieces = [value.layout[dimension] for value in several]
     times = Counter(axis for piece in pieces for axis in layouts.axes_of(piece))
+    if not times:  # channels
+        return _Line(joined)
     twice = [axis for axis, time in times.items() if time > 1]
     in_place = bool(joined) and type(joined[0]) is Atom  # every part stands where it was
     if twice and row is not None and in_place:
@@ -310,8 +312,8 @@ def _taken_from(
     if len({value.step for value in several}) < 2:
         return None
     for axis in layouts.spatial_axes(several[0].layout):
-        found = [known.origins(value, axis) for value in several]
-        common = set.intersection(*map(set, found))
+        found = list(itertools.takewhile(bool, (known.origins(one, axis) for one in several)))
+        common = set.intersection(*map(set, found)) if len(found) == len(several) else set()
         if common:
             root = max(common)
             units = known.steps[root].feature_map

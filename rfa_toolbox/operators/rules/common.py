@@ -56,35 +56,27 @@ def dependent(known: Known, operation: Operation, *names: str) -> list[TensorRef
     return [tensor for tensor in found if tensor is not None and known.depends(tensor)]
 
 
-def sides(
-    operation: Operation, axis: int, count: int, reach: int, stride: int, sizes: tuple[int, int]
-) -> tuple[int, int]:
+def sides(padding: Any, reach: int, stride: int, size: int, wanted: int) -> tuple[int, int]:
     """Return how much a window is padded in front and behind.
 
-    The argument is a number, a pair (in front, behind), one of either per axis, or a name. "same"
-    gives ceil(size/stride) units and puts the smaller half in front. Source: the notes on padding
-    of TensorFlow's ``tf.nn.convolution``.
-
     Args:
-        operation: what has the argument.
-        axis: for which one.
-        count: number of axes that the window slides over.
+        padding: a number, a pair (in front, behind), or a name. "same" gives ceil(size/stride)
+            units and puts the smaller half in front. Source: the notes on padding of TensorFlow's
+            ``tf.nn.convolution``.
         reach: from the first unit under the window to the last one.
         stride: that of the window.
-        sizes: units in front of the operation and behind it.
+        size: units in front of the operation.
+        wanted: units behind it.
 
-    >>> sides(Operation("conv1d", {"padding": "same"}, (), ()), 0, 1, 2, 2, (224, 112))
+    >>> sides("same", reach=2, stride=2, size=224, wanted=112)
     (0, 1)
     """
-    padding = operation.get("padding", 0)
     if padding == "same":
-        size, wanted = sizes
         total = max((wanted - 1) * stride + reach + 1 - size, 0)
         return total // 2, total - total // 2
     if isinstance(padding, str):
         return 0, 0
-    own = per_axis(padding, count)[axis]
-    return (own[0], own[1]) if isinstance(own, tuple) else (own, own)
+    return (padding[0], padding[1]) if isinstance(padding, tuple) else (padding, padding)
 
 
 def pads_where_cropped(atom: Atom, window: Window, extent: int) -> bool:

@@ -6,10 +6,10 @@ operator in PyTorch.
 
 from __future__ import annotations
 
+import functools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from fractions import Fraction
-from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -75,10 +75,11 @@ def _slide(
     found = {**over, **known.mixing(value, mixed)}
     layout = [plain(shape[at]) if at in mixed else one for at, one in enumerate(value.layout)]
     doubts = [_PUT_BACK] if value.apart and gathers else []
+    in_blocks = layouts.spread_axes(tuple(layout))
     padded: list[int] = []
     for dimension, window in zip(dimensions, windows, strict=True):
         run, size = _run(layout[dimension]), shape[dimension]
-        doubts += _doubts(value, layout, dimension, window, size)
+        doubts += _doubts(value, layout[dimension], run, window, size, in_blocks)
         if run is not None and pads_where_cropped(run.atom, window, value.extents[run.axis]):
             padded.append(run.axis)
         layout[dimension] = _behind(found, layout[dimension], run, window, size)
@@ -104,20 +105,22 @@ def _slides(value: Value, dimensions: Sequence[int], channels: int) -> Slides:
 
 
 def _doubts(
-    value: Value, layout: Sequence[Dimension], dimension: int, window: Window, size: int
+    value: Value,
+    pieces: Dimension,
+    run: _Run | None,
+    window: Window,
+    size: int,
+    in_blocks: Collection[int],
 ) -> Iterator[str]:
     """Yield why units may see less than a window tells that slides over a dimension."""
-    pieces = layout[dimension]
-    run = _run(pieces)
     if run is None:
         if layouts.axes_of(pieces) and _moves(pieces, window, size):
             yield _IN_NO_RUN
         return
     if run.repeated > 1 and value.apart:
         yield _PUT_BACK
-    elsewhere = tuple(one for place, one in enumerate(layout) if place != dimension)
     pads = window.kernel > 1 and (window.begin, window.end) != (0, 0)
-    if pads and run.axis in layouts.spatial_axes(elsewhere):
+    if pads and run.axis in in_blocks:
         yield _IN_BLOCKS
 
 
@@ -147,6 +150,7 @@ class _Run(NamedTuple):
     repeated: int
 
 
+@functools.lru_cache(maxsize=4096)
 def _run(dimension: Dimension) -> _Run | None:
     repeated, atom = between(dimension) or (1, dimension[0] if len(dimension) == 1 else None)
     if type(atom) is not Atom or atom.axis is None:
@@ -176,7 +180,7 @@ def _behind(
         )
     other = found.get(axis)
     if other is None and atom.step == 1:
-        found[axis] = window._replace(stride=1)
+        found[axis] = window if window.stride == 1 else window._replace(stride=1)
     elif window.upsampling != 1:
         found[axis] = Window(math.inf)
     else:
@@ -197,22 +201,19 @@ def _as_given(
     the operation has where it was given none.
     """
     tensor, value = known.worked_on(operation)
-    count, shape = len(dimensions), operation.outputs[0].shape
+    shape, padding = operation.outputs[0].shape, operation.get("padding", 0)
     given = operation.get("stride")
-    kernels, strides, dilations = (
-        per_axis(one, count)
-        for one in (
-            kernel,
-            stride if given in (None, [], ()) else given,
-            operation.get("dilation", 1),
-        )
+    arguments = (
+        kernel,
+        stride if given in (None, [], ()) else given,
+        operation.get("dilation", 1),
+        padding,
     )
+    several = [per_axis(one, len(dimensions)) for one in arguments]
     windows = []
-    for place, (at, k, s, d) in enumerate(
-        zip(dimensions, kernels, strides, dilations, strict=True)
-    ):
-        begin, end = sides(operation, place, count, d * (k - 1), s, (tensor.shape[at], shape[at]))
-        guessed = operation.get("padding") == "same" and s > 1 and not known.knows_size(value, at)
+    for at, k, s, d, own in zip(dimensions, *several, strict=True):
+        begin, end = sides(own, d * (k - 1), s, tensor.shape[at], shape[at])
+        guessed = padding == "same" and s > 1 and not known.knows_size(value, at)
         windows.append(Window(k, s, d, *((None, None) if guessed else (begin, end))))
     return windows
 
@@ -663,7 +664,7 @@ def im2col(known: Known, operation: Operation) -> Answer:
     effect = _slide(
         known, opened, value, (first, first + 1), windows, mixed=(first - 1,), scatters=True
     )
-    flat = partial(layouts.reshape, shape=shape)
+    flat = functools.partial(layouts.reshape, shape=shape)
     return attrs.evolve(effect, operation=opened, laid=flat)
 
 
