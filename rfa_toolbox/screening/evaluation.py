@@ -32,7 +32,10 @@ from rfa_toolbox.screening.specs import GraphSpec, Section
 __all__ = ["SpecJudge"]
 
 EFFECTS_KEPT = 1 << 15
-"""How many effects on kinds of maps are remembered: those of layers, and those of sections."""
+"""How many effects of layers on kinds of maps are remembered."""
+
+SECTIONS_KNOWN = 1 << 16
+"""Likewise of sections: all stages of a space such as that of Once-for-All, which has 36,855."""
 
 
 class SpecJudge:
@@ -106,7 +109,7 @@ class _Walk:
     def asked(self, spec: GraphSpec) -> Counting:
         if self._kept + len(self._layers) > EFFECTS_KEPT:
             self._forget()
-        if self._sections > EFFECTS_KEPT:
+        if self._sections > SECTIONS_KNOWN:
             self._sections = 0
             for kind in self._kinds.values():
                 kind.sections.clear()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import itertools
 import json
 import multiprocessing
@@ -42,6 +43,7 @@ from rfa_toolbox.screening import (
     workers,
 )
 from rfa_toolbox.screening.candidates import job_of
+from rfa_toolbox.screening.evaluation import SpecJudge
 from rfa_toolbox.screening.parcels import Parcel
 from rfa_toolbox.screening.working import do_batch
 from tests.screening import hostile
@@ -308,6 +310,22 @@ def test_this_process_judges_specs_beside_others(monkeypatch: pytest.MonkeyPatch
     assert done_by[True]
     assert done_by[False]
     assert in_bytes(rows) == in_bytes(list(screen(specs, 32, progress=False)))
+
+
+def test_judging_specs_makes_no_garbage_in_cycles_so_none_is_looked_for_meanwhile() -> None:
+    specs = [random_spec(seed, square=seed % 3 > 0) for seed in range(30)]
+    judge = SpecJudge(((64, 64),))
+    gc.collect()
+    gc.disable()
+    try:
+        for spec in specs:
+            judge.judge(spec)
+        assert not gc.collect()
+    finally:
+        gc.enable()
+    for row in screen(specs, 64, progress=False):
+        assert row.ok
+        assert gc.isenabled()
 
 
 def test_endless_candidates_are_read_as_they_are_needed() -> None:
