@@ -34,6 +34,7 @@ __all__ = [
     "ALIGNED",
     "FILLED",
     "KEEP_EVEN",
+    "PLAIN",
     "WHOLE",
     "Ending",
     "Example",
@@ -252,7 +253,10 @@ def plain_arguments(
     if call.name == "pad" and len(values) > 1:
         values = (values[0], _numbers(values[1]), *values[2:])
     bound = bind(call.name, values, keywords, call.arguments)
-    return {key: _plain(value, reference) for key, value in bound.items()}
+    for key, value in bound.items():
+        if type(value) not in PLAIN:
+            bound[key] = _plain(value, reference)
+    return bound
 
 
 def lying(tensor: torch.Tensor, offset: int | None) -> dict[str, tuple[int, ...]]:
@@ -269,16 +273,20 @@ def _numbers(amounts: Any) -> Any:
     return int(amounts) if isinstance(amounts, torch.Tensor) and not amounts.is_meta else amounts
 
 
+PLAIN = frozenset({int, float, bool, str, type(None), type(Ellipsis), slice})
+"""Types of arguments that a record has as they are."""
+_SEVERAL = (tuple, list)
+
+
 def _plain(value: Any, reference: Callable[[torch.Tensor], TensorRef]) -> Any:
-    kind = type(value)
-    if kind is int or kind is float or kind is bool or kind is str or value is None:
+    if type(value) in PLAIN:
         return value
     if isinstance(value, torch.Tensor):
         return reference(value)
-    if isinstance(value, tuple | list):
+    if isinstance(value, _SEVERAL):
+        if PLAIN.issuperset(map(type, value)):
+            return tuple(value)
         return tuple([_plain(item, reference) for item in value])
-    if value is Ellipsis or kind is slice:
-        return value
     if isinstance(value, Mapping):
         return {str(key): _plain(item, reference) for key, item in value.items()}
     if isinstance(value, int | torch.SymInt):
@@ -343,6 +351,8 @@ def expanded(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
     >>> expanded((3, 8, 1), (1, 0, 1))
     (1,)
     """
+    if 0 not in strides:
+        return ()
     pairs = enumerate(zip(shape, strides, strict=False))
     return tuple(place for place, (size, stride) in pairs if size > 1 and stride == 0)
 

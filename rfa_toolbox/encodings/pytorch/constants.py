@@ -8,8 +8,8 @@ they are not too many.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import attrs
 import numpy as np
@@ -19,6 +19,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     ALIGNED,
     FILLED,
     KEEP_EVEN,
+    PLAIN,
     OperatorCall,
     even_along,
     expanded,
@@ -74,8 +75,7 @@ _ARITHMETIC = {
 }
 
 
-@attrs.frozen
-class Called:
+class Called(NamedTuple):
     """A call of a function of PyTorch.
 
     Attributes:
@@ -337,7 +337,7 @@ class Constants:
         The parameter itself may be anything, so that a number that is not 0 stands for it.
         """
         name = called.name
-        found = list(tensors_among((*called.args, *called.keywords.values())))
+        found = tensors_among((*called.args, *called.keywords.values()))
         if name == "data" and found:
             self._data_of[id(made)] = found[0]
             self._kept.append(made)
@@ -437,13 +437,20 @@ def computed(function: Any, args: tuple[Any, ...], keywords: Mapping[str, Any]) 
     return function(*args, **keywords) if result is None else result
 
 
-def tensors_among(values: Any) -> Iterator[torch.Tensor]:
-    """Yield the tensors among arguments, also those in lists."""
+def tensors_among(values: Iterable[Any]) -> list[torch.Tensor]:
+    """Return the tensors among arguments, also those in lists."""
+    found = []
     for value in values:
+        if type(value) in PLAIN:
+            continue
         if isinstance(value, torch.Tensor):
-            yield value
-        elif isinstance(value, tuple | list):
-            yield from tensors_among(value)
+            found.append(value)
+        elif isinstance(value, _SEVERAL) and not PLAIN.issuperset(map(type, value)):
+            found += tensors_among(value)
+    return found
+
+
+_SEVERAL = (tuple, list)
 
 
 def _replaced(value: Any, others: Mapping[int, Any]) -> Any:

@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import attrs
 import torch
 from torch import nn
 from torch._ops import HigherOrderOperator
@@ -250,7 +249,7 @@ class Recorder(TorchFunctionMode):
             return function(*args, **keywords)
         called = self._called(operator, function, args, keywords)
         # What is filled in the shape of a map is a constant, as a mask of all positions is.
-        if called.spelled in LIKE or not any(map(self.knows, called.tensors)):
+        if called.spelled in LIKE or self._numbers.keys().isdisjoint(map(id, called.tensors)):
             return self._compute(called)
         return self._follow(called)
 
@@ -263,17 +262,17 @@ class Recorder(TorchFunctionMode):
     ) -> Called:
         """Return a call, of which a tensor that is only named for its type is no argument."""
         if (
-            function in _TYPES
-            and len(args) == 2
+            len(args) == 2
+            and function in _TYPES
             and not keywords
             and isinstance(args[1], torch.Tensor)
             and not self.knows(args[0])
         ):  # a constant is made to be of the type of another tensor, as by ``mask.to(x)``
             function, args = torch.Tensor.to, (args[0], args[1].dtype)
         spelled = function.__name__ if hasattr(function, "__name__") else operator.name
-        found = list(tensors_among(args))
+        found = tensors_among(args)
         if keywords:
-            found.extend(tensors_among(tuple(keywords.values())))
+            found += tensors_among(keywords.values())
         return Called(operator, spelled, function, args, keywords, found)
 
     def _follow(self, asked: Called) -> Any:
@@ -482,7 +481,7 @@ class Recorder(TorchFunctionMode):
             function = function if keywords or len(args) > 1 else torch.Tensor.detach
         elif "device" in keywords and called.first is not None:
             keywords = {**keywords, "device": torch.device("meta")}
-        return attrs.evolve(called, function=function, args=args, keywords=keywords)
+        return called._replace(function=function, args=args, keywords=keywords)
 
     def _number_on_meta(self, value: Any) -> Any:
         if not isinstance(value, torch.Tensor) or value.dim() or value.is_meta:

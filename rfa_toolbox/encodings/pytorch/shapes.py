@@ -10,6 +10,7 @@ results in the plain order too, so that no rule has to know how it chooses anoth
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
@@ -46,6 +47,7 @@ def known_result(function: Any, args: tuple[Any, ...], keywords: Mapping[str, An
 
 _LARGEST = 2**63
 """Whole numbers that PyTorch cannot hold."""
+_META = torch.device("meta")
 
 
 def empty_like(tensor: torch.Tensor) -> torch.Tensor:
@@ -55,8 +57,8 @@ def empty_like(tensor: torch.Tensor) -> torch.Tensor:
     torch.Size([2, 3])
     """
     if _is_plain(tensor):
-        return torch.empty(tensor.shape, dtype=tensor.dtype, device="meta")
-    return torch.empty_like(tensor, device="meta")
+        return _made(tensor.shape, tensor)
+    return torch.empty_like(tensor, device=_META)
 
 
 # --- what is usual ---------------------------------------------------------------------------
@@ -69,13 +71,14 @@ def _is_plain(tensor: Any) -> bool:
         return False
     return (
         tensor.layout is torch.strided
-        and tensor.numel() > 0
         and tensor.stride() == _plain_strides(tensor.shape)
+        and 0 not in tensor.shape
         and not tensor.is_quantized
     )
 
 
-def _plain_strides(shape: Sequence[int]) -> tuple[int, ...]:
+@functools.lru_cache(maxsize=1024)
+def _plain_strides(shape: tuple[int, ...]) -> tuple[int, ...]:
     strides = []
     step = 1
     for size in reversed(shape):
@@ -87,7 +90,7 @@ def _plain_strides(shape: Sequence[int]) -> tuple[int, ...]:
 
 def _is_usual(tensor: Any) -> bool:
     """Whether a tensor in the plain order has no values, and would have fractions."""
-    return _is_plain(tensor) and _has_fractions(tensor)
+    return _is_plain(tensor) and tensor.is_meta and tensor.is_floating_point()
 
 
 def _has_fractions(tensor: torch.Tensor) -> bool:
@@ -124,7 +127,7 @@ def _strides_behind(tensor: Any) -> tuple[int, ...] | None:
     # Equal strides, which a dimension of one unit may have, do not tell which comes first.
     if len(set(strides)) < len(strides) or 0 in strides:
         return None
-    dense = dict(zip(order, _plain_strides([shape[place] for place in order]), strict=True))
+    dense = dict(zip(order, _plain_strides(tuple(shape[place] for place in order)), strict=True))
     found = tuple(dense[place] for place in range(len(shape)))
     reach = sum((size - 1) * step for size, step in zip(shape, strides, strict=True)) + 1
     return found if found == strides or reach > tensor.numel() else None
@@ -137,7 +140,7 @@ def _same(tensor: Any) -> torch.Tensor | None:
     strides = _strides_behind(tensor)
     if strides is None:
         return None
-    return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device="meta")
+    return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=_META)
 
 
 def _fits(tensor: Any, like: torch.Tensor, shape: Sequence[int]) -> bool:
@@ -150,8 +153,9 @@ def _fit(tensors: Sequence[Any], like: torch.Tensor, shape: Sequence[int]) -> bo
     return all(one is None or _fits(one, like, shape) for one in tensors)
 
 
-def _made(shape: Sequence[int], like: torch.Tensor) -> torch.Tensor:
-    return torch.empty(shape, dtype=like.dtype, device="meta")
+def _made(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
+    """Return a tensor in the plain order, of a type; PyTorch is faster if it is told the order."""
+    return torch.empty_strided(shape, _plain_strides(shape), dtype=like.dtype, device=_META)
 
 
 # --- rules -----------------------------------------------------------------------------------
@@ -182,8 +186,8 @@ def _conv2d(
         or not _fit((bias,), input, (made,))
     ):
         return None
-    left = _slid(sizes, kernel, _pair(stride), _pair(padding), _pair(dilation))
-    return None if left is None else _made((batch, made, *left), input)
+    left = tuple(map(_slid, sizes, kernel, _pair(stride), _pair(padding), _pair(dilation)))
+    return _made((batch, made, *left), input) if all(left) else None
 
 
 def _max_pool2d(
@@ -201,25 +205,15 @@ def _max_pool2d(
     jumps = kernel if stride is None or stride == [] else _pair(stride)
     if any(2 * pad > taps for pad, taps in zip(pads, kernel, strict=True)):
         return None
-    left = _slid(input.shape[2:], kernel, jumps, pads, steps)
-    return None if left is None else _made((*input.shape[:2], *left), input)
+    left = tuple(map(_slid, input.shape[2:], kernel, jumps, pads, steps))
+    return _made((*input.shape[:2], *left), input) if all(left) else None
 
 
-def _slid(
-    sizes: Sequence[int],
-    kernel: Sequence[int],
-    jumps: Sequence[int],
-    pads: Sequence[int],
-    steps: Sequence[int],
-) -> list[int] | None:
-    """Return the sizes of a map behind a window; None where nothing is left of it."""
-    if min(*sizes, *kernel, *jumps, *steps) < 1 or min(pads) < 0:
-        return None
-    left = [
-        (size + 2 * pad - step * (taps - 1) - 1) // jump + 1
-        for size, taps, jump, pad, step in zip(sizes, kernel, jumps, pads, steps, strict=True)
-    ]
-    return left if min(left) > 0 else None
+def _slid(size: int, taps: int, jump: int, pad: int, step: int) -> int:
+    """Return the size of a map behind a window along one axis; 0 where nothing is left of it."""
+    if min(size, taps, jump, step) < 1 or pad < 0:
+        return 0
+    return max(0, (size + 2 * pad - step * (taps - 1) - 1) // jump + 1)
 
 
 def _pair(value: Any) -> tuple[int, int]:
@@ -356,7 +350,7 @@ def _spread_over(one: Sequence[int], other: Sequence[int]) -> tuple[int, ...] | 
 def _comparison(input: Any, other: Any) -> torch.Tensor | None:  # noqa: A002
     if not _is_usual(input) or not _is_number(other):
         return None
-    return torch.empty(input.shape, dtype=torch.bool, device="meta")
+    return torch.empty(input.shape, dtype=torch.bool, device=_META)
 
 
 def _masked_fill(
@@ -436,7 +430,7 @@ def _cat(tensors: Sequence[Any], dim: int = 0) -> torch.Tensor | None:
         if one.dtype is not first.dtype or one.shape != fitting:
             return None
         shape[dim] += size
-    return _made(shape, first)
+    return _made(tuple(shape), first)
 
 
 def _adaptive_avg_pool2d(

@@ -106,14 +106,14 @@ def bind(
         return {**dict(zip(own, values, strict=False)), **keywords}
     names = ARGUMENTS.get(name, ())
     rest = _VARIADIC.get(name)
-    bound: dict[str, Any] = {}
     if rest is not None and len(values) >= len(names):
         place = len(names) - 1
         last = values[place:]
         single = len(last) == 1 and isinstance(last[0], tuple | list)
         values = (*values[:place], last[0] if single else tuple(last))
-    for place, value in enumerate(values):
-        bound[names[place] if place < len(names) else str(place)] = value
+    bound: dict[str, Any] = dict(zip(names, values, strict=False))
+    for place in range(len(names), len(values)):
+        bound[str(place)] = values[place]
     for key, value in keywords.items():
         bound[_KEYWORDS.get(key, key)] = value
     return bound
