@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import operator
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any
@@ -108,12 +109,22 @@ def _are_parts(pair: tuple[Operation, Operation]) -> bool:
     """Whether an operation may take a part of a map that grows with the input."""
     one, other = pair
     if one.name in _CROPS and _note(one, other):
-        return next(tensors_in(one.arguments)).shape != one.outputs[0].shape
+        less, more = _left_out(one), _left_out(other)
+        return less is None or more is None or any(map(operator.lt, less, more))
     cuts = zip(_cut_in(one), _cut_in(other), strict=False)
     return any(
         cut == same and grown.shape[cut[0]] != tensor.shape[cut[0]]  # as many, whatever the input
         for (tensor, *cut), (grown, *same) in cuts
     )
+
+
+def _left_out(operation: Operation) -> tuple[int, ...] | None:
+    """Return how many indices of every dimension a part leaves out; None where one is gone.
+
+    A part that leaves out no more of a larger map is no share of it: it takes padding off again.
+    """
+    before, after = next(tensors_in(operation.arguments)).shape, operation.outputs[0].shape
+    return tuple(map(operator.sub, before, after)) if len(before) == len(after) else None
 
 
 def cuts_maps(record: Record) -> bool:
