@@ -17,6 +17,7 @@ from typing import Protocol, TypeAlias
 import attrs
 import numpy as np
 
+from rfa_toolbox.arithmetic import largest_jump
 from rfa_toolbox.empirical.readings import (
     AxisField,
     Mask,
@@ -43,6 +44,7 @@ __all__ = [
     "field_along",
     "may_fill",
     "measure_axis",
+    "room_for_holes",
     "what_is_neutral",
 ]
 
@@ -288,7 +290,7 @@ def _fitting(
         if setting is None:
             continue
         longer = bench.setting(axis, 2 * length) if len(lengths) > 1 else None
-        survey = _Survey(setting, longer, axis)
+        survey = _Survey(setting, longer, axis, lengths[-1])
         surveys.append(survey)
         grow = survey.too_large and survey.grow(surveys[-_TOLD:], axis)
         if (survey.too_large and not grow) or not survey.roomy:
@@ -324,7 +326,7 @@ def _settled(
 class _Survey:
     """A first look at a setting: what sees everything, how large the fields are, what repeats."""
 
-    def __init__(self, setting: Setting, longer: Setting | None, axis: int) -> None:
+    def __init__(self, setting: Setting, longer: Setting | None, axis: int, longest: int) -> None:
         self.setting = setting
         length, middle = setting.length, setting.length // 2
         halves = [(0, middle), (middle, length)]
@@ -342,7 +344,9 @@ class _Survey:
         self.behind: set[str] = set()
         self.unconfirmed: set[str] = set()
         self.silent: dict[str, set[int]] = {}
-        self.needed = self.longest = 1
+        self.needed = 1
+        room = (room_for_holes(one, axis) for one in setting.nodes.values())
+        self.longest = max((one for one in room if one <= longest // 2), default=1)
         longer_units = {} if longer is None else longer.units
         self.fixed = {name for name, one in setting.units.items() if one == longer_units.get(name)}
         jumps = []
@@ -437,6 +441,21 @@ def field_along(node: EnrichedNetworkNode, axis: int) -> int | float:
     field = node.receptive_field_max
     size: int | float = field[axis] if isinstance(field, tuple) else field
     return size
+
+
+def room_for_holes(node: EnrichedNetworkNode, axis: int) -> int:
+    """Return how long an image is at least in which units see all taps of a dilated window.
+
+    On a shorter one all taps but one are padding: the window is taken for one unit. The windows of
+    units at the borders, half a window wide each, lack some.
+    """
+    layer = node.layer_info
+    slide = layer.slides[axis if layer.axes else 0]
+    if slide.dilation == 1 or slide.kernel == math.inf:
+        return 1
+    jumps = (largest_jump(one.paths[axis if one.axes else 0]) for one in node.predecessors)
+    jump = max((one for one in jumps if one is not None), default=1)
+    return 2 * math.ceil(slide.dilation * (slide.kernel - 1) * jump + 1)
 
 
 def may_fill(length: int, size: float) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
@@ -27,6 +28,7 @@ from rfa_toolbox.empirical.structural import (
     Setting,
     field_along,
     may_fill,
+    room_for_holes,
     what_is_neutral,
 )
 from rfa_toolbox.graphs import EnrichedNetworkNode
@@ -265,13 +267,14 @@ def _compared(setting: Setting, name: str, axis: int, measured: AxisField) -> _C
     windows = node.unit_windows
     expected = windows[axis] if axis < len(windows) else None
     largest = field_along(node, axis)
-    verdict, reason = _judged(setting, node, expected, largest, measured)
+    verdict, reason = _judged(setting, node, axis, expected, largest, measured)
     return _Compared(expected, largest, measured, verdict, reason)
 
 
 def _judged(
     setting: Setting,
     node: EnrichedNetworkNode,
+    axis: int,
     expected: UnitWindows | None,
     largest: float,
     measured: AxisField,
@@ -317,7 +320,24 @@ def _judged(
         )
     if node.name in setting.twice:
         return "not measured", PAIRS
+    room = max(room_for_holes(one, axis) for one in _with_all_in_front(node))
+    if room > setting.length:
+        return "not measured", (
+            f"the gaps in a dilated window take an image of {room} pixels, and it has "
+            f"{setting.length}"
+        )
     return "differs", _difference(expected, size, measured)
+
+
+def _with_all_in_front(node: EnrichedNetworkNode) -> Iterable[EnrichedNetworkNode]:
+    """Return a node and every one that it sees through."""
+    found: dict[EnrichedNetworkNode, None] = {node: None}
+    waiting = [node]
+    while waiting:
+        new = [one for one in waiting.pop().predecessors if one not in found]
+        found.update(dict.fromkeys(new))
+        waiting += new
+    return found
 
 
 def _without_positions(

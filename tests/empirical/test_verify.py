@@ -424,6 +424,22 @@ def test_a_period_that_does_not_fit_into_the_image_is_not_measured() -> None:
     assert "repeat every 222 pixels" in report.nodes[1].reason
 
 
+@pytest.mark.parametrize("dilation", [3, 20, 36])
+def test_a_dilated_window_that_is_larger_than_the_map_has_a_longer_image(dilation: int) -> None:
+    wide = nn.Conv1d(2, 2, 3, dilation=dilation, padding=dilation)
+    report = verify(nn.Sequential(nn.Conv1d(1, 2, 16, 16), wide), (1, 1, 64))
+    assert [one.verdict for one in report.nodes] == ["agrees", "agrees"]
+    assert report.nodes[-1].size == (16 * (2 * dilation + 1),)
+
+
+def test_a_dilated_window_that_no_image_has_room_for_is_not_measured() -> None:
+    wide = nn.Conv1d(2, 2, 3, dilation=20, padding=20)
+    model = nn.Sequential(nn.Conv1d(1, 2, 16, 16), wide, nn.Conv1d(2, 2, 3, padding=1))
+    report = verify(model, (1, 1, 64), max_length=224)
+    assert [one.verdict for one in report.nodes] == ["agrees", "not measured", "not measured"]
+    assert "dilated window take an image of 1282 pixels, and it has 224" in report.nodes[1].reason
+
+
 @pytest.mark.parametrize("size", [48, 50, 56])
 def test_maps_of_a_size_of_their_own_are_no_false_alarm(size: int) -> None:
     def forward(self: Any, x: torch.Tensor) -> torch.Tensor:
@@ -703,4 +719,4 @@ def test_a_list_of_several_scales_does_not_make_the_period_longer() -> None:
     bench = torch_bench.TorchBench(Scales(), (1, 3, 64, 64))
     short, long = (bench.setting(0, length) for length in (448, 896))
     assert short is not None
-    assert structural._Survey(short, long, 0).period == 32
+    assert structural._Survey(short, long, 0, 896).period == 32
