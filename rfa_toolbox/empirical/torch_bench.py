@@ -634,7 +634,7 @@ class _Observer(PoisonedCalls, Forgetful):
             constants = [
                 one
                 for one, seen in zip(tensors, known, strict=True)
-                if not seen and not isinstance(one, nn.Parameter)
+                if not seen and not (isinstance(one, nn.Parameter) and one.requires_grad)
             ]
             if any(known) and holds_zeros(name, args, keywords, constants):
                 self.weighing.add(self.next_number)

@@ -53,6 +53,9 @@ WAYS: dict[str, Callable[[Mask], Any]] = {
     "added": lambda mask: by_hand(lambda a: a + added(mask(a))),
     "taken off": lambda mask: by_hand(lambda a: a - (~mask(a)).to(a) * 1e9),
     "chosen": lambda mask: by_hand(lambda a: torch.where(mask(a), a, float("-inf"))),
+    "chosen by a tensor": lambda mask: by_hand(
+        lambda a: torch.where(mask(a), a, torch.tensor(float("-inf"), dtype=a.dtype))
+    ),
 }
 
 
@@ -130,15 +133,46 @@ MATRICES: dict[str, Any] = {
     "a buffer behind": lambda s, x: x @ s.band,
     "a buffer in front": lambda s, x: (s.band @ x.mT).mT,
     "an equation": lambda s, x: torch.einsum("bct,ts->bcs", x, s.band),
+    "a parameter that is not trained": lambda s, x: x @ s.fixed,
+    "a fixed weight": lambda s, x: F.linear(x, s.fixed),
     "a masked weight": lambda s, x: F.linear(x, banded(s.w.weight)),
     "a constant": lambda s, x: x @ (APART.abs() <= 2).to(x),
 }
 
 
+def banded_by(name: str) -> nn.Module:
+    model = Function(MATRICES[name], w=nn.Linear(LENGTH, LENGTH))
+    band = (APART.abs() <= 2).float()
+    model.register_buffer("band", band)
+    model.register_parameter("fixed", nn.Parameter(band.clone(), requires_grad=False))
+    return model
+
+
+@captures
+@pytest.mark.parametrize("name", MATRICES)
+def test_no_capture_calls_a_banded_matrix_exact_that_sees_more(name: str, capture: str) -> None:
+    graph = encode(banded_by(name), (1, 4, LENGTH), capture)
+    assert graph.receptive_field_max == (5,) or graph.certainty == "bound"
+
+
+@captures
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_constant_kernel_sees_what_is_not_zero_in_it(capture: str, turned: bool) -> None:
+    kernel = torch.zeros(2, 1, 3, 3)
+    kernel[0, 0, 0, 1] = kernel[1, 0, 1, 1] = 1.0  # a shift of one channel
+    model = Function(
+        lambda s, x: F.conv2d(x, s.k.transpose(2, 3) if turned else s.k, padding=1, groups=2)
+    )
+    model.register_buffer("k", kernel)
+    graph = encode(model, (1, 2, 8, 8), capture)
+    moved = [(-1,), (0,)][:: -1 if turned else 1]
+    assert (graph.receptive_field_max, graph.certainty) == ((1, 2) if turned else (2, 1), "exact")
+    assert [one.firsts for one in graph.unit_windows] == moved
+
+
 @pytest.mark.parametrize("name", MATRICES)
 def test_a_banded_matrix_over_positions_is_a_window(name: str) -> None:
-    model = Function(MATRICES[name], w=nn.Linear(LENGTH, LENGTH))
-    model.register_buffer("band", (APART.abs() <= 2).float())
+    model = banded_by(name)
     graph = encode(model, (1, 4, LENGTH), "meta")
     (windows,) = graph.unit_windows
     assert (windows.firsts, windows.lasts, graph.certainty) == ((-2,), (2,), "exact")
@@ -228,14 +262,17 @@ class Masked(nn.Conv1d):
         super().__init__(4, 4, size, padding=size // 2)
         mask = torch.ones(4, 4, size)
         mask[..., size // 2 + 1 :] = 0
-        self.register_buffer("mask", mask)
+        if way == "by a parameter":
+            self.mask = nn.Parameter(mask, requires_grad=False)
+        else:
+            self.register_buffer("mask", mask)
         self.way = way
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         weight = self.weight
         if self.way == "data":
             self.weight.data *= self.mask
-        elif self.way == "multiplied":
+        elif self.way in ("multiplied", "by a parameter"):
             weight = self.mask * self.weight
         elif self.way == "filled":
             weight = self.weight.masked_fill(self.mask == 0, 0)
@@ -250,7 +287,7 @@ class Masked(nn.Conv1d):
         return F.conv1d(x, weight, self.bias, padding=self.padding)
 
 
-WEIGHTS = ("data", "multiplied", "filled", "chosen", "made", "turned")
+WEIGHTS = ("data", "multiplied", "by a parameter", "filled", "chosen", "made", "turned")
 
 
 @pytest.mark.parametrize("way", WEIGHTS)

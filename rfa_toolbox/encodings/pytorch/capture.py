@@ -303,7 +303,7 @@ KEEP_EVEN = frozenset({
     "add", "alias", "bfloat16", "bitwise_not", "bool", "clone", "contiguous", "cpu", "cuda",
     "detach", "div", "double", "eq", "expand", "flatten", "float", "ge", "getitem", "gt",
     "half", "int", "interpolate", "le", "lift_fresh", "logical_not", "long", "lt", "mul", "ne",
-    "permute", "repeat", "reshape", "squeeze", "sub", "to", "transpose", "type", "type_as",
+    "permute", "repeat", "reshape", "squeeze", "sub", "t", "to", "transpose", "type", "type_as",
     "unsqueeze", "view",
 })  # fmt: skip
 """Operators whose result is the same everywhere if that is true of what they are given."""

@@ -26,18 +26,21 @@ from rfa_toolbox.encodings.pytorch.capture import (
     plain_arguments,
 )
 from rfa_toolbox.encodings.pytorch.shapes import known_result
+from rfa_toolbox.operators.masks import FAR_BELOW
 from rfa_toolbox.operators.record import Numbers, TensorRef, check_sum
 
 __all__ = [
     "LARGE",
     "LIKE",
     "MASKING",
+    "MATRICES",
     "READ_VALUES",
     "Called",
     "Constants",
     "array_of",
     "as_mask",
     "computed",
+    "is_a_fixed_mask",
     "is_small",
     "may_be_a_mask",
     "tensors_among",
@@ -56,12 +59,13 @@ MASKING = {
     *("masked_fill", "where", "add", "sub", "mul"),
 }
 """Functions of which a mask may be an argument."""
+MATRICES = {"matmul", "mm", "bmm", "einsum"}
+"""Functions of which a banded matrix may be an argument."""
 READ_VALUES = {
     *("item", "tolist", "numpy", "__bool__", "__int__", "__float__", "__index__", "__complex__"),
     *("is_nonzero", "equal", "allclose", "__array__", "__contains__"),
 }
 """Functions that ask for the values of a tensor."""
-_MATRICES = {"matmul", "mm", "bmm", "einsum"}
 _MASKS_WEIGHTS = {"mul", "masked_fill", "where", "tril", "triu"}
 _RANDOM = {
     *("rand", "rand_like", "randn", "randn_like", "randint", "randint_like", "randperm"),
@@ -168,7 +172,7 @@ class Constants:
             return self._choosing
         if name in MASKING:
             return self._masking
-        if name in _MATRICES:
+        if name in MATRICES:
             return self._multiplying
         if name.startswith("conv") or name == "linear":
             return self._weighing
@@ -186,6 +190,8 @@ class Constants:
         """Return a reference as above, also where the tensor is one number everywhere."""
         reference = self._masking(tensor)
         number = self._even[id(tensor)].number if self._is_even(tensor) else None
+        single = self._shadow(tensor) if tensor.numel() == 1 else None
+        number = number if single is None else single.item()
         if reference.numbers is not None or number is None:
             return reference
         return reference._replace(numbers=Numbers(np.full((1, 1), number)))
@@ -200,12 +206,18 @@ class Constants:
         return found._replace(numbers=None) if array is None or array.all() else found
 
     def _weighing(self, tensor: torch.Tensor) -> TensorRef:
-        """Return a reference, with where the tensor is 0 if it is a weight that was masked."""
+        """Return a reference, with where the tensor is 0 if it is a weight that was masked.
+
+        One that is not trained is as it is.
+        """
         reference = self.reference(tensor)
-        if id(tensor) not in self._left:
+        if id(tensor) in self._left:
+            left = self._left_of(tensor)
+            return reference._replace(numbers=Numbers(None if left is None else array_of(left)))
+        held = None if tensor.requires_grad or tensor.dim() < 2 else self._shadow(tensor)
+        if held is None or held.numel() > LARGE or not held.any() or held.all():
             return reference
-        left = self._left_of(tensor)
-        return reference._replace(numbers=Numbers(None if left is None else array_of(left)))
+        return reference._replace(numbers=Numbers(array_of(held)))
 
     # -- computing them
 
@@ -420,6 +432,13 @@ def array_of(tensor: torch.Tensor) -> Any:
 def may_be_a_mask(tensor: torch.Tensor) -> bool:
     """Whether it may matter where a constant is 0 or far below, and it is not too large to look."""
     return 1 < tensor.numel() <= LARGE and not tensor.is_meta
+
+
+def is_a_fixed_mask(parameter: torch.Tensor) -> bool:
+    """Whether a parameter that is not trained leaves something out where it is 0, or far below."""
+    if parameter.requires_grad or not may_be_a_mask(parameter) or parameter.is_complex():
+        return False
+    return bool(((parameter == 0) | (parameter <= FAR_BELOW)).any())
 
 
 def is_small(tensor: torch.Tensor) -> bool:

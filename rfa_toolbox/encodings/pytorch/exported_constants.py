@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -10,7 +10,14 @@ from torch.export import ExportedProgram
 from torch.utils._pytree import tree_map_only
 
 from rfa_toolbox.encodings.pytorch.archive import Archive, ArchivedNode
-from rfa_toolbox.encodings.pytorch.constants import LARGE, MASKING, array_of, as_mask
+from rfa_toolbox.encodings.pytorch.constants import (
+    LARGE,
+    MASKING,
+    MATRICES,
+    array_of,
+    as_mask,
+    is_a_fixed_mask,
+)
 from rfa_toolbox.operators.record import Numbers, TensorRef
 
 __all__ = ["Constants"]
@@ -30,6 +37,11 @@ _HARMLESS = {
 """Operators that put masks together, of those that a file may name."""
 _NUMBERS = {"where": ("input", "other"), "masked_fill": ("value",)}
 """Arguments that may be one number."""
+
+
+def _each(value: Any, change: Callable[[Any], Any]) -> Any:
+    """Change an argument, or every one of several."""
+    return tuple(map(change, value)) if type(value) in (tuple, list) else change(value)
 
 
 class _UnknownNumbersError(Exception):
@@ -88,16 +100,22 @@ class Constants:
         self._note_kind(reference, value)
         program = self._program
         signature = self._signature
-        if name in signature.inputs_to_parameters:
+        path = signature.inputs_to_parameters.get(name)
+        if path is not None and not self._is_fixed(path):
             self._parameters[reference.number] = reference.shape
             return
-        path = signature.inputs_to_buffers.get(name)
+        path = path or signature.inputs_to_buffers.get(name)
         path = path or signature.inputs_to_lifted_tensor_constants.get(name)
         held = None if path is None else program.constants.get(path)
         if held is None and path is not None and isinstance(program, ExportedProgram):
             held = program.state_dict.get(path)
         if isinstance(held, torch.Tensor) and held.numel() <= LARGE and not held.is_meta:
             self._arrays[reference.number] = held.detach().clone()
+
+    def _is_fixed(self, path: str) -> bool:
+        program = self._program
+        held = program.state_dict.get(path) if isinstance(program, ExportedProgram) else None
+        return isinstance(held, torch.Tensor) and is_a_fixed_mask(held)
 
     def compute(self, node: Any, reference: Any, values: Mapping[str, Any]) -> None:
         """Compute what a node makes of constants, if all of them are known."""
@@ -179,9 +197,12 @@ class Constants:
 
     def given(self, name: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
         """Return an operation with the numbers of its masks, or of a weight with zeros."""
-        if name.startswith("conv"):
+        if name.startswith("conv") or name == "linear":
             weight = arguments.get("weight")
             return name, {**arguments, "weight": self._as_weight(weight)}
+        if name in MATRICES:
+            matrices = {key: _each(one, self._as_weight) for key, one in arguments.items()}
+            return name, matrices
         if name not in MASKING:
             return name, dict(arguments)
         found = {key: self._as_mask(one) for key, one in arguments.items()}

@@ -10,6 +10,7 @@ from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
 import attrs
+import numpy as np
 import torch
 from torch import nn
 from torch.jit._trace import _get_trace_graph, _unique_state_dict
@@ -35,7 +36,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     sizes_of,
     undisturbed,
 )
-from rfa_toolbox.encodings.pytorch.constants import LARGE, array_of
+from rfa_toolbox.encodings.pytorch.constants import LARGE, array_of, is_a_fixed_mask
 from rfa_toolbox.encodings.pytorch.signatures import canonical_name
 from rfa_toolbox.encodings.written import Written
 from rfa_toolbox.operators.masks import FAR_BELOW
@@ -102,7 +103,13 @@ def capture(model: nn.Module, example: Example, ending: Ending = WHOLE) -> Recor
         for name, tensor in zip(names[count:], state.values(), strict=True)
         if id(tensor) in origins
     }
-    reader = _Reader(marks.table, marks.composites, held)
+    changed = set(map(id, written))
+    numbers = {
+        name: found
+        for name, tensor in zip(names[count:], state.values(), strict=True)
+        if id(tensor) not in changed and (found := _numbers_of(tensor)) is not None
+    }
+    reader = _Reader(marks.table, marks.composites, held, numbers)
     record = reader.read(graph, names[:count], type(model).__name__, sizes_of(model), {})
     record = _of_written_weights(
         record, {name for one in written for name in origins.get(id(one), ())}
@@ -171,7 +178,7 @@ def read_traced(traced: Any, reference: nn.Module | None) -> Record:
         classes.setdefault(path, module)
     name = type(reference).__name__ if reference is not None else str(traced.original_name)
     parameters = list(traced.parameters())  # while they live, a script module returns no others
-    reader = _Reader(_ScriptScopes(classes), {}, {}, origins_of(traced))
+    reader = _Reader(_ScriptScopes(classes), {}, {}, {}, origins_of(traced))
     record = reader.read(graph, inputs, name, sizes_of(traced), {own: traced})
     del parameters
     return record
@@ -411,10 +418,12 @@ class _Reader:
         scopes: Mapping[str, tuple[ModuleCall, ...]] | _ScriptScopes,
         composites: Mapping[str, tuple[str, dict[str, Any]]],
         held: Mapping[str, tuple[str, ...]],
+        numbers: Mapping[str, Numbers],
         attributes: Mapping[int, tuple[str, ...]] | None = None,
     ) -> None:
         self._scopes = scopes
         self._held = held
+        self._numbers = numbers
         self._attributes = attributes or {}
         self._composites = composites
         self._values: dict[str, Any] = {}
@@ -441,6 +450,8 @@ class _Reader:
             reference = self._number(value)
             if name in self._held:
                 self._written.origins[reference.number] = self._held[name]
+            if name in self._numbers:
+                self._values[name] = reference._replace(numbers=self._numbers[name])
             if name in inputs:
                 references.append(reference)
         self._written.reach(references)
@@ -501,8 +512,7 @@ class _Reader:
             if isinstance(found, torch.Tensor):
                 reference = self._written.new(found.shape)
                 self._written.origins[reference.number] = self._attributes.get(id(found), ())
-                if not isinstance(found, torch.nn.Parameter):
-                    reference = reference._replace(numbers=_numbers_of(found))
+                reference = reference._replace(numbers=_numbers_of(found))
                 found = reference
             self._values[outputs[0].debugName()] = found
         elif kind in ("NumToTensor", "unchecked_cast", "data"):
@@ -590,7 +600,9 @@ class _Reader:
         for value in outputs:
             known = self._values.get(value.debugName())
             if type(known) is TensorRef:
-                left = _left_by(name, tensors, _is_of_truths(value), weight)
+                left = _rearranged(name, arguments, known.shape) or _left_by(
+                    name, tensors, _is_of_truths(value), weight
+                )
                 if hides and len(known.shape) > 1 and len(known.even) < len(known.shape):
                     left = Numbers(None)
                 self._values[value.debugName()] = known._replace(
@@ -751,6 +763,8 @@ def _numbers_of(constant: torch.Tensor) -> Numbers | None:
     """Return what a constant holds that may be a mask, if it is not too large to look at."""
     if constant.dim() < 2 or constant.numel() > LARGE or constant.is_complex():
         return None
+    if isinstance(constant, torch.nn.Parameter) and not is_a_fixed_mask(constant):
+        return None
     return Numbers(array_of(constant))
 
 
@@ -762,6 +776,11 @@ def _is_of_truths(value: Any) -> bool:
 def _is_large(value: Any) -> bool:
     """Whether what is multiplied by a number may be far below all scores."""
     return isinstance(value, int | float) and abs(value) >= abs(FAR_BELOW)
+
+
+_KEEP_ORDER = {
+    *("clone", "contiguous", "detach", "flatten", "reshape", "squeeze", "to", "unsqueeze", "view")
+}
 
 
 def _left_by(
@@ -778,6 +797,28 @@ def _left_by(
     kept = weight is not None or name in KEEP_EVEN or name == "add"
     handed_on = kept and any(one.numbers is not None for one in tensors)
     return Numbers(None) if masks or handed_on else None
+
+
+def _rearranged(name: str, arguments: Mapping[str, Any], shape: tuple[int, ...]) -> Numbers | None:
+    """Return what a constant holds whose numbers only have other places; None if that is unclear.
+
+    >>> known = TensorRef(0, (1, 2), numbers=Numbers(np.array([[3, 0]])))
+    >>> _rearranged("t", {"input": known}, (2, 1)).array.tolist()
+    [[3], [0]]
+    """
+    tensor = arguments.get("input", arguments.get("0"))
+    array = tensor.numbers.array if type(tensor) is TensorRef and tensor.numbers else None
+    if array is None:
+        return None
+    if name in _KEEP_ORDER and array.size == math.prod(shape):
+        return Numbers(array.reshape(shape))
+    if name == "expand" and array.ndim == len(shape):
+        return Numbers(np.broadcast_to(array, shape))
+    swapped = name in ("t", "transpose") and array.ndim > 1
+    first, second = arguments.get("dim0", 0), arguments.get("dim1", 1)
+    if swapped and isinstance(first, int) and isinstance(second, int):
+        return Numbers(array.swapaxes(first, second))
+    return None
 
 
 def _even(value: Any, shape: tuple[int, ...]) -> tuple[int, ...]:

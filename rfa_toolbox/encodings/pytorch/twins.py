@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from rfa_toolbox.encodings.pytorch.capture import is_compiled, paths_of, tensors_of
-from rfa_toolbox.encodings.pytorch.constants import is_small, may_be_a_mask
+from rfa_toolbox.encodings.pytorch.constants import is_a_fixed_mask, is_small, may_be_a_mask
 from rfa_toolbox.encodings.pytorch.quantised import quiet_observers
 from rfa_toolbox.encodings.pytorch.shapes import empty_like
 
@@ -46,16 +46,26 @@ def meta_copy(
     """Return a copy of a model whose parameters and buffers have shapes but no memory.
 
     Tensors of a few numbers, and of some more whole ones, keep their values: models read them to
-    decide what to do. Those of others that may be masks go into ``shadows``, by ``id`` of the twin.
+    decide what to do. Those of others that may be masks go into ``shadows``, by ``id`` of the twin:
+    parameters, too, if they are not trained and 0 in places.
     """
+
+    def shadowed(twin: torch.Tensor, tensor: torch.Tensor) -> None:
+        if shadows is not None and twin.is_meta and may_be_a_mask(tensor):
+            shadows[id(twin)] = (twin._version, tensor.detach().clone())
 
     def of_a_tensor(tensor: torch.Tensor) -> torch.Tensor:
         twin = _meta_or_small(tensor)
-        if shadows is not None and twin.is_meta and may_be_a_mask(tensor):
-            shadows[id(twin)] = (twin._version, tensor.detach().clone())
+        shadowed(twin, tensor)
         return twin
 
-    twin = twin_of(model, _meta_parameter, of_a_tensor)
+    def of_a_parameter(parameter: nn.Parameter) -> nn.Parameter:
+        twin = _meta_parameter(parameter)
+        if is_a_fixed_mask(parameter):
+            shadowed(twin, parameter)
+        return twin
+
+    twin = twin_of(model, of_a_parameter, of_a_tensor)
     quiet_observers(twin)
     return twin
 
