@@ -20,7 +20,11 @@ from rfa_toolbox.operators.windows import Window
 if TYPE_CHECKING:
     from rfa_toolbox.operators.known import Known
 
-__all__ = ["Effect", "Moved", "Rule", "Slides", "Written", "rule"]
+__all__ = ["IN_FRONT", "Effect", "Moved", "Rule", "Slides", "Written", "rule"]
+
+
+IN_FRONT = "within a block its units see only those in front of them, or behind them"
+"""Why a scan of blocks is a bound."""
 
 
 class Slides(NamedTuple):

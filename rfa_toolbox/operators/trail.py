@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import attrs
 
 from rfa_toolbox.operators import layout as layouts
-from rfa_toolbox.operators.effects import Answer, Effect, Moved, Rule, Slides, Written
+from rfa_toolbox.operators.effects import IN_FRONT, Answer, Effect, Moved, Rule, Slides, Written
 from rfa_toolbox.operators.known import Known
 from rfa_toolbox.operators.layout import Atom, Layout, Offsets
 from rfa_toolbox.operators.pairs import doubled, with_pairs
@@ -54,6 +54,8 @@ class Trail(Known):
         outputs: the numbers of the steps whose results leave the model.
         ran: per number of a step the operations that it stands for, with the layouts of results.
         moved: per number of a tensor the plumbing that made it.
+        mixed: per number of a step that sees all of a map, how many units those are, by axis.
+        sizes: pixels of the largest input, per axis.
     """
 
     steps: list[Step]
@@ -84,6 +86,8 @@ class Trail(Known):
         self._read_by_call: list[TensorRef] = []
         self._told: dict[int, Value] = {}
         self.moved: dict[int, Operation] = {}
+        self.mixed: dict[int, dict[int, int]] = {}
+        self.sizes = [1] * self.axes
         self._begun = {}
         self._pairs: dict[int, Mapping[int, int | float]] = {}
         self._neutral = (NEUTRAL,) * self.axes
@@ -109,6 +113,7 @@ class Trail(Known):
             )
             self.values[tensor.number] = Value(number, layout, tuple(extents), open=opened)
             self.results[number] = tensor
+            self.sizes = [max(pair) for pair in zip(self.sizes, extents, strict=True)]
 
     def run(self) -> Trail:
         """Make the steps of all operations, and note which ones are outputs."""
@@ -553,8 +558,11 @@ class Trail(Known):
         if sized:
             facts["position_dependent"] = True
             facts["resolution_dependent"] |= sized in ("fixed", "grows")
+        windows = answer.windows
+        if operation.get("part_of"):
+            windows = _of_a_part(windows, operation.get("part_of"), base, facts)
         made = self._append(
-            operation, sources, answer.windows, base, answer.layouts[0], facts,
+            operation, sources, windows, base, answer.layouts[0], facts,
             read, answer.padded, answer.closes,
         )  # fmt: skip
         self._hand_out(operation, answer, made, read)
@@ -636,6 +644,9 @@ class Trail(Known):
             grid = grid.without_places(turned)
         facts |= self._whereabouts(grid, sources)
         facts["turned"] = turned
+        everything = [axis for axis, window in windows.items() if window.kernel == math.inf]
+        if everything:
+            self.mixed[len(self.steps)] = _units_left(base.layout, everything)
         facts["feature_map"] = None if opened.intersection(grid.carried) else grid.units
         number = len(self.steps)
         step = Step(number, operation.name, operation.scope, sources, grid.windows, **facts)
@@ -900,6 +911,27 @@ def _steps(layout: Layout) -> Mapping[int, int]:
 def _span(atoms: Iterable[Atom]) -> int:
     """Return how far the last unit of some runs is from the first one."""
     return sum((atom.size - 1) * atom.step for atom in atoms)
+
+
+def _units_left(layout: Layout, axes: Iterable[int]) -> dict[int, int]:
+    """Return of how many units of a map a tensor holds the first and the last, per axis."""
+    runs = layouts.runs_by_axis(layout)
+    return {axis: _span(_distinct(runs[axis])) + 1 for axis in axes if axis in runs}
+
+
+def _of_a_part(
+    windows: Mapping[int, Window], axes: Sequence[int], base: Value, facts: dict[str, Any]
+) -> dict[int, Window]:
+    """Return windows that are no larger than what is left of a map along some axes."""
+    found = dict(windows)
+    for axis, units in _units_left(base.layout, axes).items():
+        window = found.get(axis, NEUTRAL)
+        if window.kernel == math.inf:
+            found[axis] = Window(units)
+            facts["blockwise"] = True
+            if window.scan and facts["certainty"] == "exact":
+                facts |= {"certainty": "bound", "reason": IN_FRONT}
+    return found
 
 
 def _cropped(

@@ -230,3 +230,22 @@ def test_a_place_that_was_worked_on_keeps_where_it_was(gone: Any) -> None:
     graph = encode(model, (1, 4, 8))
     assert (graph.receptive_field_max, graph.certainty) == ((3,), "exact")
     assert measured_extent(model, (1, 4, 8), [2]) == (3,)
+
+
+INDEXED: dict[str, Any] = {
+    "along the map": lambda y: y[:, :, torch.arange(6)].mean(2, keepdim=True),
+    "by two dimensions": lambda y: y[:, :, torch.tensor([[0, 7], [3, 4]])].mean(3),
+    "after an ellipsis": lambda y: y[..., torch.tensor([0, 7])].amax(-1, keepdim=True),
+    "with channels": lambda y: (
+        y[:, torch.tensor([0, 1]), torch.tensor([0, 7])].mean(1).view(1, 1, 1)
+    ),
+    "moved to the front": lambda y: y[torch.tensor([0, 0]), :, torch.tensor([0, 7])].mean(0)[None],
+}
+
+
+@pytest.mark.parametrize("name", INDEXED)
+def test_what_mixes_picked_places_sees_no_less_than_all_of_them(name: str) -> None:
+    model = Function(lambda s, x: INDEXED[name](s.c(x)), c=conv1d())
+    graph = encode(model, (1, 4, 8))
+    assert graph.receptive_field_max >= measured_extent(model, (1, 4, 8), [2])
+    assert graph.certainty == "bound"

@@ -206,23 +206,71 @@ def test_windows_that_grow_with_the_map_depend_on_the_size(name: str, capture: s
         tile_plan(graphs[1], 64, 48)
 
 
+def share_of(y: torch.Tensor, part: float = 0.75) -> int:
+    return int(part * y.shape[2])
+
+
 SHARES: dict[str, Any] = {
     "a half": lambda y: y[:, :, : y.shape[2] // 2],
-    "a part of a part": lambda y: y[:, :, : 3 * y.shape[2] // 4][:, :, : y.shape[2] // 2],
+    "a part of a part": lambda y: y[:, :, : share_of(y)][:, :, : y.shape[2] // 2],
+    "three quarters": lambda y: y[:, :, : share_of(y)],
+    "the last ones": lambda y: y[:, :, -share_of(y) :],
+    "all but the last ones": lambda y: y[:, :, : -share_of(y, 0.25)],
+    "the middle": lambda y: y[:, :, share_of(y, 0.25) : share_of(y)],
+    "a run": lambda y: y.narrow(2, share_of(y, 0.125), share_of(y)),
+    "the larger part": lambda y: y.split([share_of(y), y.shape[2] - share_of(y)], 2)[0],
+    "cropped": lambda y: F.pad(y, (0, -share_of(y, 0.25))),
+    "some blocks": lambda y: y.unflatten(2, (4, -1))[:, :, :3].flatten(2),
+    "some chunks": lambda y: torch.cat(y.chunk(4, 2)[1:], 2),
+}
+NUMBERS: dict[str, Any] = {
+    "the first": lambda y: y[:, :, :20],
+    "the last": lambda y: y[:, :, -20:],
+    "a run": lambda y: y.narrow(2, 2, 20),
+    "what is cut off first": lambda y: y.split(20, 2)[0],
 }
 READ: dict[str, Any] = {
     "recurrent": lambda s, y: s.r(y.mT)[0].mT,
     "mean": lambda s, y: y.mean(2, keepdim=True).expand(-1, -1, 4),
+    "a rectifier and recurrent": lambda s, y: s.r(y.relu().mT)[0].mT,
+    "pooled to one": lambda s, y: F.adaptive_avg_pool1d(y.relu(), 1),
+    "attention": lambda s, y: F.scaled_dot_product_attention(*[y.relu().mT] * 3).mT,
 }
+SEEN = {"a half": 12, "a part of a part": 12, "the middle": 12}
 
 
-@pytest.mark.parametrize("reads", READ)
-@pytest.mark.parametrize("share", SHARES)
-def test_all_of_a_share_of_the_map_depends_on_the_size(share: str, reads: str) -> None:
-    model = Function(
-        lambda s, x: READ[reads](s, SHARES[share](s.c(x))),
+def reader(part: Any, reads: str) -> nn.Module:
+    return Function(
+        lambda s, x: READ[reads](s, part(s.c(x))),
         c=nn.Conv1d(4, 4, 3, padding=1),
         r=nn.GRU(4, 2, batch_first=True, bidirectional=True),
     )
-    (*_, last) = encode(model, (1, 4, 24)).all_layers
-    assert last.layer_info.resolution_dependent
+
+
+@pytest.mark.parametrize(
+    ("share", "reads"),
+    [*((one, "a rectifier and recurrent") for one in SHARES), *(("a run", one) for one in READ)],
+)
+def test_all_of_a_share_of_the_map_depends_on_the_size(share: str, reads: str) -> None:
+    graph = encode(reader(SHARES[share], reads), (1, 4, 24))
+    assert graph.layer_info.resolution_dependent
+    assert (graph.receptive_field_max, graph.certainty) == ((SEEN.get(share, 18) + 2,), "exact")
+
+
+@pytest.mark.parametrize(
+    ("part", "reads"), [*((one, "mean") for one in NUMBERS), *(("a run", one) for one in READ)]
+)
+def test_all_of_so_many_units_is_as_many_at_any_size(part: str, reads: str) -> None:
+    for size in (24, 72):
+        graph = encode(reader(NUMBERS[part], reads), (1, 4, size))
+        assert (graph.receptive_field_max, graph.certainty) == ((22,), "exact")
+        assert not graph.layer_info.resolution_dependent
+
+
+@pytest.mark.parametrize("reads", READ)
+def test_all_but_a_rim_is_everything(reads: str) -> None:
+    for size in (24, 72):
+        rims = (lambda y: y[:, :, 2:], lambda y: y[:, :, : y.shape[2] - 3])
+        for rim in rims:
+            graph = encode(reader(rim, reads), (1, 4, size))
+            assert (graph.receptive_field_max, graph.certainty) == ((INF,), "exact")

@@ -15,9 +15,9 @@ from typing import Any
 
 import attrs
 
+from rfa_toolbox.encodings.pytorch.growth import GREATEST_RIM, Parts, parts_read
 from rfa_toolbox.operators.record import Operation, Record, TensorRef, tensors_in
 from rfa_toolbox.operators.rules import follow
-from rfa_toolbox.operators.windows import Window
 
 __all__ = ["MORE", "compared", "cuts_maps"]
 
@@ -53,16 +53,22 @@ def compared(record: Record, other: Record | None) -> Record:
         noted = _notes(operations, other.operations)
         pairs = zip(operations, other.operations, strict=False)
         if any(map(_are_parts, itertools.takewhile(_go_one_way, pairs))):
-            noted = _with_windows_that_grow(noted, record, other)
-    if not any(noted):
-        return record
-    return attrs.evolve(
-        record,
-        operations=tuple(
-            attrs.evolve(one, arguments={**one.arguments, "sized": note}) if note else one
-            for one, note in zip(operations, noted, strict=True)
-        ),
-    )
+            found = parts_read(follow(record), follow(other))
+            return _with_notes(record, noted, found)
+    return _with_notes(record, noted, {})
+
+
+def _with_notes(record: Record, noted: Sequence[str], found: Mapping[int, Parts]) -> Record:
+    """Return a record with notes on operations; found are those on what makes some tensors."""
+    made: list[Operation] = []
+    for operation, note in zip(record.operations, noted, strict=True):
+        part = next((found[n] for n in _numbers(operation.outputs) if n in found), Parts())
+        notes = {"sized": note or part.sized, "part_of": part.axes}
+        more = {name: one for name, one in notes.items() if one}
+        if more:
+            more = {**operation.arguments, **more}
+        made.append(attrs.evolve(operation, arguments=more) if more else operation)
+    return attrs.evolve(record, operations=tuple(made))
 
 
 def _notes(operations: Sequence[Operation], others: Sequence[Operation]) -> list[str]:
@@ -88,7 +94,7 @@ def _notes(operations: Sequence[Operation], others: Sequence[Operation]) -> list
     return noted
 
 
-_CROPS = {"getitem", "index", "narrow", "select", "slice"}
+_CROPS = {"getitem", "index", "narrow", "pad", "select", "slice"}
 _PARTS = {
     "chunk",
     "reshape",
@@ -113,8 +119,11 @@ def _are_parts(pair: tuple[Operation, Operation]) -> bool:
         return less is None or more is None or any(map(operator.lt, less, more))
     cuts = zip(_cut_in(one), _cut_in(other), strict=False)
     return any(
-        cut == same and grown.shape[cut[0]] != tensor.shape[cut[0]]  # as many, whatever the input
-        for (tensor, *cut), (grown, *same) in cuts
+        place == at
+        and grown.shape[at] != tensor.shape[place]
+        # As many, whatever the input, or of one size.
+        and (count == now or len(one.outputs) > 1)
+        for (tensor, place, count), (grown, at, now) in cuts
     )
 
 
@@ -128,12 +137,34 @@ def _left_out(operation: Operation) -> tuple[int, ...] | None:
 
 
 def cuts_maps(record: Record) -> bool:
-    """Whether a model may cut a map into a number of parts without asking for its size."""
-    return any(
+    """Whether a model may take parts of a map without asking for its size."""
+    return any(map(_is_counted, record.operations)) or any(
         place > 1 or (place == 1 and len(tensor.shape) < 4)
         for operation in record.operations
         for tensor, place, _ in _cut_in(operation)
     )
+
+
+def _is_counted(operation: Operation) -> bool:
+    """Whether an operation may take so many of the first or the last units of a map."""
+    if operation.name not in ("getitem", "narrow"):
+        return False
+    shape = next(tensors_in(operation.arguments)).shape
+    if operation.name == "narrow":
+        place, *ends = _plain(operation)
+        return _is_part(ends, shape[place])
+    index = operation.arguments["index"]
+    left_out = _places(index if isinstance(index, tuple) else (index,), shape)
+    return any(
+        isinstance(ends, tuple) and _is_part(ends, size)
+        for ends, size in zip(left_out[1:], shape[1:], strict=False)
+    )
+
+
+def _is_part(ends: Sequence[Any], size: int) -> bool:
+    """Whether a run of indices leaves out more at its ends than what was padded, but not all."""
+    front, behind, step = ends
+    return step is None and GREATEST_RIM * size <= front + behind < size - 1
 
 
 def _cut_in(operation: Operation) -> Iterator[tuple[TensorRef, int, int]]:
@@ -155,36 +186,6 @@ def _cut_in(operation: Operation) -> Iterator[tuple[TensorRef, int, int]]:
         count = parts.get(math.prod(before[:place]), size)
         if count < size:
             yield tensor, place, count
-
-
-def _with_windows_that_grow(notes: Sequence[str], record: Record, other: Record) -> list[str]:
-    """Return the notes, with one on every operation whose window is another one for another input.
-
-    What a window is follows from the parts that a map is cut into, as well as from arguments.
-    """
-    one, larger = follow(record), follow(other)
-    found: dict[int, str] = {}
-    for step, same in zip(one.steps, larger.steps, strict=False):
-        if step.name != same.name:
-            break
-        tensor = one.results[step.number]
-        if _grows(step.windows, same.windows):
-            found[tensor.number] = "grows"
-        elif _grows(tuple(step.statistics.values()), tuple(same.statistics.values())):
-            found[tensor.number] = "varies"
-    made = [
-        next((found[n] for n in _numbers(op.outputs) if n in found), "") for op in record.operations
-    ]
-    return [note or more for note, more in zip(notes, made, strict=True)]
-
-
-def _grows(windows: Sequence[Window], others: Sequence[Window]) -> bool:
-    """Whether a window that is finite for both inputs has another size, or goes on by another."""
-    return any(
-        one.kernel < math.inf > other.kernel
-        and (one.kernel, one.stride, one.dilation) != (other.kernel, other.stride, other.dilation)
-        for one, other in zip(windows, others, strict=False)
-    )
 
 
 def _numbers(value: Any) -> set[int]:

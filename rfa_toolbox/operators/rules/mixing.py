@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from rfa_toolbox.operators import layout as layouts
-from rfa_toolbox.operators.effects import Answer, Effect, Rule, Slides, rule
+from rfa_toolbox.operators.effects import IN_FRONT, Answer, Effect, Rule, Slides, rule
 from rfa_toolbox.operators.known import Known
 from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Lost, plain
 from rfa_toolbox.operators.masks import allowed_by, masked
@@ -142,11 +142,8 @@ def _one_sided(
         backward = reverse != (leading in value.mirrored)
         windows[leading] = Window(math.inf, scan="backward" if backward else "forward")
     if in_blocks(windows):
-        return {"blockwise": True, "certainty": "bound", "reason": _IN_FRONT}
+        return {"blockwise": True, "certainty": "bound", "reason": IN_FRONT}
     return {}
-
-
-_IN_FRONT = "within a block its units see only those in front of them, or behind them"
 
 
 def _resized(dimension: Dimension, size: int) -> Dimension:

@@ -483,7 +483,7 @@ def _indexed(known: Known, operation: Operation) -> Answer:
         if isinstance(one, slice) and layouts.axes_of(pieces):
             value = _sliced(known, operation, value, one, size)
     if any(isinstance(one, bool | TensorRef | list | tuple) for one in index):
-        return _picked_by_index(operation, value, _chosen_axes(value, index))
+        return _picked_by_index(operation, value, index, tensor.shape)
     layout: list[Dimension] = []
     place = 0
     gone: list[int] = []
@@ -538,31 +538,60 @@ def _chosen_axes(value: Value, index: Sequence[Any]) -> list[int]:
     ]
 
 
-def _picked_by_index(operation: Operation, value: Value, picked: Sequence[int]) -> Answer:
+def _picked_by_index(
+    operation: Operation, value: Value, index: Sequence[Any], shape: Sequence[int]
+) -> Answer:
     """Positions in an order that an index tensor gives: the known of those axes is lost."""
     output = operation.outputs[0]
-    if not picked:
-        layout_of_all = layouts.broadcast((value.layout,), output.shape)
-        return Moved({output.number: value._replace(layout=layout_of_all)})
-    kept = layouts.broadcast((value.layout,), output.shape)
-    layout = list(kept)
-    lost = tuple(dict.fromkeys(picked))
-    # As many as there were are still in another order.
-    places = [place for place, one in enumerate(kept) if {*layouts.axes_of(one)} & {*lost}]
-    places += [
-        place
-        for place, size in enumerate(output.shape)
-        if not layouts.axes_of(kept[place]) and size > 1
-    ]
-    for place in places[:1]:
-        layout[place] = (Lost(output.shape[place], lost),)
+    lost = tuple(dict.fromkeys(_chosen_axes(value, index)))
+    stay = sum(1 for one in index if one is None or isinstance(one, slice))
+    tensors = [one for one in index if isinstance(one, TensorRef)]
+    if len(output.shape) <= stay and any(len(one.shape) > 1 for one in tensors):
+        lost = tuple(layouts.spatial_axes(value.layout))  # by a mask over several dimensions
+        made: Layout = tuple(((Lost(size, lost),) if size > 1 else ()) for size in output.shape)
+    elif lost:
+        made = _layout_of_picked(value.layout, index, shape, output.shape, lost)
+    else:
+        made = layouts.broadcast((value.layout,), output.shape)
+    if not lost:
+        return Moved({output.number: value._replace(layout=made)})
     return Effect(
         dict.fromkeys(lost, SOMEWHERE),
-        (tuple(layout),),
+        (made,),
         base=value,
         certainty="bound",
         reason=f"'{operation.name}' picks positions by an index; their order is not followed",
     )
+
+
+def _layout_of_picked(
+    layout: Layout,
+    index: Sequence[Any],
+    shape: Sequence[int],
+    made: Sequence[int],
+    lost: tuple[int, ...],
+) -> Layout:
+    """Return where positions are behind an index with tensors in it.
+
+    What tensors pick stands where the first of them does; in front, if a slice is between them.
+    Source: "Combining advanced and basic indexing" in the documentation of NumPy.
+    """
+    kept: list[Dimension] = []
+    picked: list[int] = []
+    places = iter(zip(layout, shape, strict=True))
+    for one in index:
+        pieces, size = ((), 1) if one is None else next(places, ((), 1))
+        if isinstance(one, slice) and one != slice(None):
+            pieces = layouts.slice_dimension(pieces, *_bounds(one, size))
+        if one is None or isinstance(one, slice):
+            kept.append(pieces)
+        else:
+            picked.append(len(kept))
+    at = picked[0] if len(set(picked)) == 1 else 0
+    several = made[at : at + len(made) - len(kept)]
+    single = math.prod(several) == 1
+    lying = ((Lost(size, lost),) if single or size > 1 else () for size in several)
+    return (*kept[:at], *lying, *kept[at:])
 
 
 def _bounds(index: slice, size: int) -> tuple[int, int, int]:
