@@ -12,7 +12,7 @@ from rfa_toolbox.operators.record import ModuleCall
 __all__ = ["Draft", "NodeSubstitutor", "ordered", "readers_of"]
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen(slots=False)
 class Draft:
     """A future node.
 

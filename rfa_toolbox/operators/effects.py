@@ -66,7 +66,7 @@ class Written(NamedTuple):
     places: tuple[tuple[tuple[range, ...], int | None], ...] = ()
 
 
-@attrs.frozen(slots=True)
+@attrs.frozen(slots=False)
 class Effect(Facts):
     """What an operation does that computes; the walk makes a step of it.
 

@@ -160,7 +160,7 @@ class Trail(Known):
             self._prepare(rule, operation, operands)
             answer = rule(self, operation)
             self._apply(operation, answer)
-            if type(answer) is Moved and not any(map(self._is_result, operation.outputs)):
+            if not any(map(self._is_result, operation.outputs)):
                 self.moved.update((tensor.number, operation) for tensor in operation.outputs)
                 self._leave_out(operation)
                 self._cut_by_size(operation)
@@ -432,7 +432,10 @@ class Trail(Known):
 
         Those that views left some units of become steps as those behind a strided slice do.
         """
-        for tensor, axes in self._in_other_blocks(tensors):
+        values = [self.settled(tensor) for tensor in tensors]
+        if all(value.layout == values[0].layout for value in values):
+            return values
+        for tensor, axes in self._in_other_blocks(tensors, values):
             self._coarsened(tensor, axes)
         values = [self.settled(tensor) for tensor in tensors]
         grids = [_steps(value.layout) for value in values]
@@ -448,23 +451,20 @@ class Trail(Known):
         return [self.settled(tensor) for tensor in tensors]
 
     def _in_other_blocks(
-        self, tensors: Sequence[TensorRef]
+        self, tensors: Sequence[TensorRef], values: Sequence[Value]
     ) -> Iterator[tuple[TensorRef, Sequence[int]]]:
         """Yield the tensors with blocks of an axis in channels where others have it otherwise."""
-        several = [self.settled(tensor).layout for tensor in tensors]
-        if len(set(several)) > 1:
-            runs = [
-                {axis: found for axis, (_, found) in layouts.grids(one).items()} for one in several
+        runs = [layouts.grids(value.layout) for value in values]
+        for tensor, value, own in zip(tensors, values, runs, strict=True):
+            axes = [
+                axis
+                for axis, (_, found) in own.items()
+                if len(found) > 1
+                and any(axis in one and one[axis][1] != found for one in runs)
+                and layouts.times_over(value.layout, axis) == 1
             ]
-            for tensor, layout, own in zip(tensors, several, runs, strict=True):
-                axes = [
-                    axis
-                    for axis, found in own.items()
-                    if len(found) > 1 and any(one.get(axis, found) != found for one in runs)
-                    if layouts.times_over(layout, axis) == 1
-                ]
-                if axes:
-                    yield tensor, axes
+            if axes:
+                yield tensor, axes
 
     def _coarsened(self, tensor: TensorRef, axes: Sequence[int]) -> None:
         """Make a step of plumbing that put blocks of a map into channels, as unshuffling does."""
@@ -484,6 +484,8 @@ class Trail(Known):
     def _repeat_in_blocks(self, tensors: Sequence[TensorRef], operation: Operation) -> None:
         """Let what was pooled from blocks of a map be what all units of a block meet."""
         several = [self.values[tensor.number] for tensor in tensors]
+        if all(value.layout == several[0].layout for value in several):
+            return
         for tensor, value in zip(tensors, several, strict=True):
             for other in several:
                 layout, blocks = layouts.repeated_in_blocks(value.layout, other.layout)
@@ -507,12 +509,14 @@ class Trail(Known):
     def _spread(self, tensor: TensorRef, value: Value, shape: Sequence[int]) -> None:
         """Let a map of one unit along some axes be what all units of a larger one meet."""
         units = self.steps[value.step].feature_map
+        if units is None or 1 not in units:
+            return
         axes = {
             axis
             for own, size in zip(reversed(value.layout), reversed(shape), strict=False)
             if size > 1 and math.prod(piece.size for piece in own) == 1
             for axis in layouts.axes_of(own)
-            if units is not None and units[axis] == 1
+            if units[axis] == 1
         }
         if not axes:
             return

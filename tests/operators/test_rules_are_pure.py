@@ -12,7 +12,8 @@ from rfa_toolbox import create_graph_from_keras_json
 from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.operators.effects import Answer, Effect, Rule
 from rfa_toolbox.operators.known import Known
-from rfa_toolbox.operators.record import Operation
+from rfa_toolbox.operators.record import Operation, Record, TensorRef
+from rfa_toolbox.operators.rules import follow
 
 STORED = sorted((Path(__file__).parents[1] / "keras" / "data").glob("k3_15__*.json"))
 
@@ -58,3 +59,15 @@ def test_a_rule_asked_twice_answers_the_same_and_leaves_all_that_is_known(
         assert not asked  # a subclassed model stores no layers
     else:
         assert asked
+
+
+def test_what_is_cut_by_size_depends_on_it_where_an_effect_has_an_operation_of_its_own() -> None:
+    image, cut, made = (
+        TensorRef(at, (1, 2, *more)) for at, more in enumerate(((52,), (12, 8), (12, 4)))
+    )
+    arguments = {"size": cut.shape, "stride": (104, 52, 4, 1), "input_stride": (104, 52, 1)}
+    several = (
+        Operation("as_strided", {"input": image, **arguments, "sized": "varies"}, (cut,), ()),
+        Operation("linear", {"input": cut, "weight": TensorRef(3, (4, 8))}, (made,), ()),
+    )
+    assert follow(Record("model", (image,), (made,), several)).steps[-1].position_dependent

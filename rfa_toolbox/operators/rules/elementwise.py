@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -48,28 +50,51 @@ def pointwise(known: Known, operation: Operation) -> Answer:
             facts |= _behind_mask(operation, value)
         return Effect({}, (layout,), base=value, mixed=(), mirrored=value.mirrored, **facts)
     values = [known.value(tensor) for tensor in tensors]
-    layout = layouts.broadcast([value.layout for value in values], shape)
     base = with_most_axes(values)
+    layout, everywhere, crossed, unaligned = _met(tuple([one.layout for one in values]), shape)
     if layout == base.layout:
         layout = base.layout
-    everywhere = tuple(
-        dict.fromkeys(value.step for value in values if layouts.is_everywhere(value.layout, layout))
-    )
-    several = [value.layout for value in values]
     scores = {value.scores for value in values}
-    crossed = layouts.crossed(several)
-    unaligned = layouts.unaligned(several) - crossed
     return Effect(
         dict.fromkeys(crossed, Window(math.inf)),
         (layout,),
         base=base,
         mixed=(),
         kind="layer" if crossed else "pointwise",
-        everywhere=everywhere,
-        unaligned=frozenset(unaligned),
+        everywhere=tuple(dict.fromkeys(values[place].step for place in everywhere)),
+        unaligned=unaligned,
         position_dependent=bool(unaligned) or _uneven(known, operation, layout, base.extents),
         allowed=_left_of_all(values) if layouts.is_square(layout) else None,
         scores="zeroed" if "zeroed" in scores else min(scores),
+    )
+
+
+class _Met(NamedTuple):
+    """What follows for tensors that meet position by position from where positions are in them.
+
+    Attributes:
+        layout: where they are in the result.
+        everywhere: the places of those tensors that are the same at all positions of the others.
+        crossed: the axes along which one has another axis.
+        unaligned: the others along which they do not lie upon each other at one distance.
+    """
+
+    layout: Layout
+    everywhere: tuple[int, ...]
+    crossed: frozenset[int]
+    unaligned: frozenset[int]
+
+
+@functools.lru_cache(maxsize=4096)  # the sums and products of a network meet on few kinds of maps
+def _met(several: tuple[Layout, ...], shape: tuple[int, ...]) -> _Met:
+    layout = layouts.broadcast(several, shape)
+    everywhere = [layouts.is_everywhere(one, layout) for one in several]
+    crossed = frozenset(layouts.crossed(several))
+    return _Met(
+        layout,
+        tuple(itertools.compress(itertools.count(), everywhere)),
+        crossed,
+        frozenset(layouts.unaligned(several)) - crossed,
     )
 
 
