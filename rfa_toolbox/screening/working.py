@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import gc
+import itertools
 import multiprocessing
 import os
 import signal
@@ -18,7 +19,7 @@ import attrs
 from rfa_toolbox.screening.candidates import Job
 from rfa_toolbox.screening.judging import Question, row_of
 from rfa_toolbox.screening.rows import ScreeningRow
-from rfa_toolbox.screening.sandbox import ONE_THREAD, Limits, Sandbox
+from rfa_toolbox.screening.sandbox import ONE_THREAD, Limits, Sandbox, spare_collections
 
 __all__ = ["Orders", "close_sandbox", "do_batch", "prepare_worker"]
 
@@ -58,12 +59,13 @@ def do_batch(orders: Orders, jobs: Sequence[Job], attempt: int) -> Done:
     trusted any more, and all that is isolated which can be.
     """
     start = time.perf_counter()
+    inside = [attempt >= ATTEMPTS or (orders.isolate and job.kind == "code") for job in jobs]
+    isolated = list(itertools.compress(jobs, inside))
+    answers = _sandbox(orders).rows(isolated, orders.question) if isolated else iter(())
     with _uncollected() if _are_specs(jobs) else contextlib.nullcontext():
         rows = [
-            _sandbox(orders).row(job, orders.question)
-            if attempt >= ATTEMPTS or (orders.isolate and job.kind == "code")
-            else row_of(job, orders.question)
-            for job in jobs
+            next(answers) if one else row_of(job, orders.question)
+            for job, one in zip(jobs, inside, strict=True)
         ]
     return rows, time.perf_counter() - start
 
@@ -116,15 +118,8 @@ def prepare_worker() -> None:
     """Initialise a process of a pool: one thread, and Ctrl-C is for who hands out the work."""
     os.environ.update(ONE_THREAD)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _spare_collections()
+    spare_collections()
     threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _spare_collections() -> None:
-    """Look for garbage more rarely: what a process knows of a space grows, and is all looked at."""
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
-    atexit.register(gc.freeze)  # at its end, too
 
 
 def _end_with_parent() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,22 @@ def interrupts(number: int) -> None:
     raise KeyboardInterrupt
 
 
+def forks(number: int) -> GraphSpec:
+    os.fork()
+    return good(number + 1)
+
+
+def ends_others(number: int) -> GraphSpec:
+    """Leave a thread behind that ends the process while it works on the next candidate."""
+    threading.Timer(0.1, os._exit, [7]).start()
+    return good(number + 1)
+
+
+def sleeps(number: int) -> GraphSpec:
+    time.sleep(0.2)
+    return good(number + 1)
+
+
 def counted(folder: str, number: int, seconds: float = 0.0) -> GraphSpec:
     """Leave a line for every time that this candidate is made, slowly while a file says so."""
     with Path(folder, f"{os.getpid()}.txt").open("a") as file:
@@ -83,5 +100,5 @@ def kills_parent_once(folder: str, number: int) -> GraphSpec:
 
 KINDS: tuple[Any, ...] = (
     raises, hangs, returns_none, prints, exits, exits_hard, allocates, recurses, crashes,
-    interrupts,
+    interrupts, forks,
 )  # fmt: skip

@@ -434,6 +434,7 @@ def check_hostile(each: int) -> None:
         "recurses": {"RecursionError"},
         "crashes": {"WorkerDied"},
         "interrupts": {"WorkerDied"},
+        "forks": {""},
     }
     deadline = time.monotonic() + 10
     while (left := children_of(os.getpid()) - before) and time.monotonic() < deadline:
@@ -457,6 +458,16 @@ def test_a_candidate_that_ends_its_process_is_one_row_also_without_an_executor()
     rows = list(screen(candidates, 32, progress=False))
     assert [row.error for row in rows] == ["", "WorkerDied", ""]
     assert "exit code 3" in rows[1].message
+
+
+@linux
+def test_what_a_candidate_leaves_behind_changes_no_row_of_others() -> None:
+    names = ("forks", "sleeps", "ends_others", "sleeps")
+    candidates = [code(name, number=number) for number, name in enumerate(names)]
+    rows = list(screen(candidates, 32, progress=False))
+    assert [(row.key, row.parameters) for row in rows] == [
+        (job_of(candidate).key, 27 * (number + 1)) for number, candidate in enumerate(candidates)
+    ]
 
 
 def test_a_worker_that_is_killed_is_replaced_and_its_batch_done_again(tmp_path: Path) -> None:
