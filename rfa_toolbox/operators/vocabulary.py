@@ -61,7 +61,11 @@ deform_conv2d: input weight offset mask bias
 norm linalg_vector_norm linalg_norm vector_norm: input p dim keepdim
 quantile: input q dim keepdim
 cosine_similarity: input other dim
-diff fft: input n dim
+diff: input n dim
+fft_fft fft_hfft fft_ifft fft_ihfft fft_irfft fft_rfft: input n dim
+fft_fft2 fft_fftn fft_ifft2 fft_ifftn fft_irfft2 fft_irfftn fft_rfft2 fft_rfftn: input s dim
+glu fft_fftshift fft_ifftshift: input dim
+gumbel_softmax: input tau hard eps dim
 scatter: input dim index src
 group_norm: input num_groups
 layer_norm native_layer_norm rms_norm: input normalized_shape
@@ -73,6 +77,9 @@ lstm gru rnn_tanh rnn_relu:
     input hx params has_biases num_layers dropout train bidirectional batch_first
 max_unpool2d max_unpool1d max_unpool3d: input indices kernel_size stride padding
 where: condition input other
+add sub: input other alpha
+masked_fill: input mask value
+tril triu: input diagonal
 conv_transpose1d conv_transpose2d conv_transpose3d:
     input weight bias stride padding output_padding groups dilation
 max_pool1d max_pool2d max_pool3d:

@@ -19,6 +19,8 @@ from torch.nn import functional as F  # noqa: N812 - the name that everybody use
 from rfa_toolbox import create_graph_from_pytorch_model as encode
 from rfa_toolbox.errors import UnsupportedModelError
 from rfa_toolbox.operators.nodes import RESOLVING_STRATEGY
+from rfa_toolbox.operators.rules import RULES
+from rfa_toolbox.operators.vocabulary import ARGUMENTS
 from tests.faults.test_masks import APART, LENGTH, MASKS, Masked, attention
 from tests.pytorch.measure import signature
 
@@ -102,6 +104,53 @@ def test_its_graph_is_that_of_the_module_also_from_a_file(
     expected = signature(encode(model, input_res=SHAPE))
     assert signature(encode(program)) == expected
     assert signature(encode(saved(program, tmp_path))) == expected
+
+
+def banded(triangle: Callable[..., torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
+    def middle(x: torch.Tensor) -> torch.Tensor:
+        return triangle(x @ x.transpose(2, 3)) @ x
+
+    return middle
+
+
+def twice(x: torch.Tensor) -> torch.Tensor:
+    return torch.cat([x, x], 1)
+
+
+WAYS = {
+    "gate of channels": (lambda x: F.glu(twice(x), 1), lambda x: F.glu(twice(x), dim=1)),
+    "band": (
+        banded(lambda x: x.tril(1).triu(-1)),
+        banded(lambda x: x.tril(diagonal=1).triu(diagonal=-1)),
+    ),
+    "filled": (
+        banded(lambda x: x.masked_fill(torch.ones(16, 16).triu(2).bool(), 0.0)),
+        banded(lambda x: x.masked_fill(mask=torch.ones(16, 16).triu(2).bool(), value=0.0)),
+    ),
+    "half a turn": (lambda x: torch.fft.fftshift(x, 2), lambda x: torch.fft.fftshift(x, dim=2)),
+    "product": (
+        lambda x: torch.tensordot(x, torch.ones(16, 16), ([2], [0])),
+        lambda x: torch.tensordot(x, torch.ones(16, 16), dims=([2], [0])),
+    ),
+}
+
+
+@pytest.mark.parametrize(("by_place", "by_name"), WAYS.values(), ids=list(WAYS))
+def test_arguments_by_place_mean_what_they_do_by_name(by_place: Any, by_name: Any) -> None:
+    expected = signature(encode(Net(by_name).eval(), input_res=SHAPE))
+    model = Net(by_place).eval()
+    assert signature(encode(model, input_res=SHAPE)) == expected
+    assert signature(encode(torch.export.export(model, (torch.rand(SHAPE),)))) == expected
+
+
+def test_the_vocabulary_has_the_dimensions_that_rules_read() -> None:
+    seen_whole = {"index_add", "index_copy", "index_reduce", "scatter_add", "scatter_reduce"}
+    told = {"size", "stride"}
+    for name in RULES.keys() - ARGUMENTS.keys() - seen_whole - told:
+        operator = getattr(torch.ops.aten, name, None)
+        for overload in () if operator is None else operator.overloads():
+            names = {one.name for one in getattr(operator, overload)._schema.arguments}
+            assert not names & {"dim", "dims", "diagonal"}, name
 
 
 def test_sizes_that_were_left_open_are_those_of_the_example(tmp_path: Path) -> None:

@@ -113,6 +113,12 @@ def test_what_is_computed_of_whole_matrices_sees_them_whole(function: Any) -> No
     assert (graph.receptive_field_max, graph.certainty) == (EVERYTHING, "exact")
 
 
+@pytest.mark.parametrize("capture", ["meta", "jit"])
+def test_a_choice_among_rows_sees_them_all(capture: Any) -> None:
+    graph = encode(network(lambda s, x: F.gumbel_softmax(s.a(x), dim=2)), capture)
+    assert (graph.receptive_field_max, graph.certainty) == ((math.inf, 3), "exact")
+
+
 def test_a_transform_of_the_grid_samples_places_that_depend_on_data() -> None:
     def forward(s: Any, x: torch.Tensor) -> torch.Tensor:
         y = s.a(x)

@@ -156,7 +156,7 @@ class Call:
 
     def __init__(self, lowering: Lowering, node: Node) -> None:
         self.node = node
-        self._lowering = lowering
+        self.lowering = lowering
 
     @property
     def x(self) -> TensorRef:
@@ -171,15 +171,23 @@ class Call:
     @property
     def shape(self) -> tuple[int, ...]:
         """Shape of the first output."""
-        return self._lowering.tensor(self.node.outputs[0]).shape
+        return self.result(0).shape
 
     def of(self, place: int) -> TensorRef:
         """Return an input."""
-        return self._lowering.tensor(self.node.inputs[place])
+        return self.lowering.tensor(self.node.inputs[place])
+
+    def result(self, place: int) -> TensorRef:
+        """Return an output."""
+        return self.lowering.tensor(self.node.outputs[place])
 
     def all(self) -> list[TensorRef]:
         """Return all inputs that are there."""
-        return [self._lowering.tensor(name) for name in self.node.inputs if name]
+        return [self.lowering.tensor(name) for name in self.node.inputs if name]
+
+    def results(self) -> list[TensorRef]:
+        """Return all outputs that are asked for."""
+        return [self.lowering.tensor(name) for name in self.node.outputs if name]
 
     def get(self, name: str, default: Any = None) -> Any:
         """Return an attribute."""
@@ -189,33 +197,34 @@ class Call:
         """Return whether an input is there."""
         return bool(self.node.input(place))
 
-    def add(
+    def emit(
         self,
         name: str,
-        arguments: Mapping[str, Any],
         shape: Sequence[int] | None = None,
-        held: Sequence[TensorRef] = (),
+        output: int | None = None,
+        held: Sequence[TensorRef] | None = None,
+        **arguments: Any,
     ) -> TensorRef:
-        """Write an operation; without a shape it makes what the node makes."""
-        if shape is None:
-            made = [self._lowering.tensor(one) for one in self.node.outputs if one]
+        """Write an operation and return what it makes.
+
+        Args:
+            name: of the operation in the vocabulary.
+            shape: of what it makes, if that is not what the node makes.
+            output: which of the outputs of the node it makes; None for all of them.
+            held: the tensors whose parameters it reads; None for all inputs of the node.
+            arguments: of the operation.
+        """
+        if shape is not None:
+            made = [self.lowering.written.new(shape)]
         else:
-            made = [self._lowering.written.new(shape)]
-        self._lowering.written.write(name, arguments, made, self.node.scope, held or self.all())
+            made = self.results() if output is None else [self.result(output)]
+        read = self.all() if held is None else held
+        self.lowering.written.write(name, arguments, made, self.node.scope, read)
         return made[0]
-
-    @property
-    def slices(self) -> dict[int, tuple[int, int, int, int]]:
-        """What is known of runs that were taken out of tensors."""
-        return self._lowering.slices
-
-    def tensor_of(self, number: int) -> TensorRef:
-        """Return the tensor with a number."""
-        return self._lowering.numbered(number)
 
     def depends(self, place: int) -> bool:
         """Return whether an input of the node depends on the input of the model."""
-        return self._lowering.written.is_reached(self.of(place))
+        return self.lowering.written.is_reached(self.of(place))
 
     def as_mask(self, place: int, scores: Sequence[int] | None = None) -> TensorRef:
         """Return an input with its numbers, if it is a constant that may be a mask of scores.
@@ -229,10 +238,10 @@ class Call:
             return tensor
         if len(tensor.even) == len(tensor.shape):
             return tensor
-        values = self._lowering.program.values(name)
+        values = self.lowering.program.values(name)
         if values is not None:
             return tensor._replace(numbers=Numbers(values))
-        unknown = self._lowering.program.is_logical(name)  # other numbers are biases as a rule
+        unknown = self.lowering.program.is_logical(name)  # other numbers are biases as a rule
         return tensor._replace(numbers=Numbers(None) if unknown else None)
 
     def as_matrix(self, place: int) -> TensorRef:
@@ -240,7 +249,7 @@ class Call:
         tensor = self.of(place)
         if self.depends(place) or len(tensor.shape) < 2 or 1 in tensor.shape[-2:]:
             return tensor
-        values = self._lowering.program.values(self.node.inputs[place])
+        values = self.lowering.program.values(self.node.inputs[place])
         if values is None or (values == 0).mean() <= _BY_CHANCE:
             return tensor
         return tensor._replace(numbers=Numbers(values))
@@ -251,7 +260,7 @@ class Call:
         It is not known which ones those are if it is multiplied with numbers that are not in the
         file.
         """
-        tensor, program = self.of(place), self._lowering.program
+        tensor, program = self.of(place), self.lowering.program
         kernel = tensor.shape[2:]
         if self.depends(place) or max(kernel, default=1) < 2:
             return tensor
@@ -266,31 +275,15 @@ class Call:
 
     def holding(self, array: npt.NDArray[Any]) -> TensorRef:
         """Return a constant that the file has no name for."""
-        return self._lowering.written.new(array.shape)._replace(numbers=Numbers(array))
+        return self.lowering.written.new(array.shape)._replace(numbers=Numbers(array))
 
     def number(self, place: int) -> float | None:
         """Return the one number that an input consists of, if it is such a constant."""
         if self.depends(place):
             return None
-        values = self._lowering.program.values(self.node.inputs[place])
+        values = self.lowering.program.values(self.node.inputs[place])
         same = values is not None and values.size and bool((values == values.flat[0]).all())
         return float(values.flat[0]) if values is not None and same else None
-
-    def output_shape(self, place: int) -> tuple[int, ...]:
-        """Return the shape of an output."""
-        return self._lowering.tensor(self.node.outputs[place]).shape
-
-    def one(
-        self, place: int, name: str, arguments: Mapping[str, Any], held: Sequence[TensorRef]
-    ) -> TensorRef:
-        """Write an operation that makes one of the outputs."""
-        made = self._lowering.tensor(self.node.outputs[place])
-        self._lowering.written.write(name, arguments, [made], self.node.scope, held)
-        return made
-
-    def first_output_alone(self, name: str, arguments: Mapping[str, Any]) -> TensorRef:
-        """Write an operation of whose outputs the first counts alone."""
-        return self.one(0, name, arguments, self.all())
 
 
 Lower: TypeAlias = "Callable[[Call], object]"
@@ -298,16 +291,18 @@ Lower: TypeAlias = "Callable[[Call], object]"
 
 def _plain_operator(call: Call) -> None:
     """An operator without a rule of its own: its name says what is not known."""
-    known = {"input": call.x, "rest": tuple(call.all()[1:])}
-    call.add(call.node.kind, {**call.node.attributes, **known})
+    read, node = call.all(), call.node
+    arguments = {**node.attributes, "input": call.x, "rest": tuple(read[1:])}
+    call.lowering.written.write(node.kind, arguments, call.results(), node.scope, read)
 
 
 def _named(name: str) -> Lower:
     """Return what lowers an operator that works on its inputs as they are."""
 
     def lower(call: Call) -> None:
-        several = {str(place): one for place, one in enumerate(call.all()[1:], start=1)}
-        call.first_output_alone(name, {"input": call.x, **several})
+        more = enumerate(call.all()[1:], start=1)
+        several: dict[str, Any] = {str(place): one for place, one in more}
+        call.emit(name, output=0, input=call.x, **several)
 
     return lower
 
@@ -359,7 +354,7 @@ def _convolved(call: Call, weight: TensorRef) -> None:
     count = len(weight.shape) - 2
     arguments = {"input": call.x, "weight": weight, "groups": call.get("group", 1)}
     arguments |= _window(call, _kernel(weight))
-    call.first_output_alone(f"conv{count}d", arguments)
+    call.emit(f"conv{count}d", output=0, **arguments)
 
 
 def _conv(call: Call) -> None:
@@ -389,16 +384,14 @@ def _conv_transpose(call: Call) -> None:
         else:
             begin = pads[axis]
         padding.append((begin, total - begin))
-    call.add(
+    call.emit(
         f"conv_transpose{count}d",
-        {
-            "input": call.x,
-            "weight": weight,
-            "stride": strides,
-            "padding": tuple(padding),
-            "groups": call.get("group", 1),
-            "dilation": dilations,
-        },
+        input=call.x,
+        weight=weight,
+        stride=strides,
+        padding=tuple(padding),
+        groups=call.get("group", 1),
+        dilation=dilations,
     )
 
 
@@ -413,14 +406,14 @@ def _pool(kind: str) -> Lower:
         arguments["ceil_mode"] = (
             bool(call.get("ceil_mode")) and evenly and not window["same_padding"]
         )
-        call.first_output_alone(name, arguments)
+        call.emit(name, output=0, **arguments)
 
     return lower
 
 
 def _global_pool(name: str) -> Lower:
     def lower(call: Call) -> None:
-        call.add(name, {"input": call.x, "dim": tuple(range(2, call.rank)), "keepdim": True})
+        call.emit(name, input=call.x, dim=tuple(range(2, call.rank)), keepdim=True)
 
     return lower
 
@@ -441,19 +434,19 @@ def _resize(call: Call) -> None:
     resized = [at for at in range(call.rank) if behind[at] != before[at]]
     coordinates = _coordinates(call)
     if not resized and coordinates != "tf_crop_and_resize":
-        call.add("clone", {"input": call.x})
+        call.emit("clone", input=call.x)
         return
     pairs = [(behind[at], before[at]) for at in resized]
     if any(max(pair) > min(min(pair) * _TIMES, _UNITS) for pair in pairs):
         raise ValueError(f"it makes sizes {behind!r} of {before!r}")
     sampling = _sampling(call, coordinates, resized)
     if isinstance(sampling, str):
-        call.add(f"Resize ({sampling})", {"input": call.x})
+        call.emit(f"Resize ({sampling})", input=call.x)
     elif isinstance(sampling, tuple):
-        call.add("getitem", {"input": call.x, "index": sampling})
+        call.emit("getitem", input=call.x, index=sampling)
     elif resized[0] >= 2:
         sizes = _sizes_of_resize(call, range(2, call.rank))
-        call.add("interpolate", {"input": call.x, **sampling, **sizes})
+        call.emit("interpolate", input=call.x, **sampling, **sizes)
     else:
         _resize_in_front(call, resized, {**sampling, **_sizes_of_resize(call, resized)})
 
@@ -557,20 +550,20 @@ def _resize_in_front(call: Call, resized: Sequence[int], facts: Mapping[str, Any
     others = [at for at in range(call.rank) if at not in resized]
     order = (*others, *resized)
     sizes = [call.x.shape[at] for at in order]
-    x = call.add("permute", {"input": call.x, "dims": order}, sizes)
+    x = call.emit("permute", sizes, input=call.x, dims=order)
     if len(others) != 2:
-        call.add(f"Resize of {len(resized)} dimensions", {"input": call.x})
+        call.emit(f"Resize of {len(resized)} dimensions", input=call.x)
         return
-    made = call.add("interpolate", {"input": x, **facts}, [call.shape[at] for at in order])
-    call.add("permute", {"input": made, "dims": tuple(map(order.index, range(call.rank)))})
+    made = call.emit("interpolate", [call.shape[at] for at in order], input=x, **facts)
+    call.emit("permute", input=made, dims=tuple(map(order.index, range(call.rank))))
 
 
 def _depth_to_space(call: Call) -> None:
-    call.add("pixel_shuffle", {"input": call.x, "factor": call.get("blocksize")})
+    call.emit("pixel_shuffle", input=call.x, factor=call.get("blocksize"))
 
 
 def _space_to_depth(call: Call) -> None:
-    call.add("pixel_unshuffle", {"input": call.x, "factor": call.get("blocksize")})
+    call.emit("pixel_unshuffle", input=call.x, factor=call.get("blocksize"))
 
 
 # --- mixing ------------------------------------------------------------------------------------
@@ -585,17 +578,17 @@ def _reduce(name: str) -> Lower:
     def lower(call: Call) -> None:
         axes = _axes(call)
         if not axes and call.get("noop_with_empty_axes", 0):
-            call.add("clone", {"input": call.x})
+            call.emit("clone", input=call.x)
             return
         keep = bool(call.get("keepdims", 1))
-        call.add(name, {"input": call.x, "dim": axes or None, "keepdim": keep})
+        call.emit(name, input=call.x, dim=axes or None, keepdim=keep)
 
     return lower
 
 
 def _along(name: str, default: int = 0) -> Lower:
     def lower(call: Call) -> None:
-        call.add(name, {"input": call.x, "dim": call.get("axis", default)})
+        call.emit(name, input=call.x, dim=call.get("axis", default))
 
     return lower
 
@@ -609,16 +602,16 @@ def _cumulative(name: str) -> Lower:
         x, size = call.x, call.x.shape[axis]
         facts = {"dim": axis, "reverse": reverse}
         if not excluded:
-            call.add(name, {"input": x, **facts})
+            call.emit(name, input=x, **facts)
             return
         index = [slice(None)] * call.rank
         index[axis] = slice(1, size) if reverse else slice(0, size - 1)
         amounts = [0] * (2 * call.rank)
         amounts[2 * (call.rank - 1 - axis % call.rank) + reverse] = 1
-        x = call.add(name, {"input": x, **facts}, x.shape)
+        x = call.emit(name, x.shape, input=x, **facts)
         shorter = [one - (at == axis % call.rank) for at, one in enumerate(x.shape)]
-        x = call.add("getitem", {"input": x, "index": tuple(index)}, shorter)
-        call.add("pad", {"input": x, "pad": tuple(amounts), "mode": "constant"})
+        x = call.emit("getitem", shorter, input=x, index=tuple(index))
+        call.emit("pad", input=x, pad=tuple(amounts), mode="constant")
 
     return lower
 
@@ -628,22 +621,22 @@ def _softmax(name: str) -> Lower:
 
     def lower(call: Call) -> None:
         if call.node.opset >= 13:
-            call.add(name, {"input": call.x, "dim": call.get("axis", -1)})
+            call.emit(name, input=call.x, dim=call.get("axis", -1))
             return
         axis = call.get("axis", 1) % max(1, call.rank)
         x = call.x
         for place in range(axis, call.rank - 1):
             if x.shape[place] > 1:
-                x = call.add(name, {"input": x, "dim": place}, x.shape)
-        call.add(name, {"input": x, "dim": call.rank - 1})
+                x = call.emit(name, x.shape, input=x, dim=place)
+        call.emit(name, input=x, dim=call.rank - 1)
 
     return lower
 
 
 def _product(left: int, right: int) -> Lower:
     def lower(call: Call) -> None:
-        factors = {"input": call.as_matrix(left), "other": call.as_matrix(right)}
-        call.first_output_alone("matmul", factors)
+        factors = call.as_matrix(left), call.as_matrix(right)
+        call.emit("matmul", output=0, input=factors[0], other=factors[1])
 
     return lower
 
@@ -652,10 +645,10 @@ def _gemm(call: Call) -> None:
     """Multiply matrices, one of which may have to be turned first."""
     if call.depends(1):
         left, right = (_turned(call, at, name) for at, name in enumerate(("transA", "transB")))
-        call.add("matmul", {"input": left, "other": right})
+        call.emit("matmul", input=left, other=right)
         return
     x, weight = _turned(call, 0, "transA"), call.as_matrix(1)
-    call.add("linear", {"input": x, "weight": weight if call.get("transB", 0) else _across(weight)})
+    call.emit("linear", input=x, weight=weight if call.get("transB", 0) else _across(weight))
 
 
 def _turned(call: Call, place: int, name: str) -> TensorRef:
@@ -664,7 +657,7 @@ def _turned(call: Call, place: int, name: str) -> TensorRef:
     if not call.get(name, 0):
         return x
     if call.depends(place):
-        return call.add("transpose", {"input": x, "dim0": 0, "dim1": 1}, x.shape[::-1])
+        return call.emit("transpose", x.shape[::-1], input=x, dim0=0, dim1=1)
     return _across(x)
 
 
@@ -677,7 +670,7 @@ def _across(matrix: TensorRef) -> TensorRef:
 
 def _einsum(call: Call) -> None:
     operands = tuple(map(call.as_matrix, range(len(call.node.inputs))))
-    call.add("einsum", {"equation": call.get("equation"), "operands": operands})
+    call.emit("einsum", equation=call.get("equation"), operands=operands)
 
 
 def _attention(call: Call) -> None:
@@ -688,15 +681,21 @@ def _attention(call: Call) -> None:
     counts = [call.get(name) for name in ("q_num_heads", "kv_num_heads", "kv_num_heads")]
     query, key, value = (_by_heads(call, call.of(at), count) for at, count in enumerate(counts))
     mask, causal = _mask_of_attention(call, query.shape[-2], key.shape[-2])
-    given = {"query": query, "key": key, "value": value, "attn_mask": mask, "is_causal": causal}
+    given: dict[str, Any] = {
+        "query": query,
+        "key": key,
+        "value": value,
+        "attn_mask": mask,
+        "is_causal": causal,
+    }
     if call.rank == 4:
-        call.add("scaled_dot_product_attention", given)
+        call.emit("scaled_dot_product_attention", **given)
         return
     shape = (*query.shape[:-1], value.shape[-1])
-    made = call.add("scaled_dot_product_attention", given, shape)
+    made = call.emit("scaled_dot_product_attention", shape, **given)
     sizes = [shape[at] for at in _HEADS_BEHIND]
-    made = call.add("permute", {"input": made, "dims": _HEADS_BEHIND}, sizes)
-    call.add("reshape", {"input": made})
+    made = call.emit("permute", sizes, input=made, dims=_HEADS_BEHIND)
+    call.emit("reshape", input=made)
 
 
 _HEADS_BEHIND = (0, 2, 1, 3)
@@ -708,9 +707,9 @@ def _by_heads(call: Call, x: TensorRef, count: int | None) -> TensorRef:
     if len(x.shape) == 4 or count is None:
         return x
     batch, positions, channels = x.shape
-    made = call.add("reshape", {"input": x}, (batch, positions, count, channels // count))
+    made = call.emit("reshape", (batch, positions, count, channels // count), input=x)
     sizes = [made.shape[at] for at in _HEADS_BEHIND]
-    return call.add("permute", {"input": made, "dims": _HEADS_BEHIND}, sizes)
+    return call.emit("permute", sizes, input=made, dims=_HEADS_BEHIND)
 
 
 def _mask_of_attention(call: Call, queries: int, keys: int) -> tuple[TensorRef | None, bool]:
@@ -745,14 +744,14 @@ def _recurrent(name: str) -> Lower:
         both = 2 if direction == "bidirectional" else 1
         read = {"input": call.x, "batch_first": False, "direction": direction}
         outputs = call.node.outputs
-        made = call.add(name, read, (steps, batch, both * hidden))
+        made = call.emit(name, (steps, batch, both * hidden), **read)
         if outputs[0]:
-            parts = call.add("reshape", {"input": made}, (steps, batch, both, hidden))
-            call.first_output_alone("permute", {"input": parts, "dims": (0, 2, 1, 3)})
+            parts = call.emit("reshape", (steps, batch, both, hidden), input=made)
+            call.emit("permute", output=0, input=parts, dims=(0, 2, 1, 3))
         for place in range(1, len(outputs)):
             if outputs[place]:
-                last = call.add("select_last", {"input": made, "dim": 0}, made.shape[1:])
-                call.one(place, "reshape", {"input": last}, ())
+                last = call.emit("select_last", made.shape[1:], input=made, dim=0)
+                call.emit("reshape", output=place, held=(), input=last)
 
     return lower
 
@@ -761,25 +760,25 @@ def _recurrent(name: str) -> Lower:
 
 
 def _batch_norm(call: Call) -> None:
-    read = {"input": call.x, "running_mean": call.of(3), "running_var": call.of(4)}
-    made = call.all()[:3]  # what is kept of batches are no parameters
-    call.one(0, "batch_norm", read, made)
+    held = call.all()[:3]  # what is kept of batches are no parameters
+    kept = {"running_mean": call.of(3), "running_var": call.of(4)}
+    call.emit("batch_norm", None, 0, held, input=call.x, **kept)
 
 
 def _layer_norm(name: str) -> Lower:
     def lower(call: Call) -> None:
         axis = call.get("axis", -1) % call.rank
-        call.first_output_alone(name, {"input": call.x, "normalized_shape": call.x.shape[axis:]})
+        call.emit(name, output=0, input=call.x, normalized_shape=call.x.shape[axis:])
 
     return lower
 
 
 def _group_norm(call: Call) -> None:
-    call.add("group_norm", {"input": call.x, "num_groups": call.get("num_groups")})
+    call.emit("group_norm", input=call.x, num_groups=call.get("num_groups"))
 
 
 def _lp_norm(call: Call) -> None:
-    call.add("normalize", {"input": call.x, "p": call.get("p", 2), "dim": call.get("axis", -1)})
+    call.emit("normalize", input=call.x, p=call.get("p", 2), dim=call.get("axis", -1))
 
 
 # --- plumbing ----------------------------------------------------------------------------------
@@ -787,34 +786,34 @@ def _lp_norm(call: Call) -> None:
 
 def _flatten(call: Call) -> None:
     if call.get("axis", 1) == 1:
-        call.add("flatten", {"input": call.x, "start_dim": 1, "end_dim": -1})
+        call.emit("flatten", input=call.x, start_dim=1, end_dim=-1)
     else:
-        call.add("reshape", {"input": call.x})
+        call.emit("reshape", input=call.x)
 
 
 def _transpose(call: Call) -> None:
     order = tuple(call.get("perm") or range(call.rank)[::-1])
-    call.add("permute", {"input": call.x, "dims": order})
+    call.emit("permute", input=call.x, dims=order)
 
 
 def _concat(call: Call) -> None:
     """Put tensors side by side; two parts of one that changed places are a roll."""
-    parts = [call.slices.get(one.number) for one in call.all()]
+    parts = [call.lowering.slices.get(one.number) for one in call.all()]
     if len(parts) == 2 and parts[0] and parts[1]:
         (source, axis, start, stop), (other, along, first, last) = parts[0], parts[1]
         whole = call.shape[axis]
         if (source, axis, stop) == (other, along, whole) and (first, last) == (0, start):
-            x = call.tensor_of(source)
+            x = call.lowering.numbered(source)
             shift = -start if 2 * start <= whole else whole - start
-            call.add("roll", {"input": x, "shifts": shift, "dims": axis})
+            call.emit("roll", input=x, shifts=shift, dims=axis)
             return
-    call.add("cat", {"tensors": tuple(call.all()), "dim": call.get("axis", 1)})
+    call.emit("cat", tensors=tuple(call.all()), dim=call.get("axis", 1))
 
 
 def _split(call: Call) -> None:
     axis = call.get("axis", 0) % call.rank
-    sizes = tuple(call.output_shape(place)[axis] for place in range(len(call.node.outputs)))
-    call.add("split", {"input": call.x, "sizes": sizes, "dim": axis})
+    sizes = tuple(call.result(place).shape[axis] for place in range(len(call.node.outputs)))
+    call.emit("split", input=call.x, sizes=sizes, dim=axis)
 
 
 def _slice(call: Call) -> None:
@@ -836,41 +835,41 @@ def _slice(call: Call) -> None:
             index[place] = slice(last - taken.start, last - taken.stop, -step)
     x = call.x
     if turned and call.shape == x.shape:
-        call.add("flip", {"input": x, "dims": tuple(turned)})
+        call.emit("flip", input=x, dims=tuple(turned))
         return
     if turned:
-        x = call.add("flip", {"input": x, "dims": tuple(turned)}, x.shape)
-    made = call.add("getitem", {"input": x, "index": tuple(index)})
+        x = call.emit("flip", x.shape, input=x, dims=tuple(turned))
+    made = call.emit("getitem", input=x, index=tuple(index))
     cut = [at for at in range(call.rank) if made.shape[at] != x.shape[at]]
     if len(cut) == 1 and index[cut[0]].step == 1:
         start, stop, _ = index[cut[0]].indices(x.shape[cut[0]])
-        call.slices[made.number] = (x.number, cut[0], start, stop)
+        call.lowering.slices[made.number] = (x.number, cut[0], start, stop)
 
 
 def _gather(call: Call) -> None:
     """Pick indices: a number, a run of numbers, any numbers, or what data says."""
     axis = call.get("axis", 0)
     if not call.depends(0):
-        call.add("embedding", {"input": call.of(1), "weight": call.x})
+        call.emit("embedding", input=call.of(1), weight=call.x)
         return
     indices = call.node.numbers.get(call.node.input(1))
     size = call.x.shape[axis % call.rank]
     if indices is not None and indices.ndim == 0:
-        call.add("select", {"input": call.x, "dim": axis, "index": int(indices) % size})
+        call.emit("select", input=call.x, dim=axis, index=int(indices) % size)
         return
     if indices is not None and indices.ndim == 1 and indices.size:
         listed = [int(one) % size for one in indices]
         if listed == list(range(listed[0], listed[0] + len(listed))):
             arguments = {"dim": axis, "start": listed[0], "stop": listed[-1] + 1}
-            call.add("slice", {"input": call.x, **arguments})
+            call.emit("slice", input=call.x, **arguments)
             return
-    call.add("index_select", {"input": call.x, "dim": axis, "index": call.of(1)})
+    call.emit("index_select", input=call.x, dim=axis, index=call.of(1))
 
 
 def _gather_elements(call: Call) -> None:
     """Pick numbers along one dimension by others."""
     arguments = {"input": call.x, "dim": call.get("axis", 0), "index": call.of(1)}
-    call.first_output_alone("gather", arguments)
+    call.emit("gather", output=0, **arguments)
 
 
 _PADDING = {"constant": "constant", "reflect": "reflect", "edge": "replicate", "wrap": "circular"}
@@ -888,7 +887,7 @@ def _pad(call: Call) -> None:
         end[axis % call.rank] = int(amounts[place + len(axes)])
     pairs = [one for pair in reversed(list(zip(begin, end, strict=True))) for one in pair]
     mode = _PADDING[call.get("mode", "constant")]
-    call.add("pad", {"input": call.x, "pad": tuple(pairs), "mode": mode})
+    call.emit("pad", input=call.x, pad=tuple(pairs), mode=mode)
 
 
 def _centre(call: Call) -> None:
@@ -896,7 +895,7 @@ def _centre(call: Call) -> None:
     added = [new - old for new, old in zip(call.shape, call.x.shape, strict=True)]
     sides = [(one // 2 if one > 0 else -(-one // 2), one) for one in reversed(added)]
     pairs = [side for begin, one in sides for side in (begin, one - begin)]
-    call.add("pad", {"input": call.x, "pad": tuple(pairs), "mode": "constant"})
+    call.emit("pad", input=call.x, pad=tuple(pairs), mode="constant")
 
 
 def _where(call: Call) -> None:
@@ -905,19 +904,19 @@ def _where(call: Call) -> None:
     condition = call.as_mask(0)
     filled, beside = call.number(1), call.number(2)
     if filled is not None and call.depends(2):
-        call.add("masked_fill", {"input": other, "mask": condition, "value": filled})
+        call.emit("masked_fill", input=other, mask=condition, value=filled)
         return
     arguments: dict[str, Any] = {"condition": condition, "input": one, "other": other}
     if beside is not None and call.depends(1):
         arguments["other"] = beside
-    call.add("where", arguments)
+    call.emit("where", **arguments)
 
 
 def _with_mask(name: str) -> Lower:
     """Return what lowers an operator that may put a mask on scores."""
 
     def lower(call: Call) -> None:
-        call.add(name, {"input": call.as_mask(0), "other": call.as_mask(1)})
+        call.emit(name, input=call.as_mask(0), other=call.as_mask(1))
 
     return lower
 

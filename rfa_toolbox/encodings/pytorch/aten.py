@@ -48,6 +48,8 @@ def normalised(
         rank = len(weight.shape) - 2 if isinstance(weight, TensorRef) else 2
         kind = "conv_transpose" if arguments.get("transposed") else "conv"
         return f"{kind}{rank}d", arguments
+    if name == "tensordot" and len(values) > 3:  # the dimensions of either tensor by themselves
+        values = [*values[:2], tuple(values[2:4])]
     if name == "index":
         picked = values[1] if isinstance(values[1], tuple) else (values[1],)
         index = tuple(slice(None) if one is None else one for one in picked)

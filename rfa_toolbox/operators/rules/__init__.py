@@ -181,7 +181,7 @@ _FAMILIES: tuple[tuple[Rule, str], ...] = (
         sort topk unique
         """,
     ),
-    (mixing.softmax, "log_softmax softmax softmin"),
+    (mixing.softmax, "gumbel_softmax log_softmax softmax softmin"),
     (mixing.tensordot, "tensordot"),
     (assembling.cat, "cat dstack hstack vstack"),
     (assembling.setitem, "setitem"),
@@ -251,7 +251,7 @@ _FAMILIES: tuple[tuple[Rule, str], ...] = (
         elementwise.same_shape,
         """
         alpha_dropout batch_norm channel_shuffle dropout dropout1d dropout2d dropout3d
-        feature_alpha_dropout feature_dropout group_norm gumbel_softmax instance_norm layer_norm
+        feature_alpha_dropout feature_dropout group_norm instance_norm layer_norm
         local_response_norm native_batch_norm native_dropout native_layer_norm normalize rms_norm
         sync_batch_norm weight_norm
         """,

@@ -139,14 +139,14 @@ def _left_by(operation: Operation) -> tuple[Numbers | None, bool]:
         return None, False
     (mask,) = masks
     if name == "masked_fill":
-        filling = _hides(operation.get("value", operation.get("2", 0)))
+        filling = _hides(operation.get("value", 0))
         return (None, False) if filling is None else (allowed_by(_opposite(mask)), filling == 0)
     if name == "mul":
         return allowed_by(_not_zero(mask)), True
     if name not in ("add", "sub"):
         return None, False
     if mask is not operation.tensors[0]:
-        factor = operation.get("alpha", operation.get("2", 1))
+        factor = operation.get("alpha", 1)
         mask = _times(mask, -factor if name == "sub" else factor)
     return allowed_by(mask), False
 

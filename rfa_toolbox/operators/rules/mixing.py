@@ -93,7 +93,7 @@ def scan(known: Known, operation: Operation) -> Answer:
         default = (-2, -1)
     elif operation.name.endswith("n") or operation.name.endswith("shift"):
         default = None
-    dimensions = places_of(operation.get("dim", operation.get("2", default)), rank)
+    dimensions = places_of(operation.get("dim", default), rank)
     windows = known.mixing(value, dimensions)
     shape = operation.outputs[0].shape
     if shape != tensor.shape:
