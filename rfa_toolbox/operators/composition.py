@@ -25,17 +25,19 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
 
     Its kernel is that of the longest way through, ``shortest_kernel_size`` that of the shortest.
     """
-    counts: dict[str, Any] = {name: any(map(told, steps)) for name, told in _FLAGS.items()}
-    for name, told in _COUNTS.items():
-        several = [count for count in map(told, steps) if count is not None]
+    blocks = _norm_blocks(steps)
+    if len(steps) == 1 and axes:
+        said = zip(_SAID, _said_by(steps[0]), strict=True)
+        return _layer(label, steps[0].windows, norm_blocks=blocks, **dict(said))
+    counts: dict[str, Any] = {"norm_blocks": blocks}
+    for name in _FLAGS:
+        counts[name] = any(getattr(step, name) for step in steps)
+    for name in _COUNTS:
+        several = [count for step in steps if (count := getattr(step, name)) is not None]
         counts[name] = several[-1] if several else None
-    counts["norm_blocks"] = _norm_blocks(steps)
     if not axes:
         return LayerDefinition(label, 1, 1, **counts)
     sizes = _how_sizes_follow(steps)
-    if len(steps) == 1:
-        counts |= {"blockwise": steps[0].blockwise, **sizes}
-        return _layer(label, steps[0].windows, **counts)
     decisive = [step for step in steps if not step.neutral]
     if len(decisive) <= 1 and _is_chain(steps):
         blockwise = bool(decisive) and decisive[0].blockwise
@@ -46,13 +48,12 @@ def composed(label: str, steps: Sequence[Step], axes: int) -> LayerDefinition:
     return _along_paths(label, _composed_node(steps), counts)
 
 
-_FLAGS = {
-    name: operator.attrgetter(name)
-    for name in ("resolution_dependent", "ignored_global", "position_dependent", "covers_map")
-}
+_FLAGS = ("resolution_dependent", "ignored_global", "position_dependent", "covers_map")
 """What a layer is if one of its steps is."""
-_COUNTS = {name: operator.attrgetter(name) for name in ("filters", "units")}
+_COUNTS = ("filters", "units")
 """What the last of its steps has that has any."""
+_SAID = (*_FLAGS, *_COUNTS, "blockwise", "ceil_mode", "same_padding")
+_said_by = operator.attrgetter(*_SAID)
 
 
 def _norm_blocks(steps: Sequence[Step]) -> tuple[int, ...] | None:

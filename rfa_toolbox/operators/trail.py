@@ -433,14 +433,13 @@ class Trail(Known):
         Those that views left some units of become steps as those behind a strided slice do.
         """
         values = [self.settled(tensor) for tensor in tensors]
-        if all(value.layout == values[0].layout for value in values):
+        several = [(layouts.grids(value.layout), _steps(value.layout)) for value in values]
+        if several.count(several[0]) == len(several):
             return values
         for tensor, axes in self._in_other_blocks(tensors, values):
             self._coarsened(tensor, axes)
         values = [self.settled(tensor) for tensor in tensors]
         grids = [_steps(value.layout) for value in values]
-        if all(one == grids[0] for one in grids):
-            return values
         for tensor, value, own in zip(tensors, values, grids, strict=True):
             if any(
                 step > 1 and any(one.get(axis, step) != step for one in grids)

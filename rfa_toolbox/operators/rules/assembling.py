@@ -57,7 +57,7 @@ def cat(known: Known, operation: Operation) -> Answer:
         next(found).layout if known.depends(one) else layouts.broadcast((), one.shape)
         for one in tensors
     ]
-    others = [_with(layout, dimension, ()) for layout in laid]
+    others = list(dict.fromkeys(_with(layout, dimension, ()) for layout in laid))
     rest = layouts.broadcast(
         others, tuple(size if place != dimension else 1 for place, size in enumerate(shape))
     )
