@@ -159,7 +159,7 @@ class Trail(Known):
             rule = self.rules.get(operation.name, unknown)
             self._prepare(rule, operation, operands)
             answer = rule(self, operation)
-            self._apply(operation, answer)
+            self._apply(operation, answer, operands)
             if not any(map(self._is_result, operation.outputs)):
                 self.moved.update((tensor.number, operation) for tensor in operation.outputs)
                 self._leave_out(operation)
@@ -532,14 +532,16 @@ class Trail(Known):
 
     # -- from effects to steps
 
-    def _apply(self, ran: Operation, answer: Answer) -> None:
-        """Write down what an operation does."""
+    def _apply(self, ran: Operation, answer: Answer, operands: Sequence[TensorRef]) -> None:
+        """Write down what an operation does, given the tensors that it reads."""
         if isinstance(answer, Moved):
             self.values.update(answer.values)
             self.even.update(answer.even)
             return
-        operation = answer.operation or ran
-        operands = self.operands(operation)
+        operation = ran
+        if answer.operation is not None:
+            operation = answer.operation
+            operands = self.operands(operation)
         read = [
             self.values[tensor.number]
             if answer.as_it_lies
@@ -691,7 +693,7 @@ class Trail(Known):
         """Return that a step is a bound where positions are in an order that is not followed."""
         if facts.get("certainty", "exact") != "exact":
             return {}
-        if not all(self._sees_all(sources, axis) for axis in grid.unordered):
+        if grid.unordered and not all(self._sees_all(sources, axis) for axis in grid.unordered):
             return {"certainty": "bound", "reason": _SOMEWHERE}
         return {"certainty": "bound", "reason": _IN_DISORDER} if grid.in_disorder else {}
 
@@ -874,14 +876,14 @@ def _say_what_is_left_out(value: Value, facts: dict[str, Any]) -> None:
 
 def _as_told(value: Value, effect: Effect, axes: int) -> Value:
     """Return what an effect says of the first output, beside what follows from its windows."""
-    changes: dict[str, Any] = {
-        name: told
-        for name in ("parts", "gaps", "apart")
-        if (told := getattr(effect, name)) is not None
-    }
+    if effect.parts is not None:
+        value = value._replace(parts=effect.parts)
+    if effect.gaps is not None:
+        value = value._replace(gaps=effect.gaps)
+    if effect.apart is not None:
+        value = value._replace(apart=effect.apart)
     if effect.laid is not None:
-        changes["layout"] = effect.laid(value.layout)
-    value = value._replace(**changes) if changes else value
+        value = value._replace(layout=effect.laid(value.layout))
     return with_copies(value, effect.copies, axes)
 
 
