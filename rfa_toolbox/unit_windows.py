@@ -199,13 +199,18 @@ def shifted(windows: UnitWindows, offset: int) -> UnitWindows:
     )
 
 
-def union(several: Sequence[UnitWindows]) -> UnitWindows | None:
+def union(several: Sequence[UnitWindows], units: int | None = None) -> UnitWindows | None:
     """Return what units see that read several maps, unit by unit.
 
-    None if the maps have different jumps: unit by unit they drift apart, and no window repeats.
+    If the maps have different jumps, they drift apart unit by unit, and no window repeats. Then it
+    is known for a map of so many ``units``, outside of which is padding that sees nothing; else
+    None.
 
     >>> union([IMAGE, shifted(IMAGE, 4)])
     UnitWindows(advance=1, firsts=(0,), lasts=(4,))
+    >>> faster = slid(IMAGE, 1, stride=2)
+    >>> union([IMAGE, faster]), union([IMAGE, faster], units=5).size
+    (None, 5)
     """
     first, *others = dict.fromkeys(several)
     if not others:
@@ -218,16 +223,32 @@ def union(several: Sequence[UnitWindows]) -> UnitWindows | None:
             (min(one.firsts[0] for one in several),),
             (max(one.lasts[0] for one in several),),
         )
-    if any(one.jump != first.jump for one in others):
-        return None
     period = math.lcm(*(len(one.firsts) for one in several))
-    if period > MAX_PERIOD:
-        return None
+    if period > MAX_PERIOD or any(one.jump != first.jump for one in others):
+        return _of_so_many(several, units)
     unrolled = [_unrolled(one, period) for one in dict.fromkeys(several)]
     return _reduced(
         int(first.jump * period),
         [min(column) for column in zip(*(firsts for firsts, _ in unrolled), strict=True)],
         [max(column) for column in zip(*(lasts for _, lasts in unrolled), strict=True)],
+    )
+
+
+_PADDING = 64
+"""Periods are multiples of it, so that usual strides divide them."""
+
+
+def _of_so_many(several: Sequence[UnitWindows], units: int | None) -> UnitWindows | None:
+    """Return what the units of a map see that read several maps; twice as many repeat."""
+    if units is None or 2 * units + _PADDING > MAX_PERIOD:
+        return None
+    period = -(-2 * units // _PADDING) * _PADDING
+    read = [[region_of(one, unit) for one in several] for unit in range(units)]
+    nothing = [math.inf] * (period - units)
+    return UnitWindows(
+        round(max(one.jump for one in several) * period),
+        (*(min(first for first, _ in regions) for regions in read), *nothing),
+        (*(max(last for _, last in regions) for regions in read), *(-one for one in nothing)),
     )
 
 

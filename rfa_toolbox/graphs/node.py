@@ -331,7 +331,9 @@ class EnrichedNetworkNode:
                 setter(self, name, getattr(placed[0], name))
             return
         maps = [node._seen for node in placed]
-        read = places_read(maps, self._read_offsets(), axes or 1)
+        read = places_read(
+            maps, self._read_offsets(), axes or 1, units=self._units_read(placed, axes or 1)
+        )
         seen = places_behind(read, layer, axes or 1)
         before = [node._paths for node in placed]
         if None in seen:
@@ -366,6 +368,18 @@ class EnrichedNetworkNode:
             and not self.layer_info.sees_all_at_any_size
         )
 
+    def _units_read(
+        self, placed: Sequence[EnrichedNetworkNode], axes: int
+    ) -> tuple[int, ...] | None:
+        """Return for how many units there is something in all of several maps; None if unknown."""
+        if len(placed) < 2:
+            return None
+        sizes = [node.measures.feature_map for node in placed]
+        known = [size for size in sizes if size is not None and len(size) == axes]
+        if len(known) < len(sizes):
+            return None
+        return smallest_read(known, self._read_offsets(), axes)
+
     def _find_lasting_fields(self, placed: Sequence[EnrichedNetworkNode], axes: int | None) -> None:
         """Find what holds at any resolution, beside what holds at this one."""
         layer, count, setter = self.layer_info, axes or 1, object.__setattr__
@@ -383,7 +397,8 @@ class EnrichedNetworkNode:
             apart = node.resized_to != self.resized_to  # in pixels of another image
             maps.append((unit_windows.EVERYTHING,) * count if apart else node._near)
             before.append(((arithmetic.INFINITE_PATH,),) * count if apart else node._lasting_paths)
-        read = places_read(maps, self._read_offsets(), count, near=True)
+        units = self._units_read(placed, count)
+        read = places_read(maps, self._read_offsets(), count, near=True, units=units)
         near = places_behind(read, layer, count)
         setter(self, "_near", near)
         paths = self._paths

@@ -41,31 +41,45 @@ def reads_of(several: Sequence[Places], offsets: Sequence[Any], axis: int) -> Se
 
 
 def places_read(
-    several: Sequence[Places], offsets: Sequence[Any], axes: int, near: bool = False
+    several: Sequence[Places],
+    offsets: Sequence[Any],
+    axes: int,
+    near: bool = False,
+    units: Sequence[int] | None = None,
 ) -> Places:
-    """Return where the units of the grid look that a layer slides over; ``near`` as above."""
+    """Return where the units of the grid look that a layer slides over; ``near`` as above.
+
+    ``units`` are those of the grid per axis, if known.
+    """
     if not several:
         return START
     if not offsets:
         first = several[0]
         if several.count(first) == len(several):
             return first
-        if all(axis is places[0] for places in several for axis in places):
-            return ((_near if near else _seen)([places[0] for places in several]),) * axes
+        square = units is None or len(set(units)) == 1
+        if square and all(axis is places[0] for places in several for axis in places):
+            merge = _near if near else _seen
+            return (
+                merge([places[0] for places in several], None if units is None else units[0]),
+            ) * axes
     merge = _near if near else _seen
-    return tuple(merge(reads_of(several, offsets, axis)) for axis in range(axes))
+    return tuple(
+        merge(reads_of(several, offsets, axis), None if units is None else units[axis])
+        for axis in range(axes)
+    )
 
 
-def _seen(reads: Sequence[UnitWindows | None]) -> UnitWindows | None:
+def _seen(reads: Sequence[UnitWindows | None], units: int | None = None) -> UnitWindows | None:
     if EVERYTHING in reads:
         return EVERYTHING
     known = [one for one in reads if one is not None]
-    return unit_windows.union(known) if len(known) == len(reads) else None
+    return unit_windows.union(known, units) if len(known) == len(reads) else None
 
 
-def _near(reads: Sequence[UnitWindows | None]) -> UnitWindows | None:
+def _near(reads: Sequence[UnitWindows | None], units: int | None = None) -> UnitWindows | None:
     finite = [one for one in reads if one is None or one.size != math.inf]
-    return _seen(finite) if finite else EVERYTHING
+    return _seen(finite, units) if finite else EVERYTHING
 
 
 def extents_lost(

@@ -210,6 +210,32 @@ def test_one_map_of_another_jump_is_enough_not_to_guess():
     assert unit_windows.union([IMAGE, unit_windows.shifted(IMAGE, 1), other]) is None
 
 
+@given(layers, layers, st.integers(1, 40))
+def test_maps_that_drift_apart_are_known_unit_by_unit_for_a_map_of_so_many_units(
+    left, right, units
+):
+    several = [unit_windows.slid(IMAGE, **left), unit_windows.slid(IMAGE, **right)]
+    found = unit_windows.union(several, units)
+    if unit_windows.union(several) is not None:
+        assert found == unit_windows.union(several)
+        return
+    for unit in range(units):
+        regions = [unit_windows.region_of(one, unit) for one in several]
+        first, last = zip(*regions, strict=True)
+        assert unit_windows.region_of(found, unit) == (min(first), max(last))
+    assert found.period % 64 == 0
+    assert found.period >= 2 * units
+    for unit in (*range(units, found.period), *range(units - found.period, 0)):
+        assert unit_windows.region_of(found, unit)[0] == math.inf
+    assert abs(found.jump - max(one.jump for one in several)) < 1
+
+
+def test_maps_that_drift_apart_are_followed_up_to_a_length():
+    other = unit_windows.slid(IMAGE, 1, 2)
+    assert unit_windows.union([IMAGE, other], 2016).period == 4032
+    assert unit_windows.union([IMAGE, other], 2017) is None
+
+
 def test_windows_that_repeat_too_seldom_are_not_followed():
     assert unit_windows.slid(IMAGE, 1, upsampling=4097) is None
     finest = unit_windows.slid(IMAGE, 1, upsampling=4096)
