@@ -147,7 +147,8 @@ class Constants:
 
     def parameters_of(self, tensors: Iterable[torch.Tensor]) -> tuple[str, ...]:
         """Return the names of the parameters that tensors are, or were computed from."""
-        several = [names for one in tensors if (names := self._origins.get(id(one))) is not None]
+        found = map(self._origins.get, map(id, tensors))
+        several = [names for names in found if names is not None]
         if len(several) < 2:
             return several[0] if several else ()
         return tuple(dict.fromkeys(name for names in several for name in names))

@@ -178,11 +178,16 @@ def _place_of(model: nn.Module) -> tuple[torch.device, torch.dtype]:
 
     Complex numbers in a model of real ones are what it multiplies spectra with, not its input.
     """
-    held = (*model.parameters(), *model.buffers())
-    device = held[0].device if held else torch.device("cpu")
-    real = (one.dtype for one in held if one.is_floating_point())
-    imaginary = (one.dtype for one in held if one.is_complex())
-    return device, next(real, next(imaginary, torch.float32))
+    first = next(_held(model), None)
+    real = (one.dtype for one in _held(model) if one.is_floating_point())
+    imaginary = (one.dtype for one in _held(model) if one.is_complex())
+    device = torch.device("cpu") if first is None else first.device
+    return device, next(real, None) or next(imaginary, torch.float32)
+
+
+def _held(model: nn.Module) -> Iterator[torch.Tensor]:
+    yield from model.parameters()
+    yield from model.buffers()
 
 
 def usual_examples(model: nn.Module) -> Iterator[tuple[int, ...]]:

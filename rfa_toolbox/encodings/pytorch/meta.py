@@ -202,10 +202,10 @@ class Recorder(TorchFunctionMode):
 
     def register(self, tensor: torch.Tensor) -> TensorRef:
         """Give a tensor a new number: it is new, or was changed in place."""
-        self._numbers[id(tensor)] = self._next
+        number = self._numbers[id(tensor)] = self._next
         self.keep(tensor)
         self._next += 1
-        return TensorRef(self._next - 1, tuple(tensor.shape))
+        return TensorRef(number, tuple(tensor.shape))
 
     def keep(self, tensor: torch.Tensor) -> None:
         """Keep the id of a tensor its own: freed, it could come back for another one."""
@@ -410,7 +410,7 @@ class Recorder(TorchFunctionMode):
         if result is first and first is not None and first._version == version:
             # Returned as it came in (dropout in eval mode): a value of its own all the same.
             result = first.view_as(first)
-        outputs = tuple(tensors_of(result)) if not isinstance(result, torch.Tensor) else (result,)
+        outputs = (result,) if isinstance(result, torch.Tensor) else tuple(tensors_of(result))
         if not outputs:
             return result
         self._write(called.name, arguments, outputs, parameters)
@@ -456,7 +456,7 @@ class Recorder(TorchFunctionMode):
         outputs: tuple[torch.Tensor, ...],
         parameters: tuple[str, ...] = (),
     ) -> None:
-        references = tuple(self.register(tensor) for tensor in outputs)
+        references = tuple(map(self.register, outputs))
         self.operations.append(
             Operation(name, arguments, references, self.scopes.current, parameters)
         )

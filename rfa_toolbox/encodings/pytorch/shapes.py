@@ -143,14 +143,11 @@ def _same(tensor: Any) -> torch.Tensor | None:
     return torch.empty_strided(tensor.shape, strides, dtype=tensor.dtype, device=_META)
 
 
-def _fits(tensor: Any, like: torch.Tensor, shape: Sequence[int]) -> bool:
-    """Whether a tensor is a usual one of a shape, and of the type of another one."""
-    return _is_usual(tensor) and tensor.dtype is like.dtype and tensor.shape == torch.Size(shape)
-
-
-def _fit(tensors: Sequence[Any], like: torch.Tensor, shape: Sequence[int]) -> bool:
-    """Whether tensors that may be left out fit."""
-    return all(one is None or _fits(one, like, shape) for one in tensors)
+def _fits(tensor: Any, like: torch.Tensor, shape: tuple[int, ...]) -> bool:
+    """Whether a tensor is left out, or is a usual one of a shape and of the type of another one."""
+    return tensor is None or (
+        _is_usual(tensor) and tensor.dtype is like.dtype and tensor.shape == shape
+    )
 
 
 def _made(shape: tuple[int, ...], like: torch.Tensor) -> torch.Tensor:
@@ -183,7 +180,7 @@ def _conv2d(
         or made < 1
         or channels != read * groups
         or made % groups
-        or not _fit((bias,), input, (made,))
+        or not _fits(bias, input, (made,))
     ):
         return None
     left = tuple(map(_slid, sizes, kernel, _pair(stride), _pair(padding), _pair(dilation)))
@@ -236,7 +233,7 @@ def _linear(
     if not _is_usual(input) or not input.dim() or not weight.dim():
         return None
     made = weight.shape[0]
-    if not _fits(weight, input, (made, input.shape[-1])) or not _fit((bias,), input, (made,)):
+    if not _fits(weight, input, (made, input.shape[-1])) or not _fits(bias, input, (made,)):
         return None
     return _made((*input.shape[:-1], made), input)
 
@@ -273,7 +270,8 @@ def _layer_norm(
     if (
         not normal
         or input.shape[-len(normal) :] != normal
-        or not _fit((weight, bias), input, normal)
+        or not _fits(weight, input, normal)
+        or not _fits(bias, input, normal)
     ):
         return None
     # What is in another order is put into the plain one first.

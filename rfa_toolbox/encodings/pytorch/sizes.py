@@ -60,6 +60,8 @@ def compared(record: Record, other: Record | None) -> Record:
 
 def _with_notes(record: Record, noted: Sequence[str], found: Mapping[int, Parts]) -> Record:
     """Return a record with notes on operations; found are those on what makes some tensors."""
+    if not found and not any(noted):
+        return record
     made: list[Operation] = []
     for operation, note in zip(record.operations, noted, strict=True):
         part = next((found[n] for n in _numbers(operation.outputs) if n in found), Parts())
@@ -133,7 +135,9 @@ def _left_out(operation: Operation) -> tuple[int, ...] | None:
     A part that leaves out no more of a larger map is no share of it: it takes padding off again.
     """
     before, after = next(tensors_in(operation.arguments)).shape, operation.outputs[0].shape
-    return tuple(map(operator.sub, before, after)) if len(before) == len(after) else None
+    if len(before) != len(after):
+        return None
+    return tuple(max(0, size - left) for size, left in zip(before, after, strict=True))
 
 
 def cuts_maps(record: Record) -> bool:
