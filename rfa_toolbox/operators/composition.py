@@ -222,7 +222,7 @@ def offsets_of(
 
     What is read at several places within a node is part of its own window; see ``composed``.
     """
-    if _has_window(steps) or _reads_in_place(steps):
+    if _has_window(steps) or (len(steps) == 1 and not steps[0].offsets):
         return ()
     found: dict[EnrichedNetworkNode, dict[tuple[int | None, ...], None]] = {
         node: {} for node in predecessors
@@ -236,11 +236,6 @@ def offsets_of(
         return ()
     nothing = ((0,) * len(steps[0].windows),)
     return tuple(() if node in unread else tuple(found[node]) or nothing for node in predecessors)
-
-
-def _reads_in_place(steps: Sequence[Step]) -> bool:
-    """Whether it is one step that reads everything unit upon unit, as most are."""
-    return len(steps) == 1 and not steps[0].offsets
 
 
 def _weights_of(steps: Sequence[Step]) -> set[int]:

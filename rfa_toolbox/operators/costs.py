@@ -113,54 +113,42 @@ def products(operation: Operation, depends: Depends) -> Products | None:
     told = operation.arguments.get("products")
     if told is not None:
         return Products(*told)
-    rule = _PRODUCTS.get(operation.name)
-    if rule is not None:
-        return rule(operation, depends)
-    return _NONE if operation.name in RULES else None
+    if operation.name not in _PRODUCTS:
+        return _NONE if operation.name in RULES else None
+    rule, names = _PRODUCTS[operation.name]
+    tensors = [operation.arguments.get(name) for name in names.split()]
+    if not all(isinstance(one, TensorRef) for one in tensors):
+        return None
+    return rule(operation, depends, *tensors)
 
 
 _NONE = Products()
 
 
-def _shape(operation: Operation, name: str) -> tuple[int, ...] | None:
-    tensor = operation.arguments.get(name)
-    return tensor.shape if isinstance(tensor, TensorRef) else None
-
-
-def _convolution(operation: Operation, depends: Depends) -> Products | None:
+def _convolution(operation: Operation, depends: Depends, weight: TensorRef) -> Products:
     """Every unit of the output reads the kernel over the channels of its group."""
-    weight = _shape(operation, "weight")
-    if weight is None:
-        return None
-    return Products(math.prod(operation.outputs[0].shape) * math.prod(weight[1:]))
+    return Products(math.prod(operation.outputs[0].shape) * math.prod(weight.shape[1:]))
 
 
-def _transposed(operation: Operation, depends: Depends) -> Products | None:
+def _transposed(
+    operation: Operation, depends: Depends, weight: TensorRef, read: TensorRef
+) -> Products:
     """Every unit of the input writes the kernel into the channels of its group."""
-    weight, read = _shape(operation, "weight"), _shape(operation, "input")
-    if weight is None or read is None:
-        return None
-    return Products(math.prod(read) * math.prod(weight[1:]))
+    return Products(math.prod(read.shape) * math.prod(weight.shape[1:]))
 
 
-def _linear(operation: Operation, depends: Depends) -> Products | None:
-    weight = _shape(operation, "weight")
-    if weight is None:
-        return None
-    count = math.prod(operation.outputs[0].shape) * weight[-1]
-    both = depends(operation.arguments.get("input")) and depends(operation.arguments["weight"])
+def _linear(operation: Operation, depends: Depends, weight: TensorRef) -> Products:
+    count = math.prod(operation.outputs[0].shape) * weight.shape[-1]
+    both = depends(operation.arguments.get("input")) and depends(weight)
     return Products(0, count) if both else Products(count)
 
 
-def _matmul(operation: Operation, depends: Depends) -> Products | None:
-    left, right = operation.arguments.get("input"), operation.arguments.get("other")
-    if not isinstance(left, TensorRef) or not isinstance(right, TensorRef):
-        return None
+def _matmul(operation: Operation, depends: Depends, left: TensorRef, right: TensorRef) -> Products:
     count = math.prod(operation.outputs[0].shape) * left.shape[-1]
     return Products(0, count) if depends(left) and depends(right) else Products(count)
 
 
-def _einsum(operation: Operation, depends: Depends) -> Products | None:
+def _einsum(operation: Operation, depends: Depends) -> Products:
     """Several tensors are multiplied one after another, from the left."""
     terms, result = einsum_terms(operation)
     sizes = {
@@ -184,43 +172,37 @@ def _einsum(operation: Operation, depends: Depends) -> Products | None:
     return Products(0, count) if mutual else Products(count)
 
 
-def _attention(operation: Operation, depends: Depends) -> Products | None:
-    query, key = _shape(operation, "query"), _shape(operation, "key")
-    value = _shape(operation, "value")
-    if query is None or key is None or value is None:
-        return None
+def _attention(operation: Operation, depends: Depends, *tensors: TensorRef) -> Products:
+    query, key, value = (tensor.shape for tensor in tensors)
     return Products(0, math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1]))
 
 
-def _multi_head_attention(operation: Operation, depends: Depends) -> Products | None:
+def _multi_head_attention(operation: Operation, depends: Depends, *tensors: TensorRef) -> Products:
     """Projections of queries, keys, values and results, and the attention of all heads."""
-    query, key = _shape(operation, "query"), _shape(operation, "key")
-    value = _shape(operation, "value")
-    if query is None or key is None or value is None:
-        return None
-    channels = query[-1]
-    projections = (2 * math.prod(query) + math.prod(key) + math.prod(value)) * channels
-    keys = key[0] + (_shape(operation, "bias_k") is not None) + bool(operation.get("add_zero_attn"))
+    query, key, value = (tensor.shape for tensor in tensors)
+    projections = (2 * math.prod(query) + math.prod(key) + math.prod(value)) * query[-1]
+    bias = isinstance(operation.arguments.get("bias_k"), TensorRef)
+    keys = key[0] + bias + bool(operation.get("add_zero_attn"))
     return Products(projections, 2 * math.prod(query) * keys)
 
 
-def _recurrent(operation: Operation, depends: Depends) -> Products | None:
+def _recurrent(operation: Operation, depends: Depends, read: TensorRef) -> Products:
     """Every step of every sequence is multiplied with all the weight matrices once."""
-    read = _shape(operation, "input")
-    if read is None:
-        return None
     weights = [one.shape for one in operation.tensors if len(one.shape) == 2 and not depends(one)]
-    return Products(math.prod(read[:-1]) * sum(map(math.prod, weights)))
+    return Products(math.prod(read.shape[:-1]) * sum(map(math.prod, weights)))
 
 
-_PRODUCTS: dict[str, Callable[[Operation, Depends], Products | None]] = {
-    **dict.fromkeys(("linear",), _linear),
-    **dict.fromkeys(("matmul", "mm", "bmm", "mv", "dot", "addmm", "baddbmm"), _matmul),
-    **dict.fromkeys(("lstm", "gru", "rnn_tanh", "rnn_relu"), _recurrent),
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "deform_conv2d"), _convolution),
-    **dict.fromkeys((f"conv_transpose{count}d" for count in "123"), _transposed),
-    "described": lambda operation, depends: None,
-    "einsum": _einsum,
-    "scaled_dot_product_attention": _attention,
-    "multi_head_attention_forward": _multi_head_attention,
+_PRODUCTS: dict[str, tuple[Callable[..., Products | None], str]] = {
+    "linear": (_linear, "weight"),
+    **dict.fromkeys(
+        ["matmul", "mm", "bmm", "mv", "dot", "addmm", "baddbmm"], (_matmul, "input other")
+    ),
+    **dict.fromkeys(["lstm", "gru", "rnn_tanh", "rnn_relu"], (_recurrent, "input")),
+    **dict.fromkeys(["conv1d", "conv2d", "conv3d", "deform_conv2d"], (_convolution, "weight")),
+    **dict.fromkeys((f"conv_transpose{count}d" for count in "123"), (_transposed, "weight input")),
+    "described": (lambda operation, depends: None, ""),
+    "einsum": (_einsum, ""),
+    "scaled_dot_product_attention": (_attention, "query key value"),
+    "multi_head_attention_forward": (_multi_head_attention, "query key value"),
 }
+"""What computes the products of an operator, and the tensors that it needs to know."""

@@ -19,8 +19,8 @@ import functools
 import itertools
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 __all__ = [
     "Atom",
@@ -667,11 +667,16 @@ def crossed(several: Sequence[Layout]) -> set[int]:
     >>> crossed([first, first]), crossed([first, (*first[:2], first[3], first[2])])
     (set(), {0, 1})
     """
+    return _differing(several, lambda dimension: frozenset(axes_of(dimension)))
+
+
+def _differing(several: Sequence[Layout], told: Callable[[Dimension], Iterable[Any]]) -> set[int]:
+    """Return the axes of dimensions that meet, and of which not the same is told."""
     found: set[int] = set()
     for dimensions in itertools.zip_longest(*(layout[::-1] for layout in several), fillvalue=()):
-        axes = {frozenset(axes_of(one)) for one in dimensions} - {frozenset()}
-        if len(axes) > 1:
-            found.update(*axes)
+        carrying = [one for one in dimensions if axes_of(one)]
+        if len(set(map(told, carrying))) > 1:
+            found.update(*map(axes_of, carrying))
     return found
 
 
@@ -685,19 +690,16 @@ def unaligned(several: Sequence[Layout]) -> set[int]:
     >>> unaligned([row, row]), unaligned([row, every_second]), unaligned([row, ((Atom(0, 1),),)])
     (set(), {0}, {0})
     """
-    found: set[int] = set()
-    for dimensions in itertools.zip_longest(*(layout[::-1] for layout in several), fillvalue=()):
-        runs = {
-            tuple(
-                piece._replace(origin=0) if type(piece) is Atom else piece
-                for piece in dimension
-                if axes_of((piece,))
-            )
-            for dimension in dimensions
-        } - {()}
-        if len(runs) > 1:
-            found.update(*map(axes_of, runs))
-    return found
+    return _differing(several, _from_the_start)
+
+
+def _from_the_start(dimension: Dimension) -> Dimension:
+    """Return the pieces of a dimension that carry positions, as if runs began at the first one."""
+    return tuple(
+        piece._replace(origin=0) if type(piece) is Atom else piece
+        for piece in dimension
+        if axes_of((piece,))
+    )
 
 
 def is_everywhere(layout: Layout, other: Layout) -> bool:

@@ -18,7 +18,7 @@ import attrs
 from rfa_toolbox.operators import layout as layouts
 from rfa_toolbox.operators.effects import Answer, Effect, Moved, Rule, Slides
 from rfa_toolbox.operators.known import Known
-from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Lost, plain
+from rfa_toolbox.operators.layout import Atom, Dimension, Lost, plain
 from rfa_toolbox.operators.masks import under_weights
 from rfa_toolbox.operators.record import (
     Operation,
@@ -72,23 +72,22 @@ def _slide(
     one that ``gathers`` puts channels side by side on a map. ``over`` are windows on other axes.
     """
     shape = operation.outputs[0].shape
-    layout = list(value.layout)
-    for at in mixed:
-        layout[at] = plain(shape[at])
-    found, laid, padded, doubts = _slid(
-        tuple(layout),
-        tuple(zip(dimensions, windows, [shape[at] for at in dimensions], strict=True)),
-        tuple({**over, **known.mixing(value, mixed)}.items()),
-        value.extents,
-        value.apart,
-    )
-    if value.apart and gathers:
-        doubts = (_PUT_BACK, *doubts)
+    found = {**over, **known.mixing(value, mixed)}
+    layout = [plain(shape[at]) if at in mixed else one for at, one in enumerate(value.layout)]
+    doubts = [_PUT_BACK] if value.apart and gathers else []
+    in_blocks = layouts.spread_axes(tuple(layout))
+    padded: list[int] = []
+    for dimension, window in zip(dimensions, windows, strict=True):
+        run, size = _run(layout[dimension]), shape[dimension]
+        doubts += _doubts(value, layout[dimension], run, window, size, in_blocks)
+        if run is not None and pads_where_cropped(run.atom, window, value.extents[run.axis]):
+            padded.append(run.axis)
+        layout[dimension] = _behind(found, layout[dimension], run, window, size)
     same = operation.get("padding") == "same" or operation.get("same_padding")
     if same and any(window.stride > 1 for window in windows):
         facts["same_padding"] = True
     if padded:
-        facts |= {"position_dependent": True, "padded": padded}
+        facts |= {"position_dependent": True, "padded": tuple(padded)}
     if doubts:
         facts |= {"certainty": "bound", "reason": doubts[-1].format(operation.name)}
     if scatters and any(window.kernel > 1 for window in windows):
@@ -96,49 +95,7 @@ def _slide(
     if channels is not None:
         whole = [place for place in mixed if place != channels]
         facts["slides"] = _slides(value, (*dimensions, *whole), channels)
-    return Effect(found, (laid,), base=value, mixed=mixed, **facts)
-
-
-class _Slid(NamedTuple):
-    """Windows by axis, where positions are behind them, and along which axes they pad a crop.
-
-    ``doubts`` are why units may see less than windows tell.
-    """
-
-    windows: Mapping[int, Window]
-    layout: Layout
-    padded: tuple[int, ...]
-    doubts: tuple[str, ...]
-
-
-@functools.lru_cache(maxsize=4096)  # the windows of most layers are alike, and so are maps
-def _slid(
-    before: Layout,
-    windows: tuple[tuple[int, Window, int], ...],
-    mixed: tuple[tuple[int, Window], ...],
-    extents: tuple[int, ...],
-    apart: bool,
-) -> _Slid:
-    """Return what windows do that slide over some dimensions of a map.
-
-    Args:
-        before: where positions are in front of them.
-        windows: per window the dimension that it slides over, and the size of that behind it.
-        mixed: the windows that there are along some axes anyway.
-        extents: units of the map per axis.
-        apart: whether channels hold units of different places.
-    """
-    found, layout = dict(mixed), list(before)
-    in_blocks = layouts.spread_axes(before)
-    doubts: list[str] = []
-    padded: list[int] = []
-    for dimension, window, size in windows:
-        run = _run(layout[dimension])
-        doubts += _doubts(layout[dimension], run, window, size, apart, in_blocks)
-        if run is not None and pads_where_cropped(run.atom, window, extents[run.axis]):
-            padded.append(run.axis)
-        layout[dimension] = _behind(found, layout[dimension], run, window, size)
-    return _Slid(MappingProxyType(found), tuple(layout), tuple(padded), tuple(doubts))
+    return Effect(found, (tuple(layout),), base=value, mixed=mixed, **facts)
 
 
 def _slides(value: Value, dimensions: Sequence[int], channels: int) -> Slides:
@@ -148,11 +105,11 @@ def _slides(value: Value, dimensions: Sequence[int], channels: int) -> Slides:
 
 
 def _doubts(
+    value: Value,
     pieces: Dimension,
     run: _Run | None,
     window: Window,
     size: int,
-    apart: bool,
     in_blocks: Collection[int],
 ) -> Iterator[str]:
     """Yield why units may see less than a window tells that slides over a dimension."""
@@ -160,7 +117,7 @@ def _doubts(
         if layouts.axes_of(pieces) and _moves(pieces, window, size):
             yield _IN_NO_RUN
         return
-    if run.repeated > 1 and apart:
+    if run.repeated > 1 and value.apart:
         yield _PUT_BACK
     pads = window.kernel > 1 and (window.begin, window.end) != (0, 0)
     if pads and run.axis in in_blocks:
@@ -193,6 +150,7 @@ class _Run(NamedTuple):
     repeated: int
 
 
+@functools.lru_cache(maxsize=4096)
 def _run(dimension: Dimension) -> _Run | None:
     repeated, atom = between(dimension) or (1, dimension[0] if len(dimension) == 1 else None)
     if type(atom) is not Atom or atom.axis is None:
@@ -254,19 +212,10 @@ def _as_given(
     several = [per_axis(one, len(dimensions)) for one in arguments]
     windows = []
     for at, k, s, d, own in zip(dimensions, *several, strict=True):
-        sizes = (tensor.shape[at], shape[at]) if padding == "same" else (0, 0)
-        window = _padded(k, s, d, own, *sizes)
+        begin, end = sides(own, d * (k - 1), s, tensor.shape[at], shape[at])
         guessed = padding == "same" and s > 1 and not known.knows_size(value, at)
-        windows.append(window._replace(begin=None, end=None) if guessed else window)
+        windows.append(Window(k, s, d, *((None, None) if guessed else (begin, end))))
     return windows
-
-
-@functools.lru_cache(maxsize=4096)
-def _padded(
-    kernel: int, stride: int, dilation: int, padding: Any, size: int, wanted: int
-) -> Window:
-    begin, end = sides(padding, dilation * (kernel - 1), stride, size, wanted)
-    return Window(kernel, stride, dilation, begin, end)
 
 
 def _last_dimensions(known: Known, operation: Operation) -> range:
