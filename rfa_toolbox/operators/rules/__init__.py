@@ -84,182 +84,140 @@ _FEW = 4
 dimension of such an image mixes positions."""
 
 
-_FAMILIES: tuple[tuple[Rule, str], ...] = (
-    (
-        windows.adaptive_pool,
-        """
+_FAMILIES: dict[Rule, str] = {
+    windows.adaptive_pool: """
         adaptive_avg_pool1d adaptive_avg_pool2d adaptive_avg_pool3d adaptive_max_pool1d
         adaptive_max_pool2d adaptive_max_pool3d
-        """,
-    ),
-    (windows.as_strided, "as_strided"),
-    (windows.col2im, "col2im"),
-    (windows.conv_lstm, "conv_lstm"),
-    (
-        windows.convolution,
-        """
+    """,
+    windows.as_strided: "as_strided",
+    windows.col2im: "col2im",
+    windows.conv_lstm: "conv_lstm",
+    windows.convolution: """
         _convolution_mode conv1d conv2d conv3d conv_transpose1d conv_transpose2d conv_transpose3d
         convolution
-        """,
-    ),
-    (windows.described, "described"),
-    (windows.diff, "diff"),
-    (
-        windows.fractional_pool,
-        """
+    """,
+    windows.described: "described",
+    windows.diff: "diff",
+    windows.fractional_pool: """
         fractional_max_pool1d fractional_max_pool2d fractional_max_pool3d
-        """,
-    ),
-    (windows.im2col, "im2col"),
-    (windows.interpolate, "interpolate"),
-    (windows.istft, "istft"),
-    (windows.local_attention, "local_attention"),
-    (windows.pixel_shuffle, "pixel_shuffle"),
-    (windows.pixel_unshuffle, "pixel_unshuffle"),
-    (
-        windows.pool,
-        """
+    """,
+    windows.im2col: "im2col",
+    windows.interpolate: "interpolate",
+    windows.istft: "istft",
+    windows.local_attention: "local_attention",
+    windows.pixel_shuffle: "pixel_shuffle",
+    windows.pixel_unshuffle: "pixel_unshuffle",
+    windows.pool: """
         avg_pool1d avg_pool2d avg_pool3d lp_pool1d lp_pool2d lp_pool3d max_pool1d max_pool2d
         max_pool3d
-        """,
-    ),
-    (windows.stft, "stft"),
-    (windows.unfold, "unfold"),
-    (windows.unpool, "max_unpool1d max_unpool2d max_unpool3d"),
-    (windows.windowed, "windowed"),
-    (mixing.affine_grid, "affine_grid"),
-    (mixing.attention, "scaled_dot_product_attention"),
-    (mixing.attention_over, "attention"),
-    (mixing.cell, "gru_cell lstm_cell rnn_relu_cell rnn_tanh_cell"),
-    (mixing.complex_of, "view_as_complex"),
-    (mixing.cumulate, "cummax cummin cumprod cumsum logcumsumexp"),
-    (mixing.einsum, "einsum"),
-    (mixing.flatten, "flatten"),
-    (mixing.linear, "linear"),
-    (
-        mixing.loss,
-        """
+    """,
+    windows.stft: "stft",
+    windows.unfold: "unfold",
+    windows.unpool: "max_unpool1d max_unpool2d max_unpool3d",
+    windows.windowed: "windowed",
+    mixing.affine_grid: "affine_grid",
+    mixing.attention: "scaled_dot_product_attention",
+    mixing.attention_over: "attention",
+    mixing.cell: "gru_cell lstm_cell rnn_relu_cell rnn_tanh_cell",
+    mixing.complex_of: "view_as_complex",
+    mixing.cumulate: "cummax cummin cumprod cumsum logcumsumexp",
+    mixing.einsum: "einsum",
+    mixing.flatten: "flatten",
+    mixing.linear: "linear",
+    mixing.loss: """
         binary_cross_entropy binary_cross_entropy_with_logits cosine_embedding_loss cross_entropy
         cross_entropy_loss gaussian_nll_loss hinge_embedding_loss huber_loss kl_div l1_loss
         margin_ranking_loss mse_loss multi_margin_loss multilabel_margin_loss
-        multilabel_soft_margin_loss nll_loss nll_loss2d nll_loss_nd poisson_nll_loss
-        smooth_l1_loss soft_margin_loss triplet_margin_loss
-        """,
-    ),
-    (mixing.matmul, "addmm baddbmm bmm dot matmul mm mv"),
-    (
-        mixing.matrices,
-        """
+        multilabel_soft_margin_loss nll_loss nll_loss2d nll_loss_nd poisson_nll_loss smooth_l1_loss
+        soft_margin_loss triplet_margin_loss
+    """,
+    mixing.matmul: "addmm baddbmm bmm dot matmul mm mv",
+    mixing.matrices: """
         cholesky det inverse linalg_cholesky linalg_det linalg_eig linalg_eigh linalg_eigvals
-        linalg_eigvalsh linalg_inv linalg_inv_ex linalg_lstsq linalg_matrix_exp
-        linalg_matrix_power linalg_pinv linalg_qr linalg_slogdet linalg_solve linalg_solve_ex
-        linalg_svd linalg_svdvals logdet matrix_exp matrix_power pinverse qr slogdet svd
-        """,
-    ),
-    (mixing.multi_head_attention, "multi_head_attention_forward"),
-    (mixing.recurrent, "gru lstm recurrent rnn_relu rnn_tanh"),
-    (
-        mixing.reduce,
-        """
+        linalg_eigvalsh linalg_inv linalg_inv_ex linalg_lstsq linalg_matrix_exp linalg_matrix_power
+        linalg_pinv linalg_qr linalg_slogdet linalg_solve linalg_solve_ex linalg_svd linalg_svdvals
+        logdet matrix_exp matrix_power pinverse qr slogdet svd
+    """,
+    mixing.multi_head_attention: "multi_head_attention_forward",
+    mixing.recurrent: "gru lstm recurrent rnn_relu rnn_tanh",
+    mixing.reduce: """
         all amax amin aminmax any argmax argmin cosine_similarity count_nonzero kthvalue
         linalg_norm linalg_vector_norm logsumexp max mean median min mode nanmean nanmedian nansum
         norm prod quantile std std_mean sum var var_mean vector_norm
-        """,
-    ),
-    (
-        mixing.sampled,
-        """
+    """,
+    mixing.sampled: """
         cdist deform_conv2d gather_nd grid_sample index_add index_copy index_reduce kron
         ps_roi_align ps_roi_pool roi_align roi_pool scatter scatter_add scatter_reduce
-        """,
-    ),
-    (
-        mixing.scan,
-        """
+    """,
+    mixing.scan: """
         argsort fft_fft fft_fft2 fft_fftn fft_fftshift fft_hfft fft_ifft fft_ifft2 fft_ifftn
         fft_ifftshift fft_ihfft fft_irfft fft_irfft2 fft_irfftn fft_rfft fft_rfft2 fft_rfftn msort
         sort topk unique
-        """,
-    ),
-    (mixing.softmax, "gumbel_softmax log_softmax softmax softmin"),
-    (mixing.tensordot, "tensordot"),
-    (assembling.cat, "cat dstack hstack vstack"),
-    (assembling.setitem, "setitem"),
-    (assembling.stack, "stack"),
-    (
-        plumbing.copied,
-        """
-        alias as_subclass as_tensor asarray bfloat16 bool byte cfloat char clone contiguous cpu cuda
-        data detach double expand_copy float half int lift_fresh long pin_memory positive
+    """,
+    mixing.softmax: "gumbel_softmax log_softmax softmax softmin",
+    mixing.tensordot: "tensordot",
+    assembling.cat: "cat dstack hstack vstack",
+    assembling.setitem: "setitem",
+    assembling.stack: "stack",
+    plumbing.copied: """
+        alias as_subclass as_tensor asarray bfloat16 bool byte cfloat char clone contiguous cpu
+        cuda data detach double expand_copy float half int lift_fresh long pin_memory positive
         record_stream requires_grad resolve_conj resolve_neg retain_grad share_memory short to type
         type_as view_copy
-        """,
-    ),
-    (plumbing.expand, "broadcast_to expand expand_as"),
-    (plumbing.flip, "flip fliplr flipud"),
-    (plumbing.getitem, "getitem index"),
-    (plumbing.movedim, "movedim"),
-    (plumbing.narrow, "narrow"),
-    (plumbing.pad, "constant_pad_nd pad"),
-    (plumbing.parts_of_numbers, "view_as_real"),
-    (plumbing.permute, "permute"),
-    (plumbing.pick, "gather index_select take_along_dim"),
-    (plumbing.repeat, "repeat repeat_interleave tile"),
-    (
-        plumbing.reshape,
-        """
+    """,
+    plumbing.expand: "broadcast_to expand expand_as",
+    plumbing.flip: "flip fliplr flipud",
+    plumbing.getitem: "getitem index",
+    plumbing.movedim: "movedim",
+    plumbing.narrow: "narrow",
+    plumbing.pad: "constant_pad_nd pad",
+    plumbing.parts_of_numbers: "view_as_real",
+    plumbing.permute: "permute",
+    plumbing.pick: "gather index_select take_along_dim",
+    plumbing.repeat: "repeat repeat_interleave tile",
+    plumbing.reshape: """
         atleast_1d atleast_2d atleast_3d reshape reshape_as unflatten view view_as
-        """,
-    ),
-    (plumbing.reverse_dimensions, "H T"),
-    (plumbing.roll, "roll"),
-    (plumbing.select, "select"),
-    (plumbing.select_last, "select_last"),
-    (plumbing.slice_, "slice"),
-    (plumbing.split, "chunk dsplit hsplit split split_with_sizes tensor_split vsplit"),
-    (plumbing.squeeze, "squeeze"),
-    (plumbing.transpose, "mH mT swapdims t transpose"),
-    (plumbing.unbind, "unbind"),
-    (plumbing.unsqueeze, "unsqueeze"),
-    (
-        elementwise.constant,
-        """
+    """,
+    plumbing.reverse_dimensions: "H T",
+    plumbing.roll: "roll",
+    plumbing.select: "select",
+    plumbing.select_last: "select_last",
+    plumbing.slice_: "slice",
+    plumbing.split: "chunk dsplit hsplit split split_with_sizes tensor_split vsplit",
+    plumbing.squeeze: "squeeze",
+    plumbing.transpose: "mH mT swapdims t transpose",
+    plumbing.unbind: "unbind",
+    plumbing.unsqueeze: "unsqueeze",
+    elementwise.constant: """
         dim empty_like fill full_like is_floating_point new_empty new_empty_strided new_full
         new_ones new_tensor new_zeros numel ones_like rand_like randint_like randn_like shape size
         stride zero zeros_like
-        """,
-    ),
-    (elementwise.embedding, "embedding"),
-    (elementwise.glu, "glu"),
-    (
-        elementwise.pointwise,
-        """
+    """,
+    elementwise.embedding: "embedding",
+    elementwise.glu: "glu",
+    elementwise.pointwise: """
         abs acos acosh add addcdiv addcmul angle arctan asin asinh atan atan2 atanh bernoulli
         bitwise_and bitwise_not bitwise_or bitwise_xor bucketize ceil celu clamp clamp_max
         clamp_min complex conj copysign cos cosh deg2rad dequantize digamma div elu eq erf erfc
         erfinv exp exp2 expit expm1 fake_quantize_per_tensor_affine float_power floor floor_divide
-        fmod frac ge gelu gt hardshrink hardsigmoid hardswish hardtanh heaviside hypot imag
-        isclose isfinite isinf isnan le leaky_relu lerp lgamma log log10 log1p log2 log_sigmoid
-        logaddexp logical_and logical_not logical_or logical_xor logit logsigmoid lshift lt
-        masked_fill maximum minimum mish mul nan_to_num ne neg nextafter one_hot polar pow prelu
+        fmod frac ge gelu gt hardshrink hardsigmoid hardswish hardtanh heaviside hypot imag isclose
+        isfinite isinf isnan le leaky_relu lerp lgamma log log10 log1p log2 log_sigmoid logaddexp
+        logical_and logical_not logical_or logical_xor logit logsigmoid lshift lt masked_fill
+        maximum minimum mish mul nan_to_num ne neg nextafter one_hot polar pow prelu
         quantize_per_tensor rad2deg real reciprocal relu relu6 remainder round rrelu rshift rsqrt
-        selu sigmoid sign silu sin sinc sinh softplus softshrink softsign special_expit sqrt
-        square sub swish tan tanh tanhshrink threshold tril triu trunc where xlogy
-        """,
-    ),
-    (
-        elementwise.same_shape,
-        """
+        selu sigmoid sign silu sin sinc sinh softplus softshrink softsign special_expit sqrt square
+        sub swish tan tanh tanhshrink threshold tril triu trunc where xlogy
+    """,
+    elementwise.same_shape: """
         alpha_dropout batch_norm channel_shuffle dropout dropout1d dropout2d dropout3d
         feature_alpha_dropout feature_dropout group_norm instance_norm layer_norm
         local_response_norm native_batch_norm native_dropout native_layer_norm normalize rms_norm
         sync_batch_norm weight_norm
-        """,
-    ),
-)
+    """,
+}
 """The rules, and the names of the operators that follow each."""
 
-RULES: dict[str, Rule] = {name: rule for rule, names in _FAMILIES for name in names.split()}
+RULES: dict[str, Rule] = {name: rule for rule, names in _FAMILIES.items() for name in names.split()}
 
 _KEPT = {
     name
