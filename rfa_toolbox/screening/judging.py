@@ -18,11 +18,6 @@ from rfa_toolbox.analysis.keys import graph_key
 from rfa_toolbox.analysis.profile import ProfilePoint, resolution_profile
 from rfa_toolbox.analysis.ranges import ranges_of_both_kinds
 from rfa_toolbox.analysis.states import filters_non_convolutional_node
-from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
-    create_graph_from_keras_json,
-    create_graph_from_model,
-)
-from rfa_toolbox.encodings.tensorflow_keras.sources import load_model_dict
 from rfa_toolbox.errors import ScreeningError
 from rfa_toolbox.frameworks import create_graph_from_onnx, create_graph_from_pytorch_model
 from rfa_toolbox.graphs import EnrichedNetworkNode
@@ -151,14 +146,7 @@ def _read(job: Job, question: Question) -> tuple[EnrichedNetworkNode | GraphSpec
     if job.kind in ("spec", "graph"):
         return job.payload, ""
     if job.kind == "stored":
-        if isinstance(job.payload, str) and job.payload.lower().endswith(".onnx"):
-            return create_graph_from_onnx(job.payload, question.input_shape), ""
-        config = job.payload if isinstance(job.payload, Mapping) else load_model_dict(job.payload)
-        if is_stored_graph(config):
-            return EnrichedNetworkNode.from_dict(config), ""
-        if is_stored_spec(config):
-            return GraphSpec.from_dict(config), ""
-        return create_graph_from_keras_json(config), ""
+        return _read_stored(job.payload, question), ""
     maker, kwargs = unpacked(job.payload)
     model, built_on = _made(maker, {**_no_weights(maker, kwargs), **kwargs})
     if isinstance(model, GraphSpec | EnrichedNetworkNode):
@@ -166,11 +154,33 @@ def _read(job: Job, question: Question) -> tuple[EnrichedNetworkNode | GraphSpec
     if _is_torch_model(model):
         return create_graph_from_pytorch_model(model, input_res=question.shape), built_on
     if callable(getattr(model, "to_json", None)):
+        from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
+            create_graph_from_model,
+        )
+
         return create_graph_from_model(model), ""
     raise ScreeningError(
         f"The candidate returned a {type(model).__name__}; expected is a PyTorch or Keras model, a "
         "graph or a GraphSpec."
     )
+
+
+def _read_stored(stored: Any, question: Question) -> EnrichedNetworkNode | GraphSpec:
+    """Read the path of a file, or what such a file holds."""
+    if isinstance(stored, str) and stored.lower().endswith(".onnx"):
+        return create_graph_from_onnx(stored, question.input_shape)
+    # The encoder of Keras takes as long to import as all of this package's screening.
+    from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
+        create_graph_from_keras_json,
+    )
+    from rfa_toolbox.encodings.tensorflow_keras.sources import load_model_dict
+
+    config = stored if isinstance(stored, Mapping) else load_model_dict(stored)
+    if is_stored_graph(config):
+        return EnrichedNetworkNode.from_dict(config)
+    if is_stored_spec(config):
+        return GraphSpec.from_dict(config)
+    return create_graph_from_keras_json(config)
 
 
 def _no_weights(maker: Callable[..., Any], kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -298,8 +298,15 @@ def _prepare(job: Job) -> None:
         return
     with contextlib.suppress(BaseException):
         candidates.unpacked(job.payload)
-        if "torch" in sys.modules:
-            importlib.import_module("rfa_toolbox.encodings.pytorch.ingest_architecture")
+        for framework, encoder in _ENCODERS.items():
+            if framework in sys.modules:
+                importlib.import_module(encoder)
+
+
+_ENCODERS = {
+    "torch": "rfa_toolbox.encodings.pytorch.ingest_architecture",
+    "keras": "rfa_toolbox.encodings.tensorflow_keras.ingest_architecture",
+}
 
 
 @contextlib.contextmanager

@@ -150,8 +150,9 @@ def test_importing_takes_less_than_a_third_of_a_second() -> None:
     assert min(import_seconds() for _ in range(5)) < 0.3
 
 
-def test_importing_imports_no_framework() -> None:
-    done = run("import sys, rfa_toolbox; print(*sys.modules)")
+def test_importing_imports_no_framework_nor_an_encoder() -> None:
+    done = run("import sys, rfa_toolbox.screening; print(*sys.modules)")
     loaded = {name.partition(".")[0] for name in done.stdout.split()}
-    assert "rfa_toolbox" in loaded
+    assert "rfa_toolbox.screening" in done.stdout.split()
     assert not loaded & set(FRAMEWORKS)
+    assert "rfa_toolbox.encodings." not in done.stdout
