@@ -207,3 +207,18 @@ def test_copies_beside_a_crop_are_not_said_to_be_what_was_cropped(mode: str) -> 
     assert graph.receptive_field_max == (3, 3)
     padded = Function(lambda s, x: s.c(F.pad(x, (2, 2, 0, 0), mode=mode)), c=nn.Conv2d(2, 2, 3))
     assert encode(padded, (1, 2, 32, 32)).certainty == "exact"
+
+
+@pytest.mark.parametrize(
+    "turned",
+    [lambda x: x.permute(0, 2, 3, 1), lambda x: x.transpose(1, 3), lambda x: x.movedim(1, -1)],
+    ids=["permute", "transpose", "movedim"],
+)
+def test_some_channels_of_a_concatenation_may_see_less_in_whatever_order_dimensions_are(
+    turned: Any,
+) -> None:
+    def some(s: Any, x: torch.Tensor) -> torch.Tensor:
+        return turned(torch.cat([x, s.c(x)], 1))[..., :1].abs()  # type: ignore[no-any-return]
+
+    graph = encode(Function(some, c=conv(1)), (1, 1, 12, 12))
+    assert [node.certainty for node in graph.all_layers if node.name == "abs"] == ["bound"]

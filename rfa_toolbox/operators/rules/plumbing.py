@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rfa_toolbox.operators import layout as layouts
@@ -149,53 +149,54 @@ def parts_of_numbers(known: Known, operation: Operation) -> Answer:
     return move(known, operation, (*value.layout, plain(2)))
 
 
-@rule("as it lies", mirrors=True)
-def permute(known: Known, operation: Operation) -> Answer:
+def _ordering(order: Callable[[Operation, int], Sequence[int]]) -> Rule:
+    """Return the rule of an operator that puts dimensions, so many, in the order that is told."""
+
+    def effect(known: Known, operation: Operation) -> Moved:
+        tensor, value = known.worked_on(operation)
+        places = list(order(operation, len(tensor.shape)))
+        made = move(known, operation, layouts.permute(value.layout, places))
+        if value.parts is None:
+            return made
+        parts = value.parts._replace(dimension=places.index(value.parts.dimension))
+        ((number, moved),) = made.values.items()
+        return Moved({number: moved._replace(parts=parts, apart=value.apart)})
+
+    return Rule(effect, "as it lies", mirrors=True)
+
+
+@_ordering
+def permute(operation: Operation, rank: int) -> Sequence[int]:
     """Put the dimensions in another order."""
-    tensor, value = known.worked_on(operation)
-    order = places_of(operation.get("dims", ()), len(tensor.shape))
-    made = move(known, operation, layouts.permute(value.layout, order))
-    if value.parts is None:
-        return made
-    parts = value.parts._replace(dimension=order.index(value.parts.dimension))
-    ((number, moved),) = made.values.items()
-    return Moved({number: moved._replace(parts=parts, apart=value.apart)})
+    return places_of(operation.get("dims", ()), rank)
 
 
-@rule("as it lies", mirrors=True)
-def transpose(known: Known, operation: Operation) -> Answer:
+@_ordering
+def transpose(operation: Operation, rank: int) -> Sequence[int]:
     """Swap two dimensions."""
-    tensor, value = known.worked_on(operation)
-    rank = len(tensor.shape)
     order = list(range(rank))
     if rank > 1:
         default = (-2, -1) if operation.name in ("mT", "mH", "adjoint") else (0, 1)
         first = operation.get("dim0", default[0]) % rank
         second = operation.get("dim1", default[1]) % rank
         order[first], order[second] = order[second], order[first]
-    return move(known, operation, layouts.permute(value.layout, order))
+    return order
 
 
-@rule("as it lies")
-def reverse_dimensions(known: Known, operation: Operation) -> Answer:
+@_ordering
+def reverse_dimensions(operation: Operation, rank: int) -> Sequence[int]:
     """Turn the order of the dimensions around."""
-    tensor, value = known.worked_on(operation)
-    return move(known, operation, layouts.permute(value.layout, range(len(tensor.shape))[::-1]))
+    return range(rank)[::-1]
 
 
-@rule("as it lies")
-def movedim(known: Known, operation: Operation) -> Answer:
+@_ordering
+def movedim(operation: Operation, rank: int) -> Sequence[int]:
     """Move some dimensions to other places."""
-    tensor, value = known.worked_on(operation)
-    rank = len(tensor.shape)
     source = places_of(operation.get("source", 0), rank)
     target = places_of(operation.get("destination", 0), rank)
-    order: list[int | None] = [None] * rank
-    for old, new in zip(source, target, strict=True):
-        order[new] = old
+    moved = dict(zip(target, source, strict=True))
     rest = iter([place for place in range(rank) if place not in source])
-    complete = [next(rest) if place is None else place for place in order]
-    return move(known, operation, layouts.permute(value.layout, complete))
+    return [moved[place] if place in moved else next(rest) for place in range(rank)]
 
 
 @rule("as it lies", cuts=_split_dimension)
