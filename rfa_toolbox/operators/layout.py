@@ -814,8 +814,6 @@ def mixing(layout: Layout, mixed: Iterable[int], extents: Sequence[int]) -> dict
                     inside.setdefault(piece.axis, {})[piece.step] = piece
             else:
                 everything.update(axes_of((piece,)))
-    if not inside and not everything:
-        return {}
     result: dict[int, Mixing] = {}
     for axis, atoms in inside.items():
         covered = math.prod(atom.size for atom in atoms.values())
