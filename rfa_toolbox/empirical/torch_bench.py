@@ -212,6 +212,8 @@ class TorchBench:
             setting = TorchSetting(self, axis, sizes)
             self.tried = setting.runs()
         except _RAISED:
+            if sizes != self.sizes and self._is_followed:
+                raise  # the model does not take the size; real tensors might take all memory
             self.with_memory = True
             try:
                 setting = TorchSetting(self, axis, sizes)
@@ -220,6 +222,15 @@ class TorchBench:
                 self.with_memory = False  # it was not the way of recording
                 raise
         return setting
+
+    @functools.cached_property
+    def _is_followed(self) -> bool:
+        """Whether the model is recorded without memory at the size that it was given."""
+        try:
+            TorchSetting(self, 0, self.sizes).runs()
+        except _RAISED:
+            return False
+        return True
 
     @functools.cached_property
     def random(self) -> nn.Module:

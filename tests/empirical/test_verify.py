@@ -417,6 +417,28 @@ def test_what_the_model_raises_is_quoted_if_it_runs_at_no_length(
         measure_receptive_field(network(), IMAGE)
 
 
+def test_a_model_that_takes_one_size_is_run_at_no_other_with_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def scored(model: Any, x: torch.Tensor) -> torch.Tensor:
+        tokens = model.layer(x).flatten(2)  # whose scores would take much at a larger size
+        return (tokens @ (tokens.transpose(1, 2) @ tokens).softmax(-1)).reshape(1, 3, 8, 8)
+
+    sizes: set[tuple[int, ...]] = set()
+    record = torch_bench.Forgetful.record
+
+    def noted(recorder: Any, model: Any, example: Any) -> Any:
+        sizes.update(tuple(one.shape[2:]) for one in example.tensors)
+        if sizes != {(8, 8)}:
+            raise RuntimeError("no memory")
+        return record(recorder, model, example)
+
+    monkeypatch.setattr(torch_bench.Forgetful, "record", noted)
+    report = verify(Function(scored, layer=nn.Conv2d(3, 3, 3, padding=1)), (1, 3, 8, 8))
+    assert report.counts["agrees"]
+    assert sizes == {(8, 8)}
+
+
 def test_a_period_that_does_not_fit_into_the_image_is_not_measured() -> None:
     up = nn.Upsample(scale_factor=2, mode="bilinear", align_corners=True)
     report = verify(nn.Sequential(nn.Conv2d(1, 1, 3, 2, 1), up), (1, 1, 64, 64))
