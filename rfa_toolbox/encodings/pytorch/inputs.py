@@ -192,26 +192,18 @@ def _held(model: nn.Module) -> Iterator[torch.Tensor]:
 
 def usual_examples(model: nn.Module) -> Iterator[tuple[int, ...]]:
     """Yield shapes worth a try for a model whose user named none, the likeliest first."""
-    yield DEFAULT_INPUT
-    seen: set[tuple[int, ...]] = {DEFAULT_INPUT}
+    shapes: list[tuple[int, ...]] = [DEFAULT_INPUT]
     channels, axes = _first_layer(model)
     for size in _named_sizes(model):
-        shapes: list[tuple[int, ...]] = [size if isinstance(size, tuple) else (1, 3, size, size)]
-        if channels is not None and axes and not isinstance(size, tuple):
-            shapes.insert(0, (1, channels, *((size,) * axes)))
-        for shape in shapes:
-            if shape not in seen:
-                seen.add(shape)
-                yield shape
-    for shape in _by_first_layer(channels, axes):
-        if shape not in seen:
-            seen.add(shape)
-            yield shape
-    for usual in _USUAL_SIZES:
-        shape = (1, 3, usual, usual)
-        if shape not in seen:
-            seen.add(shape)
-            yield shape
+        if isinstance(size, tuple):
+            shapes.append(size)
+            continue
+        if channels is not None and axes:
+            shapes.append((1, channels, *((size,) * axes)))
+        shapes.append((1, 3, size, size))
+    shapes += _by_first_layer(channels, axes)
+    shapes += [(1, 3, usual, usual) for usual in _USUAL_SIZES]
+    yield from dict.fromkeys(shapes)
 
 
 def _by_first_layer(channels: int | None, axes: int) -> Iterator[tuple[int, ...]]:

@@ -72,28 +72,21 @@ def add_custom_layer_handler(
             f"class_name is {class_name!r}; it must be the name of a module class, such as "
             "'MyLayer'."
         )
-    for name, provider in (
-        ("name_handler", name_handler),
-        ("kernel_size_provider", kernel_size_provider),
-        ("stride_size_provider", stride_size_provider),
-        ("filters_provider", filters_provider),
-        ("units_provider", units_provider),
-        ("padding_provider", padding_provider),
-    ):
+    functions: dict[str, Callable[..., Any]] = {
+        "name_handler": name_handler,
+        "kernel_size_provider": kernel_size_provider,
+        "stride_size_provider": stride_size_provider,
+        "filters_provider": filters_provider,
+        "units_provider": units_provider,
+        "padding_provider": padding_provider,
+    }
+    for name, provider in functions.items():
         if not callable(provider):
             raise InvalidLayerError(
                 f"{name} is {provider!r}; it must be a function of the module, such as "
                 f"lambda module: {provider!r}."
             )
-    handler = GenericLayerTypeHandler(
-        class_name,
-        name_handler,
-        kernel_size_provider,
-        stride_size_provider,
-        filters_provider,
-        units_provider,
-        padding_provider,
-    )
+    handler = GenericLayerTypeHandler(class_name, **functions)
     _current[-1] = _current[-1].with_handler(handler)
     return handler
 

@@ -437,27 +437,20 @@ def _flatten(call: Call) -> TensorRef:
     return call.emit("flatten", shape, input=x, start_dim=1)
 
 
+def _linear(call: Call, units: int, weights: Mapping[str, int | None]) -> TensorRef:
+    *rest, wide = call.x.shape
+    weight = TensorRef(-1, (units, wide))
+    return call.emit("linear", (*rest, units), input=call.x, weight=weight, weights=weights)
+
+
 def _dense(call: Call) -> TensorRef:
     units = _positive(call, "units", call.x.shape[-1])
-    wide = call.x.shape[-1]
-    return call.emit(
-        "linear",
-        (*call.x.shape[:-1], units),
-        input=call.x,
-        weight=TensorRef(-1, (units, wide)),
-        weights={"kernel": wide * units, **_bias(call, units)},
-    )
+    return _linear(call, units, {"kernel": call.x.shape[-1] * units, **_bias(call, units)})
 
 
 def _dense_features(call: Call) -> TensorRef:
     units = int(call.get("units", default=call.x.shape[-1]))
-    return call.emit(
-        "linear",
-        (*call.x.shape[:-1], units),
-        input=call.x,
-        weights={"kernel": None},
-        weight=TensorRef(-1, (units, call.x.shape[-1])),
-    )
+    return _linear(call, units, {"kernel": None})
 
 
 def _einsum_dense(call: Call) -> TensorRef:
@@ -900,10 +893,7 @@ def _embedding(call: Call) -> TensorRef:
     known = call.get("input_dim") is not None and call.get("output_dim") is not None
     size = int(call.get("input_dim")) * units if known and call.kind == "Embedding" else None
     if call.get("reverse"):
-        units = int(call.get("input_dim", default=1))
-        weight = TensorRef(-1, (units, x.shape[-1]))
-        shape = (*x.shape[:-1], units)
-        return call.emit("linear", shape, input=x, weight=weight, weights={"kernel": None})
+        return _linear(call, int(call.get("input_dim", default=1)), {"kernel": None})
     return call.emit(
         "embedding",
         (*x.shape, units),

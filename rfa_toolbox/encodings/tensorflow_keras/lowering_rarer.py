@@ -232,42 +232,26 @@ def _signal(call: Call) -> TensorRef:
 
 def _columns(call: Call) -> TensorRef:
     """Windows become columns of a matrix, of maps with channels first."""
-    x, (sizes, strides, rates, padding) = call.x, _window(call)
+    x, window = call.x, _window(call)
     places = [
-        (x.shape[2 + at] + 2 * padding[at] - rates[at] * (sizes[at] - 1) - 1) // strides[at] + 1
-        for at in range(2)
+        (size + 2 * padding - rate * (kernel - 1) - 1) // stride + 1
+        for size, kernel, stride, rate, padding in zip(x.shape[2:], *window.values(), strict=True)
     ]
-    shape = (x.shape[0], x.shape[1] * math.prod(sizes), math.prod(places))
-    return call.emit(
-        "im2col",
-        shape,
-        input=x,
-        kernel_size=sizes,
-        stride=strides,
-        dilation=rates,
-        padding=padding,
-    )
+    channels = x.shape[1] * math.prod(window["kernel_size"])
+    return call.emit("im2col", (x.shape[0], channels, math.prod(places)), input=x, **window)
 
 
 def _folded(call: Call) -> TensorRef:
     """Columns of a matrix become the windows of a map again."""
-    x, (sizes, strides, rates, padding) = call.x, _window(call)
+    x, window = call.x, _window(call)
     target = per_axis(call.get("output_size", default=1), 2)
-    return call.emit(
-        "col2im",
-        (x.shape[0], x.shape[1] // math.prod(sizes), *target),
-        input=x,
-        output_size=target,
-        kernel_size=sizes,
-        stride=strides,
-        dilation=rates,
-        padding=padding,
-    )
+    shape = (x.shape[0], x.shape[1] // math.prod(window["kernel_size"]), *target)
+    return call.emit("col2im", shape, input=x, output_size=target, **window)
 
 
-def _window(call: Call) -> list[tuple[int, ...]]:
-    known = (("kernel_size", 1), ("stride", 1), ("dilation", 1), ("padding", 0))
-    return [per_axis(call.get(name, default=usual), 2) for name, usual in known]
+def _window(call: Call) -> dict[str, Any]:
+    usual = {"kernel_size": 1, "stride": 1, "dilation": 1, "padding": 0}
+    return {name: per_axis(call.get(name, default=one), 2) for name, one in usual.items()}
 
 
 def _updated(call: Call) -> TensorRef:
