@@ -151,7 +151,7 @@ def _read(job: Job, question: Question) -> tuple[EnrichedNetworkNode | GraphSpec
     model, built_on = _made(maker, {**_no_weights(maker, kwargs), **kwargs})
     if isinstance(model, GraphSpec | EnrichedNetworkNode):
         return model, ""
-    if _is_torch_model(model):
+    if _is_torch_model(model) and not _is_keras_model(model):
         return create_graph_from_pytorch_model(model, input_res=question.shape), built_on
     if callable(getattr(model, "to_json", None)):
         from rfa_toolbox.encodings.tensorflow_keras.ingest_architecture import (
@@ -224,6 +224,11 @@ def _made(maker: Callable[..., Any], kwargs: Mapping[str, Any]) -> tuple[Any, Bu
 def _is_torch_model(model: Any) -> bool:
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(model, torch.nn.Module)
+
+
+def _is_keras_model(model: Any) -> bool:
+    """Return whether it is one, which is a module of PyTorch, too, where Keras works with that."""
+    return any(base.__module__.startswith("keras.") for base in type(model).__mro__)
 
 
 # --- judging ---------------------------------------------------------------------------------

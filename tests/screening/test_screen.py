@@ -138,6 +138,17 @@ def test_kwargs_of_weights_are_switched_off_and_the_device_is_said() -> None:
     assert row.built_on == "meta"
 
 
+def test_a_keras_model_made_by_code_is_judged_whatever_keras_works_with() -> None:
+    keras = pytest.importorskip("keras")
+
+    def network(width: int) -> Any:
+        return keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Conv2D(width, 5)])
+
+    candidate = Candidate(network, {"width": 8}, key="net")
+    (row,) = screen([candidate], 32, progress=False, isolate=False)
+    assert (row.r_min, row.parameters, row.error) == (5, 608, "")
+
+
 def test_rows_come_back_from_json_and_tell_seconds_apart() -> None:
     (row,) = screen([random_spec(1)], 64, progress=False)
     again = ScreeningRow.from_dict(json.loads(row.to_json()), seconds=3.0)
