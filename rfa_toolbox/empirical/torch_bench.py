@@ -33,12 +33,10 @@ from rfa_toolbox.empirical.torch_differences import Changed, holds_zeros, random
 from rfa_toolbox.empirical.torch_models import unused, with_numbers
 from rfa_toolbox.empirical.torch_recording import Forgetful, plain_kernels
 from rfa_toolbox.encodings.complaints import check_chain
-from rfa_toolbox.encodings.pytorch import meta, twins, utils
+from rfa_toolbox.encodings.pytorch import meta, utils
 from rfa_toolbox.encodings.pytorch.capture import (
     Ending,
     Example,
-    ModuleScopes,
-    origins_of,
     tensors_of,
 )
 from rfa_toolbox.encodings.pytorch.inputs import example_of
@@ -242,8 +240,7 @@ class TorchBench:
         if not self.with_memory:
             return meta.capture(self.twin, example, self.ending)
         twin = unused(self.twin)
-        recorder = Forgetful(ModuleScopes(twin), twins.held_by(twin), origins_of(twin), self.ending)
-        return recorder.record(twin, example)
+        return Forgetful(twin, self.ending).record(example)
 
     def example_with(self, sizes: Sequence[int]) -> Example:
         """Return the inputs with these sizes of the image, in every input that is one."""
@@ -467,7 +464,7 @@ class TorchSetting:
         if self.record.stopped:
             observer.limit = len(self.record.operations)
         with plain_kernels():
-            record = observer.record(twin, inputs)
+            record = observer.record(inputs)
         _require_same(self.record, record)
         self.bench.weighing |= observer.weighing
         del record, inputs
@@ -625,7 +622,7 @@ class _Observer(PoisonedCalls, Forgetful):
         batch: int,
         gates: Collection[int],
     ) -> None:
-        super().__init__(ModuleScopes(twin), twins.held_by(twin), {})
+        super().__init__(twin)
         self.gates = gates
         self.global_ops = bench.global_ops
         self.shortcuts = bench.shortcuts

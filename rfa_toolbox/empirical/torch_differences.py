@@ -22,7 +22,7 @@ from rfa_toolbox.empirical.poison import NORMS, repeated_dimensions, takes_stati
 from rfa_toolbox.empirical.torch_models import unused
 from rfa_toolbox.empirical.torch_recording import Forgetful, plain_kernels
 from rfa_toolbox.encodings.pytorch import twins
-from rfa_toolbox.encodings.pytorch.capture import Example, ModuleScopes, undisturbed
+from rfa_toolbox.encodings.pytorch.capture import Example, undisturbed
 from rfa_toolbox.encodings.pytorch.intermediate_graph import GlobalOps
 from rfa_toolbox.encodings.pytorch.signatures import bind
 from rfa_toolbox.operators.record import TensorRef
@@ -165,10 +165,9 @@ class Changed:
 
     @torch.inference_mode(False)
     def _run(self, inputs: Example) -> dict[int, torch.Tensor]:
-        model = unused(self.model)
-        recorder = self._recorder(ModuleScopes(model), twins.held_by(model), {})
+        recorder = self._recorder(unused(self.model))
         with plain_kernels(), _in_double_precision():
-            recorder.record(model, inputs.map(torch.clone))
+            recorder.record(inputs.map(torch.clone))
         return recorder.values
 
 

@@ -17,7 +17,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, TypeAlias
 
 import attrs
 import numpy as np
@@ -360,20 +360,24 @@ def expanded(shape: Sequence[int], strides: Sequence[int]) -> tuple[int, ...]:
 # --- parameters ------------------------------------------------------------------------------
 
 
-def origins_of(model: nn.Module) -> dict[int, tuple[str, ...]]:
+Paths: TypeAlias = "Mapping[nn.Module, Sequence[str]]"
+"""Of all modules of a model, as ``paths_of`` returns them."""
+
+
+def origins_of(paths: Paths) -> dict[int, tuple[str, ...]]:
     """Return the name of every parameter under its ``id``; one that is shared has its first."""
-    return {id(parameter): (name,) for name, parameter in _named_parameters(model).items()}
+    return {id(parameter): (name,) for name, parameter in _named_parameters(paths).items()}
 
 
-def sizes_of(model: nn.Module) -> dict[str, int]:
+def sizes_of(paths: Paths) -> dict[str, int]:
     """Return how many numbers every parameter has."""
-    return {name: parameter.numel() for name, parameter in _named_parameters(model).items()}
+    return {name: parameter.numel() for name, parameter in _named_parameters(paths).items()}
 
 
-def _named_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+def _named_parameters(paths: Paths) -> dict[str, nn.Parameter]:
     """Return every parameter under its first name, as ``named_parameters`` has them."""
     found: dict[int, tuple[str, nn.Parameter]] = {}
-    for module, (path, *_) in paths_of(model).items():
+    for module, (path, *_) in paths.items():
         inside = f"{path}." if path else ""
         for name, parameter in module._parameters.items():
             if parameter is not None:
@@ -463,8 +467,9 @@ def _collect_paths(module: nn.Module, path: str, found: dict[nn.Module, list[str
 
 
 def _module_call(module: nn.Module, path: str, call: int) -> ModuleCall:
-    library = _class_of(module).__module__.startswith(("torch.nn.", "torch.ao."))
-    return ModuleCall(path, name_of_class(module), call, library)
+    kind = _class_of(module)
+    library = kind.__module__.startswith(("torch.nn.", "torch.ao."))
+    return ModuleCall(path, _name_of(module, kind), call, library)
 
 
 def _class_of(module: nn.Module) -> type:
@@ -476,9 +481,13 @@ def _class_of(module: nn.Module) -> type:
 
 def name_of_class(module: nn.Module) -> str:
     """Return the class name that nodes show for a module, also of one that was scripted."""
-    if isinstance(module, torch.jit.ScriptModule):
-        return str(module.original_name)
-    return _class_of(module).__name__
+    return _name_of(module, _class_of(module))
+
+
+def _name_of(module: nn.Module, kind: type) -> str:
+    return (
+        str(module.original_name) if isinstance(module, torch.jit.ScriptModule) else kind.__name__
+    )
 
 
 # --- surroundings ----------------------------------------------------------------------------

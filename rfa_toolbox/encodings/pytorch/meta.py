@@ -6,7 +6,7 @@ import contextlib
 import functools
 import itertools
 import sys
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +91,9 @@ def capture(model: nn.Module, example: Example, ending: Ending = WHOLE) -> Recor
     shadows: dict[int, tuple[int, torch.Tensor]] = {}
     with undisturbed():
         twin = meta_copy(model, shadows)
-        recorder = Recorder(ModuleScopes(twin), held_by(twin), origins_of(twin), ending)
+        recorder = Recorder(twin, ending)
         recorder.constants.shadows.update(shadows)
-        return recorder.followed(twin, example.map(empty_like))
+        return recorder.followed(example.map(empty_like))
 
 
 @functools.cache
@@ -111,26 +111,21 @@ class Recorder(TorchFunctionMode):
     """Writes down every function of PyTorch that is called on something the input reaches.
 
     Args:
-        scopes: the modules of the model that will run.
-        constants: the tensors that it holds.
-        origins: the names of parameters by ``id``.
+        model: what will run.
         ending: where to end before the model does.
+
+    Attributes:
         limit: end behind this many operations.
     """
 
-    def __init__(
-        self,
-        scopes: ModuleScopes,
-        constants: Iterable[torch.Tensor],
-        origins: Mapping[int, tuple[str, ...]],
-        ending: Ending = WHOLE,
-        limit: int | None = None,
-    ) -> None:
+    def __init__(self, model: nn.Module, ending: Ending = WHOLE) -> None:
         super().__init__()
-        self.scopes = scopes
-        self.constants = Constants(constants, origins)
+        self.model = model
+        self.scopes = ModuleScopes(model)
+        paths = self.scopes.paths
+        self.constants = Constants(held_by(paths), origins_of(paths))
         self.ending = ending
-        self.limit = limit
+        self.limit: int | None = None
         self.operations: list[Operation] = []
         self.failure: Failure | None = None
         self._numbers: dict[int, int] = {}
@@ -138,25 +133,25 @@ class Recorder(TorchFunctionMode):
         self._meta_twins: dict[int, torch.Tensor] = {}
         self._sized = False
         self._next = 0
-        scopes.on_result = self._returned
+        self.scopes.on_result = self._returned
 
-    def record(self, model: nn.Module, inputs: Example) -> Record:
-        """Run a model, which must be the one that the scopes belong to, and return what it did.
+    def record(self, inputs: Example) -> Record:
+        """Run the model, and return what it did.
 
         Raises:
             Exception: whatever the model itself raises, with a ``Failure`` as its ``rfa_failure``.
         """
         with undisturbed():
-            return self.followed(model, inputs)
+            return self.followed(inputs)
 
-    def followed(self, model: nn.Module, inputs: Example) -> Record:
+    def followed(self, inputs: Example) -> Record:
         """Do the same where nothing is disturbed already."""
         references = tuple(self.register(tensor) for tensor in inputs.tensors)
         stopped, result = "", None
         with self.scopes.recording():
             try:
                 with self:
-                    result = model(*inputs.arguments, **inputs.keywords)
+                    result = self.model(*inputs.arguments, **inputs.keywords)
             except Finished as finished:
                 stopped, result = f"behind {self.ending.until!r}", finished.result
             except Exception as error:
@@ -174,15 +169,15 @@ class Recorder(TorchFunctionMode):
         )
         if not outputs and not stopped and any(one.is_meta for one in tensors_of(result)):
             raise CaptureError(
-                f"what {type(model).__name__} returns was computed by code that cannot be "
+                f"what {type(self.model).__name__} returns was computed by code that cannot be "
                 "followed, such as TorchScript or torch.vmap"
             )
         return Record(
-            type(model).__name__,
+            type(self.model).__name__,
             references,
             outputs or (last_results(self.operations) if stopped else ()),
             tuple(self.operations),
-            sizes_of(model),
+            sizes_of(self.scopes.paths),
             self._sized,
             stopped,
         )

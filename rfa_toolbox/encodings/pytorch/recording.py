@@ -250,7 +250,9 @@ def _explained(model: nn.Module, example: Example, error: Exception) -> str:
         text += (
             "input_res=torch.zeros(1, 16, dtype=torch.long); --input-shape 1x16:int64 in a shell."
         )
-    elif "on meta tensors" in str(error) and any(one.is_meta for one in twins.held_by(model)):
+    elif "on meta tensors" in str(error) and any(
+        one.is_meta for one in twins.held_by(model.modules())
+    ):
         text += (
             f" {type(model).__name__} was made on the meta device, where the numbers that it holds "
             "have no value: make it on the CPU."

@@ -32,6 +32,7 @@ from rfa_toolbox.encodings.pytorch.capture import (
     is_compiled,
     is_even,
     origins_of,
+    paths_of,
     plain_arguments,
     sizes_of,
     undisturbed,
@@ -95,7 +96,7 @@ def capture(model: nn.Module, example: Example, ending: Ending = WHOLE) -> Recor
             raise
     names = [value.debugName() for value in graph.inputs()]
     count = len(example.tensors)
-    origins = origins_of(model)
+    origins = origins_of(scopes.paths)
     # The tracer passes the tensors that a model holds behind the arguments, in this order.
     state = _unique_state_dict(target, keep_vars=True)  # type: ignore[no-untyped-call]
     held = {
@@ -110,7 +111,7 @@ def capture(model: nn.Module, example: Example, ending: Ending = WHOLE) -> Recor
         if id(tensor) not in changed and (found := _numbers_of(tensor)) is not None
     }
     reader = _Reader(marks.table, marks.composites, held, numbers)
-    record = reader.read(graph, names[:count], type(model).__name__, sizes_of(model), {})
+    record = reader.read(graph, names[:count], type(model).__name__, sizes_of(scopes.paths), {})
     record = _of_written_weights(
         record, {name for one in written for name in origins.get(id(one), ())}
     )
@@ -178,8 +179,9 @@ def read_traced(traced: Any, reference: nn.Module | None) -> Record:
         classes.setdefault(path, module)
     name = type(reference).__name__ if reference is not None else str(traced.original_name)
     parameters = list(traced.parameters())  # while they live, a script module returns no others
-    reader = _Reader(_ScriptScopes(classes), {}, {}, {}, origins_of(traced))
-    record = reader.read(graph, inputs, name, sizes_of(traced), {own: traced})
+    paths = paths_of(traced)
+    reader = _Reader(_ScriptScopes(classes), {}, {}, {}, origins_of(paths))
+    record = reader.read(graph, inputs, name, sizes_of(paths), {own: traced})
     del parameters
     return record
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import types
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from typing import Any
 
 import torch
@@ -19,9 +19,9 @@ from rfa_toolbox.encodings.pytorch.shapes import empty_like
 __all__ = ["held_by", "meta_copy", "twin_of"]
 
 
-def held_by(model: nn.Module) -> Iterator[torch.Tensor]:
-    """Yield the tensors that a model holds: parameters, buffers and plain attributes."""
-    for module in paths_of(model):
+def held_by(modules: Iterable[nn.Module]) -> Iterator[torch.Tensor]:
+    """Yield the tensors that modules hold: parameters, buffers and plain attributes."""
+    for module in modules:
         for value in (*module._parameters.values(), *_others_held(module)):
             if isinstance(value, _MAY_HOLD):
                 yield from tensors_of(value)
@@ -149,10 +149,13 @@ def _copy_into(
     made: MutableMapping[Any, Any], items: Mapping[Any, Any], memo: dict[int, Any]
 ) -> None:
     for key, value in items.items():
-        if key in _HOOKS and not value:
-            made[key] = OrderedDict()
-            continue
-        copied = value if type(value) in _IMMUTABLE else _copied(value, memo)
+        if type(value) in _IMMUTABLE:
+            copied = value
+        elif key in _HOOKS and not value:
+            copied = OrderedDict()
+        else:
+            known = memo.get(id(value))
+            copied = _copied(value, memo) if known is None else known
         made[key if type(key) in _IMMUTABLE else _copied(key, memo)] = copied
 
 
