@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import itertools
+import math
+import operator
 from collections.abc import Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Literal, NamedTuple, TypeAlias
@@ -133,10 +135,14 @@ def readers_of(steps: Iterable[Step]) -> dict[int, list[int]]:
 
 
 class Parts(NamedTuple):
-    """Channels from several tensors: along which dimension, and how many from each."""
+    """Channels from several tensors: along which dimension, and how many from each.
+
+    ``channels`` are those that stand behind every index of the dimension, if it was viewed apart.
+    """
 
     dimension: int
     sizes: tuple[int, ...]
+    channels: int = 1
 
     def between(self, start: int, stop: int) -> tuple[Parts | None, bool]:
         """Return the parts of a run of channels, and whether some part is missing in it."""
@@ -146,7 +152,28 @@ class Parts(NamedTuple):
             for size, end in zip(self.sizes, ends, strict=True)
         ]
         kept = tuple(size for size in left if size > 0)
-        return (Parts(self.dimension, kept) if len(kept) > 1 else None), len(kept) < len(left)
+        return (self._replace(sizes=kept) if len(kept) > 1 else None), len(kept) < len(left)
+
+    def viewed(self, shape: Sequence[int], other: Sequence[int]) -> Parts | None:
+        """Return the parts of a tensor that is viewed in another shape; None if they are mixed up.
+
+        >>> halves = Parts(1, (3, 3))
+        >>> halves.viewed((1, 6, 8), (1, 2, 3, 8)), halves.viewed((1, 6, 8), (1, 3, 2, 8))
+        (Parts(dimension=1, sizes=(1, 1), channels=3), None)
+        """
+        before, size = math.prod(shape[: self.dimension]), shape[self.dimension]
+        fronts = itertools.accumulate(other, operator.mul, initial=1)
+        for place, (front, own) in enumerate(zip(fronts, other, strict=False)):
+            if front != before or own < 2:
+                continue
+            if own == size * self.channels > size:  # together again
+                sizes = tuple(one * self.channels for one in self.sizes)
+                return Parts(place, sizes)
+            inner, rest = divmod(size, own)
+            if rest or any(one % inner for one in self.sizes):
+                return None
+            return Parts(place, tuple(one // inner for one in self.sizes), inner * self.channels)
+        return None
 
 
 Scores: TypeAlias = Literal["", "zeroed", "normalised"]
@@ -223,7 +250,7 @@ def repeats(layout: Layout) -> bool:
 
 def is_stacked(parts: Parts | None) -> bool:
     """Return whether parts are one number each, as those of a stack."""
-    return parts is not None and set(parts.sizes) == {1}
+    return parts is not None and parts.channels == 1 and set(parts.sizes) == {1}
 
 
 def with_most_axes(values: Iterable[Value]) -> Value:

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from rfa_toolbox.empirical import verify
-from tests.pytorch.measure import INF, Function, encode, measured_extent
+from tests.pytorch.measure import INF, Function, captures, encode, measured_extent
 
 
 def steps(s: Any, x: torch.Tensor) -> torch.Tensor:
@@ -249,3 +249,53 @@ def test_what_mixes_picked_places_sees_no_less_than_all_of_them(name: str) -> No
     graph = encode(model, (1, 4, 8))
     assert graph.receptive_field_max >= measured_extent(model, (1, 4, 8), [2])
     assert graph.certainty == "bound"
+
+
+WAYS_TO_A_PART: dict[str, Any] = {
+    "transposed": lambda y: y.mT.mT[:, :4],
+    "moved": lambda y: y.movedim(1, 2).movedim(2, 1)[:, 4:],
+    "viewed apart": lambda y: y.view(1, 2, 4, 24)[:, 1],
+    "viewed apart and permuted": lambda y: y.view(1, 2, 4, 24).permute(1, 0, 2, 3)[0],
+    "taken apart": lambda y: y.unflatten(1, (2, 4)).unbind(1)[0],
+    "viewed apart and together": lambda y: y.view(1, 2, 4, 24).relu().view(1, 8, 24)[:, :4],
+    "with a dimension more": lambda y: y.unsqueeze(1)[:, 0, :4],
+    "one of a batch": lambda y: y[0][None, :4],
+}
+
+
+@captures
+@pytest.mark.parametrize("way", WAYS_TO_A_PART)
+def test_a_part_of_a_concatenation_is_a_bound_however_it_is_taken(way: str, capture: str) -> None:
+    take = WAYS_TO_A_PART[way]
+    model = Function(
+        lambda s, x: s.c(take(torch.cat([s.a(x), s.b(x)], 1))),
+        a=nn.Conv1d(2, 4, 3, padding=1), b=nn.Conv1d(2, 4, 7, padding=3), c=nn.Conv1d(4, 2, 3),
+    )  # fmt: skip
+    graph = encode(model, (1, 2, 24), capture)
+    assert (graph.receptive_field_max, graph.certainty) == ((9,), "bound")
+
+
+@captures
+@pytest.mark.parametrize("turned", [False, True])
+def test_one_direction_of_a_recurrent_layer_is_no_more_than_a_bound(
+    turned: bool, capture: str
+) -> None:
+    def forward(s: Any, x: torch.Tensor) -> torch.Tensor:
+        y = s.r(x.mT)[0]
+        return s.c(y.mT[:, :3] if turned else y.view(1, 12, 2, 3)[:, :, 1].mT)
+
+    model = Function(
+        forward, r=nn.GRU(2, 3, batch_first=True, bidirectional=True), c=nn.Conv1d(3, 2, 3)
+    )
+    assert encode(model, (1, 2, 12), capture).certainty == "bound"
+
+
+def test_a_channel_shuffle_behind_a_concatenation_leaves_it_exact() -> None:
+    model = Function(
+        lambda s, x: s.c(
+            torch.cat([s.a(x), s.b(x)], 1).view(1, 2, 4, 24).transpose(1, 2).reshape(1, 8, 24)[:, :4]
+        ),
+        a=nn.Conv1d(2, 4, 3, padding=1), b=nn.Conv1d(2, 4, 7, padding=3), c=nn.Conv1d(4, 2, 3),
+    )  # fmt: skip
+    graph = encode(model, (1, 2, 24))
+    assert (graph.receptive_field_max, graph.certainty) == ((9,), "exact")

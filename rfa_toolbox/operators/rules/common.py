@@ -25,6 +25,7 @@ __all__ = [
     "pinned_places",
     "places_of",
     "sides",
+    "viewed",
     "with_layout",
     "without_singles",
 ]
@@ -94,6 +95,15 @@ def move(known: Known, operation: Operation, layout: Layout) -> Moved:
     """Return that the first output of plumbing has its positions there."""
     output = operation.outputs[0]
     _, value = known.worked_on(operation)
+    return Moved({output.number: with_layout(value, layout, output)})
+
+
+def viewed(known: Known, operation: Operation, layout: Layout) -> Moved:
+    """Return that the first output has the same numbers in the same order, in another shape."""
+    tensor, value = known.worked_on(operation)
+    output = operation.outputs[0]
+    parts = None if value.parts is None else value.parts.viewed(tensor.shape, output.shape)
+    value = value if parts is None else value._replace(parts=parts)
     return Moved({output.number: with_layout(value, layout, output)})
 
 

@@ -25,7 +25,7 @@ from rfa_toolbox.operators.rules.common import (
     without_singles,
 )
 from rfa_toolbox.operators.rules.elementwise import pointwise
-from rfa_toolbox.operators.values import Value, with_most_axes
+from rfa_toolbox.operators.values import Parts, Value, with_most_axes
 from rfa_toolbox.operators.windows import Window, in_blocks
 
 __all__ = [
@@ -560,7 +560,10 @@ def recurrent(known: Known, operation: Operation) -> Answer:
         facts: dict[str, Any] = {}
     elif _looks_to_both_sides(operation):
         in_parts = in_blocks(known.mixing(value, (sequence,)))
-        facts = {"mirrored": value.mirrored, "blockwise": in_parts}
+        half = shape[-1] // 2  # one for what is in front, and one for what is behind
+        apart = 2 * half == shape[-1] and operation.get("num_layers", 1) == 1
+        parts = Parts(len(layout) - 1, (half, half)) if apart else None
+        facts = {"mirrored": value.mirrored, "blockwise": in_parts, "parts": parts}
     else:
         reverse = operation.get("direction") == "reverse"
         facts = {"mirrored": value.mirrored, **_one_sided(found, value, sequence, reverse)}

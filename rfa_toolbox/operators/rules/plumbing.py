@@ -20,6 +20,7 @@ from rfa_toolbox.operators.rules.common import (
     per_axis,
     pinned_places,
     places_of,
+    viewed,
     with_layout,
     without_singles,
 )
@@ -98,9 +99,10 @@ def reshape(known: Known, operation: Operation) -> Answer:
     _, value = known.worked_on(operation)
     shape = operation.outputs[0].shape
     layout = without_singles(value, pinned_places(value), keep=len(shape))
-    made = move(known, operation, layouts.reshape(layout, shape))
+    made = viewed(known, operation, layouts.reshape(layout, shape))
     if value.taken and value.parts is not None:  # places of a map, one after another in channels
-        apart = {number: one for number, one in made.values.items() if one.parts is None}
+        found = made.values.items()
+        apart = {at: one for at, one in found if one.parts is None or one.parts.channels > 1}
         made = Moved(
             {**made.values, **{at: one._replace(picked=True) for at, one in apart.items()}}
         )
@@ -114,7 +116,7 @@ def unsqueeze(known: Known, operation: Operation) -> Answer:
     rank = len(operation.outputs[0].shape)
     layout = list(value.layout)
     layout.insert(operation.get("dim", 0) % rank, ())
-    return move(known, operation, tuple(layout))
+    return viewed(known, operation, tuple(layout))
 
 
 @rule("as it lies")
@@ -123,7 +125,7 @@ def squeeze(known: Known, operation: Operation) -> Answer:
     tensor, value = known.worked_on(operation)
     wanted = places_of(operation.arguments.get("dim"), len(tensor.shape))
     gone = [place for place in wanted if tensor.shape[place] == 1]
-    return move(known, operation, without_singles(value, gone))
+    return viewed(known, operation, without_singles(value, gone))
 
 
 @rule("as it lies")
@@ -245,11 +247,25 @@ def unbind(known: Known, operation: Operation) -> Moved:
     _, value = known.worked_on(operation)
     value = _parts_by_size(value, dimension, len(operation.outputs))
     several = enumerate(operation.outputs)
+    left = _without(value, dimension)
     return Moved(
         {
-            output.number: with_layout(value, _at(value.layout, dimension, place), output)
+            output.number: with_layout(left, _at(value.layout, dimension, place), output)
             for place, output in several
         }
+    )
+
+
+def _without(value: Value, dimension: int) -> Value:
+    """Return a value of which one index of a dimension is left, but for its layout."""
+    parts = value.parts
+    if parts is None:
+        return value
+    if parts.dimension == dimension:
+        apart = value.apart or is_stacked(parts)
+        return value._replace(parts=None, apart=apart, picked=value.picked or parts.channels > 1)
+    return value._replace(
+        parts=parts._replace(dimension=parts.dimension - (parts.dimension > dimension))
     )
 
 
@@ -408,9 +424,11 @@ def select(known: Known, operation: Operation) -> Answer:
     (dimension,) = _one_dimension(known, operation)
     tensor, value = known.worked_on(operation)
     index = operation.get("index", 0)
+    layout = value.layout[:dimension] + value.layout[dimension + 1 :]
     if isinstance(index, int):
-        return move(known, operation, _at(value.layout, dimension, index % tensor.shape[dimension]))
-    return move(known, operation, value.layout[:dimension] + value.layout[dimension + 1 :])
+        layout = _at(value.layout, dimension, index % tensor.shape[dimension])
+    output = operation.outputs[0]
+    return Moved({output.number: with_layout(_without(value, dimension), layout, output)})
 
 
 @rule("as it lies", mirrors=True)
@@ -504,16 +522,24 @@ def _indexed(known: Known, operation: Operation) -> Answer:
     kept = layouts.anchored(tuple(layout))
     for dimension in reversed(gone):
         kept = layouts.without(kept, dimension)
+    return Moved({output.number: _with_parts_left(value, index, tensor)._replace(layout=kept)})
+
+
+def _with_parts_left(value: Value, index: Sequence[Any], tensor: TensorRef) -> Value:
+    """Return a value with the parts that an index of numbers and slices leaves of it."""
     parts = value.parts
-    if not all(isinstance(one, slice) for one in index):
-        apart = value.apart or is_stacked(parts)
-        return Moved({output.number: value._replace(layout=kept, parts=None, apart=apart)})
-    value = value._replace(layout=kept)
-    if parts is not None:
-        start, stop, step = _bounds(index[parts.dimension], tensor.shape[parts.dimension])
+    if parts is None:
+        return value
+    places = [place for place, one in enumerate(index) if one is not None]
+    place = places[parts.dimension]
+    if isinstance(index[place], slice):
+        start, stop, step = _bounds(index[place], tensor.shape[parts.dimension])
         if step == 1:
             value = _picked(value, parts.dimension, start, stop)
-    return Moved({output.number: value})
+        gone = sum(isinstance(one, int) for one in index[:place])
+        left = value.parts
+        return value._replace(parts=None if left is None else left._replace(dimension=place - gone))
+    return _without(value, parts.dimension)
 
 
 def _sliced(known: Known, operation: Operation, value: Value, index: slice, size: int) -> Value:
