@@ -778,7 +778,7 @@ def _grid(
     same = direct and layout == before and all(one == NEUTRAL for one in windows)
     in_front = extents
     if not (same and _is_whole(layout, runs, extents)):
-        windows, extents, layout = _measured(windows, layout, extents, by_call)
+        windows, extents, layout = _measured(windows, layout, before, extents, by_call)
     pinned = _pinned(runs, in_front, windows)
     carried = layouts.spatial_axes(layout)
     units = _feature_map(layout, runs, extents)
@@ -810,11 +810,15 @@ def _grid(
 
 
 def _measured(
-    windows: Sequence[Window], layout: Layout, before: Sequence[int], by_call: bool
+    windows: Sequence[Window],
+    layout: Layout,
+    before: Layout,
+    units: Sequence[int],
+    by_call: bool,
 ) -> tuple[tuple[Window, ...], tuple[int, ...], Layout]:
     """Derive strides from the positions that are left, and measure them in new units."""
-    runs = layouts.runs_by_axis(layout)
-    extents = list(before)
+    runs, read = layouts.runs_by_axis(layout), layouts.runs_by_axis(before)
+    extents = list(units)
     complete: list[Window] = []
     for axis, window in enumerate(windows):
         atoms = runs.get(axis)
@@ -830,6 +834,9 @@ def _measured(
                 window = window._replace(stride=window.stride * common, begin=begin)  # noqa: PLW2901
                 layout = layouts.rescale(layout, axis, common)
             extents[axis] = _span(distinct) // common + 1
+        elif axis in read and window.begin is not None and window.kernel < math.inf:
+            begin = window.begin - sum(atom.origin for atom in _distinct(read[axis]))
+            window = window._replace(begin=begin)  # noqa: PLW2901 - one unit of a part
         complete.append(window)
     return tuple(complete), tuple(extents), layout
 

@@ -37,6 +37,8 @@ select index_select gather: input dim index
 slice: input dim start stop step
 getitem index: input index
 setitem: input index value
+slice_scatter: input src dim start stop step
+select_scatter: input src dim index
 take_along_dim: input index dim
 masked_select: input mask
 roll: input shifts dims

@@ -9,6 +9,8 @@ import torch
 from torch import nn
 
 from rfa_toolbox.empirical import verify
+from rfa_toolbox.unit_windows import region_of
+from tests.faults.influence import seen_by_differences
 from tests.pytorch.measure import INF, Function, captures, encode, measured_extent
 
 
@@ -291,11 +293,72 @@ def test_one_direction_of_a_recurrent_layer_is_no_more_than_a_bound(
 
 
 def test_a_channel_shuffle_behind_a_concatenation_leaves_it_exact() -> None:
+    def forward(s: Any, x: torch.Tensor) -> torch.Tensor:
+        shuffled = torch.cat([s.a(x), s.b(x)], 1).view(1, 2, 4, 24).transpose(1, 2)
+        return s.c(shuffled.reshape(1, 8, 24)[:, :4])
+
     model = Function(
-        lambda s, x: s.c(
-            torch.cat([s.a(x), s.b(x)], 1).view(1, 2, 4, 24).transpose(1, 2).reshape(1, 8, 24)[:, :4]
-        ),
+        forward,
         a=nn.Conv1d(2, 4, 3, padding=1), b=nn.Conv1d(2, 4, 7, padding=3), c=nn.Conv1d(4, 2, 3),
     )  # fmt: skip
     graph = encode(model, (1, 2, 24))
     assert (graph.receptive_field_max, graph.certainty) == ((9,), "exact")
+
+
+FRAMES: dict[str, tuple[Any, int]] = {
+    "unfolded": (lambda x: x.unfold(2, 4, 2).mean(-1), 8),
+    "stacked": (lambda x: torch.stack([x[..., t : t + 4] for t in range(0, 21, 2)], 2).mean(3), 8),
+    "stacked behind": (
+        lambda x: torch.stack([x[..., t : t + 4] for t in range(2, 21, 2)], 3).amax(2), 8
+    ),
+    "with gaps": (
+        lambda x: torch.cat([x[:, :, None, t : t + 2] for t in range(0, 22, 3)], 2).mean(3), 8
+    ),
+    "the largest ones": (lambda x: x.unfold(2, 4, 2).topk(2, -1)[0].mean(-1), 8),
+    "the largest ones of blocks": (lambda x: x.view(1, 2, 6, 4).topk(2, -1)[0].mean(-1), 12),
+    "two moved copies": (lambda x: torch.stack([x[..., :-1], x[..., 1:]], 2).mean(2), 4),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FRAMES)
+def test_frames_that_are_put_side_by_side_slide_as_windows_do(name: str) -> None:
+    frame, size = FRAMES[name]
+    model = Function(lambda s, x: s.c(frame(x)), c=nn.Conv1d(2, 2, 3))
+    graph = encode(model, (1, 2, 24))
+    assert (graph.receptive_field_max, graph.certainty) == ((size,), "exact")
+    (windows,) = graph.unit_windows
+    for unit, (first, last) in enumerate(seen_by_differences(model, (1, 2, 24))):
+        begin, end = region_of(windows, unit)
+        assert begin <= first <= last <= end
+
+
+PARTS: dict[str, Any] = {
+    "pooled": lambda s, x: torch.stack([x[..., t : t + 4].mean(2) for t in range(0, 21, 2)], 2),
+    "pooled, uneven": lambda s, x: torch.stack([p.amax(2) for p in x.split([4, 12, 8], 2)], 2),
+    "pooled with their axis": lambda s, x: torch.cat(
+        [x[..., t : t + 4].mean(2, keepdim=True) for t in range(0, 21, 2)], 2
+    ),
+    "worked on": lambda s, x: torch.stack(
+        [s.a(x[..., t : t + 4]) for t in range(0, 21, 2)], 2
+    ).mean(3),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_parts_of_a_map_side_by_side_are_a_bound_that_is_not_too_small(name: str) -> None:
+    model = Function(
+        lambda s, x: s.c(PARTS[name](s, x)), a=nn.Conv1d(2, 2, 1), c=nn.Conv1d(2, 2, 3)
+    )
+    graph = encode(model, (1, 2, 24))
+    assert graph.certainty == "bound"
+    widest = max(last - first + 1 for first, last in seen_by_differences(model, (1, 2, 24)))
+    assert graph.receptive_field_max >= (widest,)
+
+
+def test_what_a_part_of_a_map_is_pooled_to_sees_that_part() -> None:
+    graph = encode(
+        Function(lambda s, x: torch.cat([x[..., 4:9].mean(2), x[..., 12:].mean(2)], 1)), (1, 2, 24)
+    )
+    means = [node.unit_windows[0] for node in graph.all_layers if node.layer_info.name == "mean"]
+    assert [region_of(one, 0) for one in means] == [(4, 8), (12, 23)]
+    assert graph.receptive_field_max == (20,)

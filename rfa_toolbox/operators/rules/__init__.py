@@ -157,6 +157,7 @@ _FAMILIES: dict[Rule, str] = {
     mixing.softmax: "gumbel_softmax log_softmax softmax softmin",
     mixing.tensordot: "tensordot",
     assembling.cat: "cat dstack hstack vstack",
+    assembling.scattered: "select_scatter slice_scatter",
     assembling.setitem: "setitem",
     assembling.stack: "stack",
     plumbing.copied: """

@@ -18,10 +18,11 @@ from rfa_toolbox.operators.layout import Atom, Dimension, Layout, Lost, Offsets,
 from rfa_toolbox.operators.record import Operation, TensorRef, tensors_in
 from rfa_toolbox.operators.rules.common import pads_where_cropped
 from rfa_toolbox.operators.rules.elementwise import pointwise
+from rfa_toolbox.operators.rules.windows import frames
 from rfa_toolbox.operators.values import Parts, Value, between, with_most_axes
 from rfa_toolbox.operators.windows import NEUTRAL, SOMEWHERE, Window
 
-__all__ = ["cat", "setitem", "stack"]
+__all__ = ["cat", "scattered", "setitem", "stack"]
 
 
 class _Line(NamedTuple):
@@ -51,6 +52,9 @@ def cat(known: Known, operation: Operation) -> Answer:
     dimension = operation.get("dim", _CAT_DIMENSION.get(operation.name, 0)) % len(shape)
     if len(tensors[0].shape) != len(shape):
         return pointwise(known, operation)
+    framed = _frames(known, operation, tensors, dimension)
+    if framed is not None:
+        return framed
     several, row = _in_their_places(known, tensors, dimension)
     found = iter(several)
     laid = [
@@ -89,8 +93,8 @@ def _line(
     """Return how parts of maps lie one after another, which are ``joined`` in a dimension."""
     pieces = [value.layout[dimension] for value in several]
     times = Counter(axis for piece in pieces for axis in layouts.axes_of(piece))
-    if not times:  # channels
-        return _Line(joined)
+    if not times:
+        return _channels(known, several, joined, count)
     twice = [axis for axis, time in times.items() if time > 1]
     in_place = bool(joined) and type(joined[0]) is Atom  # every part stands where it was
     if twice and row is not None and in_place:
@@ -109,6 +113,14 @@ def _line(
         return _Line(joined, facts, dict.fromkeys(twice, SOMEWHERE))
     reads = [(value.step, _with(value.layout, dimension, joined)) for value in several]
     return _Line(joined, {**facts, "offsets": _offsets(reads, known.axes)})
+
+
+def _channels(known: Known, several: Sequence[Value], joined: Dimension, count: int) -> _Line:
+    """Return how channels lie one after another, or single units that have lost their places."""
+    singles = sum(one.size for one in joined) == count > 1
+    if singles and _of_parts(known, several):
+        return _Line(joined, {"certainty": "bound", "reason": _PARTS_IN_ROW})
+    return _Line(joined)
 
 
 def _in_their_places(
@@ -229,6 +241,9 @@ def stack(known: Known, operation: Operation) -> Answer:
     tensors = list(tensors_in(operation.arguments.get("tensors")))
     shape = operation.outputs[0].shape
     dimension = operation.get("dim", 0) % len(shape)
+    framed = _frames(known, operation, tensors, dimension)
+    if framed is not None:
+        return framed
     given = [known.value(one) for one in tensors if known.depends(one)]
     row = _row(known, given) if len(given) == len(tensors) else None
     several = given if row is None else row.values
@@ -251,6 +266,102 @@ def stack(known: Known, operation: Operation) -> Answer:
     )
 
 
+def _frames(
+    known: Known, operation: Operation, tensors: Sequence[TensorRef], dimension: int
+) -> Effect | None:
+    """Return what puts runs of one map side by side that overlap, or leave gaps, as frames do.
+
+    None if they are no runs of one length, each as far behind the one before it. A few long ones
+    are copies of a map that were moved.
+    """
+    if len(tensors) < 2 or not all(map(known.depends, tensors)):
+        return None
+    several = [known.value(one) for one in tensors]
+    if len({one.step for one in several}) > 1:
+        return None
+    laid = [one.layout for one in several]
+    if len(tensors[0].shape) == len(operation.outputs[0].shape):  # along a dimension that is there
+        if any(one.shape[dimension] != 1 for one in tensors):
+            return None
+        laid = [layouts.without(one, dimension) for one in laid]
+    found = _runs(laid)
+    if found is None:
+        return None
+    place, run, by = found
+    rest = [one for at, one in enumerate(laid[0]) if at != place]
+    target = dimension - (place < dimension)
+    rest.insert(target, (run._replace(size=(len(laid) - 1) * by + run.size),))
+    inside = place if place < dimension else place + 1
+    base = several[0]._replace(layout=tuple(rest))
+    effect = frames(known, operation, base, target, inside, Window(run.size, by))
+    return attrs.evolve(effect, offsets=())
+
+
+def _runs(laid: Sequence[Layout]) -> tuple[int, Atom, int] | None:
+    """Return the dimension of runs that lie evenly behind each other, the first, and how far.
+
+    >>> _runs([((Atom(0, 2, origin=at),),) for at in (1, 4, 7)])
+    (0, Atom(axis=0, size=2, step=1, origin=1), 3)
+    """
+    first, second = laid[:2]
+    unlike = [at for at, pair in enumerate(zip(first, second, strict=False)) if len({*pair}) > 1]
+    if len(first) != len(second) or len(unlike) != 1:
+        return None
+    (place,) = unlike
+    run, after = first[place][:1], second[place][:1]
+    if len(first[place]) != 1 or type(run[0]) is not Atom or run[0].axis is None:
+        return None
+    if not after or type(after[0]) is not Atom or not 1 < run[0].size <= len(laid):
+        return None
+    by, rest = divmod(after[0].origin - run[0].origin, run[0].step)
+    if rest or by < 1 or by == run[0].size:
+        return None
+    moved = (
+        run[0]._replace(origin=run[0].origin + at * by * run[0].step) for at in itertools.count()
+    )
+    even = all(one == _with(first, place, (next(moved),)) for one in laid)
+    return (place, run[0], by) if even else None
+
+
+def _of_parts(known: Known, several: Sequence[Value]) -> bool:
+    """Whether single units, or short runs, were made of several parts of one map."""
+    if len({one.step for one in several}) < 2:
+        return False
+    carried = {axis for one in several for axis in layouts.spatial_axes(one.layout)}
+    left = (axis for axis in range(known.axes) if axis not in carried)
+    if any(_are_apart([_read_by(known, one, axis) for one in several]) for axis in left):
+        return True
+    found = _taken_from(known, several)
+    if found is None:
+        return False
+    axis, _, starts = found
+    longest = max(_atom(one, axis).size for one in several)
+    return 1 < longest <= len(several) and len(set(starts)) > 1
+
+
+def _are_apart(reads: Sequence[tuple[int, int] | None]) -> bool:
+    """Whether what was read begins at several places of one map."""
+    known = [one for one in reads if one is not None]
+    return len(known) == len(reads) and len({root for root, _ in known}) == 1 < len(set(known))
+
+
+def _read_by(known: Known, value: Value, axis: int) -> tuple[int, int] | None:
+    """Return of which step's map a single unit was made, and from which unit on."""
+    step = known.steps[value.step]
+    while len(step.sources) == 1 and step.feature_map is not None and step.feature_map[axis] == 1:
+        source, window = known.steps[step.sources[0]], step.windows[axis]
+        at = step.offsets[0][0][axis] if step.offsets else 0
+        if source.feature_map is None or None in (at, window.begin) or window.kernel == math.inf:
+            return None
+        if source.feature_map[axis] > 1:
+            return source.number, (at or 0) - (window.begin or 0)
+        step = source
+    return None
+
+
+_PARTS_IN_ROW = "it puts side by side what was made of several parts of a map; units see less"
+
+
 def _beside(
     known: Known, several: Sequence[Value], row: _Row | None, rest: Layout, count: int
 ) -> _Line:
@@ -270,7 +381,21 @@ def _beside(
         return line._replace(rest=_without_axis(rest, seam[0].axis))
     if _in_another_order(known, several):
         return _out_of_order(pins, rest, count)
-    return _Line(plain(count))
+    return _unplaced(known, several, rest, count)
+
+
+def _unplaced(known: Known, several: Sequence[Value], rest: Layout, count: int) -> _Line:
+    """Return how tensors lie side by side of which no place is known."""
+    if not _of_parts(known, several):
+        return _Line(plain(count))
+    mixed_up = tuple(
+        (Lost(math.prod(piece.size for piece in one), axes),)
+        if (axes := layouts.axes_of(one))
+        else one
+        for one in rest
+    )
+    facts = {"certainty": "bound", "reason": _PARTS_IN_ROW}
+    return _Line(plain(count), facts, rest=mixed_up)
 
 
 def _out_of_order(pins: Sequence[Atom | None], rest: Layout, count: int) -> _Line:
@@ -496,6 +621,17 @@ def setitem(known: Known, operation: Operation) -> Answer:
         **facts,
         **filled,
     )
+
+
+@rule("as filled")
+def scattered(known: Known, operation: Operation) -> Answer:
+    """Return a tensor of which one index, or a slice, of one dimension is another tensor."""
+    dimension = operation.get("dim", 0) % len(operation.outputs[0].shape)
+    limits = (operation.arguments.get(name) for name in ("start", "stop", "step"))
+    taken = operation.get("index", slice(*limits))
+    index = ((slice(None),) * dimension) + (taken, Ellipsis)
+    arguments = {**operation.arguments, "index": index, "value": operation.arguments["src"]}
+    return setitem(known, attrs.evolve(operation, arguments=arguments))
 
 
 def _write_of(known: Known, operation: Operation, region: tuple[range, ...] | None) -> _Write:

@@ -96,8 +96,14 @@ def scan(known: Known, operation: Operation) -> Answer:
     dimensions = places_of(operation.get("dim", default), rank)
     windows = known.mixing(value, dimensions)
     shape = operation.outputs[0].shape
-    if shape != tensor.shape:
+    if shape != tensor.shape and any(one.kernel == math.inf for one in windows.values()):
         windows = {axis: Window(math.inf) for axis in windows}
+    elif windows and shape != tensor.shape:  # so many of every block, as a pooling leaves one
+        left = tuple(
+            plain(shape[place]) if place in dimensions else dimension
+            for place, dimension in enumerate(value.layout)
+        )
+        return Effect(windows, (left,), base=value)
     layout = tuple(
         dimension if shape[place] == tensor.shape[place] else _resized(dimension, shape[place])
         for place, dimension in enumerate(value.layout[: len(shape)])

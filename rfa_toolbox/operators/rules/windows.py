@@ -38,6 +38,7 @@ __all__ = [
     "described",
     "diff",
     "fractional_pool",
+    "frames",
     "im2col",
     "interpolate",
     "istft",
@@ -712,10 +713,25 @@ def unfold(known: Known, operation: Operation) -> Answer:
         layout = list(value.layout)
         layout[dimension] = plain(output.shape[dimension])
         return move(known, operation, (*layout, plain(output.shape[-1])))
-    opened = _opened(operation, output.shape[:-1])
+    return frames(known, operation, value, dimension, len(output.shape) - 1, window)
+
+
+def frames(
+    known: Known, operation: Operation, value: Value, dimension: int, inside: int, window: Window
+) -> Effect:
+    """Return the effect of windows along one dimension, whose contents are put into another one.
+
+    ``dimension`` is that of the value, in which the one for the contents is not yet there.
+    """
+    shape = operation.outputs[0].shape
+    opened = _opened(operation, (*shape[:inside], *shape[inside + 1 :]))
     effect = _slide(known, opened, value, (dimension,), (window,), scatters=True)
-    inside = plain(output.shape[-1])
-    return attrs.evolve(effect, operation=opened, laid=lambda layout: (*layout, inside))
+    found = plain(shape[inside])
+    return attrs.evolve(
+        effect,
+        operation=opened,
+        laid=lambda layout: (*layout[:inside], found, *layout[inside:]),
+    )
 
 
 @Rule
