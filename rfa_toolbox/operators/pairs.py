@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import attrs
 
@@ -19,7 +19,11 @@ from rfa_toolbox.operators.layout import Layout, axes_of, runs_by_axis, times_ov
 from rfa_toolbox.operators.values import Step, readers_of
 from rfa_toolbox.operators.windows import Window
 
-__all__ = ["doubled", "with_pairs"]
+__all__ = ["IN_DISORDER", "doubled", "with_pairs"]
+
+
+IN_DISORDER = "some of its positions are in an order that is not followed"
+"""Why a step is a bound of whose positions some are lost."""
 
 
 @functools.lru_cache(maxsize=4096)  # most operations leave positions in place
@@ -48,12 +52,18 @@ def doubled(layout: Layout) -> Mapping[int, int | float]:
     return found
 
 
-def with_pairs(steps: Sequence[Step], pairs: Mapping[int, Mapping[int, int | float]]) -> list[Step]:
+def with_pairs(
+    steps: Sequence[Step],
+    pairs: Mapping[int, Mapping[int, int | float]],
+    disordered: Collection[int] = (),
+) -> list[Step]:
     """Return steps with the windows of those whose units see two places.
 
     Args:
         steps: all steps, in order of execution.
         pairs: by number of a step along which axes its units see two places, and how far apart.
+        disordered: the steps of which it is not known whether the places are two, as their order is
+            not followed.
     """
     readers = readers_of(steps)
     result = list(steps)
@@ -72,6 +82,8 @@ def with_pairs(steps: Sequence[Step], pairs: Mapping[int, Mapping[int, int | flo
             windows = tuple(own.get(axis, one) for axis, one in enumerate(step.windows))
             kind = "layer" if step.kind in ("pointwise", "scaling") else step.kind
             finite = any(window.kernel < math.inf for window in own.values())
+            if number in disordered and step.certainty == "exact":
+                step = attrs.evolve(step, certainty="bound", reason=IN_DISORDER)
             result[number] = attrs.evolve(
                 step,
                 windows=windows,

@@ -20,7 +20,7 @@ from rfa_toolbox.operators import layout as layouts
 from rfa_toolbox.operators.effects import IN_FRONT, Answer, Effect, Moved, Rule, Slides, Written
 from rfa_toolbox.operators.known import Known
 from rfa_toolbox.operators.layout import Atom, Layout, Offsets
-from rfa_toolbox.operators.pairs import doubled, with_pairs
+from rfa_toolbox.operators.pairs import IN_DISORDER, doubled, with_pairs
 from rfa_toolbox.operators.record import (
     ModuleCall,
     Operation,
@@ -90,6 +90,7 @@ class Trail(Known):
         self.sizes = [1] * self.axes
         self._begun = {}
         self._pairs: dict[int, Mapping[int, int | float]] = {}
+        self._disordered: set[int] = set()
         self._neutral = (NEUTRAL,) * self.axes
         images = zip(record.inputs, spatial, strict=True)
         rank = max((len(tensor.shape) for tensor, places in images if places), default=0)
@@ -123,7 +124,7 @@ class Trail(Known):
             if tensor.number in self.values:
                 self._end(tensor)
         if self._pairs:
-            self.steps = with_pairs(self.steps, self._pairs)
+            self.steps = with_pairs(self.steps, self._pairs, self._disordered)
         return self
 
     def first_slide(self) -> Slides | None:
@@ -660,6 +661,8 @@ class Trail(Known):
             pairs = doubled(grid.layout)
             if pairs:
                 self._pairs[number] = pairs
+                if not pairs.keys().isdisjoint(layouts.lost_pieces(grid.layout)):
+                    self._disordered.add(number)
         cropped, pads = _cropped(read, grid, padded)
         return Value(
             number,
@@ -695,7 +698,7 @@ class Trail(Known):
             return {}
         if grid.unordered and not all(self._sees_all(sources, axis) for axis in grid.unordered):
             return {"certainty": "bound", "reason": _SOMEWHERE}
-        return {"certainty": "bound", "reason": _IN_DISORDER} if grid.in_disorder else {}
+        return {"certainty": "bound", "reason": IN_DISORDER} if grid.in_disorder else {}
 
     def _sees_all(self, sources: Sequence[int], axis: int) -> bool:
         """Whether it is certain that some step in front of others sees all of an axis."""
@@ -1078,7 +1081,6 @@ def _parts_behind(
 
 
 _PUT_BESIDE = "it puts channels side by side that were not mixed; its units may see less"
-_IN_DISORDER = "some of its positions are in an order that is not followed"
 _SOMEWHERE = (
     "it mixes positions in an order that is not followed, which may be fewer than all of them"
 )

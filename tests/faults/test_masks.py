@@ -59,6 +59,44 @@ WAYS: dict[str, Callable[[Mask], Any]] = {
 }
 
 
+TURNED: dict[str, Callable[[Mask], Any]] = {
+    "scores off a mask": lambda mask: by_hand(lambda a: added(mask(a)) - a),
+    "as a method": lambda mask: by_hand(lambda a: added(mask(a)).sub(a)),
+    "turned and added": lambda mask: by_hand(lambda a: -a + added(mask(a))),
+    "added as a share": lambda mask: by_hand(lambda a: torch.add(added(mask(a)), a, alpha=-1)),
+    "hidden twice": lambda mask: by_hand(lambda a: a * mask(a).to(a) - (~mask(a)).to(a) * 1e9),
+}
+RAISED: dict[str, Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = {
+    "turned around": lambda a, far: -(a + far),
+    "divided": lambda a, far: (a + far) / -2,
+    "filled": lambda a, far: -a.masked_fill(far > 0, 1e9),
+    "chosen": lambda a, far: -torch.where(far > 0, 1e9, a),
+    "taken off": lambda a, far: (a - -far) * -1,
+    "the least ones": lambda a, far: F.softmin(a + far, -1).log(),
+}
+
+
+@captures
+@pytest.mark.parametrize("way", TURNED)
+def test_a_mask_hides_scores_of_either_sign(way: str, capture: str) -> None:
+    attend = TURNED[way](lambda x: APART.abs() <= 2)
+    model = Function(lambda s, x: attend(s.c(x).mT).mT, c=nn.Conv1d(4, 4, 3, padding=1))
+    graph = encode(model, (1, 4, LENGTH), capture)
+    if graph.certainty == "exact":
+        assert graph.receptive_field_max == (7,)
+    assert capture != "meta" or graph.certainty == "exact"
+    assert max(last - first + 1 for first, last in seen_by_differences(model, (1, 4, LENGTH))) == 7
+
+
+@captures
+@pytest.mark.parametrize("way", RAISED)
+def test_what_raises_scores_may_hide_them_once_they_are_turned(way: str, capture: str) -> None:
+    far = (APART.abs() > 2).float() * 1e9
+    model = Function(lambda s, x: (RAISED[way](x.mT @ x, far).softmax(-1) @ x.mT).mT)
+    graph = encode(model, (1, 4, LENGTH), capture)
+    assert (graph.receptive_field_max, graph.certainty) == ((INF,), "bound")
+
+
 def attention(way: str, mask: Mask) -> nn.Module:
     attend = WAYS[way](mask)
     return Function(

@@ -95,3 +95,17 @@ def test_causal_attention_to_another_sequence_may_see_everything(keras: Any) -> 
     _, graph = encoded(keras, (LENGTH, 4), attended)
     assert graph.layer_info.kernel_size == (INF,)
     assert not graph.layer_info.scan
+
+
+@pytest.mark.parametrize("shape", [(12, 12, 4), (24, 6, 4), (12, 48)])
+def test_rows_that_become_a_map_again_are_known_no_better_than_before(
+    keras: Any, shape: tuple[int, ...]
+) -> None:
+    """A window slid over rows one after another: which places a token sees is not followed."""
+
+    def tokens(x: Any) -> Any:
+        rows = keras.layers.Conv1D(4, 3, padding="same")(keras.layers.Reshape((144, 4))(x))
+        return keras.layers.Reshape(shape)(rows)
+
+    _, graph = encoded(keras, (12, 12, 4), tokens)
+    assert (graph.receptive_field_max, graph.certainty) == ((INF, INF), "bound")

@@ -802,7 +802,9 @@ def _left_by(
 
 
 def _rearranged(name: str, arguments: Mapping[str, Any], shape: tuple[int, ...]) -> Numbers | None:
-    """Return what a constant holds whose numbers only have other places; None if that is unclear.
+    """Return what a constant holds whose numbers only have other places, or another sign.
+
+    None if that is unclear.
 
     >>> known = TensorRef(0, (1, 2), numbers=Numbers(np.array([[3, 0]])))
     >>> _rearranged("t", {"input": known}, (2, 1)).array.tolist()
@@ -812,6 +814,8 @@ def _rearranged(name: str, arguments: Mapping[str, Any], shape: tuple[int, ...])
     array = tensor.numbers.array if type(tensor) is TensorRef and tensor.numbers else None
     if array is None:
         return None
+    if name == "neg":
+        return Numbers(-array)
     if name in _KEEP_ORDER and array.size == math.prod(shape):
         return Numbers(array.reshape(shape))
     if name == "expand" and array.ndim == len(shape):

@@ -114,12 +114,36 @@ def glu(known: Known, operation: Operation) -> Answer:
 def _behind_mask(operation: Operation, value: Value) -> dict[str, Any]:
     """Return what to say of a step that may hide scores of an attention."""
     left, zeroed = _left_by(operation)
-    hides = left is not None and not (zeroed and value.scores == "normalised")
-    return {
-        **({} if left is None else {"certainty": "exact", "reason": ""}),
-        "allowed": _in_both(value.allowed, left) if hides else value.allowed,
-        "scores": "zeroed" if hides and zeroed else value.scores,
-    }
+    if left is None:
+        raised = _raises(operation)  # hidden once their sign is turned
+        return {"allowed": Numbers(None) if raised else value.allowed, "scores": value.scores}
+    said: dict[str, Any] = {"certainty": "exact", "reason": ""}
+    if zeroed and value.scores == "normalised":
+        return {**said, "allowed": value.allowed, "scores": value.scores}
+    if not zeroed and value.scores == "zeroed":  # a 0 has a weight, unless it is hidden now
+        return {**said, "allowed": left, "scores": ""}
+    allowed = _in_both(value.allowed, left)
+    return {**said, "allowed": allowed, "scores": "zeroed" if zeroed else value.scores}
+
+
+def _raises(operation: Operation) -> bool:
+    """Whether an operation adds something far above all scores to some of them, or puts it there.
+
+    >>> scores = TensorRef(0, (2, 2))
+    >>> _raises(Operation("masked_fill", {"input": scores, "value": 1e9}, (scores,), ()))
+    True
+    """
+    if operation.name in ("masked_fill", "where"):
+        return any(_is_far(operation.get(name)) for name in ("value", "input", "other"))
+    return operation.name in ("add", "sub") and any(map(_is_far, operation.tensors))
+
+
+def _is_far(value: Any) -> bool:
+    """Whether a number, or some number of a constant, is as far from 0 as what hides scores."""
+    if type(value) is TensorRef:
+        held = None if value.numbers is None else value.numbers.array
+        return held is not None and bool((np.abs(held) >= -FAR_BELOW).any())
+    return isinstance(value, int | float) and abs(value) >= -FAR_BELOW
 
 
 def _left_by(operation: Operation) -> tuple[Numbers | None, bool]:
@@ -160,6 +184,10 @@ def _left_by_choice(operation: Operation) -> tuple[Numbers | None, bool]:
         filling = _hides(operation.get(side, 0))
         if filling is not None:
             return allowed_by(mask if side == "other" else _opposite(mask)), filling == 0
+    sides = [operation.get(side) for side in ("other", "input")]
+    numbers = [one for one in sides if type(one) is TensorRef and not one.shape]
+    if any(one.numbers is None for one in numbers):  # nobody knows what it puts there
+        return Numbers(None), False
     return None, False
 
 
