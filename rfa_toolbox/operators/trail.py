@@ -650,19 +650,11 @@ class Trail(Known):
             grid = grid.without_places(turned)
         facts |= self._whereabouts(grid, sources)
         facts["turned"] = turned
-        everything = [axis for axis, window in windows.items() if window.kernel == math.inf]
-        if everything:
-            self.mixed[len(self.steps)] = _units_left(base.layout, everything)
         facts["feature_map"] = None if opened.intersection(grid.carried) else grid.units
         number = len(self.steps)
         step = Step(number, operation.name, operation.scope, sources, grid.windows, **facts)
         self.steps.append(step)
-        if grid.layout is not base.layout or base.step in self._pairs:
-            pairs = doubled(grid.layout)
-            if pairs:
-                self._pairs[number] = pairs
-                if not pairs.keys().isdisjoint(layouts.lost_pieces(grid.layout)):
-                    self._disordered.add(number)
+        self._remember(number, windows, base.layout, grid.layout)
         cropped, pads = _cropped(read, grid, padded)
         return Value(
             number,
@@ -674,6 +666,19 @@ class Trail(Known):
             padded=pads,
             taken=_taken(base, grid),
         )
+
+    def _remember(
+        self, number: int, windows: Mapping[int, Window], before: Layout, layout: Layout
+    ) -> None:
+        """Note how much a step mixes, and whether its units see two places."""
+        everything = [axis for axis, window in windows.items() if window.kernel == math.inf]
+        if everything:
+            self.mixed[number] = _units_left(before, everything)
+        pairs = doubled(layout)
+        if pairs:
+            self._pairs[number] = pairs
+            if not pairs.keys().isdisjoint(layouts.lost_pieces(layout)):
+                self._disordered.add(number)
 
     def _whereabouts(self, grid: _Grid, sources: tuple[int, ...]) -> dict[str, Any]:
         """Return whether a step has positions; if it has none, whether it ever had any."""
