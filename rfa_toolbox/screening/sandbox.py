@@ -95,15 +95,12 @@ class Sandbox:
         of its own, as what one left behind, such as a thread, may have ended the child.
         """
         left = deque(jobs)
-        again = False
         try:
             while left:
                 fresh = self._child is None
                 for number, row in enumerate(self._until_end(tuple(left), question)):
-                    if row.error == DIED and not again and (number or not fresh):
-                        again = True
+                    if row.error == DIED and (number or not fresh):
                         break
-                    again = False
                     left.popleft()
                     yield row
         finally:
@@ -113,8 +110,10 @@ class Sandbox:
     def _until_end(self, jobs: Sequence[Job], question: Question) -> Iterator[ScreeningRow]:
         """Yield the rows of candidates until the child ends, or has to."""
         start = time.perf_counter()
-        with contextlib.suppress(OSError):  # it is gone, and says so below
+        try:
             _send(self._running().stdin, (jobs, question))
+        except OSError:  # it is gone, or cannot be started
+            self._answers.put(None)
         for number, job in enumerate(jobs):
             try:
                 answer = self._answer_to(number)
@@ -143,7 +142,10 @@ class Sandbox:
         answer = self._answers.get(timeout=PREPARING + self.limits.seconds)
         if answer == (number, _READY):
             answer = self._answers.get(timeout=self.limits.seconds)
-        return answer[1] if isinstance(answer, tuple) and answer[0] == number else None
+        match answer:
+            case (int(at), (ScreeningRow() as row, bool(spoiled))) if at == number:
+                return row, spoiled
+        return None
 
     def close(self) -> None:
         """End the child, and whatever it has started."""

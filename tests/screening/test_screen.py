@@ -481,6 +481,17 @@ def test_what_a_candidate_leaves_behind_changes_no_row_of_others() -> None:
     ]
 
 
+def test_candidates_are_rows_also_where_no_process_can_be_started(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refused(*_: Any, **__: Any) -> None:
+        raise BlockingIOError("no more processes")
+
+    monkeypatch.setattr(subprocess, "Popen", refused)
+    rows = list(screen([code("good"), code("good", width=9)], 32, progress=False))
+    assert [row.error for row in rows] == ["WorkerDied", "WorkerDied"]
+
+
 def test_a_worker_that_is_killed_is_replaced_and_its_batch_done_again(tmp_path: Path) -> None:
     killer = code("kills_parent_once", folder=str(tmp_path), number=3)
     candidates = [killer, *(code("good", width=width) for width in range(1, 20))]
