@@ -106,6 +106,22 @@ def test_its_graph_is_that_of_the_module_also_from_a_file(
     assert signature(encode(saved(program, tmp_path))) == expected
 
 
+def seen(graph: Any) -> list[Any]:
+    return [graph.receptive_field_min, graph.receptive_field_max, graph.window, graph.certainty]
+
+
+TAKEN_APART = {name: MIDDLES[name] for name in ("adaptive", "attention", "shift by writing")} | {
+    "norm of groups": lambda x: F.group_norm(x, 2)
+}
+
+
+@pytest.mark.parametrize("middle", TAKEN_APART.values(), ids=list(TAKEN_APART))
+def test_a_program_of_the_operators_of_compilers_sees_what_the_module_sees(middle: Any) -> None:
+    model = Net(middle).eval()
+    program = torch.export.export(model, (torch.rand(SHAPE),)).run_decompositions()
+    assert seen(encode(program)) == seen(encode(model, input_res=SHAPE))
+
+
 def banded(triangle: Callable[..., torch.Tensor]) -> Callable[[torch.Tensor], torch.Tensor]:
     def middle(x: torch.Tensor) -> torch.Tensor:
         return triangle(x @ x.transpose(2, 3)) @ x

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rfa_toolbox.encodings.pytorch.signatures import bind, canonical_name
@@ -37,6 +37,12 @@ def normalised(
         }
     if name in ("batch_norm", "instance_norm"):  # weights come before what is kept of batches
         return name, bind(name, (values[0], *values[3:5]), {})
+    if name == "native_group_norm":
+        return "group_norm", {"input": values[0], "num_groups": values[6]}
+    if name.startswith("_scaled_dot_product") and names:
+        return "scaled_dot_product_attention", _attention(dict(zip(names, values, strict=False)))
+    if name in ("slice_scatter", "select_scatter"):
+        return "setitem", _written(values)
     if name == "embedding":
         return name, {"input": values[1], "weight": values[0]}
     if name == "index_put":
@@ -55,3 +61,17 @@ def normalised(
         index = tuple(slice(None) if one is None else one for one in picked)
         return "getitem", {"input": values[0], "index": index}
     return name, bind(name, values, {})
+
+
+def _attention(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments of one of the ways in which PyTorch computes attention, by name."""
+    found = {name: told.get(name) for name in ("query", "key", "value", "is_causal")}
+    return {**found, "attn_mask": told.get("attn_mask", told.get("attn_bias"))}
+
+
+def _written(values: Sequence[Any]) -> dict[str, Any]:
+    """Return a tensor, what is written into it, and where: a slice or one index of a dimension."""
+    target, source, dimension, *where = values
+    place = dimension % len(target.shape)
+    one = slice(*where) if len(where) > 1 else where[0]
+    return {"input": target, "index": (*(slice(None),) * place, one), "value": source}

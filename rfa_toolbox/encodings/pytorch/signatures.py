@@ -46,6 +46,23 @@ _ALIASES = {
     "fix": "trunc",
     "norm_except_dim": "weight_norm",
     "_threshold": "threshold",
+    # As programs have them that were taken apart into the operators of a compiler.
+    "_adaptive_avg_pool2d": "adaptive_avg_pool2d",
+    "_adaptive_avg_pool3d": "adaptive_avg_pool3d",
+    "_fused_rms_norm": "rms_norm",
+    "_log_softmax": "log_softmax",
+    "_native_batch_norm_legit": "batch_norm",
+    "_native_batch_norm_legit_functional": "batch_norm",
+    "_native_batch_norm_legit_no_training": "batch_norm",
+    "_reshape_alias": "reshape",
+    "_safe_softmax": "softmax",
+    "_softmax": "softmax",
+    "_to_copy": "to",
+    "_unsafe_index": "index",
+    "_unsafe_view": "view",
+    "grid_sampler_2d": "grid_sample",
+    "grid_sampler_3d": "grid_sample",
+    "native_batch_norm": "batch_norm",
 }
 
 _VARIADIC = {
