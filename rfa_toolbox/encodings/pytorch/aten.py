@@ -22,32 +22,17 @@ def normalised(
     if "::" in name:
         return name, bind(name, values, {}, names)
     if name.startswith(("upsample_", "_upsample_")):
-        antialias = name.endswith("_aa")
-        mode = name.strip("_").removesuffix("_aa").removeprefix("upsample_").rstrip("123d")
-        mode = mode.replace("_", "-")
-        corners = values[2] if mode not in ("nearest", "nearest-exact") else None
-        factors = values[-1] if isinstance(values[-1], tuple) else None
-        return "interpolate", {
-            "input": values[0],
-            "size": values[1],
-            "scale_factor": factors,
-            "mode": mode,
-            "align_corners": corners,
-            "antialias": antialias,
-        }
+        return "interpolate", _resizing(name, values)
     if name in ("batch_norm", "instance_norm"):  # weights come before what is kept of batches
         return name, bind(name, (values[0], *values[3:5]), {})
     if name == "native_group_norm":
         return "group_norm", {"input": values[0], "num_groups": values[6]}
     if name.startswith("_scaled_dot_product") and names:
         return "scaled_dot_product_attention", _attention(dict(zip(names, values, strict=False)))
-    if name in ("slice_scatter", "select_scatter"):
-        return "setitem", _written(values)
+    if name in ("slice_scatter", "select_scatter", "index_put"):
+        return "setitem", _written(name, values)
     if name == "embedding":
         return name, {"input": values[1], "weight": values[0]}
-    if name == "index_put":
-        index = tuple(slice(None) if one is None else one for one in values[1])
-        return "setitem", {"input": values[0], "index": index, "value": values[2]}
     if name in ("convolution", "_convolution_mode"):
         arguments = bind(name, values, {})
         weight = arguments.get("weight")
@@ -58,8 +43,7 @@ def normalised(
         values = [*values[:2], tuple(values[2:4])]
     if name == "index":
         picked = values[1] if isinstance(values[1], tuple) else (values[1],)
-        index = tuple(slice(None) if one is None else one for one in picked)
-        return "getitem", {"input": values[0], "index": index}
+        return "getitem", {"input": values[0], "index": _index(picked)}
     return name, bind(name, values, {})
 
 
@@ -69,9 +53,28 @@ def _attention(told: Mapping[str, Any]) -> dict[str, Any]:
     return {**found, "attn_mask": told.get("attn_mask", told.get("attn_bias"))}
 
 
-def _written(values: Sequence[Any]) -> dict[str, Any]:
-    """Return a tensor, what is written into it, and where: a slice or one index of a dimension."""
+def _written(name: str, values: Sequence[Any]) -> dict[str, Any]:
+    """Return a tensor, what is written into it, and where: at an index, or in one dimension."""
+    if name == "index_put":
+        return {"input": values[0], "index": _index(values[1]), "value": values[2]}
     target, source, dimension, *where = values
     place = dimension % len(target.shape)
-    one = slice(*where) if len(where) > 1 else where[0]
+    one = slice(*where) if name == "slice_scatter" else where[0]
     return {"input": target, "index": (*(slice(None),) * place, one), "value": source}
+
+
+def _index(several: Sequence[Any]) -> tuple[Any, ...]:
+    return tuple(slice(None) if one is None else one for one in several)
+
+
+def _resizing(name: str, values: Sequence[Any]) -> dict[str, Any]:
+    mode = name.strip("_").removesuffix("_aa").removeprefix("upsample_").rstrip("123d")
+    mode = mode.replace("_", "-")
+    return {
+        "input": values[0],
+        "size": values[1],
+        "scale_factor": values[-1] if isinstance(values[-1], tuple) else None,
+        "mode": mode,
+        "align_corners": None if mode in ("nearest", "nearest-exact") else values[2],
+        "antialias": name.endswith("_aa"),
+    }
