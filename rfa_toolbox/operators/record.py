@@ -95,7 +95,9 @@ class Operation:
                 kind = type(one)
                 if kind is TensorRef:
                     found.append(one)
-                elif kind not in _PLAIN:
+                elif kind not in _PLAIN and not (
+                    kind is tuple and _PLAIN.issuperset(map(type, one))
+                ):
                     found.extend(tensors_in(one))
             object.__setattr__(self, "_tensors", tuple(found))
         return self._tensors  # type: ignore[return-value]

@@ -241,7 +241,7 @@ def convolution(known: Known, operation: Operation) -> Answer:
     first = rank - count
     groups = operation.get("groups", 1)
     shape = operation.outputs[0].shape
-    windows = _kernel_windows(known, operation, kernel, under_weights(weight, kernel))
+    windows = _kernel_windows(known, operation, weight)
     channel = first - 1
     channels_in = tensor.shape[channel]
     apart = groups > 1 and (groups == channels_in or value.apart)
@@ -268,13 +268,9 @@ def convolution(known: Known, operation: Operation) -> Answer:
     )
 
 
-def _kernel_windows(
-    known: Known, operation: Operation, kernel: Sequence[int], taps: Sequence[tuple[int, int]]
-) -> list[Window]:
-    """Return the windows of a convolution, along the last dimensions of its tensor.
-
-    ``taps`` are, per dimension, the first and the last tap that are used.
-    """
+def _kernel_windows(known: Known, operation: Operation, weight: TensorRef) -> list[Window]:
+    """Return the windows of a convolution, along the last dimensions of its tensor."""
+    kernel = weight.shape[2:]
     before, behind = known.main(operation).shape, operation.outputs[0].shape
     places = range(len(before) - len(kernel), len(before))
     transposed = operation.name.startswith("conv_transpose") or bool(operation.get("transposed"))
@@ -282,7 +278,10 @@ def _kernel_windows(
     if transposed:
         pairs = zip(places, windows, strict=True)
         windows = [_transposed(one, before[place], behind[place]) for place, one in pairs]
-    return [_tapped(one, *used, turned=transposed) for one, used in zip(windows, taps, strict=True)]
+    if weight.numbers is None:
+        return windows
+    taps = zip(windows, under_weights(weight, kernel), strict=True)
+    return [_tapped(one, *used, turned=transposed) for one, used in taps]
 
 
 def _transposed(window: Window, size: int, wanted: int) -> Window:
