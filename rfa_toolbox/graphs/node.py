@@ -134,8 +134,8 @@ Offsets: TypeAlias = "tuple[tuple[tuple[int | None, ...], ...], ...]"
 
 
 def _to_offsets(value: Any) -> Offsets:
-    if value == ():
-        return ()
+    if type(value) is tuple and not value:  # as most are
+        return value
     try:
         return tuple(
             tuple(tuple(None if one is None else int(one) for one in read) for read in reads)
