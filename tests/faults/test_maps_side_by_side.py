@@ -221,8 +221,15 @@ def test_steps_in_channels_that_are_viewed_apart_make_a_bound() -> None:
 
 @pytest.mark.parametrize(
     "gone",
-    [lambda y: y.squeeze(2), lambda y: y.flatten(1), lambda y: y.view(1, 4), lambda y: y[..., 0]],
-    ids=["squeezed", "flattened", "viewed", "selected"],
+    [
+        lambda y: y.squeeze(2),
+        lambda y: y.flatten(1),
+        lambda y: y.view(1, 4),
+        lambda y: y[..., 0],
+        lambda y: y.mean(2),
+        lambda y: y.amax(-1, keepdim=True)[..., 0],
+    ],
+    ids=["squeezed", "flattened", "viewed", "selected", "averaged", "reduced"],
 )
 def test_a_place_that_was_worked_on_keeps_where_it_was(gone: Any) -> None:
     model = Function(

@@ -73,11 +73,12 @@ def reduce(known: Known, operation: Operation) -> Answer:
     rank = len(tensor.shape)
     dimensions = places_of(other, rank)
     keep = len(operation.outputs[0].shape) == rank
-    layout = tuple(
-        () if place in dimensions else dimension
-        for place, dimension in enumerate(value.layout)
-        if keep or place not in dimensions
-    )
+    single = [place for place in pinned_places(value) if place in dimensions]
+    dimensions = [place for place in dimensions if place not in single]  # of one, it is that one
+    layout = tuple(() if at in dimensions else one for at, one in enumerate(value.layout))
+    if not keep:
+        gone = sorted([*dimensions, *single])
+        layout = without_singles(value._replace(layout=layout), gone)
     if math.prod(operation.outputs[0].shape) == math.prod(tensor.shape):
         layout = layout if keep else layouts.broadcast((layout,), operation.outputs[0].shape)
     return Effect(known.mixing(value, dimensions), (layout,), base=value)
