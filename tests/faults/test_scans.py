@@ -206,3 +206,15 @@ def test_a_layer_in_both_directions_within_windows_sees_them_whole() -> None:
     for unit, (first, last) in enumerate(seen_by_differences(model, (1, 4, LENGTH))):
         begin, end = region_of(graph.unit_windows[0], unit)
         assert (first, last) == (max(0, begin), min(LENGTH - 1, end))
+
+
+def test_a_difference_of_running_sums_is_a_bound() -> None:
+    """A box filter by sums, as guided filters have it: units see only what lies between."""
+
+    def forward(s: Any, x: torch.Tensor) -> torch.Tensor:
+        sums = x.cumsum(2)
+        return sums[..., 4:] - sums[..., :-4]
+
+    graph = encode(Function(forward), (1, 2, 24))
+    assert graph.certainty == "bound"
+    assert "between" in graph.certainty_reason

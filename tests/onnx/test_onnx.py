@@ -303,6 +303,27 @@ def test_operators_that_see_everything_are_infinite(nodes: list[onnx.NodeProto])
     assert math.inf in graph.receptive_field_max
 
 
+def test_columns_that_are_put_back_on_a_map_see_what_covers_them() -> None:
+    held = [
+        weight("w", 32, 2, 4, 4), numbers("flat", 1, 32, 16), numbers("size", 8, 8),
+        numbers("block", 4, 4),
+    ]  # fmt: skip
+    nodes = [
+        node("Conv", "x w", "c", strides=[2, 2], pads=[1, 1, 1, 1]),
+        node("Reshape", "c flat", "r"),
+        node("Col2Im", "r size block", "y", strides=[2, 2], pads=[1, 1, 1, 1]),
+    ]
+    graph = create_graph_from_onnx(model(nodes, held, (1, 2, 8, 8)))
+    assert (graph.receptive_field_max, graph.certainty) == ((6, 6), "exact")
+
+
+def test_an_index_of_two_dimensions_loses_both_of_what_it_picks() -> None:
+    index = numpy_helper.from_array(np.arange(4)[:, None] + np.arange(5), "i")
+    nodes = [node("Gather", "x i", "g", axis=2), node("ReduceMax", "g", "y", axes=[2], keepdims=0)]
+    graph = create_graph_from_onnx(model(nodes, [index], (1, 2, 8, 8), opset=13))
+    assert (graph.receptive_field_max, graph.certainty) == ((math.inf, 1), "bound")
+
+
 def test_a_softmax_of_old_files_goes_over_all_that_follows() -> None:
     nodes = [node("Softmax", "x", "y", axis=2)]
     assert create_graph_from_onnx(model(nodes, opset=11)).receptive_field_max == EVERYTHING

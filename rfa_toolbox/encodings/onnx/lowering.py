@@ -558,6 +558,25 @@ def _resize_in_front(call: Call, resized: Sequence[int], facts: Mapping[str, Any
     call.emit("permute", input=made, dims=tuple(map(order.index, range(call.rank))))
 
 
+def _col2im(call: Call) -> None:
+    """Put columns back on a map; sides that are padded unlike each other are not known."""
+    size, kernel = call.node.known(1), call.node.known(2)
+    count = 0 if kernel is None else len(kernel)
+    pads = list(call.get("pads", [0] * 2 * count))
+    if not size or kernel is None or count != 2 or pads[:count] != pads[count:]:
+        _plain_operator(call)
+        return
+    call.emit(
+        "col2im",
+        input=call.x,
+        output_size=tuple(size),
+        kernel_size=tuple(kernel),
+        dilation=tuple(call.get("dilations", (1,) * count)),
+        padding=tuple(pads[:count]),
+        stride=tuple(call.get("strides", (1,) * count)),
+    )
+
+
 def _depth_to_space(call: Call) -> None:
     call.emit("pixel_shuffle", input=call.x, factor=call.get("blocksize"))
 
@@ -962,6 +981,7 @@ LOWERINGS: dict[str, Lower] = {
     "GlobalLpPool": _global_pool("linalg_vector_norm"),
     "Resize": _resize,
     "Upsample": _resize,
+    "Col2Im": _col2im,
     "DepthToSpace": _depth_to_space,
     "SpaceToDepth": _space_to_depth,
     "ReduceMean": _reduce("mean"),

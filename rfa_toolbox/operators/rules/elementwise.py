@@ -66,7 +66,19 @@ def pointwise(known: Known, operation: Operation) -> Answer:
         position_dependent=bool(unaligned) or _uneven(known, operation, layout, base.extents),
         allowed=_left_of_all(values) if layouts.is_square(layout) else None,
         scores="zeroed" if "zeroed" in scores else min(scores),
+        **_of_running_sums(known, operation, values),
     )
+
+
+def _of_running_sums(known: Known, operation: Operation, values: Sequence[Value]) -> dict[str, Any]:
+    """Return what to say of a difference of running sums: it is the sum of what lies between."""
+    steps = {value.step for value in values}
+    if operation.name != "sub" or len(steps) > 1 or known.steps[min(steps)].name != "cumsum":
+        return {}
+    return {"certainty": "bound", "reason": _BETWEEN}
+
+
+_BETWEEN = "it takes running sums off each other, so that its units see only what lies between"
 
 
 class _Met(NamedTuple):

@@ -635,16 +635,24 @@ def pick(known: Known, operation: Operation) -> Answer:
     dimension = operation.get("dim", 0) % len(tensor.shape)
     axes = layouts.axes_of(value.layout[dimension])
     shape = operation.outputs[0].shape
-    layout = list(layouts.broadcast((value.layout,), shape))
+    if len(shape) > len(tensor.shape):  # ONNX and Keras take an index of several dimensions
+        count = len(shape) - len(tensor.shape) + 1
+        behind = value.layout[dimension + 1 :]
+        picked = [plain(size) for size in shape[dimension : dimension + count]]
+        layout = [*value.layout[:dimension], *picked, *behind]
+    else:
+        count = 1
+        layout = list(layouts.broadcast((value.layout,), shape))
     if not axes:
         moved = move(known, operation, tuple(layout))
         parts = value.parts
         fewer = shape[dimension : dimension + 1] != tensor.shape[dimension : dimension + 1]
         if parts is not None and parts.dimension == dimension and fewer:
-            picked = {number: one._replace(picked=True) for number, one in moved.values.items()}
-            return Moved(picked)
+            some = {number: one._replace(picked=True) for number, one in moved.values.items()}
+            return Moved(some)
         return moved
-    layout[dimension] = (Lost(shape[dimension], axes),)
+    for place in range(dimension, dimension + count):
+        layout[place] = (Lost(shape[place], axes),)
     return Effect(
         dict.fromkeys(axes, SOMEWHERE),
         (tuple(layout),),
