@@ -156,7 +156,7 @@ def calls(draw: st.DrawFn) -> Call:
     if draw(st.booleans()):
         pairs = [draw(st.one_of(SMALL, st.tuples(SMALL, SMALL))) for _ in range(4)]
         function = draw(st.sampled_from([torch.max_pool2d, functional.max_pool2d]))
-        return function, (image, *pairs, rarely(draw)), {}
+        return function, (image, *pairs, draw(st.booleans())), {}
     if draw(st.booleans()):
         size = draw(st.one_of(SMALL, st.tuples(SMALL, st.one_of(SMALL, st.none()))))
         return functional.adaptive_avg_pool2d, (image, size), {}
@@ -164,7 +164,11 @@ def calls(draw: st.DrawFn) -> Call:
     return torch.roll, (image, draw(st.one_of(SMALL, few)), draw(st.one_of(places, few))), {}
 
 
+UNIT_BEHIND = torch.empty_strided((2, 2, 2, 1), (4, 1, 2, 8), device="meta")
+
+
 @hypothesis.given(calls())
+@hypothesis.example((torch.relu, (UNIT_BEHIND,), {}))
 @hypothesis.settings(max_examples=100, deadline=None)
 def test_a_known_result_is_that_of_pytorch(call: Call) -> None:
     function, args, keywords = call
@@ -212,6 +216,7 @@ USUAL: dict[str, Call] = {
     "rows": (torch.Tensor.__getitem__, (IMAGE[0, 0].clone(), IMAGE[0].long()), {}),
     "roll": (torch.roll, (IMAGE, (1, -1), (2, 3)), {}),
     "largest": (torch.max_pool2d, (IMAGE, 3), {"stride": 2, "padding": 1}),
+    "largest, beyond": (torch.max_pool2d, (IMAGE, 3, 2, 0, 1, True), {}),
     "pool": (functional.adaptive_avg_pool2d, (IMAGE, 1), {}),
 }
 

@@ -127,6 +127,8 @@ def _strides_behind(tensor: Any) -> tuple[int, ...] | None:
     # Equal strides, which a dimension of one unit may have, do not tell which comes first.
     if len(set(strides)) < len(strides) or 0 in strides:
         return None
+    if any(shape[place] == 1 and order[place] != place for place in range(len(shape))):
+        return None  # PyTorch leaves it to others where a dimension of one unit is
     dense = dict(zip(order, _plain_strides(tuple(shape[place] for place in order)), strict=True))
     found = tuple(dense[place] for place in range(len(shape)))
     reach = sum((size - 1) * step for size, step in zip(shape, strides, strict=True)) + 1
@@ -193,24 +195,31 @@ def _max_pool2d(
     stride: Any = None,
     padding: Any = 0,
     dilation: Any = 1,
-    ceil_mode: bool = False,
+    ceil_mode: Any = False,
     return_indices: bool = False,
 ) -> torch.Tensor | None:
-    if ceil_mode or return_indices or not _is_usual(input) or input.dim() != 4:
+    if type(ceil_mode) is not bool or return_indices or not _is_usual(input) or input.dim() != 4:
         return None
     kernel, pads, steps = _pair(kernel_size), _pair(padding), _pair(dilation)
     jumps = kernel if stride is None or stride == [] else _pair(stride)
     if any(2 * pad > taps for pad, taps in zip(pads, kernel, strict=True)):
         return None
-    left = tuple(map(_slid, input.shape[2:], kernel, jumps, pads, steps))
+    left = tuple(map(_slid, input.shape[2:], kernel, jumps, pads, steps, (ceil_mode, ceil_mode)))
     return _made((*input.shape[:2], *left), input) if all(left) else None
 
 
-def _slid(size: int, taps: int, jump: int, pad: int, step: int) -> int:
-    """Return the size of a map behind a window along one axis; 0 where nothing is left of it."""
+def _slid(size: int, taps: int, jump: int, pad: int, step: int, beyond: bool = False) -> int:
+    """Return the size of a map behind a window along one axis; 0 where nothing is left of it.
+
+    The last window may go ``beyond`` the end, but not begin there.
+    """
     if min(size, taps, jump, step) < 1 or pad < 0:
         return 0
-    return max(0, (size + 2 * pad - step * (taps - 1) - 1) // jump + 1)
+    room = size + 2 * pad - step * (taps - 1) - 1
+    if not beyond:
+        return max(0, room // jump + 1)
+    made = -(-room // jump) + 1
+    return max(0, made - ((made - 1) * jump >= size + pad))
 
 
 def _pair(value: Any) -> tuple[int, int]:
