@@ -145,17 +145,23 @@ def _raises(operation: Operation) -> bool:
     >>> _raises(Operation("masked_fill", {"input": scores, "value": 1e9}, (scores,), ()))
     True
     """
-    if operation.name in ("masked_fill", "where"):
-        return any(_is_far(operation.get(name)) for name in ("value", "input", "other"))
+    if operation.name in ("masked_fill", "where"):  # far below is what a mask of all leaves over
+        return any(_is_above(operation.get(name)) for name in ("value", "input", "other"))
     return operation.name in ("add", "sub") and any(map(_is_far, operation.tensors))
 
 
-def _is_far(value: Any) -> bool:
-    """Whether a number, or some number of a constant, is as far from 0 as what hides scores."""
+def _is_far(constant: TensorRef) -> bool:
+    """Whether some number of a constant is as far from 0 as what hides scores."""
+    held = None if constant.numbers is None else constant.numbers.array
+    return held is not None and bool((np.abs(held) >= -FAR_BELOW).any())
+
+
+def _is_above(value: Any) -> bool:
+    """Whether a number, or some number of a constant, is as far above 0 as hides scores below."""
     if type(value) is TensorRef:
         held = None if value.numbers is None else value.numbers.array
-        return held is not None and bool((np.abs(held) >= -FAR_BELOW).any())
-    return isinstance(value, int | float) and abs(value) >= -FAR_BELOW
+        return held is not None and bool((held >= -FAR_BELOW).any())
+    return isinstance(value, int | float) and value >= -FAR_BELOW
 
 
 def _left_by(operation: Operation) -> tuple[Numbers | None, bool]:
