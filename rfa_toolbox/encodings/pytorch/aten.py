@@ -29,8 +29,8 @@ def normalised(
         return "group_norm", {"input": values[0], "num_groups": values[6]}
     if name.startswith("_scaled_dot_product") and names:
         return "scaled_dot_product_attention", _attention(dict(zip(names, values, strict=False)))
-    if name in ("slice_scatter", "select_scatter", "index_put"):
-        return "setitem", _written(name, values)
+    if name == "index_put":
+        return "setitem", {"input": values[0], "index": _index(values[1]), "value": values[2]}
     if name == "embedding":
         return name, {"input": values[1], "weight": values[0]}
     if name in ("convolution", "_convolution_mode"):
@@ -51,16 +51,6 @@ def _attention(told: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of one of the ways in which PyTorch computes attention, by name."""
     found = {name: told.get(name) for name in ("query", "key", "value", "is_causal")}
     return {**found, "attn_mask": told.get("attn_mask", told.get("attn_bias"))}
-
-
-def _written(name: str, values: Sequence[Any]) -> dict[str, Any]:
-    """Return a tensor, what is written into it, and where: at an index, or in one dimension."""
-    if name == "index_put":
-        return {"input": values[0], "index": _index(values[1]), "value": values[2]}
-    target, source, dimension, *where = values
-    place = dimension % len(target.shape)
-    one = slice(*where) if name == "slice_scatter" else where[0]
-    return {"input": target, "index": (*(slice(None),) * place, one), "value": source}
 
 
 def _index(several: Sequence[Any]) -> tuple[Any, ...]:
