@@ -427,11 +427,11 @@ def test_a_model_that_takes_one_size_is_run_at_no_other_with_memory(
     sizes: set[tuple[int, ...]] = set()
     record = torch_bench.Forgetful.record
 
-    def noted(recorder: Any, model: Any, example: Any) -> Any:
+    def noted(recorder: Any, example: Any) -> Any:
         sizes.update(tuple(one.shape[2:]) for one in example.tensors)
         if sizes != {(8, 8)}:
             raise RuntimeError("no memory")
-        return record(recorder, model, example)
+        return record(recorder, example)
 
     monkeypatch.setattr(torch_bench.Forgetful, "record", noted)
     report = verify(Function(scored, layer=nn.Conv2d(3, 3, 3, padding=1)), (1, 3, 8, 8))
