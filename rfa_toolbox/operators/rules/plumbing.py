@@ -412,10 +412,9 @@ def narrow(known: Known, operation: Operation) -> Moved:
 
 def _ending(known: Known, operation: Operation, value: Value, stop: int, size: int) -> Value:
     """Return a map of which some first units are kept, by a number that goes by no size."""
-    sized = known.record.sized
-    if stop >= size or (sized and not operation.get("sized")):
+    if stop >= size or known.record.sized:
         return value
-    return value._replace(counted=True, beyond=value.beyond if sized else (math.inf,) * known.axes)
+    return value._replace(counted=True, beyond=(math.inf,) * known.axes)
 
 
 @rule("as it lies", cuts=_one_dimension)
