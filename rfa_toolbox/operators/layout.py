@@ -225,13 +225,7 @@ def grids(layout: Layout) -> Mapping[int, tuple[int | None, tuple[tuple[int, int
         clear = len({atom.step for atom in distinct}) == len(distinct)
         start = sum(atom.origin for atom in distinct) if clear else None
         found[axis] = (start, tuple(sorted((atom.step, atom.size) for atom in distinct)))
-    for dimension in layout:
-        for piece in dimension:
-            if type(piece) is Lost:
-                found.update(dict.fromkeys(piece.axes, (None, ())))
-            elif type(piece) is Joined:
-                carried = [axis for part in piece.parts for axis in axes_of(part)]
-                found.update((axis, (None, ())) for axis in carried if carried.count(axis) > 1)
+    found.update(dict.fromkeys(lost_pieces(layout), (None, ())))
     return found
 
 
@@ -241,16 +235,24 @@ def lost_pieces(layout: Layout) -> Mapping[int, Sequence[Piece]]:
 
     >>> lost_pieces((plain(3), (Lost(8, (1,)),)))
     {1: [Lost(size=8, axes=(1,), step=1, origin=0)]}
+    >>> padded = (Joined(9, (plain(1), (Lost(8, (1,)),))),)
+    >>> list(lost_pieces((padded,)))
+    [1]
     """
     found: dict[int, list[Piece]] = {}
     for dimension in layout:
         for piece in dimension:
-            axes = axes_of((piece,))
-            if type(piece) is Joined:
-                axes = tuple(axis for axis in axes if _parts_with(piece, axis) > 1)
-            for axis in axes if type(piece) is not Atom else ():
+            for axis in _lost_in(piece):
                 found.setdefault(axis, []).append(piece)
     return found
+
+
+def _lost_in(piece: Piece) -> Sequence[int]:
+    """Return the axes that a piece carries in an order that is not followed, or several times."""
+    if type(piece) is not Joined:
+        return piece.axes if type(piece) is Lost else ()
+    lost = {axis for part in piece.parts for one in part for axis in _lost_in(one)}
+    return [one for one in axes_of((piece,)) if one in lost or _parts_with(piece, one) > 1]
 
 
 def _parts_with(piece: Piece, axis: int) -> int:

@@ -6,7 +6,7 @@ import pytest
 
 from tests.faults.random_models import contradictions
 
-SEEDS = (*range(8), 30, 423, 687, 783, 833)
+SEEDS = (*range(8), 30, 423, 687, 783, 833, 6053)
 MORE_SEEDS = (*range(8, 160), *range(10_000, 10_040))
 
 
