@@ -67,11 +67,7 @@ SPEC_FORMAT = "rfa_toolbox.spec"
 SPEC_VERSION = 1
 
 PARTS_KEPT = 1 << 15
-"""So many different layers are kept as one object each."""
-
-SECTIONS_KEPT = 1 << 12
-"""Likewise of sections: most of those of large search spaces come once, such as whole networks, and
-what is kept long is looked at by every collection of garbage."""
+"""So many different layers and sections are kept as one object each."""
 
 Work: TypeAlias = "tuple[int, int]"
 """Multiply-accumulates for each unit of the layer's map, and those that are there at any size."""
@@ -444,7 +440,7 @@ def _hashed(text: str) -> str:
     return hashlib.blake2b(text.encode(), digest_size=16).hexdigest()
 
 
-@functools.lru_cache(SECTIONS_KEPT)
+@functools.lru_cache(PARTS_KEPT)
 def _section(steps: tuple[tuple[Part, tuple[int, ...]], ...]) -> Section:
     return Section(steps)
 
