@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable
 from fractions import Fraction
 from typing import Any, Literal, TypeAlias
 
@@ -31,7 +30,7 @@ from rfa_toolbox.empirical.structural import (
     room_for_holes,
     what_is_neutral,
 )
-from rfa_toolbox.graphs import EnrichedNetworkNode
+from rfa_toolbox.graphs import EnrichedNetworkNode, ancestors
 from rfa_toolbox.rendering.notebook import table_view
 from rfa_toolbox.unit_windows import UnitWindows
 
@@ -320,24 +319,13 @@ def _judged(
         )
     if node.name in setting.twice:
         return "not measured", PAIRS
-    room = max(room_for_holes(one, axis) for one in _with_all_in_front(node))
+    room = max(room_for_holes(one, axis) for one in ancestors(node))
     if room > setting.length:
         return "not measured", (
             f"the gaps in a dilated window take an image of {room} pixels, and it has "
             f"{setting.length}"
         )
     return "differs", _difference(expected, size, measured)
-
-
-def _with_all_in_front(node: EnrichedNetworkNode) -> Iterable[EnrichedNetworkNode]:
-    """Return a node and every one that it sees through."""
-    found: dict[EnrichedNetworkNode, None] = {node: None}
-    waiting = [node]
-    while waiting:
-        new = [one for one in waiting.pop().predecessors if one not in found]
-        found.update(dict.fromkeys(new))
-        waiting += new
-    return found
 
 
 def _without_positions(

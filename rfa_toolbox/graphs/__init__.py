@@ -25,6 +25,7 @@ from rfa_toolbox.graphs.node import (
 )
 from rfa_toolbox.graphs.node import FieldProvider as FieldProvider
 from rfa_toolbox.graphs.node import Offsets as Offsets
+from rfa_toolbox.graphs.node import ancestors as ancestors
 from rfa_toolbox.graphs.storage import GRAPH_FORMAT as GRAPH_FORMAT
 from rfa_toolbox.graphs.storage import GRAPH_VERSION as GRAPH_VERSION
 

@@ -45,6 +45,7 @@ from rfa_toolbox.unit_windows import InputWindow, UnitWindows
 __all__ = [
     "EnrichedNetworkNode",
     "Offsets",
+    "ancestors",
     "copy_behind",
     "keep_together",
     "pixel_sets_of",
@@ -1245,6 +1246,21 @@ def _connected(start: EnrichedNetworkNode) -> list[EnrichedNetworkNode]:
                 found.add(near)
                 waiting.append(near)
     return sorted(found, key=operator.attrgetter("_serial"))
+
+
+def ancestors(node: EnrichedNetworkNode) -> set[EnrichedNetworkNode]:
+    """Return a node, and all that it depends on.
+
+    >>> image = EnrichedNetworkNode("image", LayerDefinition("Input", 1), [])
+    >>> ancestors(EnrichedNetworkNode("conv", LayerDefinition("Conv", 3), [image])) > {image}
+    True
+    """
+    found, waiting = {node}, [node]
+    while waiting:
+        new = [one for one in waiting.pop().predecessors if one not in found]
+        found.update(new)
+        waiting.extend(new)
+    return found
 
 
 def require_node(value: Any) -> EnrichedNetworkNode:

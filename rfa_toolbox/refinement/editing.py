@@ -19,6 +19,7 @@ from rfa_toolbox.graphs import (
     EnrichedNetworkNode,
     LayerDefinition,
     Measures,
+    ancestors,
     copy_behind,
     keep_together,
     require_node,
@@ -42,7 +43,6 @@ from rfa_toolbox.refinement.maps import (
     with_windows,
 )
 from rfa_toolbox.refinement.nodes import (
-    ancestors,
     calls_of_layers,
     channels_of,
     is_in_head,

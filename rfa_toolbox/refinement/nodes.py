@@ -12,7 +12,6 @@ from rfa_toolbox.errors import RefinementError
 from rfa_toolbox.graphs import EnrichedNetworkNode, LayerDefinition, require_node
 
 __all__ = [
-    "ancestors",
     "calls_of_layers",
     "channels_of",
     "is_in_code",
@@ -113,16 +112,6 @@ def sees_all(layer: LayerDefinition) -> bool:
     """Whether a layer sees the whole map in front of it."""
     kernel = layer.kernel_size
     return any(one == math.inf for one in (kernel if isinstance(kernel, tuple) else (kernel,)))
-
-
-def ancestors(node: EnrichedNetworkNode) -> set[EnrichedNetworkNode]:
-    """Return a node, and all that it depends on."""
-    found, waiting = {node}, [node]
-    while waiting:
-        new = [one for one in waiting.pop().predecessors if one not in found]
-        found.update(new)
-        waiting.extend(new)
-    return found
 
 
 def is_in_code(node: EnrichedNetworkNode) -> bool:
